@@ -1,0 +1,129 @@
+import { join } from "node:path";
+import { describe, kubectl, nodeActions, removeData, startCluster, stopCluster } from "./cluster";
+import { nodes } from "./cluster/layout";
+import { type Engine, installedEngine, pulumiOnTerminal, sandboxEngine } from "./engine";
+import { checkout, home, kubeconfig, logs } from "./paths";
+import { attach } from "./shell";
+import { binary, buildToolchain } from "./toolchain";
+
+const stack = process.env["STACK"] ?? "dev";
+/** An existing cluster, named by the user. Without it everything happens in the sandbox, never in a current context. */
+const context = process.env["KUBE_CONTEXT"] || undefined;
+
+const usage = `usage: sandbox <command>
+  up                          boot the cluster, deploy the stack, check it
+  preview | destroy           pulumi preview | destroy of the stack
+  check [flags]               check the deployed services
+  cluster                     boot the cluster only
+  status                      what runs, and where things are
+  kubectl ...                 kubectl against the sandbox cluster
+  node stop|start|cut|heal N  kill, revive, partition, heal node 1, 2 or 3
+  down                        end everything; data stays
+  clean                       end everything and remove the data
+  run COMMAND ...             run a command in the environment of the engine
+`;
+
+const engineOf = (): Promise<Engine> => (context ? installedEngine(stack, context) : sandboxEngine(stack));
+
+async function tsx(engine: Engine, script: string, args: string[]): Promise<number> {
+  return attach(join(checkout, "node_modules", ".bin", "tsx"), [join(checkout, script), ...args], {
+    env: { ...engine.environment, PULUMI_STACK: stack },
+  });
+}
+
+async function up(): Promise<number> {
+  if (!context) {
+    await buildToolchain();
+    await startCluster();
+  }
+  const engine = await engineOf();
+  const deployed = await pulumiOnTerminal(engine, "up", "--yes", "--skip-preview", "--suppress-outputs");
+  if (deployed !== 0) return deployed;
+  const checked = await tsx(engine, "checks/cli.ts", []);
+  process.stdout.write(context ? nextSteps([]) : nextSteps([`export KUBECONFIG=${kubeconfig}`]));
+  return checked;
+}
+
+const nextSteps = (first: string[]): string =>
+  `\n${[
+    "What next:",
+    ...first,
+    "make check      check the services again",
+    "make preview    what the next deployment would change",
+    "make status     what runs, and where",
+    ...(context ? [] : ['make kubectl ARGS="get pods -A"']),
+    "make test       all tests",
+    "make destroy    remove the services" + (context ? "" : ";  make down: stop the cluster"),
+  ].join("\n  ")}\n`;
+
+async function status(): Promise<number> {
+  const parts = await describe();
+  const width = Math.max(...parts.map(([part]) => part.length));
+  for (const [part, state] of parts) process.stdout.write(`${part.padEnd(width)}  ${state}\n`);
+  process.stdout.write(
+    `\nkubeconfig  ${kubeconfig}\nlogs        ${logs}\nstate       ${join(home, "pulumi", "state")}\n`,
+  );
+  const runs = parts.every(([, state]) => state.startsWith("runs"));
+  if (runs) process.stdout.write(`\n${await kubectl("get", "pods", "-A", "-o", "wide")}`);
+  return runs ? 0 : 1;
+}
+
+async function node(action: string | undefined, number: string | undefined): Promise<number> {
+  const act = action === undefined ? undefined : nodeActions[action];
+  const target = nodes.find((candidate) => String(candidate.number) === number);
+  if (!act || !target) {
+    process.stderr.write(
+      `node ${action ?? ""} ${number ?? ""}: accepted are ${Object.keys(nodeActions).join(", ")} and a node number of ${nodes.map((candidate) => candidate.number).join(", ")}\n`,
+    );
+    return 2;
+  }
+  await act(target);
+  return 0;
+}
+
+async function main([command, ...args]: string[]): Promise<number> {
+  switch (command) {
+    case "up":
+      return up();
+    case "cluster":
+      await buildToolchain();
+      await startCluster();
+      return 0;
+    case "preview":
+      return pulumiOnTerminal(await engineOf(), "preview", ...args);
+    case "destroy":
+      return pulumiOnTerminal(await engineOf(), "destroy", "--yes", ...args);
+    case "check":
+      return tsx(await engineOf(), "checks/cli.ts", args);
+    case "run": {
+      const engine = await engineOf();
+      return attach(args[0] ?? "env", args.slice(1), { env: { ...engine.environment, PULUMI_STACK: stack } });
+    }
+    case "status":
+      return status();
+    case "kubectl":
+      return attach(binary("kubernetes", "kubectl"), ["--kubeconfig", kubeconfig, ...args]);
+    case "node":
+      return node(args[0], args[1]);
+    case "down":
+      await stopCluster();
+      return 0;
+    case "clean":
+      await stopCluster();
+      removeData();
+      return 0;
+    default:
+      process.stderr.write(usage);
+      return 2;
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  },
+);

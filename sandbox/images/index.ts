@@ -1,0 +1,2 @@
+export { makeArchive } from "./archive";
+export { images, nodeBinary, references } from "./catalogue";

@@ -1,0 +1,153 @@
+/**
+ * The programs the sandbox is made of, built from Go modules. A recipe is data: what it requires, which packages, which
+ * flags. Its cache key is a digest of all of it, so a changed recipe is a new build.
+ */
+export interface Tool {
+  name: string;
+  version: string;
+  /** Requirements of the go.mod made for this tool: module -> version. */
+  modules: Record<string, string>;
+  /** Packages to build; the key is the name of the binary. */
+  binaries: Record<string, string>;
+  /** `go build -ldflags` beyond `-s -w`. */
+  variables?: Record<string, string>;
+  tags?: string[];
+  /** Link statically, for images without a C library. */
+  static?: boolean;
+  /** A main.go of our own for this tool; it is the package ".". */
+  main?: string;
+  /** Replace every module that this one replaces inside its own repository (`./staging/...`) by its published version. */
+  staging?: { module: string; version: string };
+}
+
+const kubernetes = "1.36.3";
+const pulumi = "3.255.0";
+const coredns = "1.14.2";
+const etcd = "3.6.8";
+const nats = "2.15.2";
+const containerd = "2.2.2";
+
+export const versions = { kubernetes, pulumi, coredns, etcd, nats, containerd, pause: "3.10" };
+
+export const tools: Tool[] = [
+  {
+    name: "kubernetes",
+    version: kubernetes,
+    modules: { "k8s.io/kubernetes": `v${kubernetes}` },
+    staging: { module: "k8s.io/kubernetes", version: `v0.${kubernetes.slice(2)}` },
+    binaries: Object.fromEntries(
+      ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"].map(
+        (name) => [name, `k8s.io/kubernetes/cmd/${name}`],
+      ),
+    ),
+    variables: {
+      "k8s.io/component-base/version.gitVersion": `v${kubernetes}`,
+      "k8s.io/component-base/version.gitMajor": "1",
+      "k8s.io/component-base/version.gitMinor": kubernetes.split(".")[1] ?? "",
+    },
+  },
+  {
+    name: "pulumi",
+    version: pulumi,
+    modules: { "github.com/pulumi/pulumi/pkg/v3": `v${pulumi}` },
+    binaries: { pulumi: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi" },
+    variables: { "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": `v${pulumi}` },
+  },
+  {
+    // The last version of the SDK module that holds the Node.js language host; it runs programs of the pinned SDK.
+    name: "pulumi-language-nodejs",
+    version: "3.60.0",
+    modules: { "github.com/pulumi/pulumi/sdk/v3": "v3.60.0" },
+    binaries: { "pulumi-language-nodejs": "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs" },
+  },
+  {
+    name: "containerd",
+    version: containerd,
+    modules: { "github.com/containerd/containerd/v2": `v${containerd}` },
+    binaries: Object.fromEntries(
+      ["containerd", "containerd-shim-runc-v2", "ctr"].map((name) => [
+        name,
+        `github.com/containerd/containerd/v2/cmd/${name}`,
+      ]),
+    ),
+    variables: { "github.com/containerd/containerd/v2/version.Version": containerd },
+    tags: ["no_btrfs", "no_devmapper", "no_zfs", "no_aufs"],
+  },
+  {
+    name: "coredns",
+    version: coredns,
+    modules: { "github.com/coredns/coredns": `v${coredns}` },
+    binaries: { coredns: "." },
+    static: true,
+    // Only the plugins that a cluster without upstream DNS needs: a tenth of the build time of all of them.
+    main: `package main
+
+import (
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
+
+	"github.com/coredns/coredns/coremain"
+)
+
+func main() { coremain.Run() }
+`,
+  },
+  {
+    name: "etcd",
+    version: etcd,
+    modules: {
+      "go.etcd.io/etcd/server/v3": `v${etcd}`,
+      "go.etcd.io/etcd/etcdctl/v3": `v${etcd}`,
+      "go.etcd.io/etcd/etcdutl/v3": `v${etcd}`,
+    },
+    binaries: {
+      etcd: "go.etcd.io/etcd/server/v3",
+      etcdctl: "go.etcd.io/etcd/etcdctl/v3",
+      etcdutl: "go.etcd.io/etcd/etcdutl/v3",
+    },
+    static: true,
+  },
+  {
+    name: "nats-server",
+    version: nats,
+    modules: { "github.com/nats-io/nats-server/v2": `v${nats}` },
+    binaries: { "nats-server": "github.com/nats-io/nats-server/v2" },
+    static: true,
+  },
+  {
+    name: "pause",
+    version: versions.pause,
+    modules: {},
+    binaries: { pause: "." },
+    static: true,
+    // Holds a pod's namespaces open: waits to be told to stop and reaps what is left to it.
+    main: `package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	for received := range signals {
+		if received != syscall.SIGCHLD {
+			return
+		}
+		for {
+			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+			if pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+}
+`,
+  },
+];

@@ -1,0 +1,82 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { CoreV1Api, KubeConfig, type V1PersistentVolume } from "@kubernetes/client-node";
+import { collect } from "../networkpolicy/watch";
+import { kubeconfig, volumes as folder } from "../paths";
+import { type Claim, decide, provisioner, storageClass, type Volume, volumeName } from "./decide";
+
+/**
+ * Volumes on demand: a folder of this machine for each claim, the same on every node, as a network volume would be. The
+ * provisioner built into Kubernetes makes folders that only root can enter, which no restricted pod can use.
+ */
+function main(): void {
+  const config = new KubeConfig();
+  config.loadFromFile(kubeconfig);
+  const api = config.makeApiClient(CoreV1Api);
+  const say = (line: string): void => console.log(`${new Date().toISOString()} ${line}`);
+  let busy = false;
+  let again = false;
+
+  const reconcile = async (): Promise<void> => {
+    const [known, present] = [claims.items(), existing.items()];
+    if (known === undefined || present === undefined) return;
+    const { provision, reclaim } = decide(known, present);
+    for (const claim of provision) {
+      await api.createPersistentVolume({ body: describe(claim) }).catch(ignore(409));
+      say(`${claim.metadata.namespace}/${claim.metadata.name}: ${volumeName(claim)}`);
+    }
+    for (const { metadata } of reclaim) {
+      rmSync(join(folder, metadata.name), { recursive: true, force: true });
+      await api.deletePersistentVolume({ name: metadata.name }).catch(ignore(404));
+      say(`removed ${metadata.name}`);
+    }
+  };
+
+  // One pass at a time; what changes meanwhile is seen by the next.
+  const changed = (): void => {
+    again = true;
+    if (busy) return;
+    busy = true;
+    void (async () => {
+      while (again) {
+        again = false;
+        await reconcile().catch((error: unknown) => say(String(error)));
+      }
+      busy = false;
+    })();
+  };
+  const claims = collect<Claim>(config, "/api/v1/persistentvolumeclaims", (claim) => claim, changed, say);
+  const existing = collect<Volume>(config, "/api/v1/persistentvolumes", (volume) => volume, changed, say);
+}
+
+const ignore =
+  (code: number) =>
+  (error: unknown): void => {
+    if ((error as { code?: number }).code !== code) throw error;
+  };
+
+function describe(claim: Claim): V1PersistentVolume {
+  const path = join(folder, volumeName(claim));
+  // Open to all: the kubelet changes the owner of no host path, whatever fsGroup the pod asks for.
+  mkdirSync(path, { recursive: true, mode: 0o777 });
+  return {
+    // The annotation tells Kubernetes that somebody else deletes the volume.
+    metadata: { name: volumeName(claim), annotations: { "pv.kubernetes.io/provisioned-by": provisioner } },
+    spec: {
+      storageClassName: storageClass,
+      persistentVolumeReclaimPolicy: "Delete",
+      capacity: { storage: claim.spec.resources.requests.storage },
+      accessModes: claim.spec.accessModes,
+      hostPath: { path, type: "Directory" },
+      claimRef: {
+        kind: "PersistentVolumeClaim",
+        apiVersion: "v1",
+        name: claim.metadata.name,
+        ...(claim.metadata.namespace === undefined ? {} : { namespace: claim.metadata.namespace }),
+        uid: claim.metadata.uid,
+      },
+    },
+  };
+}
+
+main();
