@@ -44,10 +44,10 @@ clean: ## stop the cluster and remove its data
 	@$(sandbox) clean
 
 test: prepare ## lint, types, unit tests, then end to end on the sandbox
-	@tests/run.sh
+	@npm test --silent
 
 unit: prepare ## lint, types and unit tests only
-	@tests/run.sh unit
+	@npm run --silent test:unit
 
 bench: prepare ## measure, print, and write docs/benchmarks.md
 	@$(sandbox) run node_modules/.bin/tsx drills/bench.ts

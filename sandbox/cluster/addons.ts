@@ -35,7 +35,7 @@ const storage = [
 const labels = { "k8s-app": "kube-dns" };
 const metadata = { name: "coredns", namespace: "kube-system", labels };
 
-const corefile = `.:5353 {
+const corefile = `.:53 {
   errors
   health :8080 {
     lameduck 5s
@@ -76,8 +76,8 @@ const dns = [
       clusterIP: dnsAddress,
       selector: labels,
       ports: [
-        { name: "dns", port: 53, targetPort: 5353, protocol: "UDP" },
-        { name: "dns-tcp", port: 53, targetPort: 5353, protocol: "TCP" },
+        { name: "dns", port: 53, targetPort: 53, protocol: "UDP" },
+        { name: "dns-tcp", port: 53, targetPort: 53, protocol: "TCP" },
       ],
     },
   },
@@ -116,8 +116,8 @@ const dns = [
               image: references.coredns,
               args: ["-conf", "/etc/coredns/Corefile"],
               ports: [
-                { containerPort: 5353, name: "dns", protocol: "UDP" },
-                { containerPort: 5353, name: "dns-tcp", protocol: "TCP" },
+                { containerPort: 53, name: "dns", protocol: "UDP" },
+                { containerPort: 53, name: "dns-tcp", protocol: "TCP" },
               ],
               readinessProbe: { httpGet: { path: "/ready", port: 8181 }, periodSeconds: 3 },
               livenessProbe: { httpGet: { path: "/health", port: 8080 } },

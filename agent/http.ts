@@ -1,0 +1,54 @@
+import { request as plainRequest } from "node:http";
+import { request as tlsRequest } from "node:https";
+
+export interface HttpRequest {
+  url: string;
+  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  headers?: Record<string, string>;
+  body?: string;
+  /** The only authorities to trust, PEM. */
+  ca?: string;
+  /** The name that the certificate must carry, default: the host of the URL. */
+  servername?: string;
+  timeoutSeconds: number;
+}
+
+export interface HttpResponse {
+  status: number;
+  body: string;
+}
+
+/** The built-in `fetch` cannot be given a certificate authority, so this uses `node:https`. */
+export function http(request: HttpRequest): Promise<HttpResponse> {
+  const { url, method = "GET", headers = {}, body, ca, servername, timeoutSeconds } = request;
+  const send = url.startsWith("https:") ? tlsRequest : plainRequest;
+  const signal = AbortSignal.timeout(timeoutSeconds * 1000);
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error): void => {
+      const reason = signal.aborted ? `no answer within ${timeoutSeconds} seconds` : error.message;
+      reject(new Error(`${method} ${new URL(url).origin}${new URL(url).pathname}: ${reason}`));
+    };
+    const outgoing = send(
+      url,
+      {
+        method,
+        headers: body === undefined ? headers : { ...headers, "content-length": Buffer.byteLength(body) },
+        signal,
+        // One connection for each request: members come and go, and none must be kept by a process that wants to end.
+        agent: false,
+        ...(ca === undefined ? {} : { ca }),
+        ...(servername === undefined ? {} : { servername }),
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", fail);
+        response.on("end", () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+        );
+      },
+    );
+    outgoing.on("error", fail);
+    outgoing.end(body);
+  });
+}

@@ -1,0 +1,137 @@
+/** The few calls of the Kubernetes API that agents need, with the service account of their pod. */
+import { readFile } from "node:fs/promises";
+import { type HttpResponse, http } from "./http";
+import { waitFor } from "./wait";
+
+export interface KubernetesObject {
+  apiVersion?: string;
+  kind?: string;
+  metadata?: {
+    name?: string;
+    namespace?: string;
+    uid?: string;
+    generation?: number;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+    ownerReferences?: object[];
+  };
+}
+
+export interface KubernetesApi {
+  /** undefined when there is no such object. */
+  get<T extends KubernetesObject>(path: string): Promise<T | undefined>;
+  /** Never overwrites: "exists" when there is an object of that name. */
+  create(path: string, object: KubernetesObject): Promise<"created" | "exists">;
+  /** Server-side apply: creates, or sets only the given fields, which belong to the field manager from then on. */
+  apply(path: string, object: KubernetesObject, manager: string): Promise<void>;
+}
+
+const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
+const requestSeconds = 10;
+/** How long the API server may be away, as during the upgrade of a single control plane node. */
+const outageSeconds = 60;
+
+export function core(namespace: string, resource: string, name?: string): string {
+  return `/api/v1/namespaces/${namespace}/${resource}${name === undefined ? "" : `/${name}`}`;
+}
+
+export function group(apiVersion: string, namespace: string, resource: string, name?: string): string {
+  return `/apis/${apiVersion}/namespaces/${namespace}/${resource}${name === undefined ? "" : `/${name}`}`;
+}
+
+export function inClusterApi(environment: NodeJS.ProcessEnv = process.env): KubernetesApi {
+  const host = environment["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
+  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
+  return kubernetesApi({
+    server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    // Both files change during the life of the pod: the token every hour.
+    token: () => readFile(`${tokenDirectory}/token`, "utf8"),
+    ca: () => readFile(`${tokenDirectory}/ca.crt`, "utf8"),
+  });
+}
+
+export interface KubernetesEndpoint {
+  server: string;
+  token: () => Promise<string>;
+  ca: () => Promise<string | undefined>;
+}
+
+export function kubernetesApi(endpoint: KubernetesEndpoint): KubernetesApi {
+  const call = async (method: "GET" | "POST" | "PATCH", path: string, object?: KubernetesObject) => {
+    const [token, ca] = await Promise.all([endpoint.token(), endpoint.ca()]);
+    return http({
+      url: `${endpoint.server}${path}`,
+      method,
+      headers: {
+        authorization: `Bearer ${token.trim()}`,
+        accept: "application/json",
+        // JSON is YAML.
+        "content-type": method === "PATCH" ? "application/apply-patch+yaml" : "application/json",
+      },
+      ...(object === undefined ? {} : { body: JSON.stringify(object) }),
+      ...(ca === undefined ? {} : { ca }),
+      timeoutSeconds: requestSeconds,
+    });
+  };
+  // All calls may be repeated: get and apply change nothing the second time, and create reports what exists.
+  const settled = (method: "GET" | "POST" | "PATCH", path: string, object?: KubernetesObject) =>
+    waitFor(
+      "the Kubernetes API",
+      async () => {
+        try {
+          const response = await call(method, path, object);
+          return isPassing(response.status) ? { waiting: describe(response) } : { done: response };
+        } catch (error) {
+          return { waiting: (error as Error).message };
+        }
+      },
+      { deadlineSeconds: outageSeconds },
+    );
+  return {
+    async get<T extends KubernetesObject>(path: string) {
+      const response = await settled("GET", path);
+      return response.status === 404 ? undefined : (JSON.parse(expectOk("get", path, response)) as T);
+    },
+    async create(path, object) {
+      const response = await settled("POST", path, object);
+      if (response.status === 409) return "exists";
+      expectOk("create", path, response);
+      return "created";
+    },
+    async apply(path, object, manager) {
+      // Forced only for the fields of the object given: those are ours.
+      const query = `fieldManager=${encodeURIComponent(manager)}&force=true`;
+      expectOk("apply", path, await settled("PATCH", `${path}?${query}`, object));
+    },
+  };
+}
+
+function isPassing(status: number): boolean {
+  return status === 429 || status >= 500;
+}
+
+function expectOk(verb: string, path: string, response: HttpResponse): string {
+  if (response.status >= 200 && response.status < 300) return response.body;
+  throw new Error(`kubernetes refused to ${verb} ${path}: ${describe(response)}`);
+}
+
+/** The message of a Kubernetes Status, which holds no values of Secrets. */
+function describe(response: HttpResponse): string {
+  try {
+    const { message } = JSON.parse(response.body) as { message?: string };
+    return message ?? `status ${response.status}`;
+  } catch {
+    return `status ${response.status}`;
+  }
+}
+
+/** Values of a Secret's `data`, decoded. */
+export function decoded(data: Record<string, string> | undefined): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64").toString("utf8")]),
+  );
+}
+
+export function base64(text: string): string {
+  return Buffer.from(text, "utf8").toString("base64");
+}

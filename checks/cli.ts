@@ -1,0 +1,98 @@
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { loadCluster, reachCluster } from "./cluster";
+import { diagnose } from "./diagnostics";
+import { openEnvironment } from "./environment";
+import { CannotRun, exitCodes, messageOf } from "./failure";
+import { checkOf } from "./registry";
+import { createRedaction, redactDeep } from "./redaction";
+import { renderJunit, renderText } from "./report";
+import { runChecks } from "./run";
+import { chooseCluster, readOutputs, selectTargets } from "./targets";
+
+const usage = `checks the services of a stack with real clients, after \`pulumi up\` or at any later time
+
+  tsx checks/cli.ts [flags]
+
+  --service NAME     only this service; may be repeated
+  --stack NAME       default: PULUMI_STACK, then the selected stack
+  --directory DIR    of the Pulumi project, default: the current one
+  --targets FILE     outputs of a stack as JSON, instead of asking Pulumi
+  --kubeconfig FILE  default: KUBECONFIG
+  --context NAME     default: the output kubeContext of the stack
+  --timeout SECONDS  for all checks together, default 120
+  --json             print the result as JSON
+  --junit FILE       also write the result as JUnit XML
+
+exit codes: 0 all passed, 1 a check failed, 2 the checks could not run
+`;
+
+type Print = (text: string) => void;
+const toStdout: Print = (text) => void process.stdout.write(text);
+const toStderr: Print = (text) => void process.stderr.write(text);
+
+/** More at once only compete for the processor of the machine that checks. */
+const concurrency = 6;
+
+export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
+  const redaction = createRedaction();
+  try {
+    const flags = readFlags(args);
+    if (flags.help === true) {
+      print(usage);
+      return exitCodes.passed;
+    }
+    const deadlineSeconds = Number(flags.timeout);
+    if (!(deadlineSeconds > 0)) throw new CannotRun(`--timeout must be a number of seconds, got "${flags.timeout}"`);
+    const outputs = await readOutputs(flags);
+    const targets = selectTargets(outputs.checks, flags.service ?? []);
+    const config = loadCluster(chooseCluster(flags, outputs, process.env));
+    await reachCluster(config, targets[0]?.namespace ?? "default");
+    const result = await runChecks(targets, {
+      checkOf,
+      open: (target, signal) => openEnvironment(config, target, redaction, signal),
+      diagnose: (target) => diagnose(config, target),
+      deadlineSeconds,
+      concurrency,
+      clock: () => performance.now(),
+    });
+    const report = redactDeep(result, redaction);
+    print(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderText(report));
+    if (flags.junit !== undefined) writeFileSync(flags.junit, renderJunit(report));
+    return report.ok ? exitCodes.passed : exitCodes.failed;
+  } catch (error) {
+    const unexpected = error instanceof CannotRun ? "" : "unexpected error: ";
+    complain(`checks: ${redaction.redact(unexpected + messageOf(error))}\n`);
+    return exitCodes.cannotRun;
+  }
+}
+
+function readFlags(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        service: { type: "string", multiple: true },
+        stack: { type: "string" },
+        directory: { type: "string" },
+        targets: { type: "string" },
+        kubeconfig: { type: "string" },
+        context: { type: "string" },
+        timeout: { type: "string", default: "120" },
+        json: { type: "boolean" },
+        junit: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
+    }).values;
+  } catch (error) {
+    throw new CannotRun(`${messageOf(error)}; see --help`);
+  }
+}
+
+if (require.main === module) {
+  void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+    // A client library that keeps a handle must not keep a pipeline waiting. Unreferenced: it delays nobody else.
+    setTimeout(() => process.exit(code), 2000).unref();
+  });
+}

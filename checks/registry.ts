@@ -1,0 +1,11 @@
+import type { Check, CheckTarget } from "../components/shared/check";
+
+/** Loaded when needed: database clients cost a tenth of a second each, and one service needs one of them. */
+export async function checkOf(service: CheckTarget["service"]): Promise<Check> {
+  switch (service) {
+    case "etcd":
+      return (await import("../components/etcd/check.js")).check;
+    case "nats":
+      return (await import("../components/nats/check.js")).check;
+  }
+}

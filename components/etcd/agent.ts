@@ -1,0 +1,562 @@
+/**
+ * What must run in the cluster for etcd:
+ *
+ *   preflight    a Job before each change of the StatefulSet: refuses what a living cluster cannot do
+ *   member       the init container of each member: decides how its server starts
+ *   setup        a Job after the members are ready: marker, users, authentication
+ *   maintenance  a CronJob: promotes learners, frees space, defragments
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand, ownerReference } from "../shared/authority-agent";
+import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
+import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Member, type Permission } from "./client";
+import { decideHousekeeping, type MemberStatus, whyNotHealthy } from "./maintenance";
+import {
+  type Action,
+  decide,
+  type Identity,
+  initialCluster,
+  livingContradiction,
+  type Marker,
+  storageContradiction,
+} from "./membership";
+import {
+  adminUsername,
+  applicationRole,
+  clientUrl,
+  type EtcdSettings,
+  type PreflightSettings,
+  paths,
+  peerUrl,
+  ports,
+  promotionJobName,
+  scheme,
+} from "./settings";
+
+/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
+const memberDeadlineSeconds = 300;
+/** A learner of the largest database (8 GiB) needs minutes to receive it. */
+const promotionDeadlineSeconds = 540;
+/** The members are ready when the setup starts; what remains is the time of one election or one restart. */
+const formationDeadlineSeconds = 240;
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+interface StatefulSet extends KubernetesObject {
+  spec: {
+    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
+  };
+}
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember(readSettings<EtcdSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<EtcdSettings>(), readPod().namespace, inClusterApi()),
+  maintenance: async ([task]) => maintain(readSettings<EtcdSettings>(), readPod().namespace, task),
+  certificates: certificatesCommand,
+};
+
+// --- preflight
+
+async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
+  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
+  if (claim !== undefined) {
+    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
+    const reason = storageContradiction(existing, settings.storage);
+    if (reason !== undefined) throw new Error(reason);
+  }
+  const marker = await readMarker(settings.name, namespace, api);
+  if (marker === undefined) {
+    log("the cluster has not been formed yet");
+    return;
+  }
+  const reason = livingContradiction(marker, wantedOf(settings));
+  if (reason !== undefined) throw new Error(reason);
+  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+function wantedOf(settings: EtcdSettings): { members: number; scheme: string } {
+  return { members: settings.members, scheme: scheme(settings.tls) };
+}
+
+// --- member
+
+async function startMember(
+  settings: EtcdSettings,
+  pod: { name: string; namespace: string },
+  api: KubernetesApi,
+): Promise<void> {
+  const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
+  const self: Identity = {
+    name: pod.name,
+    ordinal: Number(pod.name.slice(pod.name.lastIndexOf("-") + 1)),
+    peerUrl: peerUrl(settings, pod.namespace, pod.name),
+    members: settings.members,
+    token: String(base["initial-cluster-token"]),
+  };
+  const everybody = memberNames(settings.name, settings.members)
+    .map((member) => `${member}=${peerUrl(settings, pod.namespace, member)}`)
+    .join(",");
+  const start = await waitFor(
+    `a safe way to start ${self.name}`,
+    async () => {
+      const { action, client } = await chooseAction(settings, pod.namespace, self, api);
+      if (!("reason" in action)) log(`decision for ${self.name}: ${action.kind}`);
+      switch (action.kind) {
+        case "start":
+        case "form":
+          return { done: { state: "new", cluster: everybody, learner: false } };
+        case "join":
+        case "rejoin":
+          try {
+            const members = await enter(client, action, self);
+            return { done: { state: "existing", cluster: initialCluster(members, self), learner: true } };
+          } catch (error) {
+            // Such as a reconfiguration that etcd refuses because too few members are connected right now.
+            return { waiting: (error as Error).message };
+          }
+        case "wait":
+        case "refuse":
+          return { waiting: action.reason };
+      }
+    },
+    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
+  );
+  const config = memberConfig(base, settings, pod, { state: start.state, cluster: start.cluster });
+  await writeFile(paths.config, JSON.stringify(config, null, 2));
+  log(`wrote ${paths.config} with initial-cluster-state ${start.state}`);
+  if (start.learner) await askForPromotion(settings, pod.namespace, self, api);
+}
+
+/** The configuration of one member: what all have in common, and its own names. */
+export function memberConfig(
+  base: Record<string, unknown>,
+  settings: EtcdSettings,
+  pod: { name: string; namespace: string },
+  start: { state: string; cluster: string },
+): Record<string, unknown> {
+  const config: Record<string, unknown> = {
+    ...base,
+    name: pod.name,
+    // Only the own name: with the name of the Service among them, clients would mistake the Service for a member.
+    "advertise-client-urls": clientUrl(settings, pod.namespace, pod.name),
+    "initial-advertise-peer-urls": peerUrl(settings, pod.namespace, pod.name),
+    "initial-cluster": start.cluster,
+    "initial-cluster-state": start.state,
+  };
+  if (settings.tls !== "off") {
+    config["peer-transport-security"] = {
+      ...(base["peer-transport-security"] as object),
+      // An issuer outside may sign for others too: only certificates of this cluster carry this name.
+      "allowed-hostname": [serviceHost(settings.name, pod.namespace)],
+    };
+  }
+  return config;
+}
+
+async function chooseAction(
+  settings: EtcdSettings,
+  namespace: string,
+  self: Identity,
+  api: KubernetesApi,
+): Promise<{ action: Action; client: EtcdClient | undefined }> {
+  const data = await observeData();
+  // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
+  const marker = data === "present" ? undefined : await readMarker(settings.name, namespace, api);
+  if (data === "present" || marker === undefined) {
+    const nobody = { unreachable: "not asked" };
+    return { action: decide({ data, marker, cluster: nobody }, self), client: undefined };
+  }
+  const majority = await askMajority(settings, namespace, self.name);
+  return {
+    action: decide({ data, marker, cluster: majority.cluster }, self),
+    client: "client" in majority ? majority.client : undefined,
+  };
+}
+
+async function observeData(): Promise<"present" | "partial" | "empty"> {
+  const wal = await readdir(join(paths.data, "member", "wal")).catch(() => []);
+  if (wal.some((file) => file.endsWith(".wal"))) return "present";
+  const database = await stat(join(paths.data, "member", "snap", "db")).catch(() => undefined);
+  return database === undefined ? "empty" : "partial";
+}
+
+/** The member list, read through any other member from a majority. */
+async function askMajority(settings: EtcdSettings, namespace: string, self: string) {
+  const reasons: string[] = [];
+  for (const member of memberNames(settings.name, settings.members)) {
+    if (member === self) continue;
+    const client = await memberClient(settings, namespace, member);
+    try {
+      return { cluster: await client.memberList(), client };
+    } catch (error) {
+      reasons.push(`${member}: ${(error as Error).message}`);
+    }
+  }
+  return { cluster: { unreachable: reasons.join("; ") } };
+}
+
+/** Returns the members that the new one must know. */
+async function enter(
+  client: EtcdClient | undefined,
+  action: Extract<Action, { kind: "join" | "rejoin" }>,
+  self: Identity,
+): Promise<Member[]> {
+  if (client === undefined) throw new Error("no other member was asked");
+  if (action.kind === "rejoin") return (await client.memberList()).members;
+  // First remove, then add: the other order would need a majority of a larger cluster.
+  if (action.remove !== undefined) {
+    log(`removing the entry ${action.remove} of the lost member ${self.name}`);
+    await client.memberRemove(action.remove);
+  }
+  log(`adding ${self.name} as a learner`);
+  return (await client.memberAddLearner(self.peerUrl)).list.members;
+}
+
+interface CronJob extends KubernetesObject {
+  spec: { jobTemplate: { spec: { template: { spec: { containers: { args?: string[] }[] } } } } };
+}
+
+/**
+ * Starts a Job from the template of the maintenance CronJob, so that the learner becomes a voter as soon as it can. When
+ * this fails, the CronJob does it with its next run.
+ */
+async function askForPromotion(
+  settings: EtcdSettings,
+  namespace: string,
+  self: Identity,
+  api: KubernetesApi,
+): Promise<void> {
+  const names = namesOf(settings.name);
+  try {
+    const cronJob = await api.get<CronJob>(group("batch/v1", namespace, "cronjobs", names.maintenance));
+    if (cronJob?.metadata?.uid === undefined) throw new Error(`the CronJob ${names.maintenance} does not exist`);
+    const { spec } = cronJob.spec.jobTemplate;
+    const name = promotionJobName(settings.name, self.ordinal);
+    const containers = spec.template.spec.containers.map((each) => ({ ...each, args: ["maintenance", "promote"] }));
+    const job = {
+      apiVersion: "batch/v1",
+      kind: "Job",
+      metadata: {
+        name,
+        labels: labels("etcd", settings.name),
+        ownerReferences: [
+          { apiVersion: "batch/v1", kind: "CronJob", name: names.maintenance, uid: cronJob.metadata.uid },
+        ],
+      },
+      spec: {
+        ...spec,
+        // The name is free again when the same volume is lost twice within the hour.
+        ttlSecondsAfterFinished: 60,
+        template: { ...spec.template, spec: { ...spec.template.spec, containers } },
+      },
+    };
+    await api.apply(group("batch/v1", namespace, "jobs", name), job, "cells-services-member");
+    log(`started the Job ${name}, which promotes ${self.name} when it is in sync`);
+  } catch (error) {
+    log(`the promotion of ${self.name} is left to the next run of ${names.maintenance}: ${(error as Error).message}`);
+  }
+}
+
+// --- setup
+
+/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+async function setup(settings: EtcdSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
+  const clusterId = await waitForFormation(settings, namespace);
+  // The marker before the first user: from here on an empty volume is a lost one.
+  await writeMarker(settings, namespace, api, {
+    clusterId,
+    token: String(base["initial-cluster-token"]),
+    members: settings.members,
+    scheme: scheme(settings.tls),
+    bootstrappedAt: new Date().toISOString(),
+  });
+  const [first = ""] = memberNames(settings.name, settings.members);
+  const client = await memberClient(settings, namespace, first);
+  const passwords = new Map<string, string>();
+  for (const application of settings.applications) {
+    const directory = join(paths.applications, application);
+    passwords.set(application, await readFile(join(directory, "password"), "utf8"));
+  }
+  await keepUsers(client, await readAdmin(), passwords);
+  await verifyUsers(settings, namespace, passwords);
+}
+
+async function waitForFormation(settings: EtcdSettings, namespace: string): Promise<string> {
+  return waitFor(
+    `${settings.members} members with one leader`,
+    async () => {
+      const { members, unreachable } = await readStatuses(settings, namespace);
+      const reason = whyNotHealthy(members, settings.members);
+      if (reason !== undefined) return { waiting: [reason, ...unreachable].join("; ") };
+      const client = await memberClient(settings, namespace, members[0]?.name ?? "");
+      const list = await client.memberList();
+      const names = list.members.map(({ name }) => name).sort();
+      const expected = memberNames(settings.name, settings.members).sort();
+      if (names.join() !== expected.join()) {
+        return { waiting: `the member list is ${names.join(", ")}, expected ${expected.join(", ")}` };
+      }
+      return { done: list.clusterId };
+    },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+async function writeMarker(
+  settings: EtcdSettings,
+  namespace: string,
+  api: KubernetesApi,
+  marker: Marker,
+): Promise<void> {
+  const names = namesOf(settings.name);
+  // Kept volumes need their marker; otherwise it goes with the rest.
+  const owners = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
+  const object = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: {
+      name: names.marker,
+      labels: { ...labels("etcd", settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+      ownerReferences: owners,
+    },
+    data: { ...marker, members: String(marker.members) },
+  };
+  if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
+    log(`marked the cluster ${marker.clusterId} as formed`);
+    return;
+  }
+  const existing = await readMarker(settings.name, namespace, api);
+  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
+  if (existing.clusterId !== marker.clusterId) {
+    throw new Error(
+      `the marker ${names.marker} says cluster ${existing.clusterId}, but the members are cluster ${marker.clusterId}: ` +
+        "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
+    );
+  }
+  const reason = livingContradiction(existing, wantedOf(settings));
+  if (reason !== undefined) throw new Error(reason);
+}
+
+async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
+  const marker = namesOf(name).marker;
+  const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
+  if (object === undefined) return undefined;
+  const { clusterId, token, members, scheme: formed, bootstrappedAt } = object.data ?? {};
+  if (!clusterId || !token || !members || !formed || !bootstrappedAt) {
+    throw new Error(
+      `the ConfigMap ${marker} must have clusterId, token, members, scheme and bootstrappedAt, ` +
+        `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
+    );
+  }
+  return { clusterId, token, members: Number(members), scheme: formed, bootstrappedAt };
+}
+
+/** Users, roles and authentication as they should be; changes only what differs. */
+export async function keepUsers(
+  client: EtcdClient,
+  admin: { username: string; password: string },
+  passwords: Map<string, string>,
+): Promise<void> {
+  const enabled = await client.authEnabled();
+  if (enabled && !(await client.authenticates(admin.username, admin.password))) {
+    throw new Error(
+      `etcd does not accept the password of ${admin.username}: its data was made with another one, such as that of a former ` +
+        "deployment with kept volumes; put that password into the Secret of the administrator, or delete the volume claims",
+    );
+  }
+  const users = await client.userList();
+  const roles = await client.roleList();
+  if (!users.includes(admin.username)) {
+    log(`adding the user ${admin.username}`);
+    await client.userAdd(admin.username, admin.password);
+  } else if (!enabled) {
+    // Left by a run that was killed before it enabled authentication.
+    await client.userChangePassword(admin.username, admin.password);
+  }
+  // The role root always exists.
+  if (!(await client.userRoles(admin.username)).includes("root")) await client.userGrantRole(admin.username, "root");
+
+  for (const [application, password] of passwords) {
+    const role = applicationRole(application);
+    if (!roles.includes(role)) {
+      log(`adding the role ${role}`);
+      await client.roleAdd(role);
+    }
+    if (!(await client.rolePermissions(role)).some(isEveryKey)) await client.roleGrant(role, everyKey);
+    if (!users.includes(application)) {
+      log(`adding the user ${application}`);
+      await client.userAdd(application, password);
+    } else if (!enabled || !(await client.authenticates(application, password))) {
+      log(`setting the password of the user ${application}`);
+      await client.userChangePassword(application, password);
+    }
+    if (!(await client.userRoles(application)).includes(role)) await client.userGrantRole(application, role);
+  }
+
+  // Users of applications that are no longer named. Users that somebody else made are left alone.
+  for (const user of users) {
+    if (user === admin.username || passwords.has(user)) continue;
+    if (!(await client.userRoles(user)).includes(applicationRole(user))) continue;
+    log(`removing the user ${user}, which is no longer an application`);
+    await client.userDelete(user);
+    await client.roleDelete(applicationRole(user));
+  }
+
+  if (!enabled) {
+    log("enabling authentication");
+    await client.authEnable();
+  }
+}
+
+function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
+  return permType === everyKey.permType && key === everyKey.key && rangeEnd === everyKey.rangeEnd;
+}
+
+/** Reads back through every member what has been set up. */
+async function verifyUsers(settings: EtcdSettings, namespace: string, passwords: Map<string, string>): Promise<void> {
+  for (const member of memberNames(settings.name, settings.members)) {
+    const client = await memberClient(settings, namespace, member);
+    await waitFor(
+      `authentication on ${member}`,
+      async () => {
+        if (!(await client.authEnabled())) return { waiting: "authentication is not enabled" };
+        for (const [application, password] of passwords) {
+          if (!(await client.authenticates(application, password))) {
+            return { waiting: `the user ${application} is not accepted` };
+          }
+        }
+        return { done: true };
+      },
+      { deadlineSeconds: 30 },
+    );
+  }
+  log(`authentication is enabled; users: ${[adminUsername, ...passwords.keys()].join(", ")}`);
+}
+
+// --- maintenance
+
+async function maintain(settings: EtcdSettings, namespace: string, task: string | undefined): Promise<void> {
+  await promoteLearners(settings, namespace, task === "promote");
+  if (task === "promote") return;
+
+  const client = await anyMember(settings, namespace);
+  const { members, unreachable } = await readStatuses(settings, namespace);
+  const housekeeping = decideHousekeeping(members, settings.members, await client.alarms());
+  switch (housekeeping.kind) {
+    case "nothing":
+      log("nothing to do");
+      return;
+    case "refuse":
+      throw new Error([housekeeping.reason, ...unreachable].join("; "));
+    case "defragment":
+      await defragment(settings, namespace, housekeeping.members);
+      return;
+    case "free-space": {
+      log("the space quota is used up: compacting, defragmenting, then allowing writes again");
+      const revision = members[0]?.status.revision ?? "0";
+      await client.compact(revision).catch((error: EtcdError) => {
+        // Compacted by etcd itself in the meantime.
+        if (!error.message.includes("compacted")) throw error;
+      });
+      await defragment(settings, namespace, housekeeping.members);
+      for (const alarm of housekeeping.alarms) await client.disarm(alarm);
+      return;
+    }
+  }
+}
+
+/** Promotes every learner as soon as it is in sync; the leader says whether it is. */
+async function promoteLearners(settings: EtcdSettings, namespace: string, expectOne: boolean): Promise<void> {
+  // One promotion at least, when this was started for one: the learner may not have started yet.
+  await waitFor(
+    "learners to become voters",
+    async () => {
+      try {
+        const client = await anyMember(settings, namespace);
+        const { members } = await client.memberList();
+        const unstarted = members.find(({ name }) => name === "");
+        if (unstarted !== undefined && expectOne)
+          return { waiting: `${unstarted.peerUrls.join()} has not started yet` };
+        const learner = members.find((member) => member.learner && member.name !== "");
+        if (learner === undefined) return { done: true };
+        await client.memberPromote(learner.id);
+        log(`promoted ${learner.name} to a voter`);
+        return { waiting: "whether there is another learner" };
+      } catch (error) {
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: promotionDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+/** One member at a time, and only while all are well. */
+async function defragment(settings: EtcdSettings, namespace: string, members: string[]): Promise<void> {
+  for (const member of members) {
+    const before = await readStatuses(settings, namespace);
+    const reason = whyNotHealthy(before.members, settings.members);
+    if (reason !== undefined) throw new Error(`stopped before the defragmentation of ${member}: ${reason}`);
+    const client = await memberClient(settings, namespace, member);
+    await client.defragment();
+    const size = before.members.find(({ name }) => name === member)?.status.dbSize ?? 0;
+    log(`defragmented ${member}: ${size} bytes before, ${(await client.status()).dbSize} bytes after`);
+  }
+}
+
+// --- members
+
+async function readStatuses(
+  settings: EtcdSettings,
+  namespace: string,
+): Promise<{ members: MemberStatus[]; unreachable: string[] }> {
+  const members: MemberStatus[] = [];
+  const unreachable: string[] = [];
+  for (const name of memberNames(settings.name, settings.members)) {
+    const client = await memberClient(settings, namespace, name);
+    try {
+      members.push({ name, status: await client.status() });
+    } catch (error) {
+      const { message } = error as Error;
+      // Does not pass by waiting.
+      if (message.includes("invalid user ID or password")) throw error;
+      unreachable.push(`${name}: ${message}`);
+    }
+  }
+  return { members, unreachable };
+}
+
+/** Through the Service, which leads to a ready member. */
+async function anyMember(settings: EtcdSettings, namespace: string): Promise<EtcdClient> {
+  return clientOf(settings, serviceHost(settings.name, namespace));
+}
+
+async function memberClient(settings: EtcdSettings, namespace: string, member: string): Promise<EtcdClient> {
+  return clientOf(settings, memberHost(settings.name, namespace, member));
+}
+
+/** Files are read for each client: certificates and passwords may change while an agent waits. */
+async function clientOf(settings: EtcdSettings, host: string): Promise<EtcdClient> {
+  return etcdClient({
+    url: `${scheme(settings.tls)}://${host}:${ports.client}`,
+    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
+    credentials: await readAdmin(),
+  });
+}
+
+async function readAdmin(): Promise<{ username: string; password: string }> {
+  const [username, password] = await Promise.all([
+    readFile(join(paths.admin, "username"), "utf8"),
+    readFile(join(paths.admin, "password"), "utf8"),
+  ]);
+  return { username, password };
+}

@@ -1,0 +1,236 @@
+/** etcd: 3 or 5 voters that elect their leader, with TLS, passwords and one name. */
+import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
+import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
+import { Secret } from "@pulumi/kubernetes/core/v1/secret";
+import { Service } from "@pulumi/kubernetes/core/v1/service";
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
+import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
+import * as pulumi from "@pulumi/pulumi";
+import { RandomId } from "@pulumi/random/randomId";
+import {
+  applicationSecretName,
+  type CheckTarget,
+  clientService,
+  createAccess,
+  createAgentConfigMap,
+  createCertificates,
+  createCredentials,
+  createPassword,
+  digest,
+  disruptionBudget,
+  type Ensemble,
+  type EnsembleArguments,
+  encoded,
+  jobMetadata,
+  memberNames,
+  metadata,
+  namesOf,
+  networkPolicy,
+  peersService,
+  readAgentBundle,
+  resolveEnsemble,
+  serviceHost,
+} from "../shared";
+import {
+  baseConfig,
+  maintenanceCronJob,
+  memberRules,
+  preflightJob,
+  preflightName,
+  preflightRules,
+  profile,
+  rolloutSeconds,
+  setupDeadlineSeconds,
+  setupJob,
+  setupRules,
+  statefulSet,
+} from "./manifest";
+import { adminUsername, paths, ports, scheme } from "./settings";
+
+export type EtcdClusterArguments = EnsembleArguments;
+
+export class EtcdCluster extends pulumi.ComponentResource {
+  /** The one DNS name, for life. */
+  readonly host: pulumi.Output<string>;
+  readonly port: pulumi.Output<number>;
+  readonly url: pulumi.Output<string>;
+  /** Name of the ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
+  readonly certificateAuthority: pulumi.Output<string | null>;
+  /** What `make check` needs to know; no secrets. */
+  readonly checkTarget: pulumi.Output<CheckTarget>;
+  private readonly secrets: Record<string, pulumi.Output<string>>;
+  private readonly ensemble: Ensemble;
+
+  constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
+    const ensemble = resolveEnsemble(profile, name, args, {
+      keys: [],
+      validate: (problem) => {
+        if (args.applications?.includes(adminUsername)) {
+          problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
+        }
+      },
+    });
+    const bundle = readAgentBundle("etcd");
+    super("cells-services:index:EtcdCluster", name, args, opts);
+    this.ensemble = ensemble;
+
+    const options: pulumi.CustomResourceOptions = { parent: this };
+    const names = namesOf(name);
+    const { namespace, tls } = ensemble;
+    const host = namespace.apply((known) => serviceHost(name, known));
+    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+
+    const agent = createAgentConfigMap(ensemble, bundle, options);
+    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
+    const authToken = this.createAuthToken(options);
+    const { config, configChecksum } = this.createConfig(options);
+    const certificates = createCertificates(
+      ensemble,
+      { bundle, restartOn: "authority", dependsOn: [agent, ...secrets] },
+      options,
+    );
+
+    const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
+    const preflight = new Job(
+      preflightName(name),
+      { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
+      { ...options, dependsOn: [agent, ...preflightAccess.ready] },
+    );
+
+    const policy = new NetworkPolicy(
+      name,
+      networkPolicy(ensemble, { client: ports.client, peer: [ports.peer], metrics: ports.metrics }),
+      options,
+    );
+    const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble), options);
+    const peers = new Service(
+      names.peers,
+      peersService(ensemble, [
+        { name: "client", port: ports.client },
+        { name: "peer", port: ports.peer },
+        { name: "metrics", port: ports.metrics },
+      ]),
+      options,
+    );
+    const beforeServers = [
+      agent,
+      config,
+      authToken,
+      credentials.admin,
+      policy,
+      peers,
+      preflight,
+      ...certificates,
+      ...memberAccess.ready,
+    ];
+    const rollout = `${rolloutSeconds(ensemble.members)}s`;
+    const customTimeouts = { create: rollout, update: rollout, delete: "10m" };
+    const servers = new StatefulSet(name, statefulSet(ensemble, { bundle, configChecksum }), {
+      ...options,
+      dependsOn: beforeServers,
+      customTimeouts,
+    });
+    // Beside the StatefulSet: Pulumi waits for a ready member behind it, so nothing may wait for the Service.
+    new Service(names.server, clientService(ensemble, [{ name: "client", port: ports.client }]), {
+      ...options,
+      dependsOn: beforeServers,
+      customTimeouts,
+    });
+    new PodDisruptionBudget(name, disruptionBudget(ensemble), options);
+
+    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), options);
+    const setup = new Job(
+      names.setup,
+      { metadata: jobMetadata(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
+      {
+        ...options,
+        dependsOn: [servers, ...setupAccess.ready, ...secrets],
+        customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
+      },
+    );
+    const maintenanceAccess = createAccess(ensemble, names.maintenance, [], options);
+    new CronJob(names.maintenance, maintenanceCronJob(ensemble, bundle), {
+      ...options,
+      dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets],
+    });
+
+    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
+    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
+    this.secrets = Object.fromEntries(
+      ensemble.applications.map((application) => [application, usable(applicationSecretName(name, application))]),
+    );
+    this.host = host;
+    this.port = pulumi.output(ports.client);
+    this.url = url;
+    this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
+    this.checkTarget = pulumi
+      .all([namespace, host])
+      .apply(([known, hostname]) => checkTarget(ensemble, known, hostname));
+    this.registerOutputs({
+      host: this.host,
+      port: this.port,
+      url: this.url,
+      certificateAuthority: this.certificateAuthority,
+      checkTarget: this.checkTarget,
+    });
+  }
+
+  /** The Secret of one application: `username`, `password`, `url` and, with TLS, `ca.crt`. */
+  application(application: string): { secret: pulumi.Output<string> } {
+    const secret = this.secrets[application];
+    if (secret === undefined) {
+      const known = Object.keys(this.secrets).map((each) => JSON.stringify(each));
+      throw new pulumi.RunError(
+        `etcd ${JSON.stringify(this.ensemble.name)}: ${JSON.stringify(application)} is not one of its applications, ` +
+          `which are ${known.join(", ") || "none"}; add it to applications`,
+      );
+    }
+    return { secret };
+  }
+
+  /** Signs the tokens that all members accept. */
+  private createAuthToken(options: pulumi.CustomResourceOptions): Secret {
+    const name = `${this.ensemble.name}-token`;
+    const key = createPassword(name, options);
+    return new Secret(
+      name,
+      { metadata: metadata(this.ensemble, name), type: "Opaque", data: encoded({ key: key.result }) },
+      options,
+    );
+  }
+
+  private createConfig(options: pulumi.CustomResourceOptions) {
+    const { name } = this.ensemble;
+    const token = new RandomId(`${name}-cluster`, { byteLength: 8 }, options);
+    const content = token.hex.apply((hex) => JSON.stringify(baseConfig(this.ensemble, `${name}-${hex}`), null, 2));
+    const config = new ConfigMap(
+      namesOf(name).config,
+      { metadata: metadata(this.ensemble, namesOf(name).config), data: { [paths.baseFile]: content } },
+      options,
+    );
+    return { config, configChecksum: content.apply(digest) };
+  }
+}
+
+function checkTarget(ensemble: Ensemble, namespace: string, host: string): CheckTarget {
+  const names = namesOf(ensemble.name);
+  return {
+    service: "etcd",
+    name: ensemble.name,
+    namespace,
+    members: memberNames(ensemble.name, ensemble.members),
+    peersService: names.peers,
+    clientPort: ports.client,
+    metricsPort: ports.metrics,
+    host,
+    tls: ensemble.tls,
+    trust: ensemble.tls === "off" ? null : names.trust,
+    adminSecret: names.admin,
+    applications: Object.fromEntries(
+      ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
+    ),
+  };
+}

@@ -1,0 +1,65 @@
+/** Housekeeping decisions: pure. */
+import type { Alarm, Status } from "./client";
+
+/** Below this size rewriting the file saves too little to stop a member for it. */
+const smallestDatabase = 100 * 2 ** 20;
+/** Share of the file that must be free. */
+const freeShare = 0.5;
+
+export interface MemberStatus {
+  name: string;
+  status: Status;
+}
+
+export type Housekeeping =
+  | { kind: "nothing" }
+  | { kind: "defragment"; members: string[] }
+  /** The quota is used up and etcd refuses writes: free space, then allow writes again. */
+  | { kind: "free-space"; members: string[]; alarms: Alarm[] }
+  | { kind: "refuse"; reason: string };
+
+/** Defragmentation stops a member while it lasts: only when all are well, followers first, the leader last. */
+export function decideHousekeeping(members: MemberStatus[], expected: number, alarms: Alarm[]): Housekeeping {
+  const corrupt = alarms.find(({ alarm }) => alarm === "CORRUPT");
+  if (corrupt !== undefined) {
+    const who = members.find(({ status }) => status.memberId === corrupt.memberId)?.name ?? corrupt.memberId;
+    return {
+      kind: "refuse",
+      reason:
+        `etcd reports that the data of ${who} is corrupt; take a snapshot of a healthy member, then delete the volume ` +
+        `claim and the pod of ${who} to have it replaced`,
+    };
+  }
+  const unhealthy = whyNotHealthy(members, expected);
+  if (unhealthy !== undefined) return { kind: "refuse", reason: unhealthy };
+
+  const full = alarms.filter(({ alarm }) => alarm === "NOSPACE");
+  const ordered = followersFirst(members);
+  if (full.length > 0) return { kind: "free-space", members: ordered.map(({ name }) => name), alarms: full };
+  const fragmented = ordered.filter(({ status }) => isFragmented(status));
+  return fragmented.length === 0
+    ? { kind: "nothing" }
+    : { kind: "defragment", members: fragmented.map(({ name }) => name) };
+}
+
+/** undefined when all expected members are voters that follow one leader. */
+export function whyNotHealthy(members: MemberStatus[], expected: number): string | undefined {
+  if (members.length !== expected) return `${members.length} of ${expected} members answer`;
+  const learner = members.find(({ status }) => status.learner);
+  if (learner !== undefined) return `${learner.name} is still a learner`;
+  const leaders = new Set(members.map(({ status }) => status.leader));
+  if (leaders.size !== 1) return "the members do not agree on a leader";
+  if (leaders.has("0")) return "there is no leader";
+  const clusters = new Set(members.map(({ status }) => status.clusterId));
+  if (clusters.size !== 1) return `the members belong to different clusters: ${[...clusters].join(", ")}`;
+  return undefined;
+}
+
+function followersFirst(members: MemberStatus[]): MemberStatus[] {
+  const leads = ({ status }: MemberStatus): number => (status.leader === status.memberId ? 1 : 0);
+  return [...members].sort((a, b) => leads(a) - leads(b) || a.name.localeCompare(b.name));
+}
+
+function isFragmented({ dbSize, dbSizeInUse }: Status): boolean {
+  return dbSize >= smallestDatabase && dbSize - dbSizeInUse >= dbSize * freeShare;
+}

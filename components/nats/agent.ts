@@ -1,0 +1,246 @@
+/**
+ * What must run in the cluster for NATS:
+ *
+ *   preflight    a Job before each change of the StatefulSet: refuses what a living cluster cannot do
+ *   member       the init container of each member: decides whether its server may start
+ *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
+ *   reconcile    a Deployment: keeps the replicas of all streams
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { http } from "../../agent/http";
+import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand, ownerReference } from "../shared/authority-agent";
+import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
+import { type Endpoint, jetStreamStates, open } from "./client";
+import { whyNotFormed } from "./formation";
+import { type Answer, clusterName, decide, type Identity, type Marker, membersContradiction } from "./membership";
+import { reconcile } from "./reconciler";
+import { metaStateFile, type NatsSettings, paths, ports, reconcilerUsername, wantedReplicas } from "./settings";
+
+/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
+const memberDeadlineSeconds = 300;
+/** The members are ready when the setup starts; what remains is the time of one election or one restart. */
+const formationDeadlineSeconds = 240;
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<NatsSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember(readSettings<NatsSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<NatsSettings>(), readPod().namespace, inClusterApi()),
+  reconcile: async () => keepReplicas(readSettings<NatsSettings>(), readPod().namespace),
+  certificates: certificatesCommand,
+};
+
+// --- preflight
+
+async function preflight(settings: NatsSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const marker = await readMarker(settings.name, namespace, api);
+  if (marker === undefined) {
+    log("the cluster has not been formed yet");
+    return;
+  }
+  const reason = membersContradiction(marker, settings.members);
+  if (reason !== undefined) throw new Error(reason);
+  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+// --- member
+
+async function startMember(
+  settings: NatsSettings,
+  pod: { name: string; namespace: string },
+  api: KubernetesApi,
+): Promise<void> {
+  const self: Identity = {
+    name: pod.name,
+    clusterId: clusterName(settings.name, pod.namespace),
+    members: settings.members,
+  };
+  await waitFor(
+    `a safe way to start ${self.name}`,
+    async () => {
+      const data = await observeData();
+      // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
+      const marker = data === "present" ? undefined : await readMarker(settings.name, pod.namespace, api);
+      const others = marker === undefined ? [] : await askOthers(settings, pod);
+      const action = decide({ data, marker, others }, self);
+      log(`decision: ${action.kind}: ${action.reason}`);
+      return action.kind === "start" ? { done: true } : { waiting: action.reason };
+    },
+    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
+  );
+}
+
+async function observeData(): Promise<"present" | "empty"> {
+  return access(metaStateFile).then(
+    () => "present",
+    () => "empty",
+  );
+}
+
+/** The monitoring port answers as soon as a server runs, before it has recovered its volume. */
+async function askOthers(settings: NatsSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
+  const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+  return Promise.all(
+    others.map(async (member): Promise<Answer> => {
+      try {
+        const url = `http://${memberHost(settings.name, pod.namespace, member)}:${ports.metrics}/varz`;
+        const { status } = await http({ url, timeoutSeconds: 5 });
+        return status === 200 ? { member, runs: true } : { member, runs: false, reason: `status ${status}` };
+      } catch (error) {
+        return { member, runs: false, reason: (error as Error).message };
+      }
+    }),
+  );
+}
+
+// --- setup
+
+/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+async function setup(settings: NatsSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  await waitForFormation(settings, namespace);
+  // From here on an empty volume is a lost one.
+  await writeMarker(settings, namespace, api, {
+    clusterId: clusterName(settings.name, namespace),
+    members: settings.members,
+    bootstrappedAt: new Date().toISOString(),
+  });
+  await verifyUsers(settings, namespace);
+}
+
+async function waitForFormation(settings: NatsSettings, namespace: string): Promise<void> {
+  const members = memberNames(settings.name, settings.members);
+  await waitFor(
+    `${settings.members} members with one leader`,
+    async () => {
+      try {
+        const host = serviceHost(settings.name, namespace);
+        const connection = await open(await endpoint(settings, host, "setup", paths.admin));
+        try {
+          const states = await jetStreamStates(connection, settings.members, 3_000);
+          const reason = whyNotFormed(states, members);
+          return reason === undefined ? { done: true } : { waiting: reason };
+        } finally {
+          await connection.close();
+        }
+      } catch (error) {
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+/** Each member has its own copy of the users: one with an old copy would refuse what the others accept. */
+async function verifyUsers(settings: NatsSettings, namespace: string): Promise<void> {
+  const users = settings.applications.map((application) => join(paths.applications, application));
+  for (const member of memberNames(settings.name, settings.members)) {
+    await waitFor(
+      `authentication on ${member}`,
+      async () => {
+        try {
+          for (const user of [paths.admin, ...users]) {
+            const host = memberHost(settings.name, namespace, member);
+            await (await open(await endpoint(settings, host, "setup", user))).close();
+          }
+          return { done: true };
+        } catch (error) {
+          return { waiting: (error as Error).message };
+        }
+      },
+      { deadlineSeconds: 60 },
+    );
+  }
+  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
+}
+
+async function writeMarker(
+  settings: NatsSettings,
+  namespace: string,
+  api: KubernetesApi,
+  marker: Marker,
+): Promise<void> {
+  const names = namesOf(settings.name);
+  // Kept volumes need their marker; otherwise it goes with the rest.
+  const owners = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
+  const object = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: {
+      name: names.marker,
+      labels: { ...labels("nats", settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+      ownerReferences: owners,
+    },
+    data: { ...marker, members: String(marker.members) },
+  };
+  if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
+    log(`marked the cluster ${marker.clusterId} as formed`);
+    return;
+  }
+  const existing = await readMarker(settings.name, namespace, api);
+  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
+  if (existing.clusterId !== marker.clusterId) {
+    throw new Error(
+      `the marker ${names.marker} says cluster ${existing.clusterId}, but the members are cluster ${marker.clusterId}: ` +
+        "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
+    );
+  }
+  const reason = membersContradiction(existing, settings.members);
+  if (reason !== undefined) throw new Error(reason);
+}
+
+async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
+  const { marker } = namesOf(name);
+  const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
+  if (object === undefined) return undefined;
+  const { clusterId, members, bootstrappedAt } = object.data ?? {};
+  if (!clusterId || !members || !bootstrappedAt) {
+    throw new Error(
+      `the ConfigMap ${marker} must have clusterId, members and bootstrappedAt, ` +
+        `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
+    );
+  }
+  return { clusterId, members: Number(members), bootstrappedAt };
+}
+
+// --- reconcile
+
+async function keepReplicas(settings: NatsSettings, namespace: string): Promise<void> {
+  const password = await readFile(join(paths.reconciler, "password"), "utf8");
+  await reconcile({
+    host: serviceHost(settings.name, namespace),
+    port: ports.client,
+    caFile: settings.tls === "off" ? undefined : join(paths.trust, "ca.crt"),
+    accounts: settings.applications.map((application) => ({
+      account: application,
+      credentials: { username: reconcilerUsername(application), password },
+    })),
+    replicas: wantedReplicas(settings.members),
+    probePort: ports.reconciler,
+  });
+}
+
+// --- members
+
+/** Files are read for each connection: certificates and passwords may change while an agent waits. */
+async function endpoint(settings: NatsSettings, host: string, name: string, user: string): Promise<Endpoint> {
+  const [username, password] = await Promise.all([
+    readFile(join(user, "username"), "utf8"),
+    readFile(join(user, "password"), "utf8"),
+  ]);
+  return {
+    host,
+    port: ports.client,
+    name: `cells-services-${name}`,
+    credentials: { username, password },
+    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
+  };
+}

@@ -1,0 +1,70 @@
+/** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
+import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
+import { type JetStreamState, toJetStreamState } from "./formation";
+
+export interface Endpoint {
+  host: string;
+  port: number;
+  /** undefined: plain text. */
+  tls?: {
+    /** Trust bundle, PEM. */
+    ca: string;
+    /** The name that the certificate must carry, default: the host. */
+    servername?: string;
+  };
+  credentials?: { username: string; password: string };
+  /** Shown in the server's list of connections. */
+  name: string;
+}
+
+const connectMilliseconds = 5_000;
+
+/** One attempt to one server. Who wants more asks again, with fresh certificates and passwords. */
+export function open(endpoint: Endpoint): Promise<NatsConnection> {
+  return connect({ ...connectionOptions(endpoint), reconnect: false, timeout: connectMilliseconds });
+}
+
+export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
+  const { host, port, tls, credentials, name } = endpoint;
+  return {
+    servers: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    name,
+    // Only the address given, never one that the servers tell.
+    ignoreClusterUpdates: true,
+    tls: tls === undefined ? null : tlsOptions(tls),
+    ...(credentials === undefined ? {} : { user: credentials.username, pass: credentials.password }),
+  };
+}
+
+/**
+ * The library passes this object on to `tls.connect`, over its own `servername`, though its type does not name that
+ * property. Verification stays on: it sets `rejectUnauthorized` itself. Given any TLS options, it refuses a server without TLS.
+ */
+function tlsOptions(tls: { ca: string; servername?: string }): NonNullable<NodeConnectionOptions["tls"]> {
+  return tls;
+}
+
+/** Asks all servers through one of them; returns when all expected ones have answered, or after the time. */
+export async function askServers(
+  connection: NatsConnection,
+  subject: string,
+  expected: number,
+  milliseconds: number,
+): Promise<unknown[]> {
+  const answers: unknown[] = [];
+  const messages = await connection.requestMany(`$SYS.REQ.SERVER.PING.${subject}`, "", {
+    strategy: "count",
+    maxMessages: expected,
+    maxWait: milliseconds,
+  });
+  for await (const message of messages) answers.push(message.json());
+  return answers;
+}
+
+export async function jetStreamStates(
+  connection: NatsConnection,
+  expected: number,
+  milliseconds: number,
+): Promise<JetStreamState[]> {
+  return (await askServers(connection, "JSZ", expected, milliseconds)).map(toJetStreamState);
+}

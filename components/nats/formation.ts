@@ -1,0 +1,79 @@
+/** What the servers say about themselves on `$SYS.REQ.SERVER.PING.*`, and what that means: pure. */
+
+export interface MetaPeer {
+  name: string;
+  current: boolean;
+  offline?: boolean;
+  lag?: number;
+}
+
+/** Of one answer to JSZ. */
+export interface JetStreamState {
+  server: string;
+  /** Name of the cluster. */
+  cluster: string;
+  disabled: boolean;
+  /** Of the meta group; empty while there is none. */
+  leader: string;
+  /** Size of the meta group that this server knows. */
+  size: number;
+  /** Of the meta group; complete only in the answer of its leader. */
+  peers: MetaPeer[];
+  syncAlways: boolean;
+}
+
+interface RawAnswer {
+  server?: { name?: string; cluster?: string };
+  data?: {
+    disabled?: boolean;
+    config?: { sync_always?: boolean };
+    meta_cluster?: { name?: string; leader?: string; cluster_size?: number; replicas?: MetaPeer[] };
+  };
+}
+
+export function toJetStreamState(json: unknown): JetStreamState {
+  const { server, data } = json as RawAnswer;
+  const meta = data?.meta_cluster;
+  return {
+    server: server?.name ?? "",
+    cluster: meta?.name ?? server?.cluster ?? "",
+    disabled: data?.disabled ?? false,
+    leader: meta?.leader ?? "",
+    size: meta?.cluster_size ?? 0,
+    peers: meta?.replicas ?? [],
+    syncAlways: data?.config?.sync_always ?? false,
+  };
+}
+
+/** undefined when all members are in one meta group, follow one leader and are current. */
+export function whyNotFormed(states: JetStreamState[], members: string[]): string | undefined {
+  const missing = members.filter((member) => !states.some(({ server }) => server === member));
+  if (missing.length > 0) return `${missing.join(", ")} ${missing.length === 1 ? "does" : "do"} not answer`;
+  const strangers = states.filter(({ server }) => !members.includes(server)).map(({ server }) => server);
+  if (strangers.length > 0) return `${strangers.join(", ")} answered too, expected only ${members.join(", ")}`;
+  const disabled = states.find((state) => state.disabled);
+  if (disabled !== undefined) return `JetStream is switched off on ${disabled.server}; look at its log and its volume`;
+  const leaderless = states.find(({ leader }) => leader === "");
+  if (leaderless !== undefined) return `${leaderless.server} knows no leader of the meta group`;
+  const leaders = [...new Set(states.map(({ leader }) => leader))];
+  if (leaders.length > 1) return `the members follow different leaders: ${leaders.join(", ")}`;
+  const leader = states.find(({ server }) => server === leaders[0]);
+  if (leader === undefined) return `the leader ${leaders[0] ?? ""} is none of the members`;
+  if (leader.size !== members.length) {
+    return `the meta group has ${leader.size} members, expected ${members.length}`;
+  }
+  const behind = leader.peers.filter((peer) => peer.offline === true || !peer.current);
+  if (behind.length > 0) return behind.map(describePeer).join("; ");
+  const absent = members.filter(
+    (member) => member !== leader.server && !leader.peers.some(({ name }) => name === member),
+  );
+  if (absent.length > 0) return `${absent.join(", ")} is not in the meta group of ${leader.server}`;
+  return undefined;
+}
+
+/** A replica in words. */
+export function describePeer({ name, current, offline, lag }: MetaPeer): string {
+  if (offline === true) return `${name} is offline`;
+  if (current) return `${name} is current`;
+  return lag === undefined || lag === 0 ? `${name} is not current` : `${name} is ${lag} operations behind`;
+}

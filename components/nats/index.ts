@@ -1,0 +1,273 @@
+/** NATS with JetStream: 3 or 5 servers that elect their leaders, with TLS, an account for each application and one name. */
+import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
+import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
+import { Secret } from "@pulumi/kubernetes/core/v1/secret";
+import { Service } from "@pulumi/kubernetes/core/v1/service";
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
+import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
+import * as pulumi from "@pulumi/pulumi";
+import {
+  applicationSecretName,
+  type CheckTarget,
+  checksum,
+  clientService,
+  createAccess,
+  createAgentConfigMap,
+  createCertificates,
+  createCredentials,
+  createPassword,
+  type Credentials,
+  disruptionBudget,
+  type Ensemble,
+  type EnsembleArguments,
+  encoded,
+  memberNames,
+  metadata,
+  namesOf,
+  networkPolicy,
+  oneOf,
+  peersService,
+  readAgentBundle,
+  resolveEnsemble,
+  serviceHost,
+} from "../shared";
+import {
+  type Durability,
+  preflightJob,
+  preflightName,
+  profile,
+  readMarker,
+  reconcilerDeployment,
+  rolloutSeconds,
+  serverConfig,
+  setupDeadlineSeconds,
+  setupJob,
+  setupRules,
+  statefulSet,
+  usersConfig,
+  usersName,
+} from "./manifest";
+import { adminUsername, paths, ports, reconcilerName, scheme } from "./settings";
+
+export type NatsClusterArguments = EnsembleArguments & {
+  /**
+   * What an acknowledged message in a stream has survived: "fsync" (default), the disks of a majority, or "replicated",
+   * the memory of a majority, with the disk within two minutes.
+   */
+  durability?: Durability;
+};
+
+export class NatsCluster extends pulumi.ComponentResource {
+  /** The one DNS name, for life. */
+  readonly host: pulumi.Output<string>;
+  readonly port: pulumi.Output<number>;
+  readonly url: pulumi.Output<string>;
+  /** Name of the ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
+  readonly certificateAuthority: pulumi.Output<string | null>;
+  /** What `make check` needs to know; no secrets. */
+  readonly checkTarget: pulumi.Output<CheckTarget>;
+  private readonly secrets: Record<string, pulumi.Output<string>>;
+  private readonly ensemble: Ensemble;
+
+  constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
+    const ensemble = resolveEnsemble(profile, name, args, {
+      keys: ["durability"],
+      validate: (problem) => {
+        oneOf("durability", args.durability, ["fsync", "replicated"], problem);
+        if (args.applications?.includes(adminUsername)) {
+          problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
+        }
+      },
+    });
+    const durability = args.durability ?? "fsync";
+    const bundle = readAgentBundle("nats");
+    super("cells-services:index:NatsCluster", name, args, opts);
+    this.ensemble = ensemble;
+
+    const options: pulumi.CustomResourceOptions = { parent: this };
+    const names = namesOf(name);
+    const { namespace, tls } = ensemble;
+    const host = namespace.apply((known) => serviceHost(name, known));
+    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+
+    const agent = createAgentConfigMap(ensemble, bundle, options);
+    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
+    const reconciler = this.createReconcilerSecret(options);
+    const { config, users, configChecksum } = this.createConfig(durability, credentials, reconciler.password, options);
+    const certificates = createCertificates(
+      ensemble,
+      // NATS reads certificates only when it starts or is told to.
+      { bundle, restartOn: "any", dependsOn: [agent, ...secrets] },
+      options,
+    );
+
+    const preflightAccess = createAccess(ensemble, preflightName(name), [readMarker(ensemble)], options);
+    // Jobs have no name of their own, so that a changed template makes a new Job before the old one is removed.
+    const preflight = new Job(
+      preflightName(name),
+      { metadata: unnamed(ensemble), spec: preflightJob(ensemble, bundle) },
+      { ...options, dependsOn: [agent, ...preflightAccess.ready] },
+    );
+
+    const policy = new NetworkPolicy(
+      name,
+      // Members ask each other's monitoring port whether they run.
+      networkPolicy(ensemble, { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics }),
+      options,
+    );
+    const memberAccess = createAccess(ensemble, names.server, [readMarker(ensemble)], options);
+    const peers = new Service(
+      names.peers,
+      peersService(ensemble, [
+        { name: "client", port: ports.client },
+        { name: "peer", port: ports.peer },
+        { name: "metrics", port: ports.metrics },
+      ]),
+      options,
+    );
+    const beforeServers = [agent, config, users, policy, peers, preflight, ...certificates, ...memberAccess.ready];
+    const rollout = `${rolloutSeconds(ensemble.members)}s`;
+    const customTimeouts = { create: rollout, update: rollout, delete: "10m" };
+    const servers = new StatefulSet(name, statefulSet(ensemble, { bundle, configChecksum }), {
+      ...options,
+      dependsOn: beforeServers,
+      customTimeouts,
+    });
+    // Beside the StatefulSet: Pulumi waits for a ready member behind it, so nothing may wait for the Service.
+    const service = new Service(names.server, clientService(ensemble, [{ name: "client", port: ports.client }]), {
+      ...options,
+      dependsOn: beforeServers,
+      customTimeouts,
+    });
+    new PodDisruptionBudget(name, disruptionBudget(ensemble), options);
+
+    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), options);
+    const setup = new Job(
+      names.setup,
+      { metadata: unnamed(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
+      {
+        ...options,
+        dependsOn: [servers, service, ...setupAccess.ready, ...secrets],
+        customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
+      },
+    );
+    // Without applications there are no streams to keep.
+    if (ensemble.applications.length > 0) {
+      const reconcilerAccess = createAccess(ensemble, reconcilerName(name), [], options);
+      new Deployment(
+        reconcilerName(name),
+        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: reconciler.checksum }),
+        { ...options, dependsOn: [setup, reconciler.secret, ...reconcilerAccess.ready] },
+      );
+    }
+
+    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
+    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
+    this.secrets = Object.fromEntries(
+      ensemble.applications.map((application) => [application, usable(applicationSecretName(name, application))]),
+    );
+    this.host = host;
+    this.port = pulumi.output(ports.client);
+    this.url = url;
+    this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
+    this.checkTarget = pulumi
+      .all([namespace, host])
+      .apply(([known, hostname]) => checkTarget(ensemble, known, hostname));
+    this.registerOutputs({
+      host: this.host,
+      port: this.port,
+      url: this.url,
+      certificateAuthority: this.certificateAuthority,
+      checkTarget: this.checkTarget,
+    });
+  }
+
+  /** The Secret of one application: `username`, `password`, `url` and, with TLS, `ca.crt`. */
+  application(application: string): { secret: pulumi.Output<string> } {
+    const secret = this.secrets[application];
+    if (secret === undefined) {
+      const known = Object.keys(this.secrets).map((each) => JSON.stringify(each));
+      throw new pulumi.RunError(
+        `nats ${JSON.stringify(this.ensemble.name)}: ${JSON.stringify(application)} is not one of its applications, ` +
+          `which are ${known.join(", ") || "none"}; add it to applications`,
+      );
+    }
+    return { secret };
+  }
+
+  private createReconcilerSecret(options: pulumi.CustomResourceOptions) {
+    const name = reconcilerName(this.ensemble.name);
+    const { result: password } = createPassword(name, options);
+    const secret = new Secret(
+      name,
+      { metadata: metadata(this.ensemble, name), type: "Opaque", data: encoded({ password }) },
+      options,
+    );
+    return { secret, password, checksum: checksum(password) };
+  }
+
+  /** What is no secret in a ConfigMap, users in a Secret. */
+  private createConfig(
+    durability: Durability,
+    credentials: Credentials,
+    reconciler: pulumi.Output<string>,
+    options: pulumi.CustomResourceOptions,
+  ) {
+    const { name, namespace } = this.ensemble;
+    const names = namesOf(name);
+    const server = namespace.apply((known) => serverConfig(this.ensemble, known, durability));
+    const applications: Record<string, pulumi.Output<string>> = Object.fromEntries(
+      Object.entries(credentials.applications).map(([application, secret]) => [application, passwordOf(secret)]),
+    );
+    const accounts = pulumi
+      .all([passwordOf(credentials.admin), reconciler, pulumi.output(applications)])
+      .apply(([admin, forReconciler, known]) => usersConfig({ admin, reconciler: forReconciler, applications: known }));
+    const config = new ConfigMap(
+      names.config,
+      { metadata: metadata(this.ensemble, names.config), data: { [paths.configFile]: server } },
+      options,
+    );
+    const users = new Secret(
+      usersName(name),
+      {
+        metadata: metadata(this.ensemble, usersName(name)),
+        type: "Opaque",
+        data: encoded({ [paths.usersFile]: accounts }),
+      },
+      options,
+    );
+    return { config, users, configChecksum: checksum(pulumi.all([server, accounts])) };
+  }
+}
+
+function passwordOf(secret: Secret): pulumi.Output<string> {
+  return secret.data.apply((data) => Buffer.from(data["password"] ?? "", "base64").toString("utf8"));
+}
+
+function unnamed(ensemble: Ensemble) {
+  const { namespace, labels } = metadata(ensemble, "");
+  return { namespace, labels };
+}
+
+function checkTarget(ensemble: Ensemble, namespace: string, host: string): CheckTarget {
+  const names = namesOf(ensemble.name);
+  return {
+    service: "nats",
+    name: ensemble.name,
+    namespace,
+    members: memberNames(ensemble.name, ensemble.members),
+    peersService: names.peers,
+    clientPort: ports.client,
+    metricsPort: ports.metrics,
+    host,
+    tls: ensemble.tls,
+    trust: ensemble.tls === "off" ? null : names.trust,
+    adminSecret: names.admin,
+    applications: Object.fromEntries(
+      ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
+    ),
+  };
+}

@@ -1,0 +1,477 @@
+/** From resolved arguments to Kubernetes specs and the configuration files of NATS: pure. */
+import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import {
+  type AgentBundle,
+  agentContainer,
+  agentJobSpec,
+  agentSelector,
+  agentVolumes,
+  applicationSecretName,
+  containerSecurityContext,
+  dataClaim,
+  dataRetention,
+  type Ensemble,
+  images,
+  labels,
+  memberHost,
+  memberNames,
+  metadata,
+  namesOf,
+  parseQuantity,
+  placement,
+  podSecurityContext,
+  type Rule,
+  type ServiceProfile,
+  secretVolume,
+  serverSelector,
+} from "../shared";
+import { clusterName } from "./membership";
+import {
+  adminUsername,
+  type NatsSettings,
+  paths,
+  ports,
+  reconcilerInbox,
+  reconcilerName,
+  reconcilerUsername,
+  systemAccount,
+} from "./settings";
+
+/** "fsync": on disk before it is acknowledged. "replicated": in the memory of a majority, on disk within two minutes. */
+export type Durability = "fsync" | "replicated";
+
+export const profile: ServiceProfile = {
+  service: "nats",
+  image: images.nats,
+  // Below 1Gi the blocks that streams allocate (up to 8 MiB each) and raft logs leave little for messages.
+  storage: { size: "8Gi", minimum: "1Gi" },
+  // No limit on CPU: throttled heartbeats cost elections.
+  resources: {
+    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
+  },
+};
+
+export function settingsOf(ensemble: Ensemble): NatsSettings {
+  const { name, members, tls, applications, deletion } = ensemble;
+  return { name, members, tls, applications, deletion };
+}
+
+/** Applications are no business of a member: its init container stays the same when one is added. */
+function memberSettings(ensemble: Ensemble): NatsSettings {
+  return { ...settingsOf(ensemble), applications: [] };
+}
+
+/**
+ * Messages may fill 80 % of the volume; the rest is for raft logs, snapshots and deleted messages that are not compacted
+ * yet, which NATS does not count. A full volume would switch JetStream off.
+ */
+export function fileStoreBytes(ensemble: Ensemble): number {
+  return Math.floor(ensemble.storage.bytes * 0.8);
+}
+
+/** The server would otherwise give memory streams three quarters of what it may use. */
+export function memoryStoreBytes(ensemble: Ensemble): number {
+  return Math.floor(memoryLimit(ensemble) / 4);
+}
+
+function memoryLimit(ensemble: Ensemble): number {
+  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
+}
+
+/** A hand-over takes a second, then clients are told and after 10 s closed over 20 s. */
+const lameDuck = { graceSeconds: 10, durationSeconds: 30 };
+/** The hand-over, and 30 s for the last writes to reach the disk. */
+export const terminationGraceSeconds = lameDuck.durationSeconds + 30;
+
+/** The configuration that all members have in common; no secrets. */
+export function serverConfig(ensemble: Ensemble, namespace: string, durability: Durability): string {
+  const { name, tls } = ensemble;
+  const routes = memberNames(name, ensemble.members).map(
+    (member) => `    "nats://${memberHost(name, namespace, member)}:${ports.peer}"`,
+  );
+  return [
+    "# The name of the pod: a member keeps its identity with its volume.",
+    "server_name: $POD_NAME",
+    `port: ${ports.client}`,
+    "# For probes and metrics; without passwords, so only the network policy protects it.",
+    `http_port: ${ports.metrics}`,
+    `pid_file: "${paths.pid}"`,
+    "",
+    "# 30 s is the least that the server accepts.",
+    `lame_duck_duration: "${lameDuck.durationSeconds}s"`,
+    `lame_duck_grace_period: "${lameDuck.graceSeconds}s"`,
+    "",
+    ...(tls === "off" ? [] : clientTls(tls)),
+    "jetstream {",
+    `  store_dir: "${paths.data}"`,
+    `  max_file_store: ${fileStoreBytes(ensemble)}`,
+    `  max_memory_store: ${memoryStoreBytes(ensemble)}`,
+    ...(durability === "fsync"
+      ? [
+          "  # On disk before it is acknowledged: acknowledged messages survive the power failure of all members.",
+          "  sync_interval: always",
+        ]
+      : [
+          "  # The server's default: a power failure of a majority loses what was acknowledged in the last two minutes.",
+        ]),
+    "}",
+    "",
+    "cluster {",
+    `  name: "${clusterName(name, namespace)}"`,
+    `  port: ${ports.peer}`,
+    "  # Clients know one name for life, not the addresses of pods.",
+    "  no_advertise: true",
+    "  routes: [",
+    ...routes,
+    "  ]",
+    ...(tls === "off" ? [] : peerTls()),
+    "}",
+    "",
+    `include "${paths.usersFile}"`,
+    "",
+  ].join("\n");
+}
+
+function clientTls(tls: "required" | "optional"): string[] {
+  return [
+    "tls {",
+    `  cert_file: "${paths.serverTls}/tls.crt"`,
+    `  key_file: "${paths.serverTls}/tls.key"`,
+    "  # Seconds: handshakes queue up when all clients of a stopped member come at once; the default is 2.",
+    "  timeout: 10",
+    "}",
+    ...(tls === "optional"
+      ? ["# TLS and plain text on the same port, as the client prefers.", "allow_non_tls: true"]
+      : []),
+    "",
+  ];
+}
+
+function peerTls(): string[] {
+  return [
+    "  tls {",
+    `    cert_file: "${paths.peerTls}/tls.crt"`,
+    `    key_file: "${paths.peerTls}/tls.key"`,
+    `    ca_file: "${paths.trust}/ca.crt"`,
+    "    # An issuer outside may sign for others too: a peer must show a certificate for one of the routes above.",
+    "    verify_cert_and_check_known_urls: true",
+    "    timeout: 10",
+    "  }",
+  ];
+}
+
+export interface Passwords {
+  admin: string;
+  reconciler: string;
+  applications: Record<string, string>;
+}
+
+/**
+ * One account for each application: its streams and subjects are its own. Passwords are in plain text because they are in
+ * plain text in the Secrets of the applications beside this one anyway, and are random: bcrypt protects weak passwords, at
+ * the price of 100 ms of CPU for each of the connections that come back at once when a member stops.
+ */
+export function usersConfig(passwords: Passwords): string {
+  const accounts = Object.entries(passwords.applications).map(([application, password]) =>
+    [
+      `  "${application}" {`,
+      "    jetstream: enabled",
+      "    users: [",
+      `      { user: "${application}", password: "${password}" }`,
+      "      {",
+      `        user: "${reconcilerUsername(application)}", password: "${passwords.reconciler}"`,
+      "        permissions {",
+      `          publish: ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"]`,
+      `          subscribe: ["${reconcilerInbox}.>", "$JS.EVENT.ADVISORY.STREAM.>"]`,
+      "        }",
+      "      }",
+      "    ]",
+      "  }",
+    ].join("\n"),
+  );
+  return [
+    "accounts {",
+    `  ${systemAccount} {`,
+    `    users: [ { user: "${adminUsername}", password: "${passwords.admin}" } ]`,
+    "  }",
+    ...accounts,
+    "}",
+    `system_account: ${systemAccount}`,
+    "",
+  ].join("\n");
+}
+
+export interface ServerInputs {
+  bundle: AgentBundle;
+  /** Checksum of the configuration and of the users: NATS is restarted for both. */
+  configChecksum: Input<string>;
+}
+
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+  const names = namesOf(ensemble.name);
+  const selector = serverSelector(ensemble.service, ensemble.name);
+  return {
+    metadata: metadata(ensemble, names.server),
+    spec: {
+      replicas: ensemble.members,
+      serviceName: names.peers,
+      // All at once: members need each other to become ready, at the first start and after a full stop.
+      podManagementPolicy: "Parallel",
+      updateStrategy: { type: "RollingUpdate" },
+      // Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops.
+      minReadySeconds: 15,
+      revisionHistoryLimit: 10,
+      selector: { matchLabels: selector },
+      persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),
+      volumeClaimTemplates: [dataClaim(ensemble)],
+      template: {
+        metadata: {
+          labels: { ...labels(ensemble.service, ensemble.name, ensemble.version), ...selector },
+          annotations: {
+            "cells-services/config": inputs.configChecksum,
+            "cells-services/agent": inputs.bundle.checksum,
+          },
+        },
+        spec: {
+          ...placement(ensemble),
+          serviceAccountName: names.server,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: podSecurityContext,
+          terminationGracePeriodSeconds: terminationGraceSeconds,
+          initContainers: [
+            agentContainer({
+              name: "member",
+              command: ["member"],
+              settings: memberSettings(ensemble),
+              volumeMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
+            }),
+          ],
+          containers: [serverContainer(ensemble)],
+          volumes: [
+            ...agentVolumes(ensemble.name),
+            {
+              name: "config",
+              projected: {
+                defaultMode: 0o440,
+                sources: [{ configMap: { name: names.config } }, { secret: { name: usersName(ensemble.name) } }],
+              },
+            },
+            { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
+            ...(ensemble.tls === "off"
+              ? []
+              : [secretVolume("server-tls", names.serverTls), secretVolume("peer-tls", names.peerTls)]),
+            ...trustVolumes(ensemble),
+          ],
+        },
+      },
+    },
+  };
+}
+
+function serverContainer(ensemble: Ensemble): core.v1.Container {
+  const probe = (scope: string) => ({ httpGet: { path: `/healthz?${scope}=true`, port: "metrics", scheme: "HTTP" } });
+  return {
+    name: "nats",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/nats-server", "-c", `${paths.config}/${paths.configFile}`],
+    ports: [
+      { name: "client", containerPort: ports.client, protocol: "TCP" },
+      { name: "peer", containerPort: ports.peer, protocol: "TCP" },
+      { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
+    ],
+    env: [
+      { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
+      // Below the limit of the container, so that garbage is collected before memory runs out.
+      { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
+    ],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    // The server accepts connections when it has recovered its volume: 15 minutes. It does not ask for a leader, because
+    // members that wait for a majority must not be restarted over and over.
+    startupProbe: { ...probe("js-server-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 180 },
+    // Only this process, never JetStream: a restart cures neither a full disk nor a lost majority.
+    livenessProbe: { ...probe("js-server-only"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    // In the meta group, current with its leader. Not the streams: one broken stream would stop every roll.
+    readinessProbe: { ...probe("js-meta-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
+    // Hands over leaders and asks clients to leave. The SIGTERM that follows is ignored in this mode; the server ends by
+    // itself. Without a shell: the server signals the process in its own pid file.
+    lifecycle: { preStop: { exec: { command: ["/nats-server", `-sl=ldm=${paths.pid}`] } } },
+    volumeMounts: [
+      { name: "data", mountPath: paths.data },
+      { name: "config", mountPath: paths.config, readOnly: true },
+      { name: "run", mountPath: paths.run },
+      ...(ensemble.tls === "off"
+        ? []
+        : [
+            { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
+            { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
+          ]),
+      ...trustMounts(ensemble),
+    ],
+  };
+}
+
+/** Secret with the users of all accounts, as a file of the server's configuration. */
+export function usersName(name: string): string {
+  return `${name}-users`;
+}
+
+/** Refuses what a living cluster cannot do, before the StatefulSet is touched. */
+export function preflightJob(ensemble: Ensemble, bundle: AgentBundle) {
+  return agentJobSpec(ensemble, {
+    name: "preflight",
+    command: ["preflight"],
+    settings: memberSettings(ensemble),
+    serviceAccount: preflightName(ensemble.name),
+    checksum: bundle.checksum,
+    deadlineSeconds: 180,
+    // A refusal does not pass by trying again.
+    retries: 1,
+  });
+}
+
+export function preflightName(name: string): string {
+  return `${name}-preflight`;
+}
+
+export const setupDeadlineSeconds = 600;
+
+/** Runs again whenever its inputs change, passwords included. */
+export function setupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return agentJobSpec(ensemble, {
+    name: "setup",
+    command: ["setup"],
+    settings: settingsOf(ensemble),
+    serviceAccount: namesOf(ensemble.name).setup,
+    checksum: bundle.checksum,
+    annotations: { "cells-services/credentials": credentialsChecksum },
+    deadlineSeconds: setupDeadlineSeconds,
+    retries: 4,
+    volumeMounts: [
+      { name: "admin", mountPath: paths.admin, readOnly: true },
+      ...trustMounts(ensemble),
+      ...ensemble.applications.map((application) => ({
+        name: `application-${application}`,
+        mountPath: `${paths.applications}/${application}`,
+        readOnly: true,
+      })),
+    ],
+    volumes: [
+      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
+      ...trustVolumes(ensemble),
+      ...ensemble.applications.map((application) =>
+        secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), [
+          "username",
+          "password",
+        ]),
+      ),
+    ],
+  });
+}
+
+export interface ReconcilerInputs {
+  bundle: AgentBundle;
+  /** Checksum of its password, which it reads when it starts. */
+  credentialsChecksum: Input<string>;
+}
+
+/** Keeps the replicas of all streams. The servers do not need it; without it new streams stay as they were created. */
+export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInputs): apps.v1.Deployment {
+  const name = reconcilerName(ensemble.name);
+  // Its own label beside those of all agents: a Deployment must not count the pods of Jobs as its own.
+  const selector = { ...agentSelector(ensemble.service, ensemble.name), "cells-services/role": "reconciler" };
+  const { nodeSelector, tolerations } = ensemble.placement;
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      // Two would do the same work twice. After the loss of its node it is back within minutes, and looks at everything.
+      replicas: 1,
+      strategy: { type: "Recreate" },
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: selector },
+      template: {
+        metadata: {
+          labels: { ...labels(ensemble.service, ensemble.name), ...selector },
+          annotations: {
+            "cells-services/agent": inputs.bundle.checksum,
+            "cells-services/credentials": inputs.credentialsChecksum,
+          },
+        },
+        spec: {
+          serviceAccountName: name,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: podSecurityContext,
+          ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+          ...(tolerations.length > 0 ? { tolerations } : {}),
+          terminationGracePeriodSeconds: 5,
+          containers: [reconcilerContainer(ensemble)],
+          volumes: [
+            ...agentVolumes(ensemble.name),
+            secretVolume("reconciler", name, ["password"]),
+            ...trustVolumes(ensemble),
+          ],
+        },
+      },
+    },
+  };
+}
+
+function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
+  const container = agentContainer({
+    name: "reconciler",
+    command: ["reconcile"],
+    settings: settingsOf(ensemble),
+    volumeMounts: [{ name: "reconciler", mountPath: paths.reconciler, readOnly: true }, ...trustMounts(ensemble)],
+  });
+  const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
+  return {
+    ...container,
+    // It runs for ever and holds little: the heap may grow to what the list of some thousand streams needs.
+    env: ((container.env ?? []) as core.v1.EnvVar[]).map((variable) =>
+      variable.name === "NODE_OPTIONS"
+        ? { ...variable, value: "--max-old-space-size=64 --max-semi-space-size=1" }
+        : variable,
+    ),
+    ports: [{ name: "probes", containerPort: ports.reconciler, protocol: "TCP" }],
+    // The process; a server that is away is no reason to restart.
+    livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
+    // It has looked at every stream lately.
+    readinessProbe: { ...probe("/readyz"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
+  };
+}
+
+function trustMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
+}
+
+function trustVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
+}
+
+/** The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. */
+export function setupRules(ensemble: Ensemble): Rule[] {
+  const names = namesOf(ensemble.name);
+  return [
+    readMarker(ensemble),
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
+    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.setup] },
+  ];
+}
+
+export function readMarker(ensemble: Ensemble): Rule {
+  const marker = namesOf(ensemble.name).marker;
+  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
+}
+
+/**
+ * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
+ * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
+ */
+export function rolloutSeconds(members: number): number {
+  return 300 + members * (terminationGraceSeconds + 180 + 15);
+}

@@ -1,0 +1,90 @@
+/** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
+
+/** Written once by the setup, when all members have joined one group for the first time. */
+export interface Marker {
+  clusterId: string;
+  members: number;
+  bootstrappedAt: string;
+}
+
+export interface Identity {
+  name: string;
+  /** Name of the cluster in the configuration. */
+  clusterId: string;
+  /** How many members the component wants. */
+  members: number;
+}
+
+/** Whether the server of another member runs, whatever its state. */
+export type Answer = { member: string; runs: true } | { member: string; runs: false; reason: string };
+
+export interface Observed {
+  data: "present" | "empty";
+  /** undefined: the cluster was never formed. */
+  marker: Marker | undefined;
+  /** Of all other members; only asked when it matters. */
+  others: Answer[];
+}
+
+export type Action =
+  | { kind: "start"; reason: string }
+  /** Passes when the other members are back. */
+  | { kind: "wait"; reason: string }
+  /** Needs a person. */
+  | { kind: "refuse"; reason: string };
+
+/**
+ * NATS needs no list of members that somebody must edit: a server with an empty volume has the identity of its name and
+ * receives everything from the others. As long as one server with data takes part it cannot be outvoted: votes of servers
+ * with an empty log count only when all members have voted, and then the one with the longest log wins (measured with
+ * 2.15.2: two of three volumes lost, streams of three replicas are whole again; two empty servers alone elect nobody).
+ * What NATS does not notice is the loss of all volumes: then it silently founds a new cluster. So an empty volume in a
+ * cluster that was formed before starts only when the server of another member runs. Those that run either have data or
+ * were started because another one had.
+ */
+export function decide(observed: Observed, self: Identity): Action {
+  const { data, marker, others } = observed;
+  if (data === "present") return { kind: "start", reason: "the volume has data" };
+  // The marker is written after the first formation; until then nobody can have lost anything that was kept for long.
+  if (marker === undefined) return { kind: "start", reason: "the cluster has not been formed yet" };
+
+  const contradiction = membersContradiction(marker, self.members) ?? clusterContradiction(marker, self);
+  if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
+
+  const running = others.find((answer) => answer.runs);
+  if (running !== undefined) {
+    return { kind: "start", reason: `the volume is empty and ${running.member} runs, from which it is filled` };
+  }
+  return {
+    kind: "wait",
+    reason:
+      `the volume of ${self.name} is empty and no other member runs (${describe(others)}); starting could found a ` +
+      "cluster without the data; bring another member back, or delete the marker to begin anew when all volumes are lost",
+  };
+}
+
+function describe(others: Answer[]): string {
+  return others.map((answer) => `${answer.member}: ${answer.runs ? "runs" : answer.reason}`).join("; ");
+}
+
+function clusterContradiction(marker: Marker, self: Identity): string | undefined {
+  if (marker.clusterId === self.clusterId) return undefined;
+  return (
+    `the marker belongs to the cluster ${marker.clusterId}, got ${self.clusterId}, and the volume of ${self.name} is empty; ` +
+    "restore the name of the cluster, or delete the marker and all volume claims to begin anew"
+  );
+}
+
+/** A server that is gone stays in the meta group until somebody removes it, and counts for the majority until then. */
+export function membersContradiction(marker: Marker, members: number): string | undefined {
+  if (marker.members === members) return undefined;
+  return (
+    `the cluster was formed with ${marker.members} members, got members ${members}; the number of members of a living ` +
+    `cluster cannot be changed; set members to ${marker.members}`
+  );
+}
+
+/** Streams are bound to it for life. Different in each namespace, so that metrics and gateways tell clusters apart. */
+export function clusterName(name: string, namespace: string): string {
+  return `${namespace}-${name}`;
+}

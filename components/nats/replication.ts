@@ -1,0 +1,89 @@
+/** Which streams get more replicas: pure. The loop that observes and acts is in `agent.ts`. */
+import type { StreamInfo } from "@nats-io/jetstream";
+import { replicasMetadata } from "./settings";
+
+export interface Peer {
+  name: string;
+  current: boolean;
+  offline?: boolean;
+  lag?: number;
+}
+
+/** What the decision needs of `$JS.API.STREAM.LIST`. */
+export interface StreamState {
+  name: string;
+  replicas: number;
+  storage: "file" | "memory";
+  metadata: Record<string, string>;
+  /** Empty while there is none. */
+  leader: string;
+  /** All replicas but the leader. */
+  peers: Peer[];
+  /** The server is moving the stream to another set of servers. */
+  migrating: boolean;
+}
+
+export type Decision =
+  | { kind: "raise"; stream: string; from: number; to: number }
+  /** Not now; looked at again soon. */
+  | { kind: "wait"; stream: string; reason: string }
+  /** Fewer than wanted, and rightly so. */
+  | { kind: "leave"; stream: string; reason: string }
+  | { kind: "enough"; stream: string };
+
+/** A new replica copies the whole stream: a few at a time, so that catching up does not slow down those who write. */
+export const raisesAtOnce = 4;
+
+export function decide(streams: StreamState[], wanted: number): Decision[] {
+  let free = raisesAtOnce - streams.filter((stream) => isCatchingUp(stream, wanted)).length;
+  return [...streams]
+    .sort((a, b) => a.name.localeCompare(b.name))
+    .map((stream) => {
+      const decision = decideOne(stream, wanted);
+      if (decision.kind !== "raise") return decision;
+      free -= 1;
+      return free >= 0
+        ? decision
+        : { kind: "wait", stream: stream.name, reason: `${raisesAtOnce} other streams are catching up` };
+    });
+}
+
+function decideOne(stream: StreamState, wanted: number): Decision {
+  const { name, replicas, storage, metadata, leader, peers, migrating } = stream;
+  const leave = (reason: string): Decision => ({ kind: "leave", stream: name, reason });
+  const wait = (reason: string): Decision => ({ kind: "wait", stream: name, reason });
+  // Never fewer than somebody asked for.
+  if (replicas >= wanted) return { kind: "enough", stream: name };
+  if (metadata[replicasMetadata] === "keep") return leave(`its metadata says ${replicasMetadata}: keep`);
+  // Whoever chose memory accepts the loss, and copies would take the memory of the file streams' caches.
+  if (storage === "memory") return leave("it is stored in memory");
+  // Without a leader nobody has the data that a new replica would need.
+  if (leader === "") return wait("it has no leader");
+  if (migrating) return wait("it is being moved");
+  const behind = peers.find((peer) => peer.offline === true || !peer.current);
+  if (behind !== undefined) return wait(`${behind.name} is ${behind.offline === true ? "offline" : "not current"}`);
+  return { kind: "raise", stream: name, from: replicas, to: wanted };
+}
+
+function isCatchingUp(stream: StreamState, wanted: number): boolean {
+  return stream.replicas >= wanted && (stream.migrating || stream.peers.some((peer) => !peer.current && !peer.offline));
+}
+
+/** The library knows fewer fields of the cluster than the server tells. */
+interface ServerStreamInfo extends StreamInfo {
+  cluster: StreamInfo["cluster"] & { desired?: object };
+}
+
+export function toStreamState(info: StreamInfo): StreamState {
+  const { config, cluster } = info as ServerStreamInfo;
+  return {
+    name: config.name,
+    // A server of an older version may leave it out; it means one.
+    replicas: config.num_replicas || 1,
+    storage: config.storage,
+    metadata: config.metadata ?? {},
+    leader: cluster?.leader ?? "",
+    peers: (cluster?.replicas ?? []).map(({ name, current, offline, lag }) => ({ name, current, offline, lag })),
+    migrating: cluster?.desired !== undefined,
+  };
+}

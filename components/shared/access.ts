@@ -1,0 +1,46 @@
+/** Service accounts and what they may do. */
+import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
+import { Role } from "@pulumi/kubernetes/rbac/v1/role";
+import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
+import type * as pulumi from "@pulumi/pulumi";
+import type { Ensemble } from "./arguments";
+import { metadata } from "./services";
+
+export interface Rule {
+  apiGroups: string[];
+  resources: string[];
+  verbs: string[];
+  resourceNames?: string[];
+}
+
+export interface Access {
+  serviceAccount: ServiceAccount;
+  /** What a pod with this account must wait for. */
+  ready: pulumi.Resource[];
+}
+
+/** A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. */
+export function createAccess(
+  ensemble: Ensemble,
+  name: string,
+  rules: Rule[],
+  options: pulumi.CustomResourceOptions,
+): Access {
+  const serviceAccount = new ServiceAccount(
+    name,
+    { metadata: metadata(ensemble, name), automountServiceAccountToken: false },
+    options,
+  );
+  if (rules.length === 0) return { serviceAccount, ready: [serviceAccount] };
+  const role = new Role(name, { metadata: metadata(ensemble, name), rules }, options);
+  const binding = new RoleBinding(
+    name,
+    {
+      metadata: metadata(ensemble, name),
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
+      subjects: [{ kind: "ServiceAccount", name, namespace: ensemble.namespace }],
+    },
+    options,
+  );
+  return { serviceAccount, ready: [serviceAccount, role, binding] };
+}

@@ -1,0 +1,179 @@
+/**
+ * The decisions of the certificate authority: pure, no library. A change of the authority overlaps in three phases, because
+ * every client and server must trust the new authority before anybody shows a certificate signed by it:
+ *
+ *   1. trust old and new, still sign with the old      -> roll the servers
+ *   2. trust old and new, sign with the new            -> roll the servers
+ *   3. a day later trust the new one only              -> roll the servers
+ *
+ * One phase per run at most, and none while a roll is under way: the state is in the Secret of the authority, so a run that
+ * dies is continued by the next one.
+ */
+import { memberHost, memberNames, serviceHost } from "./names";
+
+const day = 24 * 60 * 60 * 1000;
+
+/** Clients read the trust bundle when they start or reconnect; a day after the last roll all of them have seen it. */
+const overlapMilliseconds = day;
+/** Clocks of nodes differ; a certificate is valid from a little before it was made. */
+export const backdateMilliseconds = 5 * 60 * 1000;
+
+export interface Validity {
+  notBefore: number;
+  notAfter: number;
+}
+
+export interface Leaf extends Validity {
+  /** DNS names and addresses, sorted. */
+  subjects: string[];
+  /** Fingerprint of the authority that signed it. */
+  signedBy: string;
+}
+
+export interface AuthorityCertificate extends Validity {
+  /** Identifies the certificate, and so its key. */
+  fingerprint: string;
+}
+
+export type Phase = "steady" | "introduced" | "switched";
+
+/** What is in the cluster. Times are milliseconds since 1970. */
+export interface CertificatesObserved {
+  /** undefined: there is none yet. */
+  authority:
+    | undefined
+    | {
+        phase: Phase;
+        /** When the phase began. */
+        since: number;
+        /** The `rotation` number that this authority was made for. */
+        rotation: number;
+        current: AuthorityCertificate;
+        /** The authority that comes ("introduced") or that goes ("switched"). */
+        other?: AuthorityCertificate;
+      };
+  /** By Secret name; undefined: missing or unreadable. */
+  leaves: Record<string, Leaf | undefined>;
+  /** undefined: the StatefulSet does not exist yet. */
+  servers:
+    | undefined
+    | {
+        /** All replicas ready and of one revision. */
+        settled: boolean;
+        /** The roll annotation on the pod template. */
+        rolled: string | undefined;
+      };
+}
+
+export interface CertificatesWanted {
+  subjects: string[];
+  rotation: number;
+}
+
+export type CertificatesAction =
+  | { kind: "create-authority" }
+  | { kind: "introduce-authority"; reason: string }
+  | { kind: "switch-authority" }
+  | { kind: "retire-authority" }
+  | { kind: "issue-leaves"; secrets: string[]; reason: string }
+  | { kind: "wait"; reason: string }
+  | { kind: "nothing" };
+
+/** In the last third of its life a certificate is replaced. */
+function isDue(validity: Validity, now: number): boolean {
+  return now >= validity.notAfter - (validity.notAfter - validity.notBefore) / 3;
+}
+
+/**
+ * The next step. `rollWanted` is the annotation that the servers should carry for what is published now; when it differs
+ * from what they carry, the caller rolls, and no phase moves before that roll has come to its end.
+ */
+export function decideCertificates(
+  observed: CertificatesObserved,
+  wanted: CertificatesWanted,
+  rollWanted: string,
+  now: number,
+): CertificatesAction {
+  const { authority, servers } = observed;
+  if (authority === undefined) return { kind: "create-authority" };
+
+  const leaves = staleLeaves(observed, authority, wanted.subjects, now);
+  if (leaves !== undefined) return leaves;
+
+  // Without servers nobody trusts the old authority yet, so phases need no roll in between, only an end.
+  const rolled = servers === undefined || (servers.settled && servers.rolled === rollWanted);
+  switch (authority.phase) {
+    case "steady": {
+      const reason = rotationReason(authority, wanted.rotation, now);
+      if (reason === undefined) return { kind: "nothing" };
+      return rolled ? { kind: "introduce-authority", reason } : waitForRoll("a new authority is introduced");
+    }
+    case "introduced":
+      return rolled ? { kind: "switch-authority" } : waitForRoll("the new authority signs");
+    case "switched":
+      if (!rolled) return waitForRoll("the old authority is retired");
+      return now >= authority.since + overlapMilliseconds
+        ? { kind: "retire-authority" }
+        : {
+            kind: "wait",
+            reason: "clients have a day to read the new trust bundle before the old authority is retired",
+          };
+  }
+}
+
+function waitForRoll(what: string): CertificatesAction {
+  return { kind: "wait", reason: `the members must be rolled and ready before ${what}` };
+}
+
+function rotationReason(
+  authority: NonNullable<CertificatesObserved["authority"]>,
+  rotation: number,
+  now: number,
+): string | undefined {
+  if (rotation > authority.rotation) return `rotation was raised from ${authority.rotation} to ${rotation}`;
+  if (isDue(authority.current, now)) return "the authority is in the last third of its life";
+  return undefined;
+}
+
+function staleLeaves(
+  observed: CertificatesObserved,
+  authority: NonNullable<CertificatesObserved["authority"]>,
+  subjects: string[],
+  now: number,
+): CertificatesAction | undefined {
+  const stale = Object.entries(observed.leaves).flatMap(([secret, leaf]) => {
+    const reason = leafReason(leaf, authority.current, subjects, now);
+    return reason === undefined ? [] : [{ secret, reason }];
+  });
+  const first = stale[0];
+  if (first === undefined) return undefined;
+  return { kind: "issue-leaves", secrets: stale.map(({ secret }) => secret), reason: first.reason };
+}
+
+function leafReason(
+  leaf: Leaf | undefined,
+  signer: AuthorityCertificate,
+  subjects: string[],
+  now: number,
+): string | undefined {
+  if (leaf === undefined) return "the certificate is missing";
+  if (leaf.signedBy !== signer.fingerprint) return "the certificate was signed by another authority";
+  if (leaf.subjects.join() !== [...subjects].sort().join()) return "the names of the members have changed";
+  if (isDue(leaf, now)) return "the certificate is in the last third of its life";
+  return undefined;
+}
+
+/** Every name under which a member may be reached, each written out: servers that verify wildcards need reverse DNS. */
+export function subjectNames(name: string, namespace: string, members: string[]): { dns: string[]; ip: string[] } {
+  const hosts = [...members.map((member) => memberHost(name, namespace, member)), serviceHost(name, namespace)];
+  return {
+    dns: [...hosts, ...hosts.map((host) => `${host}.cluster.local`), name, `${name}.${namespace}`, "localhost"].sort(),
+    ip: ["127.0.0.1", "::1"],
+  };
+}
+
+/** All subjects as one sorted list, as `Leaf` holds them. */
+export function subjectList(name: string, namespace: string, members: number): string[] {
+  const { dns, ip } = subjectNames(name, namespace, memberNames(name, members));
+  return [...dns, ...ip].sort();
+}

@@ -1,0 +1,25 @@
+/**
+ * The container images that the components start: official ones only, by exact version. A service image carries its version in
+ * `version`; the arguments `version` and `image` of a component override it.
+ */
+export interface Image {
+  repository: string;
+  version: string;
+  /** What comes before the version in the tag. */
+  tagPrefix: string;
+}
+
+export const images = {
+  // Distroless since 3.6: etcd, etcdctl and etcdutl in /usr/local/bin, no shell.
+  etcd: { repository: "gcr.io/etcd-development/etcd", version: "3.6.8", tagPrefix: "v" },
+  // From scratch: only /nats-server, no shell.
+  nats: { repository: "docker.io/library/nats", version: "2.15.2", tagPrefix: "" },
+  // The stock Node.js image runs the agent from a bundle in a ConfigMap: there is no image of ours to publish.
+  agent: { repository: "docker.io/library/node", version: "22.23.3-bookworm-slim", tagPrefix: "" },
+} as const satisfies Record<string, Image>;
+
+export function imageReference(image: Image, version: string = image.version): string {
+  return `${image.repository}:${image.tagPrefix}${version}`;
+}
+
+export const agentImage = imageReference(images.agent);

@@ -1,0 +1,43 @@
+/** What all ensembles share, on the Pulumi side. Agent and checks import `names` and `check`, which load no Pulumi. */
+export { type Access, createAccess, type Rule } from "./access";
+export { type AgentBundle, createAgentConfigMap, digest, readAgentBundle } from "./agent";
+export {
+  type Ensemble,
+  type EnsembleArguments,
+  nameLimit,
+  nearest,
+  type OwnArguments,
+  oneOf,
+  type Peer,
+  reportUnknownKeys,
+  resolveEnsemble,
+  type ServiceProfile,
+} from "./arguments";
+export { type CertificatesOptions, createCertificates } from "./certificates";
+export type { Check, CheckEnvironment, CheckTarget, Finding, TlsMode, Tunnel } from "./check";
+export { type Credentials, checksum, createCredentials, createPassword, encoded } from "./credentials";
+export { agentImage, imageReference, images } from "./images";
+export * from "./names";
+export {
+  agentContainer,
+  agentJobSpec,
+  agentResources,
+  agentVolumes,
+  containerSecurityContext,
+  dataClaim,
+  dataRetention,
+  placement,
+  podSecurityContext,
+  secretVolume,
+} from "./pod";
+export { parseQuantity } from "./quantity";
+export {
+  clientService,
+  disruptionBudget,
+  jobMetadata,
+  metadata,
+  networkPolicy,
+  type PolicyPorts,
+  type Port,
+  peersService,
+} from "./services";

@@ -1,0 +1,105 @@
+/**
+ * Names and labels of an ensemble, derived from the name of the component. Without any import, because the agent in the
+ * cluster and the checks derive the same names from the same words.
+ */
+export type ServiceKind = "etcd" | "nats";
+
+export interface Names {
+  /** StatefulSet, client Service, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the members. */
+  server: string;
+  /** Headless Service of the members. */
+  peers: string;
+  /** ConfigMap with the server's base configuration. */
+  config: string;
+  /** ConfigMap with the agent bundle. */
+  agent: string;
+  /** Secret of the administrator. */
+  admin: string;
+  /** Secret with the key of the certificate authority. */
+  authority: string;
+  /** ConfigMap with the trust bundle, key `ca.crt`. */
+  trust: string;
+  serverTls: string;
+  peerTls: string;
+  /** ConfigMap that says that this ensemble was formed once. */
+  marker: string;
+  certificates: string;
+  setup: string;
+  maintenance: string;
+}
+
+export function namesOf(name: string): Names {
+  return {
+    server: name,
+    peers: `${name}-peers`,
+    config: `${name}-config`,
+    agent: `${name}-agent`,
+    admin: `${name}-admin`,
+    authority: `${name}-ca`,
+    trust: `${name}-ca`,
+    serverTls: `${name}-server-tls`,
+    peerTls: `${name}-peer-tls`,
+    marker: `${name}-marker`,
+    certificates: `${name}-certificates`,
+    setup: `${name}-setup`,
+    maintenance: `${name}-maintenance`,
+  };
+}
+
+/** Secret of one application. */
+export function applicationSecretName(name: string, application: string): string {
+  return `${name}-application-${application}`;
+}
+
+/** Pod name of the member with this ordinal. */
+export function memberName(name: string, ordinal: number): string {
+  return `${name}-${ordinal}`;
+}
+
+export function memberNames(name: string, members: number): string[] {
+  return Array.from({ length: members }, (_, ordinal) => memberName(name, ordinal));
+}
+
+/** DNS name of one member, valid whether or not it is ready. */
+export function memberHost(name: string, namespace: string, member: string): string {
+  return `${member}.${namesOf(name).peers}.${namespace}.svc`;
+}
+
+/** The one DNS name that clients use. */
+export function serviceHost(name: string, namespace: string): string {
+  return `${name}.${namespace}.svc`;
+}
+
+const labelKeys = {
+  service: "app.kubernetes.io/name",
+  instance: "app.kubernetes.io/instance",
+  component: "app.kubernetes.io/component",
+} as const;
+
+/** Labels that every pod of the ensemble carries, members and agents alike. */
+export function instanceLabels(service: ServiceKind, name: string): Record<string, string> {
+  return { [labelKeys.service]: service, [labelKeys.instance]: name };
+}
+
+/**
+ * The selector of the members. Frozen: a StatefulSet whose selector changes is replaced, and all its pods go at once.
+ * Everything that may change belongs into `labels`.
+ */
+export function serverSelector(service: ServiceKind, name: string): Record<string, string> {
+  return { ...instanceLabels(service, name), [labelKeys.component]: "server" };
+}
+
+/** Labels of agent pods: Jobs that must reach the members. */
+export function agentSelector(service: ServiceKind, name: string): Record<string, string> {
+  return { ...instanceLabels(service, name), [labelKeys.component]: "agent" };
+}
+
+/** Labels of any object of the ensemble. */
+export function labels(service: ServiceKind, name: string, version?: string): Record<string, string> {
+  return {
+    ...instanceLabels(service, name),
+    ...(version === undefined ? {} : { "app.kubernetes.io/version": version }),
+    "app.kubernetes.io/managed-by": "pulumi",
+    "app.kubernetes.io/part-of": "cells-services",
+  };
+}

@@ -1,0 +1,20 @@
+const factors: Record<string, number> = {
+  "": 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+};
+
+/** Bytes of a Kubernetes quantity such as "8Gi", or undefined when it is none. */
+export function parseQuantity(quantity: string): number | undefined {
+  const match = /^([0-9]+(?:\.[0-9]+)?)([kMGTP]|[KMGTP]i)?$/.exec(quantity);
+  const factor = match === null ? undefined : factors[match[2] ?? ""];
+  return match === null || factor === undefined ? undefined : Math.floor(Number(match[1]) * factor);
+}

@@ -1,0 +1,209 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { KubeConfig } from "@kubernetes/client-node";
+import { messageOf, until } from "../checks";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
+import { etcdProfile } from "./etcd";
+import { deleteVolume, type Fault, killServerProcess } from "./faults";
+import { judge, startWriters, type Verdict } from "./ledger";
+import { natsProfile } from "./nats";
+import type { Leadership, Profile, Workload } from "./workload";
+
+export const drillNames = ["leader-kill", "member-crash", "volume-loss"] as const;
+export type DrillName = (typeof drillNames)[number];
+
+export interface DrillReport extends Omit<Verdict, "lost"> {
+  drill: DrillName;
+  service: string;
+  name: string;
+  /** The member that was hit. */
+  victim: string;
+  fault: string;
+  budgetSeconds: number;
+  leaderBefore: string;
+  leaderAfter: string;
+  /** From the fault until all members are full and equal again. */
+  recoveredSeconds: number | undefined;
+  /** The number of acknowledged writes that each member lacks at the end. */
+  lost: Record<string, number>;
+}
+
+export interface DrillOptions {
+  /** Writing before the fault and after the recovery. */
+  steadySeconds: number;
+  writers: number;
+  paceMilliseconds: number;
+  log(text: string): void;
+}
+
+const profiles: Record<CheckTarget["service"], Profile> = { etcd: etcdProfile, nats: natsProfile };
+
+/** Less than this in `steadySeconds` is not a load. */
+const minimumPerSecond = 5;
+const convergeSeconds = 120;
+const prepareSeconds = 30;
+
+export function budgetOf(service: CheckTarget["service"]): number {
+  return profiles[service].budgetSeconds;
+}
+
+/** Steady load, fault, recovery, steady load, and then every member is read. */
+export async function runDrill(
+  drill: DrillName,
+  target: CheckTarget,
+  strike: Strike,
+  environment: CheckEnvironment,
+  options: DrillOptions,
+): Promise<DrillReport> {
+  const profile = profiles[target.service];
+  const log = (text: string): void => options.log(`${target.name} ${drill}: ${text}`);
+  const run = `${drill.replaceAll("-", "")}${Date.now().toString(36)}`;
+  const workload = await profile.open(target, environment, run);
+  try {
+    await until("a first write", async () => ({ done: await workload.prepare() }), { deadlineSeconds: prepareSeconds });
+    const converge = (seconds: number): Promise<unknown> =>
+      until(`${target.name} with all members`, () => workload.converged(), { deadlineSeconds: seconds });
+    await converge(convergeSeconds);
+    const writers = startWriters({
+      writers: options.writers,
+      paceMilliseconds: options.paceMilliseconds,
+      run,
+      write: (id, writer) => workload.write(id, writer),
+    });
+    const failures: string[] = [];
+    try {
+      log(`writing for ${options.steadySeconds} s`);
+      await delay(options.steadySeconds * 1000);
+      const before = await leaderSoon(workload);
+      const victim = victimOf(drill, target, before.member);
+      const identity = await workload.identity(victim);
+      log(`${before.member} leads, the fault strikes ${victim}`);
+      const fault = await strike(victim);
+      const proof = await fault.proof;
+      log(proof.detail);
+
+      const recovered = await recovery(drill, workload, victim, identity, profile).then(
+        (at) => (at - fault.at) / 1000,
+        (error: unknown) => void failures.push(messageOf(error)),
+      );
+      log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
+      await delay(options.steadySeconds * 1000);
+      const after = await leaderSoon(workload);
+      const end = performance.now();
+      const writes = await writers.stop();
+      if (drill === "leader-kill" && after.term !== undefined && after.term === before.term) {
+        failures.push(`no election took place: the term is still ${after.term}`);
+      }
+
+      await converge(convergeSeconds);
+      const stored: Record<string, Set<string>> = {};
+      for (const member of target.members) stored[member] = await workload.stored(member);
+      const verdict = judge({
+        writes,
+        window: { fault: fault.at, end },
+        proof,
+        stored,
+        budgetSeconds: profile.budgetSeconds,
+        minimum: Math.ceil(minimumPerSecond * options.steadySeconds),
+      });
+      return {
+        ...withFailures(verdict, failures),
+        drill,
+        service: target.service,
+        name: target.name,
+        victim,
+        fault: proof.detail,
+        budgetSeconds: profile.budgetSeconds,
+        leaderBefore: describe(before),
+        leaderAfter: describe(after),
+        recoveredSeconds: recovered,
+        lost: Object.fromEntries(Object.entries(verdict.lost).map(([member, ids]) => [member, ids.length])),
+      };
+    } finally {
+      await writers.stop();
+    }
+  } finally {
+    await workload.close();
+  }
+}
+
+/** A drill that broke off: it proves nothing, and the reason is all there is to report. */
+export function brokenOff(drill: DrillName, target: CheckTarget, error: unknown): DrillReport {
+  return {
+    drill,
+    service: target.service,
+    name: target.name,
+    result: "invalid",
+    reasons: [`broke off: ${messageOf(error)}`],
+    victim: "none",
+    fault: "unknown",
+    budgetSeconds: budgetOf(target.service),
+    leaderBefore: "unknown",
+    leaderAfter: "unknown",
+    acknowledged: 0,
+    refused: 0,
+    unknown: 0,
+    lost: {},
+    lostWrites: 0,
+    gapSeconds: undefined,
+    baselineSeconds: undefined,
+    recoveredSeconds: undefined,
+  };
+}
+
+/** A service that did not come back, or that did not notice the loss of its leader, is a failure, not a doubt. */
+export function withFailures(verdict: Verdict, failures: string[]): Verdict {
+  if (failures.length === 0) return verdict;
+  return { ...verdict, result: "failed", reasons: [...failures, ...verdict.reasons] };
+}
+
+export function victimOf(drill: DrillName, target: Pick<CheckTarget, "members" | "name">, leader: string): string {
+  if (drill === "leader-kill") return leader;
+  const follower = target.members.filter((each) => each !== leader).at(-1);
+  if (follower === undefined) throw new Error(`${target.name} has no other member than its leader`);
+  return follower;
+}
+
+/** Does the fault to a member. */
+export type Strike = (victim: string) => Promise<Fault>;
+
+export function faultOf(drill: DrillName, target: CheckTarget, config: KubeConfig): Strike {
+  const { namespace, service } = target;
+  switch (drill) {
+    case "leader-kill":
+    case "member-crash":
+      return (victim) => killServerProcess(config, namespace, victim, profiles[service].process);
+    case "volume-loss":
+      return (victim) => deleteVolume(config, namespace, victim);
+  }
+}
+
+/** The time when all members are back as full members. A member without its volume must come back as a new one. */
+async function recovery(
+  drill: DrillName,
+  workload: Workload,
+  victim: string,
+  identity: string,
+  profile: Profile,
+): Promise<number> {
+  const deadlineSeconds = drill === "volume-loss" ? profile.volumeSeconds : convergeSeconds;
+  return until(
+    "recovery of all members",
+    async () => {
+      if (drill === "volume-loss" && profile.renews && (await workload.identity(victim)) === identity) {
+        return { waiting: `${victim} is still known as ${identity}` };
+      }
+      const seen = await workload.converged();
+      return "done" in seen ? { done: performance.now() } : seen;
+    },
+    { deadlineSeconds },
+  );
+}
+
+function leaderSoon(workload: Workload): Promise<Leadership> {
+  return until("a leader", async () => ({ done: await workload.leader() }), { deadlineSeconds: 30 });
+}
+
+function describe({ member, term, detail }: Leadership): string {
+  const more = [...(term === undefined ? [] : [`term ${term}`]), ...(detail === undefined ? [] : [detail])];
+  return more.length === 0 ? member : `${member} (${more.join(", ")})`;
+}

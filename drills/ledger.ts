@@ -1,0 +1,225 @@
+/**
+ * The ledger of acknowledged writes. A drill proves two things with it: that no acknowledged write was lost, and how long
+ * nobody could write. Everything but `record` is a pure function.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../checks";
+
+/**
+ * `ok`: the service acknowledged the write. `fail`: it refused, and the write must not be there. `unknown`: no answer,
+ * the write may be there or not.
+ */
+export type Outcome = "ok" | "fail" | "unknown";
+
+export interface Write {
+  /** Unique; grows within a writer. */
+  id: string;
+  /** Milliseconds of the monotonic clock. */
+  started: number;
+  ended: number;
+  outcome: Outcome;
+  error?: string;
+}
+
+/** Thrown by a workload when the service has refused a write for certain. */
+export class Refused extends Error {
+  override name = "Refused";
+}
+
+export interface Writers {
+  writes: readonly Write[];
+  /** Ends after the writes that are under way. */
+  stop(): Promise<Write[]>;
+}
+
+export interface WritersOptions {
+  writers: number;
+  /** Between the starts of two writes of one writer: the resolution of the gap, and the size of the ledger. */
+  paceMilliseconds: number;
+  /** Makes the ids of this run different from those of other runs. */
+  run: string;
+  write(id: string, writer: number): Promise<void>;
+  now?: () => number;
+}
+
+/** Starts writers that keep on writing, whatever happens, and record what they were told. */
+export function startWriters(options: WritersOptions): Writers {
+  const { now = () => performance.now() } = options;
+  const writes: Write[] = [];
+  const abort = new AbortController();
+  const work = Array.from({ length: options.writers }, async (_, writer) => {
+    for (let number = 0; !abort.signal.aborted; number += 1) {
+      const id = `${options.run}-${writer}-${String(number).padStart(6, "0")}`;
+      writes.push(await record(id, () => options.write(id, writer), now));
+      const pause = (writes.at(-1)?.started ?? 0) + options.paceMilliseconds - now();
+      if (pause > 0) await delay(pause, undefined, { signal: abort.signal }).catch(() => undefined);
+    }
+  });
+  return {
+    writes,
+    async stop() {
+      abort.abort();
+      await Promise.all(work);
+      return writes;
+    },
+  };
+}
+
+export async function record(id: string, write: () => Promise<void>, now: () => number): Promise<Write> {
+  const started = now();
+  try {
+    await write();
+    return { id, started, ended: now(), outcome: "ok" };
+  } catch (error) {
+    const outcome: Outcome = error instanceof Refused ? "fail" : "unknown";
+    return { id, started, ended: now(), outcome, error: messageOf(error) };
+  }
+}
+
+export interface Gap {
+  milliseconds: number;
+  from: number;
+  to: number;
+  /** Nothing was acknowledged after it: the gap was still open at the end of the observation. */
+  open: boolean;
+}
+
+/** What a drill looks at: the fault at `fault`, observed until `end`. Milliseconds of the monotonic clock. */
+export interface Window {
+  fault: number;
+  end: number;
+}
+
+/**
+ * The largest interval without an acknowledgement that overlaps the time from the fault to the end. Undefined without
+ * any acknowledgement.
+ */
+export function writeGap(writes: readonly Write[], window: Window): Gap | undefined {
+  const times = acknowledgements(writes);
+  const last = times.at(-1);
+  if (last === undefined) return undefined;
+  const gaps = times
+    .slice(1)
+    .map((to, index): Gap => ({ from: times[index] ?? to, to, milliseconds: to - (times[index] ?? to), open: false }));
+  if (last < window.end) gaps.push({ from: last, to: window.end, milliseconds: window.end - last, open: true });
+  const inWindow = gaps.filter((gap) => gap.to > window.fault && gap.from < window.end);
+  // Only an open gap that is longer than all others matters: the last writes end a little before the observation does.
+  return inWindow.reduce<Gap | undefined>(
+    (largest, gap) => (largest === undefined || gap.milliseconds > largest.milliseconds ? gap : largest),
+    undefined,
+  );
+}
+
+/** The 99th percentile of the intervals between acknowledgements before the fault: what a gap is without a fault. */
+export function baselineGap(writes: readonly Write[], fault: number): number | undefined {
+  const times = acknowledgements(writes).filter((each) => each < fault);
+  const intervals = times.slice(1).map((to, index) => to - (times[index] ?? to));
+  return percentile(intervals, 0.99);
+}
+
+export function percentile(values: readonly number[], share: number): number | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
+}
+
+export function median(values: readonly number[]): number | undefined {
+  return percentile(values, 0.5);
+}
+
+function acknowledgements(writes: readonly Write[]): number[] {
+  return writes
+    .filter((each) => each.outcome === "ok")
+    .map((each) => each.ended)
+    .sort((a, b) => a - b);
+}
+
+/** A fault that was seen to have happened, or why it is not certain that it has. */
+export interface Proof {
+  proven: boolean;
+  /** In words: "process 123 is gone, the container runs as 456". */
+  detail: string;
+}
+
+export interface Evidence {
+  writes: readonly Write[];
+  window: Window;
+  proof: Proof;
+  /** The ids that each member holds at the end. */
+  stored: Readonly<Record<string, ReadonlySet<string>>>;
+  budgetSeconds: number;
+  /** The least number of acknowledged writes before and after the fault. */
+  minimum: number;
+  /** Further reasons why the drill proves nothing. */
+  doubts?: string[];
+}
+
+export type Result = "passed" | "failed" | "invalid";
+
+export interface Verdict {
+  result: Result;
+  /** Why not passed, in words. */
+  reasons: string[];
+  acknowledged: number;
+  refused: number;
+  unknown: number;
+  /** Acknowledged and not stored, for each member. */
+  lost: Record<string, string[]>;
+  /** The number of different writes in `lost`. */
+  lostWrites: number;
+  gapSeconds: number | undefined;
+  baselineSeconds: number | undefined;
+}
+
+/** A drill that proves nothing is invalid, not passed: too few writes, or a fault that may not have happened. */
+export function judge(evidence: Evidence): Verdict {
+  const { writes, window, proof, stored, budgetSeconds, minimum } = evidence;
+  const ok = writes.filter((each) => each.outcome === "ok");
+  const failed = writes.filter((each) => each.outcome === "fail");
+  const members = Object.entries(stored);
+  const doubts = [...(evidence.doubts ?? [])];
+  const failures: string[] = [];
+
+  if (!proof.proven) doubts.push(`the fault is not proven: ${proof.detail}`);
+  if (members.length === 0) doubts.push("no member was read at the end");
+  const before = ok.filter((each) => each.ended < window.fault).length;
+  const after = ok.filter((each) => each.started > window.fault).length;
+  if (before < minimum)
+    doubts.push(`only ${before} writes were acknowledged before the fault, at least ${minimum} are needed`);
+
+  const lost = Object.fromEntries(
+    members.map(([member, ids]) => [member, ok.filter((each) => !ids.has(each.id)).map((each) => each.id)] as const),
+  );
+  const lostWrites = new Set(Object.values(lost).flat()).size;
+  for (const [member, ids] of Object.entries(lost)) {
+    if (ids.length > 0)
+      failures.push(`${member} lacks ${ids.length} acknowledged writes, the first is ${ids[0] ?? ""}`);
+  }
+  for (const [member, ids] of members) {
+    const ghosts = failed.filter((each) => ids.has(each.id));
+    if (ghosts.length > 0) failures.push(`${member} holds ${ghosts.length} writes that were refused`);
+  }
+
+  const gap = writeGap(writes, window);
+  if (gap !== undefined && gap.milliseconds > budgetSeconds * 1000) {
+    const state = gap.open ? " and was still open at the end" : "";
+    failures.push(
+      `the write gap was ${(gap.milliseconds / 1000).toFixed(2)} s${state}, the budget is ${budgetSeconds} s`,
+    );
+  } else if (after < minimum) {
+    doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
+  }
+
+  const baseline = baselineGap(writes, window.fault);
+  return {
+    // A loss is a loss, even in a drill that could not prove its fault.
+    result: failures.length > 0 ? "failed" : doubts.length > 0 ? "invalid" : "passed",
+    reasons: [...failures, ...doubts],
+    acknowledged: ok.length,
+    refused: failed.length,
+    unknown: writes.length - ok.length - failed.length,
+    lost,
+    lostWrites,
+    gapSeconds: gap === undefined ? undefined : gap.milliseconds / 1000,
+    baselineSeconds: baseline === undefined ? undefined : baseline / 1000,
+  };
+}

@@ -1,0 +1,212 @@
+/**
+ * The configuration of a stack, from Pulumi.<stack>.yaml. It is read as a whole before any resource exists, and every
+ * mistake in it is reported at once.
+ */
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import { nearest } from "../components/shared";
+
+const environments = ["dev", "prod"] as const;
+export const serviceNames = ["etcd", "nats"] as const;
+export type ServiceName = (typeof serviceNames)[number];
+
+const labels = z.record(z.string(), z.string());
+const peers = z.array(z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() }));
+const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+
+/** What a stack may say about any service: the plain arguments of its component. */
+const ensemble = z.strictObject({
+  members: z.number().optional(),
+  version: z.string().optional(),
+  image: z.string().optional(),
+  storage: z.strictObject({ size: z.string().optional(), class: z.string().optional() }).optional(),
+  resources: z.strictObject({ requests: labels.optional(), limits: labels.optional() }).optional(),
+  placement: z
+    .strictObject({
+      spread: z.enum(["preferred", "required"]).optional(),
+      zones: z.boolean().optional(),
+      nodeSelector: labels.optional(),
+      tolerations: z
+        .array(
+          z.strictObject({
+            key: z.string().optional(),
+            operator: z.enum(["Exists", "Equal"]).optional(),
+            value: z.string().optional(),
+            effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional(),
+            tolerationSeconds: z.number().optional(),
+          }),
+        )
+        .optional(),
+    })
+    .optional(),
+  tls: z.enum(["required", "optional", "off"]).optional(),
+  certificates: z
+    .strictObject({
+      issuerRef: z
+        .strictObject({
+          name: z.string(),
+          kind: z.enum(["Issuer", "ClusterIssuer"]).optional(),
+          group: z.string().optional(),
+        })
+        .optional(),
+      lifetimeDays: z.number().optional(),
+      authorityLifetimeDays: z.number().optional(),
+      rotation: z.number().optional(),
+    })
+    .optional(),
+  applications: z.array(z.string()).optional(),
+  metrics: z.strictObject({ from: peers.optional() }).optional(),
+  clients: peers.optional(),
+  deletion: z.enum(["keep", "delete"]).optional(),
+});
+
+const nats = ensemble.extend({ durability: z.enum(["fsync", "replicated"]).optional() });
+
+const schema = z.strictObject({
+  environment: z.enum(environments),
+  namespace: dnsLabel.default("cells"),
+  kubeContext: z.string().min(1).optional(),
+  kubeconfig: z.string().min(1).optional(),
+  services: z
+    .array(z.enum(serviceNames))
+    .min(1)
+    .default([...serviceNames]),
+  etcd: ensemble.prefault({}),
+  nats: nats.prefault({}),
+});
+
+export type StackConfig = Readonly<z.output<typeof schema>>;
+
+/** Reads the configuration of the running stack. */
+export function readConfig(): StackConfig {
+  return parseConfig(pulumi.getProject(), pulumi.getStack(), pulumi.runtime.allConfig());
+}
+
+/** Values are texts as Pulumi passes them: objects and lists are JSON. Throws one error that lists every mistake. */
+export function parseConfig(project: string, stack: string, values: Record<string, string>): StackConfig {
+  const problems: string[] = [];
+  const given = { ...defaultsOf(stack), ...ownValues(project, values) };
+  const parsed = schema.safeParse(given);
+  for (const issue of parsed.error?.issues ?? []) problems.push(...describe(project, stack, issue, given));
+  if (given["kubeContext"] === undefined && given["kubeconfig"] === undefined) {
+    // Whoever switches the current context of kubectl must not move the stack to another cluster by that.
+    problems.push(
+      `${project}:kubeContext is missing; set it to the name of a context of your kubeconfig, ` +
+        `or set ${project}:kubeconfig to the path of a kubeconfig of this cluster alone`,
+    );
+  }
+  report(stack, problems);
+  return Object.freeze(parsed.data as StackConfig);
+}
+
+/** Raises all problems as one error without a stack trace: the mistake is in the configuration, not in this code. */
+export function report(stack: string, problems: string[]): void {
+  if (problems.length === 0) return;
+  const count = problems.length === 1 ? "1 configuration value is" : `${problems.length} configuration values are`;
+  throw new pulumi.RunError(
+    `stack ${JSON.stringify(stack)}: ${count} wrong\n${problems.map((each) => `  - ${each}`).join("\n")}`,
+  );
+}
+
+function defaultsOf(stack: string): Record<string, unknown> {
+  return environments.some((each) => each === stack) ? { environment: stack } : {};
+}
+
+const textKeys: readonly string[] = ["environment", "namespace", "kubeContext", "kubeconfig"];
+
+function ownValues(project: string, values: Record<string, string>): Record<string, unknown> {
+  const prefix = `${project}:`;
+  return Object.fromEntries(
+    Object.entries(values)
+      .filter(([key]) => key.startsWith(prefix))
+      .map(([key, value]) => [key.slice(prefix.length), value] as const)
+      .map(([key, value]) => [key, textKeys.includes(key) ? value : fromJson(value)]),
+  );
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** One issue in words: the key, the value given, what is accepted, what to change. */
+function describe(project: string, stack: string, issue: Issue, given: unknown): string[] {
+  const path = pathText(issue.path);
+  const key = `${project}:${path}`;
+  const value = valueAt(given, issue.path);
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((unknown) => {
+      const known = keysAt(schema, issue.path);
+      const near = nearest(unknown, known);
+      const advice = near === undefined ? `use one of ${known.join(", ")}` : `did you mean ${near}`;
+      return `${project}:${path === "" ? unknown : `${path}.${unknown}`} is not a key of the configuration; ${advice}`;
+    });
+  }
+  if (value === undefined) {
+    if (path === "environment") {
+      return [`${key} is missing and the stack is called ${JSON.stringify(stack)}; set it to dev or prod`];
+    }
+    return [`${key} is missing; it must be ${accepted(issue)}`];
+  }
+  return [`${key} must be ${accepted(issue)}, got ${JSON.stringify(value)}`];
+}
+
+const typeNames: Record<string, string> = {
+  string: "a text",
+  number: "a number",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object",
+  record: "an object",
+};
+
+function accepted(issue: Issue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return typeNames[issue.expected] ?? `a ${issue.expected}`;
+    case "invalid_value": {
+      const values = issue.values.map((each) => JSON.stringify(each));
+      return [values.slice(0, -1).join(", "), values.at(-1) ?? ""].filter((each) => each !== "").join(" or ");
+    }
+    case "invalid_format":
+      return 'a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells"';
+    case "too_small":
+      return issue.origin === "array" ? "a list that is not empty" : "a text that is not empty";
+    default:
+      return issue.message;
+  }
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, each) =>
+      typeof each === "number" ? `${text}[${each}]` : text === "" ? String(each) : `${text}.${String(each)}`,
+    "",
+  );
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((each, key) => (each as Record<PropertyKey, unknown> | undefined)?.[key], value);
+}
+
+/** The keys that the schema knows at a path. */
+function keysAt(root: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let current: z.ZodType = unwrapped(root);
+  for (const key of path) {
+    if (current instanceof z.ZodObject) current = unwrapped((current.shape as Record<PropertyKey, z.ZodType>)[key]);
+    else if (current instanceof z.ZodArray) current = unwrapped(current.element as z.ZodType);
+  }
+  return current instanceof z.ZodObject ? Object.keys(current.shape) : [];
+}
+
+function unwrapped(type: z.ZodType | undefined): z.ZodType {
+  if (type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault) {
+    return unwrapped(type.unwrap() as z.ZodType);
+  }
+  return type ?? z.never();
+}

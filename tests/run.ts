@@ -1,0 +1,67 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/**
+ * All tests, in the order in which they are cheap, and one line at the end that counts them. A failed static check or
+ * unit test ends the run before the cluster is bothered.
+ *
+ *   make unit   static checks and unit tests
+ *   make test   these, then end to end on the sandbox cluster
+ */
+const root = join(__dirname, "..");
+const counts = { passed: 0, failed: 0 };
+
+async function execute(command: string, args: string[], environment: Record<string, string> = {}): Promise<boolean> {
+  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...environment }, stdio: "inherit" });
+  const [code] = (await once(child, "close")) as [number | null];
+  return code === 0;
+}
+
+async function check(name: string, command: string, ...args: string[]): Promise<void> {
+  process.stdout.write(`\n== ${name}\n`);
+  if (await execute(command, args)) counts.passed += 1;
+  else counts.failed += 1;
+}
+
+interface VitestReport {
+  numPassedTests: number;
+  numFailedTests: number;
+  numFailedTestSuites: number;
+}
+
+async function vitest(project: string, environment: Record<string, string> = {}): Promise<void> {
+  process.stdout.write(`\n== ${project} tests\n`);
+  const folder = mkdtempSync(join(tmpdir(), "cells-services-"));
+  const file = join(folder, "report.json");
+  try {
+    const args = ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
+    const ok = await execute("vitest", args, environment);
+    const report = JSON.parse(readFileSync(file, "utf8")) as VitestReport;
+    counts.passed += report.numPassedTests;
+    counts.failed += report.numFailedTests;
+    // A file that could not be loaded, or an error outside of any test, is a failure too.
+    if (!ok && report.numFailedTests === 0) counts.failed += Math.max(1, report.numFailedTestSuites);
+    if (ok && report.numPassedTests === 0) counts.failed += 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function main(scope: string | undefined): Promise<void> {
+  await check("format", "biome", "format", ".");
+  await check("lint", "eslint", ".", "--max-warnings", "0");
+  await check("unused code", "knip");
+  await check("types", "tsc", "--noEmit");
+  await vitest("unit");
+  if (scope !== "unit" && counts.failed === 0) {
+    await check("cluster", "tsx", "sandbox/cli.ts", "cluster");
+    if (counts.failed === 0) await vitest("cluster", { KUBECONFIG: "/var/lib/cells-services/kubeconfig" });
+  }
+  process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed\n`);
+  process.exitCode = counts.failed === 0 ? 0 : 1;
+}
+
+void main(process.argv[2]);

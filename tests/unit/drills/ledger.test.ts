@@ -1,0 +1,170 @@
+import { describe, expect, it } from "vitest";
+import {
+  baselineGap,
+  type Evidence,
+  judge,
+  type Outcome,
+  percentile,
+  Refused,
+  record,
+  startWriters,
+  type Write,
+  writeGap,
+} from "../../../drills/ledger";
+
+const write = (ended: number, outcome: Outcome = "ok"): Write => ({
+  id: `w${ended}`,
+  started: ended - 1,
+  ended,
+  outcome,
+});
+
+/** Writes every 10 ms from `from` to `to`. */
+const steady = (from: number, to: number): Write[] => {
+  const writes: Write[] = [];
+  for (let time = from; time <= to; time += 10) writes.push(write(time));
+  return writes;
+};
+
+const everything = (writes: readonly Write[]): Set<string> => new Set(writes.map((each) => each.id));
+
+describe("the write gap", () => {
+  it("is the largest interval without an acknowledgement after the fault", () => {
+    const writes = [...steady(0, 1000), ...steady(4000, 5000)];
+    expect(writeGap(writes, { fault: 1005, end: 5000 })).toEqual({
+      from: 1000,
+      to: 4000,
+      milliseconds: 3000,
+      open: false,
+    });
+  });
+
+  it("does not count an interval that was over before the fault", () => {
+    const writes = [...steady(0, 100), ...steady(2000, 3000)];
+    expect(writeGap(writes, { fault: 2500, end: 3000 })?.milliseconds).toBe(10);
+  });
+
+  it("counts only acknowledgements, in the order of their times", () => {
+    const writes = [write(500), write(100), write(300, "unknown"), write(400, "fail")];
+    expect(writeGap(writes, { fault: 100, end: 500 })?.milliseconds).toBe(400);
+  });
+
+  it("stays open when nothing was acknowledged any more", () => {
+    expect(writeGap(steady(0, 1000), { fault: 1000, end: 9000 })).toMatchObject({ milliseconds: 8000, open: true });
+  });
+
+  it("is unknown without any acknowledgement", () => {
+    expect(writeGap([write(1, "unknown")], { fault: 0, end: 10 })).toBeUndefined();
+  });
+
+  it("is compared with what is normal before the fault", () => {
+    expect(baselineGap([...steady(0, 1000), ...steady(5000, 6000)], 1000)).toBe(10);
+    expect(percentile([3, 1, 2], 0.5)).toBe(2);
+    expect(percentile([], 0.5)).toBeUndefined();
+  });
+});
+
+describe("the verdict", () => {
+  const writes = [...steady(0, 1000), write(1500, "unknown"), ...steady(3000, 4000)];
+  const stored = everything(writes);
+  const evidence = (more: Partial<Evidence> = {}): Evidence => ({
+    writes,
+    window: { fault: 1005, end: 4000 },
+    proof: { proven: true, detail: "process 1 killed" },
+    stored: { "etcd-0": stored, "etcd-1": stored },
+    budgetSeconds: 5,
+    minimum: 50,
+    ...more,
+  });
+  const without = (...ids: string[]): Set<string> => new Set([...stored].filter((id) => !ids.includes(id)));
+
+  it("passes when every member holds every acknowledged write and the gap is in budget", () => {
+    expect(judge(evidence())).toMatchObject({
+      result: "passed",
+      reasons: [],
+      acknowledged: 202,
+      unknown: 1,
+      lostWrites: 0,
+      gapSeconds: 2,
+      baselineSeconds: 0.01,
+    });
+  });
+
+  it("fails when one member lacks one acknowledged write", () => {
+    const verdict = judge(evidence({ stored: { "etcd-0": stored, "etcd-1": without("w500") } }));
+    expect(verdict).toMatchObject({ result: "failed", lostWrites: 1, lost: { "etcd-0": [], "etcd-1": ["w500"] } });
+    expect(verdict.reasons).toEqual(["etcd-1 lacks 1 acknowledged writes, the first is w500"]);
+  });
+
+  it("lets an unknown write be there or not", () => {
+    expect(judge(evidence({ stored: { "etcd-0": without("w1500"), "etcd-1": stored } })).result).toBe("passed");
+  });
+
+  it("fails when a refused write is there", () => {
+    const refused = [...writes, write(2000, "fail")];
+    const verdict = judge(evidence({ writes: refused, stored: { "etcd-0": everything(refused) } }));
+    expect(verdict).toMatchObject({
+      result: "failed",
+      refused: 1,
+      reasons: ["etcd-0 holds 1 writes that were refused"],
+    });
+  });
+
+  it("fails when the gap exceeds the budget", () => {
+    const verdict = judge(evidence({ budgetSeconds: 1 }));
+    expect(verdict).toMatchObject({ result: "failed", reasons: ["the write gap was 2.00 s, the budget is 1 s"] });
+  });
+
+  it("fails when the service never came back", () => {
+    const verdict = judge(evidence({ writes: steady(0, 1000), window: { fault: 1005, end: 9000 } }));
+    expect(verdict.result).toBe("failed");
+    expect(verdict.reasons[0]).toBe("the write gap was 8.00 s and was still open at the end, the budget is 5 s");
+  });
+
+  it.each<[string, Partial<Evidence>, RegExp]>([
+    ["the fault is not proven", { proof: { proven: false, detail: "no new process" } }, /not proven: no new process/],
+    ["too few writes came before the fault", { window: { fault: 100, end: 4000 } }, /only 10 .* before the fault/],
+    ["too few writes came after the fault", { window: { fault: 3900, end: 4000 } }, /only 10 .* after the fault/],
+    ["no member was read", { stored: {} }, /no member was read/],
+    ["somebody has a doubt", { doubts: ["the clock jumped"] }, /the clock jumped/],
+  ])("is invalid when %s", (_, more, reason) => {
+    const verdict = judge(evidence(more));
+    expect(verdict.result).toBe("invalid");
+    expect(verdict.reasons.join()).toMatch(reason);
+  });
+
+  it("calls a loss a loss, even when the fault is not proven", () => {
+    const more = { proof: { proven: false, detail: "?" }, stored: { "etcd-0": without("w10") } };
+    expect(judge(evidence(more)).result).toBe("failed");
+  });
+
+  it("is invalid for an empty ledger", () => {
+    expect(judge(evidence({ writes: [] })).result).toBe("invalid");
+  });
+});
+
+describe("the writers", () => {
+  it("tell apart an acknowledgement, a refusal and no answer", async () => {
+    const outcome = async (work: () => Promise<void>) => (await record("a", work, () => 0)).outcome;
+    expect(await outcome(async () => undefined)).toBe("ok");
+    expect(await outcome(() => Promise.reject(new Refused("no")))).toBe("fail");
+    expect(await outcome(() => Promise.reject(new Error("timeout")))).toBe("unknown");
+  });
+
+  it("use an id once, in growing order for each writer, and finish what they began", async () => {
+    const begun: string[] = [];
+    const writers = startWriters({
+      writers: 3,
+      paceMilliseconds: 1,
+      run: "r",
+      write: async (id) => void begun.push(id),
+    });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const writes = await writers.stop();
+    expect(new Set(begun).size).toBe(begun.length);
+    expect(writes.map((each) => each.id).sort()).toEqual([...begun].sort());
+    const first = writes.map((each) => each.id).filter((id) => id.startsWith("r-0-"));
+    expect(first).toEqual([...first].sort());
+    expect(first.length).toBeGreaterThan(1);
+  });
+});

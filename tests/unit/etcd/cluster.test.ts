@@ -1,0 +1,256 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { buildAgents } from "../../../agent/build";
+import { EtcdCluster, type EtcdClusterArguments } from "../../../components/etcd";
+import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
+
+type Properties = Record<string, unknown>;
+
+/** The value at a path such as "spec.template.spec"; undefined where it ends. */
+function at(value: unknown, path: string): unknown {
+  return path.split(".").reduce<unknown>((inner, key) => (inner as Properties | undefined)?.[key], value);
+}
+
+function listAt(value: unknown, path: string): Properties[] {
+  return (at(value, path) ?? []) as Properties[];
+}
+
+async function deploy(args: Partial<EtcdClusterArguments> = {}, preview = false): Promise<Graph> {
+  return record(
+    () => {
+      const etcd = new EtcdCluster("etcd", { namespace: "cells", applications: ["cells"], ...args });
+      return {
+        url: etcd.url,
+        trust: etcd.certificateAuthority,
+        check: etcd.checkTarget,
+        secret: etcd.application("cells").secret,
+      };
+    },
+    { preview },
+  );
+}
+
+function only(graph: Graph, type: string, name: string): Recorded {
+  const found = graph.byType(type).filter((each) => each.name === name);
+  expect(found).toHaveLength(1);
+  return found[0] as Recorded;
+}
+
+function inputs(graph: Graph, type: string, name: string): Properties {
+  return only(graph, type, name).inputs;
+}
+
+const statefulSet = "kubernetes:apps/v1:StatefulSet";
+const job = "kubernetes:batch/v1:Job";
+
+beforeAll(() => buildAgents(["etcd"]));
+
+describe("an etcd cluster", () => {
+  it("gives out one name, the trust and what the check needs", async () => {
+    const { outputs } = await deploy();
+    expect(outputs).toEqual({
+      url: "https://etcd.cells.svc:2379",
+      trust: "etcd-ca",
+      secret: "etcd-application-cells",
+      check: {
+        service: "etcd",
+        name: "etcd",
+        namespace: "cells",
+        members: ["etcd-0", "etcd-1", "etcd-2"],
+        peersService: "etcd-peers",
+        clientPort: 2379,
+        metricsPort: 2381,
+        host: "etcd.cells.svc",
+        tls: "required",
+        trust: "etcd-ca",
+        adminSecret: "etcd-admin",
+        applications: { cells: "etcd-application-cells" },
+      },
+    });
+  });
+
+  it("gives out an application's Secret only after the setup", async () => {
+    expect((await deploy({}, true)).outputs["secret"]).toBe(unknown);
+  });
+
+  it("puts everything under the component and into the namespace", async () => {
+    const { resources } = await deploy();
+    const component = resources.find(({ type }) => type === "cells-services:index:EtcdCluster");
+    for (const each of resources.filter(({ custom, type }) => custom && !type.startsWith("pulumi:"))) {
+      expect(each.options.parent, each.name).toBe(component?.urn);
+      if (each.type.startsWith("kubernetes:")) {
+        expect(at(each.inputs, "metadata.namespace"), each.name).toBe("cells");
+        expect(at(each.inputs, "metadata.labels"), each.name).toMatchObject({
+          "app.kubernetes.io/instance": "etcd",
+        });
+      }
+    }
+  });
+
+  it("orders certificates and preflight, members, setup", async () => {
+    const graph = await deploy();
+    const urn = (type: string, name: string): string => only(graph, type, name).urn;
+    const servers = only(graph, statefulSet, "etcd").options.dependsOn;
+    expect(servers).toContain(urn(job, "etcd-certificates"));
+    expect(servers).toContain(urn(job, "etcd-preflight"));
+    const service = only(graph, "kubernetes:core/v1:Service", "etcd").options.dependsOn;
+    expect(service).toContain(urn(job, "etcd-certificates"));
+    expect(service).not.toContain(urn(statefulSet, "etcd"));
+    expect(servers).not.toContain(urn("kubernetes:core/v1:Service", "etcd"));
+    expect(only(graph, job, "etcd-setup").options.dependsOn).toContain(urn(statefulSet, "etcd"));
+  });
+
+  it("names its Jobs anew for each run, and everything else for life", async () => {
+    const { resources } = await deploy();
+    for (const { type, name, inputs: given } of resources.filter((each) => each.type.startsWith("kubernetes:"))) {
+      if (type === job) expect(at(given, "metadata.name"), name).toBeUndefined();
+      else expect(at(given, "metadata.name"), name).toBe(name);
+    }
+  });
+
+  it("freezes the selector", async () => {
+    const graph = await deploy({ version: "3.6.9" });
+    const set = inputs(graph, statefulSet, "etcd");
+    const selector = {
+      "app.kubernetes.io/name": "etcd",
+      "app.kubernetes.io/instance": "etcd",
+      "app.kubernetes.io/component": "server",
+    };
+    expect(at(set, "spec.selector.matchLabels")).toEqual(selector);
+    expect(at(set, "spec.volumeClaimTemplates.0.metadata.labels")).toEqual(selector);
+    expect(at(set, "spec.template.metadata.labels")).toMatchObject({
+      ...selector,
+      "app.kubernetes.io/version": "3.6.9",
+    });
+  });
+
+  it("runs every container restricted, with resources, and gives tokens to the agent only", async () => {
+    const { resources } = await deploy();
+    const pods = resources
+      .map((each) => at(each.inputs, "spec.jobTemplate.spec.template.spec") ?? at(each.inputs, "spec.template.spec"))
+      .filter((spec) => spec !== undefined);
+    expect(pods).toHaveLength(6);
+    for (const pod of pods) {
+      expect(at(pod, "automountServiceAccountToken")).toBe(false);
+      expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });
+      for (const container of [...listAt(pod, "initContainers"), ...listAt(pod, "containers")]) {
+        expect(container["securityContext"]).toMatchObject({
+          readOnlyRootFilesystem: true,
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ["ALL"] },
+        });
+        expect(at(container, "resources.requests.memory")).toBeDefined();
+        expect(at(container, "resources.limits.memory")).toBeDefined();
+        const token = listAt(container, "volumeMounts").some(({ name }) => name === "token");
+        expect(token).toBe(container["name"] !== "etcd");
+      }
+    }
+  });
+
+  it("keeps secrets out of everything but Secrets", async () => {
+    const { resources, secrets } = await deploy();
+    expect(secrets.length).toBeGreaterThan(0);
+    for (const { type, inputs: given } of resources) {
+      if (type === "kubernetes:core/v1:Secret") {
+        expect(at(given, "data.password") ?? at(given, "data.key")).toBe(redacted);
+      } else {
+        for (const secret of secrets.filter(({ length }) => length > 15)) {
+          expect(JSON.stringify(given)).not.toContain(secret);
+        }
+      }
+    }
+  });
+
+  it("restricts rights to names, except for the marker that only a POST cannot overwrite", async () => {
+    const graph = await deploy();
+    const rules = graph
+      .byType("kubernetes:rbac.authorization.k8s.io/v1:Role")
+      .flatMap((each) => listAt(each.inputs, "rules"));
+    const open = rules.filter((rule) => rule["resourceNames"] === undefined);
+    expect(open).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create"] }]);
+    expect(JSON.stringify(rules)).not.toContain("delete");
+  });
+
+  it("has no certificates without TLS", async () => {
+    const graph = await deploy({ tls: "off" });
+    expect(graph.outputs).toMatchObject({ url: "http://etcd.cells.svc:2379", trust: null });
+    expect(graph.resources.filter(({ name }) => name === "etcd-certificates")).toEqual([]);
+    const volumes = listAt(inputs(graph, statefulSet, "etcd"), "spec.template.spec.volumes");
+    expect(volumes.map(({ name }) => name)).toEqual(["agent", "token", "base", "admin", "run", "auth-token"]);
+  });
+
+  it("asks cert-manager when there is an issuer", async () => {
+    const graph = await deploy({ certificates: { issuerRef: { name: "vault", kind: "ClusterIssuer" } } });
+    const certificates = graph.byType("kubernetes:cert-manager.io/v1:Certificate");
+    expect(certificates.map(({ name }) => name)).toEqual(["etcd-server-tls", "etcd-peer-tls"]);
+    expect(at(certificates[0]?.inputs, "spec.dnsNames")).toContain("etcd-2.etcd-peers.cells.svc");
+    expect(only(graph, job, "etcd-certificates").options.dependsOn).toContain(certificates[0]?.urn);
+  });
+
+  it("keeps or deletes volumes as told", async () => {
+    const policy = async (deletion?: "keep" | "delete") =>
+      at(
+        inputs(await deploy(deletion === undefined ? {} : { deletion }), statefulSet, "etcd"),
+        "spec.persistentVolumeClaimRetentionPolicy",
+      );
+    expect(await policy()).toEqual({ whenDeleted: "Retain", whenScaled: "Retain" });
+    expect(await policy("delete")).toEqual({ whenDeleted: "Delete", whenScaled: "Retain" });
+  });
+
+  it("does not touch the members when an application is added", async () => {
+    const [before, after] = [await deploy(), await deploy({ applications: ["cells", "other"] })];
+    expect(inputs(after, statefulSet, "etcd")).toEqual(inputs(before, statefulSet, "etcd"));
+    expect(inputs(after, job, "etcd-setup")).not.toEqual(inputs(before, job, "etcd-setup"));
+  });
+
+  it("waits longer for more members", async () => {
+    const timeouts = async (members: number) =>
+      only(await deploy({ members }), statefulSet, "etcd").options.customTimeouts?.update;
+    expect(await timeouts(3)).toBe("1050s");
+    expect(await timeouts(5)).toBe("1550s");
+  });
+
+  it("opens only what is named", async () => {
+    const spec = async (args: Partial<EtcdClusterArguments>) =>
+      at(inputs(await deploy(args), "kubernetes:networking.k8s.io/v1:NetworkPolicy", "etcd"), "spec");
+    const usual = await spec({});
+    expect(listAt(usual, "ingress").map((rule) => at(rule, "ports.0.port"))).toEqual([2379, 2380]);
+    expect(at(usual, "ingress.0.from.1")).toEqual({ podSelector: { matchLabels: {} } });
+    const open = await spec({
+      clients: [{ namespaceLabels: { team: "cells" }, podLabels: { app: "cells" } }],
+      metrics: { from: [{ namespaceLabels: { "kubernetes.io/metadata.name": "monitoring" } }] },
+    });
+    expect(at(open, "ingress.0.from.1")).toEqual({
+      namespaceSelector: { matchLabels: { team: "cells" } },
+      podSelector: { matchLabels: { app: "cells" } },
+    });
+    expect(at(open, "ingress.2")).toEqual({
+      from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
+      ports: [{ protocol: "TCP", port: 2381 }],
+    });
+  });
+
+  it("registers nothing when an argument is wrong", async () => {
+    const failure = await deploy({ members: 4, applications: ["root"] }).catch((error: unknown) => error);
+    expect(at(failure, "message")).toBe(
+      [
+        'etcd "etcd": 2 arguments are wrong',
+        "  - members must be odd so that a majority exists, got 4; use 3 or 5",
+        '  - applications must not contain "root", which is the administrator; use another name',
+      ].join("\n"),
+    );
+    expect((at(failure, "resources") as Recorded[]).filter(({ type }) => !type.startsWith("pulumi:"))).toEqual([]);
+  });
+
+  it("knows which applications it has", async () => {
+    const asking = record(() => {
+      new EtcdCluster("etcd", { namespace: "cells", applications: ["cells"] }).application("cell");
+    });
+    await expect(asking).rejects.toThrow(
+      'etcd "etcd": "cell" is not one of its applications, which are "cells"; add it to applications',
+    );
+  });
+
+  it("can be previewed", async () => {
+    await expect(deploy({}, true)).resolves.toBeDefined();
+  });
+});

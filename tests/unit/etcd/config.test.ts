@@ -1,0 +1,65 @@
+import { describe, expect, it } from "vitest";
+import { memberConfig } from "../../../components/etcd/agent";
+import { metricValue } from "../../../components/etcd/check";
+import { baseConfig, profile } from "../../../components/etcd/manifest";
+import type { EtcdSettings } from "../../../components/etcd/settings";
+import { resolveEnsemble } from "../../../components/shared";
+import type { TlsMode } from "../../../components/shared/check";
+
+function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
+  return baseConfig(resolveEnsemble(profile, "etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");
+}
+
+describe("the configuration of etcd", () => {
+  it.each<[TlsMode, string, boolean]>([
+    ["required", "https://0.0.0.0:2379", true],
+    ["optional", "https://0.0.0.0:2379,http://0.0.0.0:2379", true],
+    ["off", "http://0.0.0.0:2379", false],
+  ])("listens for clients with tls %s", (tls, urls, certificates) => {
+    const config = base(tls);
+    expect(config["listen-client-urls"]).toBe(urls);
+    expect("client-transport-security" in config).toBe(certificates);
+    // Members never speak plain text to each other while there are certificates.
+    expect(config["listen-peer-urls"]).toBe(certificates ? "https://0.0.0.0:2380" : "http://0.0.0.0:2380");
+    expect(certificates).toBe("peer-transport-security" in config);
+  });
+
+  it("asks peers for certificates", () => {
+    expect(base("optional")["peer-transport-security"]).toMatchObject({ "client-cert-auth": true });
+  });
+
+  it.each([
+    ["2Gi", 2 ** 30],
+    ["8Gi", 4 * 2 ** 30],
+    ["100Gi", 8 * 2 ** 30],
+  ])("limits the database on a volume of %s", (size, quota) => {
+    expect(base("off", size)["quota-backend-bytes"]).toBe(quota);
+  });
+
+  it("never gives up durability", () => {
+    expect(JSON.stringify(base("required"))).not.toContain("fsync");
+    expect(base("required")["strict-reconfig-check"]).toBe(true);
+  });
+
+  it("gives a member its own names only", () => {
+    const settings: EtcdSettings = { name: "etcd", members: 3, tls: "required", applications: [], deletion: "keep" };
+    const start = { state: "new", cluster: "etcd-1=https://etcd-1.etcd-peers.cells.svc:2380" };
+    const config = memberConfig(base("required"), settings, { name: "etcd-1", namespace: "cells" }, start);
+    expect(config).toMatchObject({
+      name: "etcd-1",
+      "advertise-client-urls": "https://etcd-1.etcd-peers.cells.svc:2379",
+      "initial-advertise-peer-urls": "https://etcd-1.etcd-peers.cells.svc:2380",
+      "initial-cluster": start.cluster,
+      "initial-cluster-state": "new",
+      "peer-transport-security": { "client-cert-auth": true, "allowed-hostname": ["etcd.cells.svc"] },
+    });
+  });
+});
+
+describe("metrics", () => {
+  it("are read by their full name", () => {
+    const text = "# HELP a_count help\na_count_other 1\na_count 1.5e+02\n";
+    expect(metricValue(text, "a_count")).toBe(150);
+    expect(() => metricValue(text, "b")).toThrow("the metric b is missing");
+  });
+});

@@ -1,0 +1,185 @@
+import { describe, expect, it } from "vitest";
+import type { Member } from "../../../components/etcd/client";
+import {
+  type Action,
+  decide,
+  type Identity,
+  initialCluster,
+  livingContradiction,
+  type Observed,
+  storageContradiction,
+} from "../../../components/etcd/membership";
+
+const peerUrl = (ordinal: number): string => `https://etcd-${ordinal}.etcd-peers.cells.svc:2380`;
+const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3, token: "t1" };
+const marker = { clusterId: "77", token: "t1", members: 3, scheme: "https", bootstrappedAt: "2026-01-01T00:00:00Z" };
+
+function member(ordinal: number, changes: Partial<Member> = {}): Member {
+  return {
+    id: String(100 + ordinal),
+    name: `etcd-${ordinal}`,
+    peerUrls: [peerUrl(ordinal)],
+    clientUrls: [],
+    learner: false,
+    ...changes,
+  };
+}
+
+const quorum = (...members: Member[]) => ({ clusterId: "77", members });
+const nobody = { unreachable: "etcd-0: no answer" };
+
+describe("how a member starts", () => {
+  it.each<[string, Observed, Action]>([
+    ["first start", { data: "empty", marker: undefined, cluster: nobody }, { kind: "form" }],
+    ["crash during the first start", { data: "partial", marker: undefined, cluster: nobody }, { kind: "form" }],
+    ["restart", { data: "present", marker, cluster: nobody }, { kind: "start" }],
+    ["restart before the setup", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
+    ["full stop without the API", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
+    [
+      "restart of a former deployment's kept volume",
+      { data: "present", marker: { ...marker, token: "t0" }, cluster: nobody },
+      { kind: "start" },
+    ],
+    [
+      "volume lost",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) },
+      { kind: "join", remove: "102" },
+    ],
+    [
+      "volume lost, crash between remove and add",
+      { data: "empty", marker, cluster: quorum(member(0), member(1)) },
+      { kind: "join", remove: undefined },
+    ],
+    [
+      "volume lost, crash between add and start",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
+      { kind: "rejoin" },
+    ],
+    [
+      "volume lost, crash of the server in its first moments",
+      { data: "partial", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
+      { kind: "rejoin" },
+    ],
+    [
+      "volume lost again while it was a learner",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { learner: true })) },
+      { kind: "join", remove: "102" },
+    ],
+    [
+      "known by its name only",
+      {
+        data: "empty",
+        marker,
+        cluster: quorum(member(0), member(1), member(2, { peerUrls: ["http://elsewhere:2380"] })),
+      },
+      { kind: "join", remove: "102" },
+    ],
+  ])("%s", (_, observed, action) => {
+    expect(decide(observed, self)).toEqual(action);
+  });
+
+  it.each<[string, Observed, Action["kind"], RegExp]>([
+    [
+      "volume lost without a majority",
+      { data: "empty", marker, cluster: nobody },
+      "refuse",
+      /no majority of the other members/,
+    ],
+    [
+      "all volumes lost: members that would form a second cluster",
+      { data: "empty", marker, cluster: { unreachable: "etcd-0: refused; etcd-1: refused" } },
+      "refuse",
+      /restore a snapshot/,
+    ],
+    [
+      "another cluster answers",
+      { data: "empty", marker, cluster: { clusterId: "78", members: [member(0), member(1)] } },
+      "refuse",
+      /are cluster 78, but the marker says 77/,
+    ],
+    [
+      "marker of another deployment",
+      { data: "empty", marker: { ...marker, token: "t0" }, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /belongs to another deployment/,
+    ],
+    [
+      "number of members changed",
+      { data: "empty", marker: { ...marker, members: 5 }, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /was formed with 5 members, got members 3; .* set members to 5$/,
+    ],
+    [
+      "damaged volume",
+      { data: "partial", marker, cluster: quorum(member(0), member(1), member(2)) },
+      "refuse",
+      /no write-ahead log: it is damaged/,
+    ],
+    [
+      "damaged volume of a removed member",
+      { data: "partial", marker, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /it is damaged/,
+    ],
+    [
+      "another member is a learner",
+      { data: "empty", marker, cluster: quorum(member(0), member(1, { learner: true }), member(2)) },
+      "wait",
+      /^etcd-1 is being replaced/,
+    ],
+    [
+      "another member was added and has not started",
+      { data: "empty", marker, cluster: quorum(member(0), member(1, { name: "" }), member(2)) },
+      "wait",
+      /^https:\/\/etcd-1.* is being replaced/,
+    ],
+  ])("%s", (_, observed, kind, reason) => {
+    const action = decide(observed, self);
+    expect(action.kind).toBe(kind);
+    expect("reason" in action ? action.reason : "").toMatch(reason);
+  });
+
+  it("never forms a cluster when there is a marker", () => {
+    for (const data of ["empty", "partial"] as const) {
+      for (const cluster of [nobody, quorum(), quorum(member(0)), quorum(member(2))]) {
+        expect(decide({ data, marker, cluster }, self).kind).not.toBe("form");
+      }
+    }
+  });
+});
+
+describe("initial cluster", () => {
+  it("gives the entry without a name the own one", () => {
+    expect(initialCluster([member(1), member(0), member(2, { name: "" })], self)).toBe(
+      `etcd-0=${peerUrl(0)},etcd-1=${peerUrl(1)},etcd-2=${peerUrl(2)}`,
+    );
+  });
+});
+
+describe("changes that a living cluster refuses", () => {
+  it("is another number of members, and TLS switched on or off", () => {
+    expect(livingContradiction(marker, { members: 3, scheme: "https" })).toBeUndefined();
+    expect(livingContradiction(marker, { members: 5, scheme: "https" })).toBe(
+      "the cluster was formed with 3 members, got members 5; the number of members of a living cluster cannot be changed; " +
+        "set members to 3",
+    );
+    expect(livingContradiction(marker, { members: 3, scheme: "http" })).toBe(
+      "the cluster was formed with TLS between its members and remembers their addresses, got http addresses; " +
+        'TLS of a living cluster cannot be switched on or off; set tls to "required" or "optional"',
+    );
+  });
+
+  it("is another kind of volume", () => {
+    const existing = { size: "8Gi", class: undefined };
+    expect(storageContradiction(existing, { size: "8Gi" })).toBeUndefined();
+    expect(storageContradiction(existing, { size: "8192Mi" })).toBeUndefined();
+    expect(storageContradiction(existing, { size: "16Gi" })).toBe(
+      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
+        "set storage.size to 8Gi",
+    );
+    expect(storageContradiction(existing, { size: "8Gi", class: "gp3" })).toBe(
+      "the volumes were made with storage.class the default class, got gp3; the class cannot be changed while the cluster " +
+        "lives; set storage.class as it was",
+    );
+  });
+});

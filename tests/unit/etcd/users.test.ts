@@ -1,0 +1,126 @@
+import { describe, expect, it } from "vitest";
+import { keepUsers } from "../../../components/etcd/agent";
+import { type EtcdClient, everyKey, type Permission } from "../../../components/etcd/client";
+
+interface State {
+  enabled: boolean;
+  users: Map<string, { password: string; roles: string[] }>;
+  roles: Map<string, Permission[]>;
+}
+
+const admin = { username: "root", password: "admin" };
+
+/** An etcd that can be killed before its n-th change. */
+function fakeEtcd() {
+  const state: State = { enabled: false, users: new Map(), roles: new Map() };
+  let changes = 0;
+  let failAfter = Number.POSITIVE_INFINITY;
+  const change = (apply: () => void): Promise<void> => {
+    if (++changes > failAfter) return Promise.reject(new Error("killed"));
+    apply();
+    return Promise.resolve();
+  };
+  const user = (name: string) => {
+    const found = state.users.get(name);
+    if (found === undefined) throw new Error(`user ${name} not found`);
+    return found;
+  };
+  const client = {
+    authEnabled: async () => state.enabled,
+    authenticates: async (name: string, password: string) => state.users.get(name)?.password === password,
+    authEnable: () =>
+      change(() => {
+        if (!user("root").roles.includes("root")) throw new Error("root user does not have root role");
+        state.enabled = true;
+      }),
+    userList: async () => [...state.users.keys()],
+    userAdd: (name: string, password: string) =>
+      change(() => {
+        if (state.users.has(name)) throw new Error(`user ${name} exists`);
+        state.users.set(name, { password, roles: [] });
+      }),
+    userDelete: (name: string) => change(() => void state.users.delete(name)),
+    userRoles: async (name: string) => user(name).roles,
+    userChangePassword: (name: string, password: string) => change(() => void (user(name).password = password)),
+    userGrantRole: (name: string, role: string) => change(() => void user(name).roles.push(role)),
+    roleList: async () => [...state.roles.keys()],
+    roleAdd: (role: string) =>
+      change(() => {
+        if (state.roles.has(role)) throw new Error(`role ${role} exists`);
+        state.roles.set(role, []);
+      }),
+    roleDelete: (role: string) => change(() => void state.roles.delete(role)),
+    rolePermissions: async (role: string) => state.roles.get(role) ?? [],
+    roleGrant: (role: string, permission: Permission) => change(() => void state.roles.get(role)?.push(permission)),
+  } as Partial<EtcdClient> as EtcdClient;
+  return {
+    state,
+    client,
+    changes: () => changes,
+    killAfter: (count: number) => {
+      changes = 0;
+      failAfter = count;
+    },
+  };
+}
+
+describe("users", () => {
+  it("are made with their roles before authentication is enabled", async () => {
+    const { state, client } = fakeEtcd();
+    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    expect(state.enabled).toBe(true);
+    expect(Object.fromEntries(state.users)).toEqual({
+      root: { password: "admin", roles: ["root"] },
+      cells: { password: "secret", roles: ["application:cells"] },
+    });
+    expect(state.roles.get("application:cells")).toEqual([everyKey]);
+  });
+
+  it("are not touched when they are as they should be", async () => {
+    const { client, changes } = fakeEtcd();
+    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    const before = changes();
+    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    expect(changes()).toBe(before);
+  });
+
+  it("come out the same when the setup is killed at any change", async () => {
+    for (let killed = 0; killed < 12; killed++) {
+      const etcd = fakeEtcd();
+      etcd.killAfter(killed);
+      await keepUsers(etcd.client, { ...admin, password: "earlier" }, new Map([["cells", "earlier"]])).catch(
+        () => undefined,
+      );
+      if (etcd.state.enabled) continue;
+      etcd.killAfter(Number.POSITIVE_INFINITY);
+      await keepUsers(etcd.client, admin, new Map([["cells", "secret"]]));
+      expect(etcd.state.enabled).toBe(true);
+      expect(etcd.state.users.get("root")).toEqual({ password: "admin", roles: ["root"] });
+      expect(etcd.state.users.get("cells")).toEqual({ password: "secret", roles: ["application:cells"] });
+    }
+  });
+
+  it("get a changed password", async () => {
+    const { state, client } = fakeEtcd();
+    await keepUsers(client, admin, new Map([["cells", "one"]]));
+    await keepUsers(client, admin, new Map([["cells", "two"]]));
+    expect(state.users.get("cells")?.password).toBe("two");
+  });
+
+  it("are removed with their application, but users of somebody else stay", async () => {
+    const { state, client } = fakeEtcd();
+    await keepUsers(client, admin, new Map([["cells", "one"]]));
+    state.users.set("guest", { password: "g", roles: ["reader"] });
+    await keepUsers(client, admin, new Map());
+    expect([...state.users.keys()]).toEqual(["root", "guest"]);
+    expect([...state.roles.keys()]).toEqual([]);
+  });
+
+  it("are not touched with a foreign administrator password", async () => {
+    const { client } = fakeEtcd();
+    await keepUsers(client, admin, new Map());
+    await expect(keepUsers(client, { ...admin, password: "other" }, new Map())).rejects.toThrow(
+      "etcd does not accept the password of root: its data was made with another one",
+    );
+  });
+});

@@ -1,0 +1,80 @@
+/** A small stack that follows all rules, to be broken in one place at a time. */
+import { imageReference, images } from "../../../components/shared";
+import type { Recorded } from "../../support/recorder";
+import type { Subject } from "./rules";
+
+const labels = { app: "db" };
+const metadata = (name: string) => ({ name, namespace: "cells" });
+
+function resource(type: string, name: string, inputs: Record<string, unknown>, protect = false): Recorded {
+  const urn = `urn:pulumi:test::cells-services::${type}::${name}`;
+  const provider = "urn:pulumi:test::cells-services::pulumi:providers:kubernetes::cluster";
+  return { urn, type, name, custom: true, inputs, options: { provider, ...(protect ? { protect } : {}) } };
+}
+
+/** A new one at each call. */
+export function sample(): Subject {
+  const selector = { matchLabels: { ...labels } };
+  const container = {
+    name: "db",
+    image: imageReference(images.etcd),
+    command: ["/usr/local/bin/etcd"],
+    ports: [
+      { name: "client", containerPort: 2379 },
+      { name: "peer", containerPort: 2380 },
+    ],
+    resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "256Mi" } },
+    readinessProbe: {},
+    livenessProbe: {},
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"] },
+    },
+  };
+  const podSpec = {
+    automountServiceAccountToken: false,
+    securityContext: { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } },
+    affinity: {
+      podAntiAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: [
+          { topologyKey: "kubernetes.io/hostname", labelSelector: selector },
+        ],
+      },
+    },
+    containers: [container],
+  };
+  return {
+    resources: [
+      resource("kubernetes:core/v1:Namespace", "namespace", { metadata: { name: "cells" } }, true),
+      resource(
+        "kubernetes:apps/v1:StatefulSet",
+        "set",
+        {
+          metadata: metadata("db"),
+          spec: {
+            podManagementPolicy: "Parallel",
+            persistentVolumeClaimRetentionPolicy: { whenDeleted: "Retain", whenScaled: "Retain" },
+            template: { metadata: { labels: { ...labels } }, spec: podSpec },
+          },
+        },
+        true,
+      ),
+      resource("kubernetes:policy/v1:PodDisruptionBudget", "budget", {
+        metadata: metadata("db"),
+        spec: { maxUnavailable: 1, selector },
+      }),
+      resource("kubernetes:networking.k8s.io/v1:NetworkPolicy", "policy", {
+        metadata: metadata("db"),
+        spec: { podSelector: selector, policyTypes: ["Ingress"], ingress: [{ from: [{ podSelector: {} }] }] },
+      }),
+      resource("kubernetes:core/v1:Service", "service", {
+        metadata: metadata("db"),
+        spec: { ports: [{ name: "client", port: 2379 }] },
+      }),
+      resource("kubernetes:core/v1:ConfigMap", "config", { metadata: metadata("db"), data: { key: "value" } }),
+    ],
+    secrets: ["Vq8ZrT2mWx7LpN4c"],
+    outputs: { url: "https://db.cells.svc:2379" },
+  };
+}

@@ -1,0 +1,131 @@
+import * as pulumi from "@pulumi/pulumi";
+import { describe, expect, it } from "vitest";
+import { nameLimit, resolveEnsemble, type ServiceProfile } from "../../../components/shared";
+
+const profile: ServiceProfile = {
+  service: "etcd",
+  image: { repository: "example.org/etcd", version: "3.6.8", tagPrefix: "v" },
+  storage: { size: "8Gi", minimum: "2Gi" },
+  resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
+};
+
+function messageOf(args: object, name = "config"): string {
+  try {
+    resolveEnsemble(profile, name, { namespace: "cells", ...args });
+  } catch (error) {
+    expect(pulumi.RunError.isInstance(error)).toBe(true);
+    return (error as Error).message;
+  }
+  return "accepted";
+}
+
+describe("arguments of an ensemble", () => {
+  it("has a default for everything but the namespace", () => {
+    const ensemble = resolveEnsemble(profile, "config", { namespace: "cells" });
+    expect({ ...ensemble, namespace: undefined }).toEqual({
+      service: "etcd",
+      name: "config",
+      members: 3,
+      version: "3.6.8",
+      image: "example.org/etcd:v3.6.8",
+      storage: { size: "8Gi", bytes: 8 * 2 ** 30, class: undefined },
+      resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
+      placement: { spread: "preferred", zones: false, nodeSelector: {}, tolerations: [] },
+      tls: "required",
+      certificates: { issuerRef: undefined, lifetimeDays: 90, authorityLifetimeDays: 3650, rotation: 0 },
+      applications: [],
+      metrics: { from: [] },
+      clients: [{}],
+      deletion: "keep",
+    });
+  });
+
+  it("takes the version into the image, unless an image is given", () => {
+    expect(resolveEnsemble(profile, "config", { namespace: "cells", version: "3.6.9" }).image).toBe(
+      "example.org/etcd:v3.6.9",
+    );
+    expect(resolveEnsemble(profile, "config", { namespace: "cells", image: "mirror/etcd:1" }).image).toBe(
+      "mirror/etcd:1",
+    );
+  });
+
+  it("merges resources with the defaults instead of dropping them", () => {
+    const { resources } = resolveEnsemble(profile, "config", {
+      namespace: "cells",
+      resources: { requests: { memory: "2Gi" } },
+    });
+    expect(resources).toEqual({ requests: { cpu: "100m", memory: "2Gi" }, limits: { memory: "1Gi" } });
+  });
+
+  it.each<[object, string]>([
+    [{ members: 4 }, "members must be odd so that a majority exists, got 4; use 3 or 5"],
+    [{ members: 1 }, "members must be at least 3 so that one may fail, got 1; use 3 or 5"],
+    [{ members: 7 }, "members must be at most 5 because each write waits for a majority, got 7; use 3 or 5"],
+    [{ members: "3" }, 'members must be 3 or 5, got "3"; use 3 or 5'],
+    [{ storage: { size: "8" } }, 'storage.size must be a number with a unit, got "8"; use a size like "8Gi"'],
+    [{ storage: { size: "8GB" } }, 'storage.size must be a number with a unit, got "8GB"; use a size like "8Gi"'],
+    [{ storage: { size: "1Gi" } }, 'storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more'],
+    [{ storage: "8Gi" }, 'storage must be an object with size, class, got "8Gi"; give one'],
+    [{ member: 3 }, "member is not an argument; did you mean members"],
+    [{ placement: { zone: true } }, "placement.zone is not an argument; did you mean zones"],
+    [{ metrics: { enabled: true } }, "metrics.enabled is not an argument; use one of from"],
+    [{ tls: "on" }, 'tls must be "required", "optional" or "off", got "on"; use one of these'],
+    [{ tls: true }, 'tls must be "required", "optional" or "off", got true; use one of these'],
+    [{ deletion: "retain" }, 'deletion must be "keep" or "delete", got "retain"; use one of these'],
+    [{ version: "v3.6.8" }, 'version must be three numbers without a prefix, got "v3.6.8"; use a version like "3.6.8"'],
+    [
+      { applications: ["Cells"] },
+      "applications must be DNS labels of lower case letters, digits and hyphens that start with a letter, " +
+        'got "Cells"; use a name like "cells"',
+    ],
+    [{ applications: ["cells", "cells"] }, 'applications must be distinct, got "cells" twice; remove one'],
+    [{ applications: "cells" }, 'applications must be a list of names, got "cells"; use a list like ["cells"]'],
+    [{ namespace: "" }, "namespace is missing; give the name of an existing namespace"],
+    [
+      { tls: "off", certificates: { rotation: 1 } },
+      'certificates cannot be given when tls is "off"; remove certificates or use tls "required"',
+    ],
+    [
+      { certificates: { issuerRef: { name: "vault" }, rotation: 1 } },
+      "certificates.rotation and certificates.authorityLifetimeDays belong to the own certificate authority, " +
+        "got issuerRef too; remove them, or remove issuerRef",
+    ],
+    [
+      { certificates: { lifetimeDays: 1 } },
+      "certificates.lifetimeDays must be at least 3 so that the daily job can renew in time, got 1; use 90",
+    ],
+    [
+      { certificates: { authorityLifetimeDays: 100 } },
+      "certificates.authorityLifetimeDays must be at least twice certificates.lifetimeDays (90), got 100; use 3650",
+    ],
+    [
+      { certificates: { rotation: -1 } },
+      "certificates.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
+    ],
+  ])("refuses %j", (args, message) => {
+    const actual = messageOf(args);
+    expect(actual).toBe(`etcd "config": ${message}`);
+  });
+
+  it("refuses names that are too long or no DNS label", () => {
+    expect(messageOf({}, "a".repeat(nameLimit))).toBe("accepted");
+    expect(messageOf({}, "a".repeat(nameLimit + 1))).toContain(
+      `name must have at most ${nameLimit} characters so that "<name>-certificates" is a valid CronJob name, got 40; use a shorter name`,
+    );
+    expect(messageOf({}, "0etcd")).toBe(
+      'etcd "0etcd": name must be a DNS label of lower case letters, digits and hyphens that starts with a letter, ' +
+        'got "0etcd"; use a name like "etcd"',
+    );
+  });
+
+  it("reports all mistakes at once", () => {
+    expect(messageOf({ members: 4, tls: "on", aplications: [] })).toBe(
+      [
+        'etcd "config": 3 arguments are wrong',
+        "  - aplications is not an argument; did you mean applications",
+        "  - members must be odd so that a majority exists, got 4; use 3 or 5",
+        '  - tls must be "required", "optional" or "off", got "on"; use one of these',
+      ].join("\n"),
+    );
+  });
+});

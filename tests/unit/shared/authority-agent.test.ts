@@ -1,0 +1,256 @@
+import { connect, createServer, type TLSSocket } from "node:tls";
+import { beforeEach, describe, expect, it } from "vitest";
+import { decoded, type KubernetesApi, type KubernetesObject } from "../../../agent/kubernetes";
+import { type CertificateSettings, keepCertificates, rollAnnotation } from "../../../components/shared/authority-agent";
+
+const day = 24 * 60 * 60 * 1000;
+const etcd: CertificateSettings = {
+  service: "etcd",
+  name: "etcd",
+  members: 3,
+  issuer: "own",
+  lifetimeDays: 90,
+  authorityLifetimeDays: 3650,
+  rotation: 0,
+  restartOn: "authority",
+  publishTo: ["etcd-admin"],
+};
+
+interface Data extends KubernetesObject {
+  data?: Record<string, string>;
+  spec?: { template?: { metadata?: { annotations?: Record<string, string> } } };
+}
+
+/** Objects as the sum of what each field manager has applied last, as server-side apply has it. */
+function fakeCluster() {
+  const applied = new Map<string, Map<string, KubernetesObject>>();
+  const patch = (path: string, object: object, manager: string): void => {
+    const managers = applied.get(path) ?? new Map<string, KubernetesObject>();
+    applied.set(path, managers.set(manager, structuredClone(object)));
+  };
+  let writes = 0;
+  let failAfter = Number.POSITIVE_INFINITY;
+  const api: KubernetesApi = {
+    async get<T extends KubernetesObject>(path: string) {
+      const managers = applied.get(path);
+      return managers && ([...managers.values()].reduce(merge, {}) as T);
+    },
+    create: async () => "exists",
+    async apply(path, object, manager) {
+      if (++writes > failAfter) throw new Error("killed");
+      patch(path, object, manager);
+    },
+  };
+  const path = (kind: string, name: string): string => `/api/v1/namespaces/cells/${kind}/${name}`;
+  const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";
+  patch(path("serviceaccounts", "etcd-certificates"), { metadata: { uid: "u1" } }, "pulumi");
+  patch(path("secrets", "etcd-admin"), { data: { password: "cHc=" } }, "pulumi");
+  return {
+    api,
+    data: async (kind: string, name: string) => (await api.get<Data>(path(kind, name)))?.data ?? {},
+    object: (kind: string, name: string) => api.get<Data>(path(kind, name)),
+    rolled: async () => (await api.get<Data>(setPath))?.spec?.template?.metadata?.annotations?.[rollAnnotation],
+    startServers: (readyReplicas = 3) =>
+      patch(
+        setPath,
+        {
+          spec: { replicas: 3, template: {} },
+          status: { readyReplicas, updatedReplicas: 3, currentRevision: "a", updateRevision: "a" },
+        },
+        "pulumi",
+      ),
+    killAfter: (count: number) => {
+      writes = 0;
+      failAfter = count;
+    },
+  };
+}
+
+function merge(a: object, b: object): object {
+  const all = { ...a } as Record<string, unknown>;
+  for (const [key, value] of Object.entries(b)) {
+    const before = all[key];
+    const nested = [before, value].every((each) => typeof each === "object" && each !== null && !Array.isArray(each));
+    all[key] = nested ? merge(before as object, value as object) : value;
+  }
+  return all;
+}
+
+let cluster: ReturnType<typeof fakeCluster>;
+let now: number;
+
+function run(changes: Partial<CertificateSettings> = {}): Promise<void> {
+  return keepCertificates({ settings: { ...etcd, ...changes }, namespace: "cells", api: cluster.api, now: () => now });
+}
+
+async function bundle(): Promise<string[]> {
+  const { "ca.crt": text = "" } = await cluster.data("configmaps", "etcd-ca");
+  return text.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----\n/g) ?? [];
+}
+
+/** A client with the published bundle talks to a server with the issued certificate. */
+async function handshake(ca: string, secret: string): Promise<string> {
+  const tls = decoded(await cluster.data("secrets", secret));
+  const server = createServer({ cert: tls["tls.crt"], key: tls["tls.key"] });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const socket: TLSSocket = connect({ host: "127.0.0.1", port, ca, servername: "etcd-1.etcd-peers.cells.svc" });
+  try {
+    return await new Promise((resolve) => {
+      socket.once("secureConnect", () => resolve("trusted"));
+      socket.once("error", (error: Error) => resolve(error.message));
+    });
+  } finally {
+    socket.destroy();
+    server.close();
+  }
+}
+
+beforeEach(() => {
+  cluster = fakeCluster();
+  now = Date.now();
+});
+
+describe("the certificates command", () => {
+  it("issues everything with the first run and publishes the trust", async () => {
+    await run();
+    expect(await bundle()).toHaveLength(1);
+    const [ca = ""] = await bundle();
+    expect(await handshake(ca, "etcd-server-tls")).toBe("trusted");
+    expect(await handshake(ca, "etcd-peer-tls")).toBe("trusted");
+    expect(decoded(await cluster.data("secrets", "etcd-admin"))).toEqual({ password: "pw", "ca.crt": ca });
+    expect(decoded(await cluster.data("secrets", "etcd-server-tls"))["ca.crt"]).toBe(ca);
+  });
+
+  it("marks its objects for garbage collection, but not those of Pulumi", async () => {
+    await run();
+    for (const [kind, name] of [
+      ["secrets", "etcd-ca"],
+      ["secrets", "etcd-server-tls"],
+      ["secrets", "etcd-peer-tls"],
+      ["configmaps", "etcd-ca"],
+    ] as const) {
+      const metadata = (await cluster.object(kind, name))?.metadata;
+      expect(metadata?.ownerReferences).toMatchObject([{ kind: "ServiceAccount", uid: "u1" }]);
+      expect(metadata?.labels?.["app.kubernetes.io/instance"]).toBe("etcd");
+    }
+    expect((await cluster.object("secrets", "etcd-admin"))?.metadata?.ownerReferences).toBeUndefined();
+  });
+
+  it("changes nothing with the second run, and does not roll members that started with the first", async () => {
+    await run();
+    cluster.startServers();
+    const before = await cluster.data("secrets", "etcd-server-tls");
+    await run();
+    expect(await cluster.data("secrets", "etcd-server-tls")).toEqual(before);
+    expect(await cluster.rolled()).toBeUndefined();
+  });
+
+  it("renews leaf certificates without a roll when the server reads them by itself", async () => {
+    await run();
+    cluster.startServers();
+    const before = await cluster.data("secrets", "etcd-server-tls");
+    now += 61 * day;
+    await run();
+    expect(await cluster.data("secrets", "etcd-server-tls")).not.toEqual(before);
+    expect(await cluster.rolled()).toBeUndefined();
+  });
+
+  it("rolls for renewed leaf certificates when the server does not, but never beside a member that is not ready", async () => {
+    await run({ restartOn: "any" });
+    cluster.startServers(2);
+    now += 61 * day;
+    await run({ restartOn: "any" });
+    expect(await cluster.rolled()).toBeUndefined();
+    cluster.startServers(3);
+    await run({ restartOn: "any" });
+    expect(await cluster.rolled()).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  it("replaces the authority in three runs, during which old and new trust each other", async () => {
+    await run();
+    cluster.startServers();
+    const [old = ""] = await bundle();
+
+    await run({ rotation: 1 });
+    expect(await bundle()).toHaveLength(2);
+    expect(await handshake(old, "etcd-server-tls")).toBe("trusted");
+    const first = await cluster.rolled();
+    expect(first).toBeDefined();
+    const both = (await bundle()).join("");
+
+    await run({ rotation: 1 });
+    expect(await bundle()).toHaveLength(2);
+    expect(await handshake(both, "etcd-server-tls")).toBe("trusted");
+    expect(await handshake(old, "etcd-server-tls")).not.toBe("trusted");
+    // The key of the old authority is gone.
+    expect(Object.keys(await cluster.data("secrets", "etcd-ca")).sort()).toEqual([
+      "ca.crt",
+      "ca.key",
+      "other.crt",
+      "state.json",
+    ]);
+
+    await run({ rotation: 1 });
+    expect(await bundle()).toHaveLength(2);
+    now += 2 * day;
+    await run({ rotation: 1 });
+    expect(await bundle()).toHaveLength(1);
+    expect(await bundle()).not.toContain(old);
+    const [current = ""] = await bundle();
+    expect(await handshake(current, "etcd-server-tls")).toBe("trusted");
+    expect(await cluster.rolled()).not.toBe(first);
+
+    const settledState = await cluster.data("secrets", "etcd-ca");
+    await run({ rotation: 1 });
+    expect(await cluster.data("secrets", "etcd-ca")).toEqual(settledState);
+  });
+
+  it("keeps the phase while members are not ready", async () => {
+    await run();
+    cluster.startServers();
+    await run({ rotation: 1 });
+    cluster.startServers(2);
+    await run({ rotation: 1 });
+    const state = JSON.parse(decoded(await cluster.data("secrets", "etcd-ca"))["state.json"] ?? "") as {
+      phase: string;
+    };
+    expect(state.phase).toBe("introduced");
+  });
+
+  it("continues after being killed at any write", async () => {
+    for (let writes = 0; writes < 8; writes++) {
+      cluster = fakeCluster();
+      cluster.killAfter(writes);
+      await run().catch(() => undefined);
+      cluster.killAfter(Number.POSITIVE_INFINITY);
+      await run();
+      const [ca = ""] = await bundle();
+      expect(await bundle()).toHaveLength(1);
+      expect(await handshake(ca, "etcd-server-tls")).toBe("trusted");
+      expect(await handshake(ca, "etcd-peer-tls")).toBe("trusted");
+    }
+  });
+
+  it("does not replace a damaged authority", async () => {
+    await run();
+    const manager = "cells-services-certificates";
+    await cluster.api.apply("/api/v1/namespaces/cells/secrets/etcd-ca", { metadata: {} }, manager);
+    await expect(run()).rejects.toThrow("the Secret etcd-ca has no complete certificate authority; restore it");
+  });
+
+  it("publishes the trust of certificates that cert-manager issued", async () => {
+    await run();
+    const issued = await cluster.data("secrets", "etcd-server-tls");
+    cluster = fakeCluster();
+    for (const name of ["etcd-server-tls", "etcd-peer-tls"]) {
+      const path = `/api/v1/namespaces/cells/secrets/${name}`;
+      await cluster.api.apply(path, { data: issued } as KubernetesObject, "cert-manager");
+    }
+    await run({ issuer: "cert-manager" });
+    const [ca = ""] = await bundle();
+    expect(await handshake(ca, "etcd-server-tls")).toBe("trusted");
+    expect(await cluster.data("secrets", "etcd-server-tls")).toEqual(issued);
+    expect(await cluster.object("secrets", "etcd-ca")).toBeUndefined();
+  });
+});

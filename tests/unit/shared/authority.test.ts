@@ -1,0 +1,163 @@
+import { X509Certificate } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import {
+  type CertificatesAction,
+  type CertificatesObserved,
+  decideCertificates,
+  subjectList,
+  subjectNames,
+} from "../../../components/shared/authority";
+import { createAuthority, issueLeaf, readAuthority, readLeaf } from "../../../components/shared/authority-issue";
+
+const day = 24 * 60 * 60 * 1000;
+const now = 1000 * day;
+const fresh = { notBefore: now - day, notAfter: now + 89 * day };
+const due = { notBefore: now - 61 * day, notAfter: now + 29 * day };
+const old = { fingerprint: "old", notBefore: now - 10 * day, notAfter: now + 3640 * day };
+const next = { fingerprint: "next", notBefore: now, notAfter: now + 3650 * day };
+const subjects = ["a", "b"];
+
+function leaves(leaf: object = {}): CertificatesObserved["leaves"] {
+  const usual = { ...fresh, subjects, signedBy: "old", ...leaf };
+  return { server: usual, peer: usual };
+}
+
+const steady = { phase: "steady", since: 0, rotation: 0, current: old } as const;
+const introduced = { phase: "introduced", since: now - 1, rotation: 1, current: old, other: next } as const;
+const switched = { phase: "switched", since: now - 2 * day, rotation: 1, current: next, other: old } as const;
+const settled = { settled: true, rolled: "now" };
+
+describe("decisions about certificates", () => {
+  it.each<[string, CertificatesObserved, CertificatesAction["kind"], number?]>([
+    ["nothing exists", { authority: undefined, leaves: {}, servers: undefined }, "create-authority"],
+    [
+      "an authority without leaves",
+      { authority: steady, leaves: { server: undefined, peer: undefined }, servers: undefined },
+      "issue-leaves",
+    ],
+    ["all well", { authority: steady, leaves: leaves(), servers: settled }, "nothing"],
+    ["all well before the servers exist", { authority: steady, leaves: leaves(), servers: undefined }, "nothing"],
+    ["a leaf in its last third", { authority: steady, leaves: leaves(due), servers: settled }, "issue-leaves"],
+    ["other members", { authority: steady, leaves: leaves({ subjects: ["a"] }), servers: settled }, "issue-leaves"],
+    [
+      "a leaf of an unknown authority",
+      { authority: steady, leaves: leaves({ signedBy: "unknown" }), servers: settled },
+      "issue-leaves",
+    ],
+    [
+      "an authority in its last third",
+      {
+        authority: { ...steady, current: { ...old, notBefore: now - 300 * day, notAfter: now + 100 * day } },
+        leaves: leaves(),
+        servers: settled,
+      },
+      "introduce-authority",
+    ],
+    ["a raised rotation", { authority: steady, leaves: leaves(), servers: settled }, "introduce-authority", 1],
+    [
+      "a raised rotation while members restart",
+      { authority: steady, leaves: leaves(), servers: { settled: false, rolled: "now" } },
+      "wait",
+      1,
+    ],
+    ["introduced and rolled", { authority: introduced, leaves: leaves(), servers: settled }, "switch-authority", 1],
+    [
+      "introduced, not rolled",
+      { authority: introduced, leaves: leaves(), servers: { settled: true, rolled: "before" } },
+      "wait",
+      1,
+    ],
+    [
+      "introduced, rolling",
+      { authority: introduced, leaves: leaves(), servers: { settled: false, rolled: "now" } },
+      "wait",
+      1,
+    ],
+    ["switched, old leaves", { authority: switched, leaves: leaves(), servers: settled }, "issue-leaves", 1],
+    [
+      "switched, rolled, a day ago",
+      { authority: switched, leaves: leaves({ signedBy: "next" }), servers: settled },
+      "retire-authority",
+      1,
+    ],
+    [
+      "switched, rolled, just now",
+      { authority: { ...switched, since: now - 1 }, leaves: leaves({ signedBy: "next" }), servers: settled },
+      "wait",
+      1,
+    ],
+    [
+      "switched, not rolled",
+      {
+        authority: switched,
+        leaves: leaves({ signedBy: "next" }),
+        servers: { settled: true, rolled: "before" },
+      },
+      "wait",
+      1,
+    ],
+    ["a lowered rotation", { authority: { ...steady, rotation: 3 }, leaves: leaves(), servers: settled }, "nothing", 2],
+  ])("%s", (_, observed, kind, rotation = 0) => {
+    expect(decideCertificates(observed, { subjects, rotation }, "now", now).kind).toBe(kind);
+  });
+});
+
+describe("subjects", () => {
+  it("names every member in both forms, the service, and this host", () => {
+    expect(subjectNames("etcd", "cells", ["etcd-0"]).dns).toEqual([
+      "etcd",
+      "etcd-0.etcd-peers.cells.svc",
+      "etcd-0.etcd-peers.cells.svc.cluster.local",
+      "etcd.cells",
+      "etcd.cells.svc",
+      "etcd.cells.svc.cluster.local",
+      "localhost",
+    ]);
+    expect(subjectNames("etcd", "cells", []).ip).toEqual(["127.0.0.1", "::1"]);
+  });
+});
+
+describe("certificates", () => {
+  const validity = { notBefore: Date.now() - 300_000, notAfter: Date.now() + 10 * day };
+  const { dns, ip } = subjectNames("etcd", "cells", ["etcd-0", "etcd-1", "etcd-2"]);
+
+  it("are signed by the authority, carry the names and fit their key", async () => {
+    const authority = await createAuthority("etcd.cells", validity);
+    const pair = await issueLeaf(authority, { commonName: "etcd", dns, ip, ...validity });
+    const leaf = readLeaf(pair, [authority.certificate]);
+    expect(leaf?.signedBy).toBe(readAuthority(authority.certificate).fingerprint);
+    expect(leaf?.subjects).toEqual(subjectList("etcd", "cells", 3));
+    const parsed = new X509Certificate(pair.certificate);
+    expect(parsed.ca).toBe(false);
+    expect(parsed.checkHost("etcd-1.etcd-peers.cells.svc")).toBeDefined();
+    expect(new X509Certificate(authority.certificate).ca).toBe(true);
+  });
+
+  it("do not outlive their authority", async () => {
+    const authority = await createAuthority("etcd.cells", validity);
+    const pair = await issueLeaf(authority, {
+      commonName: "etcd",
+      dns,
+      ip,
+      ...validity,
+      notAfter: validity.notAfter + day,
+    });
+    expect(readLeaf(pair, [])?.notAfter).toBe(readAuthority(authority.certificate).notAfter);
+  });
+
+  it("with a foreign key or an unreadable text count as missing", async () => {
+    const authority = await createAuthority("etcd.cells", validity);
+    const pair = await issueLeaf(authority, { commonName: "etcd", dns, ip, ...validity });
+    expect(readLeaf({ certificate: pair.certificate, key: authority.key }, [])).toBeUndefined();
+    expect(readLeaf({ certificate: "nonsense", key: pair.key }, [])).toBeUndefined();
+  });
+
+  it("of two authorities with the same name are told apart", async () => {
+    const [first, second] = [await createAuthority("same", validity), await createAuthority("same", validity)];
+    const pair = await issueLeaf(second, { commonName: "etcd", dns, ip, ...validity });
+    expect(readLeaf(pair, [first.certificate])?.signedBy).toBe("unknown");
+    expect(readLeaf(pair, [first.certificate, second.certificate])?.signedBy).toBe(
+      readAuthority(second.certificate).fingerprint,
+    );
+  });
+});

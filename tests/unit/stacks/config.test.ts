@@ -1,0 +1,137 @@
+import { describe, expect, it } from "vitest";
+import { parseConfig } from "../../../stacks/config";
+
+const project = "cells-services";
+
+function parse(values: Record<string, unknown>, stack = "dev") {
+  const texts = Object.entries(values).map(([key, value]) => [
+    `${project}:${key}`,
+    typeof value === "string" ? value : JSON.stringify(value),
+  ]);
+  return parseConfig(project, stack, Object.fromEntries(texts) as Record<string, string>);
+}
+
+/** The lines of the error, without its first one. */
+function mistakes(values: Record<string, unknown>, stack = "dev"): string[] {
+  try {
+    parse(values, stack);
+  } catch (error) {
+    return (error as Error).message
+      .split("\n")
+      .slice(1)
+      .map((each) => each.replace("  - cells-services:", ""));
+  }
+  throw new Error("the configuration was accepted");
+}
+
+describe("the configuration of a stack", () => {
+  it("has defaults for everything but the cluster", () => {
+    expect(parse({ kubeContext: "test" })).toEqual({
+      environment: "dev",
+      namespace: "cells",
+      kubeContext: "test",
+      services: ["etcd", "nats"],
+      etcd: {},
+      nats: {},
+    });
+  });
+
+  it("takes the environment from the name of the stack, or from the configuration", () => {
+    expect(parse({ kubeContext: "test" }, "prod").environment).toBe("prod");
+    expect(parse({ kubeContext: "test", environment: "prod" }, "staging").environment).toBe("prod");
+    expect(parse({ kubeContext: "test", environment: "prod" }, "dev").environment).toBe("prod");
+  });
+
+  it("takes arguments of components", () => {
+    const etcd = { members: 5, storage: { size: "20Gi", class: "gp3" }, tls: "optional", applications: ["a", "b"] };
+    expect(parse({ kubeContext: "test", services: ["etcd"], etcd })).toMatchObject({ services: ["etcd"], etcd });
+  });
+
+  it("takes the path of a kubeconfig instead of a context", () => {
+    expect(parse({ kubeconfig: "/etc/kube" })).toMatchObject({ kubeconfig: "/etc/kube" });
+  });
+
+  it("ignores the configuration of others", () => {
+    const values = {
+      "cells-services:kubeContext": "test",
+      "pulumi:disable-default-providers": '["kubernetes"]',
+      "aws:region": "x",
+    };
+    expect(parseConfig(project, "dev", values).kubeContext).toBe("test");
+  });
+
+  it("reports every mistake at once, each with its key, its value and what is accepted", () => {
+    const values = {
+      environment: "staging",
+      kubecontext: "test",
+      namespace: "Cells",
+      services: ["etcd", "redis"],
+      etcd: { members: "three", tls: "on", storage: { sise: "8Gi" }, applications: [1] },
+      nats: { clients: [{ podLabel: {} }], deletion: "no" },
+    };
+    expect(() => parse(values)).toThrow(
+      [
+        'stack "dev": 11 configuration values are wrong',
+        '  - cells-services:environment must be "dev" or "prod", got "staging"',
+        '  - cells-services:namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells", got "Cells"',
+        '  - cells-services:services[1] must be "etcd" or "nats", got "redis"',
+        '  - cells-services:etcd.members must be a number, got "three"',
+        "  - cells-services:etcd.storage.sise is not a key of the configuration; did you mean size",
+        '  - cells-services:etcd.tls must be "required", "optional" or "off", got "on"',
+        "  - cells-services:etcd.applications[0] must be a text, got 1",
+        "  - cells-services:nats.clients[0].podLabel is not a key of the configuration; did you mean podLabels",
+        '  - cells-services:nats.deletion must be "keep" or "delete", got "no"',
+        "  - cells-services:kubecontext is not a key of the configuration; did you mean kubeContext",
+        "  - cells-services:kubeContext is missing; set it to the name of a context of your kubeconfig, " +
+          "or set cells-services:kubeconfig to the path of a kubeconfig of this cluster alone",
+      ].join("\n"),
+    );
+  });
+
+  it.each<[string, Record<string, unknown>, string]>([
+    ["an argument of another service", { etcd: { durability: "fsync" } }, "etcd.durability is not a key of the"],
+    [
+      "an unknown service",
+      { redis: {} },
+      "redis is not a key of the configuration; use one of environment, namespace,",
+    ],
+    ["no services at all", { services: [] }, "services must be a list that is not empty, got []"],
+    ["one service without a list", { services: "etcd" }, 'services must be a list, got "etcd"'],
+    ["text for an object", { etcd: "small" }, 'etcd must be an object, got "small"'],
+    ["an empty context", { kubeContext: "" }, 'kubeContext must be a text that is not empty, got ""'],
+    [
+      "a missing part",
+      { etcd: { certificates: { issuerRef: {} } } },
+      "etcd.certificates.issuerRef.name is missing; it must",
+    ],
+    [
+      "text for a flag",
+      { nats: { placement: { zones: "yes" } } },
+      'nats.placement.zones must be true or false, got "yes"',
+    ],
+    [
+      "a number as a quantity",
+      { etcd: { resources: { limits: { cpu: 1 } } } },
+      "etcd.resources.limits.cpu must be a text",
+    ],
+    [
+      "a key far from any other",
+      { etcd: { x: 1 } },
+      "etcd.x is not a key of the configuration; use one of members, version",
+    ],
+  ])("refuses %s", (_, values, expected) => {
+    const lines = mistakes({ kubeContext: "test", ...values });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain(expected);
+  });
+
+  it("refuses a stack of another name without an environment", () => {
+    expect(mistakes({ kubeContext: "test" }, "staging")).toEqual([
+      'environment is missing and the stack is called "staging"; set it to dev or prod',
+    ]);
+  });
+
+  it("counts one mistake as one", () => {
+    expect(() => parse({ kubeContext: "test", x: "" })).toThrow('stack "dev": 1 configuration value is wrong\n');
+  });
+});

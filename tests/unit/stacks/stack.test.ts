@@ -1,0 +1,130 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { deployStack } from "../../../stacks/stack";
+import { type ProgramFailure, type RecordOptions, record, redacted } from "../../support/recorder";
+import { ensureAgentBundles, recordStack, stackNames } from "../../support/stacks";
+
+beforeAll(ensureAgentBundles);
+
+async function failure(options: RecordOptions): Promise<ProgramFailure> {
+  return record(deployStack, options).then(
+    () => Promise.reject(new Error("the stack was accepted")),
+    (error: unknown) => error as ProgramFailure,
+  );
+}
+
+describe("a stack", () => {
+  it("refuses a bad configuration before any resource exists", async () => {
+    const config = { environment: "dev", kubContext: "test", etcd: '{"members":"three"}', nats: '{"deletion":"no"}' };
+    const { message, resources } = await failure({ config });
+    expect(message.split("\n")).toEqual([
+      'stack "dev": 4 configuration values are wrong',
+      '  - cells-services:etcd.members must be a number, got "three"',
+      '  - cells-services:nats.deletion must be "keep" or "delete", got "no"',
+      "  - cells-services:kubContext is not a key of the configuration; did you mean kubeContext",
+      expect.stringContaining("cells-services:kubeContext is missing"),
+    ]);
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("refuses what only the components know to be wrong, of all services at once and before any resource exists", async () => {
+    const config = { kubeContext: "test", etcd: '{"members":4}', nats: '{"storage":{"size":"big"}}' };
+    const { message, resources } = await failure({ config });
+    expect(message).toBe(
+      [
+        'stack "dev": 2 configuration values are wrong',
+        '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
+        '  - nats "nats": storage.size must be a number with a unit, got "big"; use a size like "8Gi"',
+      ].join("\n"),
+    );
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("deploys only the services that are asked for", async () => {
+    const graph = await recordStack("dev", { config: { services: '["etcd"]' } });
+    expect(graph.byType("cells-services:index:EtcdCluster")).toHaveLength(1);
+    expect(graph.byType("cells-services:index:NatsCluster")).toHaveLength(0);
+    expect(Object.keys(graph.outputs["urls"] as object)).toEqual(["etcd"]);
+  });
+
+  it("lets the configuration change single arguments", async () => {
+    const graph = await recordStack("dev", { config: { etcd: '{"members":5,"storage":{"class":"fast"}}' } });
+    const set = graph.byType("kubernetes:apps/v1:StatefulSet").find((each) => each.name.includes("etcd"));
+    expect(set?.inputs["spec"]).toMatchObject({
+      replicas: 5,
+      volumeClaimTemplates: [{ spec: { storageClassName: "fast", resources: { requests: { storage: "2Gi" } } } }],
+    });
+  });
+
+  it("uses the cluster of its configuration, never the current context", async () => {
+    const graph = await recordStack("dev", { config: { kubeContext: "other", kubeconfig: "/etc/kube" } });
+    expect(graph.get("cluster").inputs).toMatchObject({
+      context: "other",
+      kubeconfig: "/etc/kube",
+      clusterIdentifier: "cells-services-dev",
+    });
+    expect(graph.byType("pulumi:providers:kubernetes")).toHaveLength(1);
+  });
+});
+
+describe.each(stackNames)("the stack %s", (stack) => {
+  it("makes its namespace restricted", async () => {
+    const graph = await recordStack(stack);
+    expect(graph.get("namespace").inputs["metadata"]).toMatchObject({
+      name: "cells",
+      labels: {
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/warn": "restricted",
+      },
+    });
+  });
+
+  it("tells the checks and the users where the services are, without a secret", async () => {
+    const { outputs } = await recordStack(stack);
+    expect(JSON.stringify(outputs)).not.toContain(redacted);
+    expect(outputs["checks"]).toMatchObject([
+      { service: "etcd", name: "etcd", namespace: "cells", tls: "required", host: "etcd.cells.svc" },
+      { service: "nats", name: "nats", namespace: "cells", tls: "required", host: "nats.cells.svc" },
+    ]);
+    expect(outputs["services"]).toMatchObject({
+      etcd: {
+        host: "etcd.cells.svc",
+        url: "https://etcd.cells.svc:2379",
+        applications: { cells: "etcd-application-cells" },
+      },
+      nats: { host: "nats.cells.svc", applications: { cells: "nats-application-cells" } },
+    });
+  });
+
+  it("runs three members of each service", async () => {
+    const sets = (await recordStack(stack)).byType("kubernetes:apps/v1:StatefulSet");
+    expect(sets.map((each) => (each.inputs["spec"] as { replicas: number }).replicas)).toEqual([3, 3]);
+  });
+});
+
+describe("the stack prod", () => {
+  it("requires hosts and zones of their own", async () => {
+    const sets = (await recordStack("prod")).byType("kubernetes:apps/v1:StatefulSet");
+    expect(sets).toHaveLength(2);
+    for (const set of sets) {
+      const text = JSON.stringify(set.inputs);
+      expect(text).toContain('"requiredDuringSchedulingIgnoredDuringExecution":[{"');
+      expect(text).toContain('"topologyKey":"topology.kubernetes.io/zone","whenUnsatisfiable":"DoNotSchedule"');
+    }
+  });
+
+  it("protects nothing that updates must replace", async () => {
+    const protectedTypes = (await recordStack("prod")).resources
+      .filter((each) => each.options.protect)
+      .map((each) => each.type.split(":").at(-1));
+    expect(new Set(protectedTypes)).toEqual(new Set(["Namespace", "StatefulSet"]));
+  });
+
+  it("refuses to delete volumes", async () => {
+    const { message } = await failure({
+      stack: "prod",
+      config: { kubeContext: "test", etcd: '{"deletion":"delete"}' },
+    });
+    expect(message).toContain('etcd.deletion must be "keep" in prod, got "delete"');
+  });
+});
