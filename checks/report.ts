@@ -1,7 +1,7 @@
 import type { Report, ServiceReport } from "./run";
 import { table } from "./table";
 
-/** For people: a table of everything that was seen, then the failures in words, then one line to remember. */
+/** For people: a table of everything that was seen, then the failures in words and what to do next, then one line to remember. */
 export function renderText(report: Report): string {
   const rows = report.services.flatMap((service) =>
     service.findings.map((finding) => [
@@ -32,7 +32,7 @@ function renderFailures(service: ServiceReport): string {
   if (failed.length === 0) return "";
   const lines = failed.flatMap((finding) => [
     `${service.name} (${service.namespace}): ${finding.check} failed: ${finding.detail}`,
-    ...(finding.remedy === undefined ? [] : [`  look at: ${finding.remedy}`]),
+    ...(finding.remedy === undefined ? [] : [`  next: ${finding.remedy}`]),
   ]);
   for (const line of service.diagnostics ?? []) lines.push(`  | ${line}`);
   return lines.join("\n");
@@ -44,7 +44,7 @@ export function renderJunit(report: Report): string {
     const cases = service.findings.map((finding) => {
       const attributes = `classname="${xml(`checks.${service.name}`)}" name="${xml(finding.check)}" time="${finding.seconds}"`;
       if (finding.ok) return `    <testcase ${attributes}><system-out>${xml(finding.detail)}</system-out></testcase>`;
-      const words = [finding.remedy === undefined ? "" : `look at: ${finding.remedy}`, ...(service.diagnostics ?? [])];
+      const words = [finding.remedy === undefined ? "" : `next: ${finding.remedy}`, ...(service.diagnostics ?? [])];
       const body = words.filter((each) => each !== "").join("\n");
       return `    <testcase ${attributes}><failure message="${xml(finding.detail)}">${xml(body)}</failure></testcase>`;
     });

@@ -91,7 +91,7 @@ async function findingsOf(
   const late = (): Finding[] =>
     broken(
       `no result within the ${options.deadlineSeconds} s of the whole run`,
-      `the pods of ${target.name} in ${target.namespace}; a larger --timeout if the cluster is only slow`,
+      `look at the pods of ${target.name} in ${target.namespace}; give a larger --timeout if the cluster is only slow`,
     );
   if (signal.aborted) return late();
   const environment = options.open(target, signal);
@@ -104,9 +104,12 @@ async function findingsOf(
     if (result === "aborted") return late();
     return result.length > 0
       ? result
-      : broken("the check reported nothing, so nothing was proven", "the code of the check");
+      : broken("the check reported nothing, so nothing was proven", "look at the code of the check");
   } catch (error) {
-    return broken(messageOf(error), `the pods of ${target.name} in ${target.namespace}, then the code of the check`);
+    return broken(
+      messageOf(error),
+      `look at the pods of ${target.name} in ${target.namespace}, then at the code of the check`,
+    );
   } finally {
     await environment.close().catch(() => undefined);
   }

@@ -141,7 +141,8 @@ export function chooseCluster(
     .split(delimiter)
     .filter((each) => each !== "");
   for (const file of files) {
-    if (!existsSync(file)) throw new CannotRun(`the kubeconfig ${file} does not exist`);
+    if (!existsSync(file))
+      throw new CannotRun(`the kubeconfig ${file} does not exist; set KUBECONFIG or give --kubeconfig`);
   }
   return { files, ...(context === undefined ? {} : { context }) };
 }

@@ -28,7 +28,6 @@ import {
   table,
   until,
 } from "../checks";
-import { labelKeys } from "../components/shared/names";
 import { type Engine, pulumi, sandboxEngine } from "../sandbox/engine";
 import { median } from "./ledger";
 import {
@@ -276,7 +275,7 @@ async function measureMemory({ outputs, config }: Bench): Promise<Measurement[]>
     running.map((pod) => ({
       name: pod.metadata?.name ?? "",
       namespace: pod.metadata?.namespace ?? "",
-      component: pod.metadata?.labels?.[labelKeys.component],
+      component: pod.metadata?.labels?.["app.kubernetes.io/component"],
     })),
     stats,
     outputs.checks.map((each) => each.service),

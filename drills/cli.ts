@@ -17,11 +17,12 @@ import { renderDrills, summarizeDrills } from "./report";
 
 const usage = `breaks the services of a stack on purpose, and proves with a ledger of acknowledged writes that they survive
 
-  tsx drills/cli.ts [flags] leader-kill | member-crash | volume-loss | all
+  tsx drills/cli.ts [flags] leader-kill | leader-delete | member-crash | volume-loss | all
 
-  leader-kill   SIGKILL of the server process of the leader; needs root on the machine of the nodes (sandbox)
-  member-crash  the same for a member that does not lead
-  volume-loss   deletes the volume claim and the pod of a member that does not lead
+  leader-kill    SIGKILL of the server process of the leader; needs root on the machine of the nodes (sandbox)
+  leader-delete  deletes the pod of the leader without a grace period; the server still gets a SIGTERM
+  member-crash   the crash for a member that does not lead
+  volume-loss    deletes the volume claim and the pod of a member that does not lead
 
   --service NAME     only this service; may be repeated
   --stack NAME, --directory DIR, --targets FILE, --kubeconfig FILE, --context NAME   as for the checks

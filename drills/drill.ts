@@ -3,12 +3,12 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { messageOf, until } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 import { etcdProfile } from "./etcd";
-import { deleteVolume, type Fault, killServerProcess } from "./faults";
+import { deletePod, deleteVolume, type Fault, killServerProcess } from "./faults";
 import { judge, startWriters, type Verdict } from "./ledger";
 import { natsProfile } from "./nats";
 import type { Leadership, Profile, Workload } from "./workload";
 
-export const drillNames = ["leader-kill", "member-crash", "volume-loss"] as const;
+export const drillNames = ["leader-kill", "leader-delete", "member-crash", "volume-loss"] as const;
 export type DrillName = (typeof drillNames)[number];
 
 export interface DrillReport extends Omit<Verdict, "lost"> {
@@ -78,7 +78,11 @@ export async function runDrill(
       const identity = await workload.identity(victim);
       log(`${before.member} leads, the fault strikes ${victim}`);
       const fault = await strike(victim);
-      const proof = await fault.proof;
+      // Whoever takes over may hand the leadership back later, so this looks while it happens.
+      const [proof, successor] = await Promise.all([
+        fault.proof,
+        victim === before.member ? otherLeader(workload, victim) : undefined,
+      ]);
       log(proof.detail);
 
       const recovered = await recovery(drill, workload, victim, identity, profile).then(
@@ -90,7 +94,7 @@ export async function runDrill(
       const after = await leaderSoon(workload);
       const end = performance.now();
       const writes = await writers.stop();
-      if (drill === "leader-kill" && after.term !== undefined && after.term === before.term) {
+      if (victim === before.member && after.term !== undefined && after.term === before.term) {
         failures.push(`no election took place: the term is still ${after.term}`);
       }
 
@@ -114,7 +118,7 @@ export async function runDrill(
         fault: proof.detail,
         budgetSeconds: profile.budgetSeconds,
         leaderBefore: describe(before),
-        leaderAfter: describe(after),
+        leaderAfter: describe(successor ?? after),
         recoveredSeconds: recovered,
         lost: Object.fromEntries(Object.entries(verdict.lost).map(([member, ids]) => [member, ids.length])),
       };
@@ -157,7 +161,7 @@ export function withFailures(verdict: Verdict, failures: string[]): Verdict {
 }
 
 export function victimOf(drill: DrillName, target: Pick<CheckTarget, "members" | "name">, leader: string): string {
-  if (drill === "leader-kill") return leader;
+  if (drill === "leader-kill" || drill === "leader-delete") return leader;
   const follower = target.members.filter((each) => each !== leader).at(-1);
   if (follower === undefined) throw new Error(`${target.name} has no other member than its leader`);
   return follower;
@@ -172,6 +176,8 @@ export function faultOf(drill: DrillName, target: CheckTarget, config: KubeConfi
     case "leader-kill":
     case "member-crash":
       return (victim) => killServerProcess(config, namespace, victim, profiles[service].process);
+    case "leader-delete":
+      return (victim) => deletePod(config, namespace, victim);
     case "volume-loss":
       return (victim) => deleteVolume(config, namespace, victim);
   }
@@ -201,6 +207,19 @@ async function recovery(
 
 function leaderSoon(workload: Workload): Promise<Leadership> {
   return until("a leader", async () => ({ done: await workload.leader() }), { deadlineSeconds: 30 });
+}
+
+/** The first other leader that is seen; undefined when the same member leads again before anybody else is seen to. */
+function otherLeader(workload: Workload, than: string): Promise<Leadership | undefined> {
+  const seen = until(
+    `another leader than ${than}`,
+    async () => {
+      const leader = await workload.leader();
+      return leader.member === than ? { waiting: `${than} leads` } : { done: leader };
+    },
+    { deadlineSeconds: 30 },
+  );
+  return seen.catch(() => undefined);
 }
 
 function describe({ member, term, detail }: Leadership): string {

@@ -105,6 +105,8 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
     },
     async converged() {
       const seen = await convergedStream();
+      // The leader takes a member that has just died for a current one; the members themselves know better.
+      await Promise.all(members.map((member) => monitor(target, environment, member, "healthz")));
       return "done" in seen ? { done: true } : seen;
     },
     // A server that lost its volume comes back under the same name, so nothing but its content can tell.
@@ -184,12 +186,26 @@ function isRefusal(error: unknown): boolean {
 
 async function metaLeader(target: CheckTarget, environment: CheckEnvironment): Promise<string | undefined> {
   return firstAnswer(target.members, async (member) => {
-    const { host, port } = await environment.tunnel.dial(member, target.metricsPort);
-    const response = await fetch(`http://${host}:${port}/jsz`, { signal: AbortSignal.timeout(connectSeconds * 1000) });
-    const body = (await response.json()) as { meta_cluster?: { leader?: string } };
+    const body = (await monitor(target, environment, member, "jsz")) as { meta_cluster?: { leader?: string } };
     if (body.meta_cluster?.leader === undefined) throw new Error(`${member} names no meta leader`);
     return body.meta_cluster.leader;
   });
+}
+
+/** What a server says about itself. Its health is good only when its own replica of every stream has caught up. */
+async function monitor(
+  target: CheckTarget,
+  environment: CheckEnvironment,
+  member: string,
+  path: "jsz" | "healthz",
+): Promise<unknown> {
+  const { host, port } = await environment.tunnel.dial(member, target.metricsPort);
+  const response = await fetch(`http://${host}:${port}/${path}`, {
+    signal: AbortSignal.timeout(connectSeconds * 1000),
+  });
+  const body = await response.text();
+  if (!response.ok) throw new Error(`${member} is not well: ${body.slice(0, 200)}`);
+  return JSON.parse(body);
 }
 
 function* range(first: number, last: number): Generator<number> {

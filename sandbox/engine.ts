@@ -43,6 +43,8 @@ export async function sandboxEngine(stack: string): Promise<Engine> {
       PULUMI_BACKEND_URL: `file://${state}`,
       PULUMI_CONFIG_PASSPHRASE_FILE: passphrase,
       PULUMI_SKIP_UPDATE_CHECK: "true",
+      // The language host that can be built is older than the option that names this file in Pulumi.yaml.
+      PULUMI_NODEJS_TSCONFIG_PATH: join(checkout, "tsconfig.pulumi.json"),
       KUBECONFIG: kubeconfig,
     },
     configuration: ["--config-file", join(folder, `Pulumi.${stack}.yaml`)],

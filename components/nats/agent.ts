@@ -10,7 +10,7 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { http } from "../../agent/http";
-import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { waitFor } from "../../agent/wait";
@@ -18,9 +18,26 @@ import { certificatesCommand, ownerReference } from "../shared/authority-agent";
 import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
-import { type Answer, clusterName, decide, type Identity, type Marker, membersContradiction } from "./membership";
+import {
+  type Answer,
+  clusterName,
+  decide,
+  type Identity,
+  livingContradiction,
+  type Marker,
+  storageContradiction,
+} from "./membership";
 import { reconcile } from "./reconciler";
-import { metaStateFile, type NatsSettings, paths, ports, reconcilerUsername, wantedReplicas } from "./settings";
+import {
+  metaStateFile,
+  type NatsSettings,
+  type PreflightSettings,
+  paths,
+  ports,
+  reconcilerUsername,
+  scheme,
+  wantedReplicas,
+} from "./settings";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -31,8 +48,14 @@ interface ConfigMap extends KubernetesObject {
   data?: Record<string, string>;
 }
 
+interface StatefulSet extends KubernetesObject {
+  spec: {
+    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
+  };
+}
+
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<NatsSettings>(), readPod().namespace, inClusterApi()),
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
   member: async () => startMember(readSettings<NatsSettings>(), readPod(), inClusterApi()),
   setup: async () => setup(readSettings<NatsSettings>(), readPod().namespace, inClusterApi()),
   reconcile: async () => keepReplicas(readSettings<NatsSettings>(), readPod().namespace),
@@ -41,15 +64,26 @@ export const commands: Commands = {
 
 // --- preflight
 
-async function preflight(settings: NatsSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
+  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
+  if (claim !== undefined) {
+    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
+    const reason = storageContradiction(existing, settings.storage);
+    if (reason !== undefined) throw new Error(reason);
+  }
   const marker = await readMarker(settings.name, namespace, api);
   if (marker === undefined) {
     log("the cluster has not been formed yet");
     return;
   }
-  const reason = membersContradiction(marker, settings.members);
+  const reason = livingContradiction(marker, wantedOf(settings));
   if (reason !== undefined) throw new Error(reason);
   log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+function wantedOf(settings: NatsSettings): { members: number; scheme: string } {
+  return { members: settings.members, scheme: scheme(settings.tls) };
 }
 
 // --- member
@@ -62,7 +96,7 @@ async function startMember(
   const self: Identity = {
     name: pod.name,
     clusterId: clusterName(settings.name, pod.namespace),
-    members: settings.members,
+    ...wantedOf(settings),
   };
   await waitFor(
     `a safe way to start ${self.name}`,
@@ -110,7 +144,7 @@ async function setup(settings: NatsSettings, namespace: string, api: KubernetesA
   // From here on an empty volume is a lost one.
   await writeMarker(settings, namespace, api, {
     clusterId: clusterName(settings.name, namespace),
-    members: settings.members,
+    ...wantedOf(settings),
     bootstrappedAt: new Date().toISOString(),
   });
   await verifyUsers(settings, namespace);
@@ -193,7 +227,7 @@ async function writeMarker(
         "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
     );
   }
-  const reason = membersContradiction(existing, settings.members);
+  const reason = livingContradiction(existing, wantedOf(settings));
   if (reason !== undefined) throw new Error(reason);
 }
 
@@ -201,14 +235,14 @@ async function readMarker(name: string, namespace: string, api: KubernetesApi): 
   const { marker } = namesOf(name);
   const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
   if (object === undefined) return undefined;
-  const { clusterId, members, bootstrappedAt } = object.data ?? {};
-  if (!clusterId || !members || !bootstrappedAt) {
+  const { clusterId, members, scheme: formed, bootstrappedAt } = object.data ?? {};
+  if (!clusterId || !members || !formed || !bootstrappedAt) {
     throw new Error(
-      `the ConfigMap ${marker} must have clusterId, members and bootstrappedAt, ` +
+      `the ConfigMap ${marker} must have clusterId, members, scheme and bootstrappedAt, ` +
         `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
     );
   }
-  return { clusterId, members: Number(members), bootstrappedAt };
+  return { clusterId, members: Number(members), scheme: formed, bootstrappedAt };
 }
 
 // --- reconcile

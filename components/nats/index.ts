@@ -11,6 +11,7 @@ import * as pulumi from "@pulumi/pulumi";
 import {
   applicationSecretName,
   type CheckTarget,
+  type Credentials,
   checksum,
   clientService,
   createAccess,
@@ -18,11 +19,11 @@ import {
   createCertificates,
   createCredentials,
   createPassword,
-  type Credentials,
   disruptionBudget,
   type Ensemble,
   type EnsembleArguments,
   encoded,
+  jobMetadata,
   memberNames,
   metadata,
   namesOf,
@@ -37,6 +38,7 @@ import {
   type Durability,
   preflightJob,
   preflightName,
+  preflightRules,
   profile,
   readMarker,
   reconcilerDeployment,
@@ -104,11 +106,11 @@ export class NatsCluster extends pulumi.ComponentResource {
       options,
     );
 
-    const preflightAccess = createAccess(ensemble, preflightName(name), [readMarker(ensemble)], options);
+    const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
     // Jobs have no name of their own, so that a changed template makes a new Job before the old one is removed.
     const preflight = new Job(
       preflightName(name),
-      { metadata: unnamed(ensemble), spec: preflightJob(ensemble, bundle) },
+      { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
       { ...options, dependsOn: [agent, ...preflightAccess.ready] },
     );
 
@@ -147,7 +149,7 @@ export class NatsCluster extends pulumi.ComponentResource {
     const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), options);
     const setup = new Job(
       names.setup,
-      { metadata: unnamed(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
+      { metadata: jobMetadata(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
       {
         ...options,
         dependsOn: [servers, service, ...setupAccess.ready, ...secrets],
@@ -245,11 +247,6 @@ export class NatsCluster extends pulumi.ComponentResource {
 
 function passwordOf(secret: Secret): pulumi.Output<string> {
   return secret.data.apply((data) => Buffer.from(data["password"] ?? "", "base64").toString("utf8"));
-}
-
-function unnamed(ensemble: Ensemble) {
-  const { namespace, labels } = metadata(ensemble, "");
-  return { namespace, labels };
 }
 
 function checkTarget(ensemble: Ensemble, namespace: string, host: string): CheckTarget {

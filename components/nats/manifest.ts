@@ -30,6 +30,7 @@ import { clusterName } from "./membership";
 import {
   adminUsername,
   type NatsSettings,
+  type PreflightSettings,
   paths,
   ports,
   reconcilerInbox,
@@ -320,12 +321,20 @@ export function usersName(name: string): string {
   return `${name}-users`;
 }
 
+function preflightSettings(ensemble: Ensemble): PreflightSettings {
+  const { size, class: storageClass } = ensemble.storage;
+  return {
+    ...memberSettings(ensemble),
+    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
+  };
+}
+
 /** Refuses what a living cluster cannot do, before the StatefulSet is touched. */
 export function preflightJob(ensemble: Ensemble, bundle: AgentBundle) {
   return agentJobSpec(ensemble, {
     name: "preflight",
     command: ["preflight"],
-    settings: memberSettings(ensemble),
+    settings: preflightSettings(ensemble),
     serviceAccount: preflightName(ensemble.name),
     checksum: bundle.checksum,
     deadlineSeconds: 180,
@@ -460,6 +469,15 @@ export function setupRules(ensemble: Ensemble): Rule[] {
     readMarker(ensemble),
     { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
     { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.setup] },
+  ];
+}
+
+/** The preflight compares with the marker and with the StatefulSet that is there. */
+export function preflightRules(ensemble: Ensemble): Rule[] {
+  const { server } = namesOf(ensemble.name);
+  return [
+    readMarker(ensemble),
+    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
   ];
 }
 

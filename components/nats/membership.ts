@@ -1,9 +1,12 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
+import { parseQuantity } from "../shared/quantity";
 
 /** Written once by the setup, when all members have joined one group for the first time. */
 export interface Marker {
   clusterId: string;
   members: number;
+  /** How members speak to each other. */
+  scheme: string;
   bootstrappedAt: string;
 }
 
@@ -13,6 +16,8 @@ export interface Identity {
   clusterId: string;
   /** How many members the component wants. */
   members: number;
+  /** How members speak to each other. */
+  scheme: string;
 }
 
 /** Whether the server of another member runs, whatever its state. */
@@ -48,7 +53,7 @@ export function decide(observed: Observed, self: Identity): Action {
   // The marker is written after the first formation; until then nobody can have lost anything that was kept for long.
   if (marker === undefined) return { kind: "start", reason: "the cluster has not been formed yet" };
 
-  const contradiction = membersContradiction(marker, self.members) ?? clusterContradiction(marker, self);
+  const contradiction = livingContradiction(marker, self) ?? clusterContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
   const running = others.find((answer) => answer.runs);
@@ -75,13 +80,47 @@ function clusterContradiction(marker: Marker, self: Identity): string | undefine
   );
 }
 
-/** A server that is gone stays in the meta group until somebody removes it, and counts for the majority until then. */
-export function membersContradiction(marker: Marker, members: number): string | undefined {
-  if (marker.members === members) return undefined;
-  return (
-    `the cluster was formed with ${marker.members} members, got members ${members}; the number of members of a living ` +
-    `cluster cannot be changed; set members to ${marker.members}`
-  );
+/** What cannot be changed by starting pods with other arguments. */
+export function livingContradiction(marker: Marker, wanted: { members: number; scheme: string }): string | undefined {
+  // A server that is gone stays in the meta group until somebody removes it, and counts for the majority until then.
+  if (marker.members !== wanted.members) {
+    return (
+      `the cluster was formed with ${marker.members} members, got members ${wanted.members}; the number of members of a ` +
+      `living cluster cannot be changed; set members to ${marker.members}`
+    );
+  }
+  // The first member that restarts with the other one would find nobody, and the roll would stop there.
+  if (marker.scheme !== wanted.scheme) {
+    const [formed, remedy] =
+      marker.scheme === "tls" ? ["with TLS", '"required" or "optional"'] : ["without TLS", '"off"'];
+    return (
+      `the cluster was formed ${formed} between its members, got ${wanted.scheme === "tls" ? "TLS" : "plain text"}; ` +
+      `TLS of a living cluster cannot be switched on or off; set tls to ${remedy}`
+    );
+  }
+  return undefined;
+}
+
+/** The volumes of a StatefulSet cannot be changed: Pulumi would replace it, and all members with it. */
+export function storageContradiction(
+  existing: { size: string; class: string | undefined },
+  wanted: { size: string; class?: string },
+): string | undefined {
+  // Kubernetes rewrites quantities: 8192Mi comes back as 8Gi.
+  if (parseQuantity(existing.size) !== parseQuantity(wanted.size)) {
+    return (
+      `the volumes were made with storage.size ${existing.size}, got ${wanted.size}; the size cannot be changed while the ` +
+      `cluster lives; set storage.size to ${existing.size}`
+    );
+  }
+  if (existing.class !== wanted.class) {
+    const named = (name: string | undefined): string => name ?? "the default class";
+    return (
+      `the volumes were made with storage.class ${named(existing.class)}, got ${named(wanted.class)}; the class cannot be ` +
+      `changed while the cluster lives; set storage.class as it was`
+    );
+  }
+  return undefined;
 }
 
 /** Streams are bound to it for life. Different in each namespace, so that metrics and gateways tell clusters apart. */

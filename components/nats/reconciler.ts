@@ -3,7 +3,7 @@
  * NATS takes for one, and say so again each time they start. So this listens for ever, and looks at everything now and then.
  */
 import { createServer } from "node:http";
-import { jetstreamManager, type JetStreamManager } from "@nats-io/jetstream";
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { log } from "../../agent/log";
 import { connectionOptions } from "./client";

@@ -35,7 +35,8 @@ export type Decision =
 export const raisesAtOnce = 4;
 
 export function decide(streams: StreamState[], wanted: number): Decision[] {
-  let free = raisesAtOnce - streams.filter((stream) => isCatchingUp(stream, wanted)).length;
+  // Streams that are only behind because a member is away do not count: they would keep all others from being raised.
+  let free = raisesAtOnce - streams.filter((stream) => stream.migrating).length;
   return [...streams]
     .sort((a, b) => a.name.localeCompare(b.name))
     .map((stream) => {
@@ -44,7 +45,7 @@ export function decide(streams: StreamState[], wanted: number): Decision[] {
       free -= 1;
       return free >= 0
         ? decision
-        : { kind: "wait", stream: stream.name, reason: `${raisesAtOnce} other streams are catching up` };
+        : { kind: "wait", stream: stream.name, reason: `${raisesAtOnce} other streams are being moved` };
     });
 }
 
@@ -63,10 +64,6 @@ function decideOne(stream: StreamState, wanted: number): Decision {
   const behind = peers.find((peer) => peer.offline === true || !peer.current);
   if (behind !== undefined) return wait(`${behind.name} is ${behind.offline === true ? "offline" : "not current"}`);
   return { kind: "raise", stream: name, from: replicas, to: wanted };
-}
-
-function isCatchingUp(stream: StreamState, wanted: number): boolean {
-  return stream.replicas >= wanted && (stream.migrating || stream.peers.some((peer) => !peer.current && !peer.offline));
 }
 
 /** The library knows fewer fields of the cluster than the server tells. */

@@ -10,6 +10,11 @@ export interface NatsSettings {
   deletion: "keep" | "delete";
 }
 
+/** In SETTINGS of the preflight. */
+export interface PreflightSettings extends NatsSettings {
+  storage: { size: string; class?: string };
+}
+
 export const ports = { client: 4222, peer: 6222, metrics: 8222, reconciler: 8080 } as const;
 
 export const paths = {

@@ -70,7 +70,7 @@ export function serviceHost(name: string, namespace: string): string {
   return `${name}.${namespace}.svc`;
 }
 
-const labelKeys = {
+export const labelKeys = {
   service: "app.kubernetes.io/name",
   instance: "app.kubernetes.io/instance",
   component: "app.kubernetes.io/component",

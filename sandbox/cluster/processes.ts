@@ -8,7 +8,6 @@ import {
   readFileSync,
   readdirSync,
   rmdirSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -164,5 +163,3 @@ export function lastWords(name: string): string {
   const tail = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n").slice(-3).join("\n") : "no log";
   return `${name} ${pidOf(name) === undefined ? "is not running" : "runs"}; log ${file}:\n${tail}`;
 }
-
-export const forget = (name: string): void => rmSync(recordOf(name), { force: true });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -42,6 +43,7 @@ export async function buildPlugins(outdir: string): Promise<BuiltPlugin[]> {
 
 /** The engine asks for the plugin of exactly the version that the program's package has. */
 export function pluginVersion(packageName: string): string {
-  const { version } = require(`${packageName}/package.json`) as { version: string };
+  const manifest = readFileSync(join(__dirname, "..", "..", "node_modules", packageName, "package.json"), "utf8");
+  const { version } = JSON.parse(manifest) as { version: string };
   return version.replace(/^v/, "");
 }

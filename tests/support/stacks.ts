@@ -22,6 +22,8 @@ function trackedConfig(stack: StackName): Record<string, string> {
 /** The configuration given here comes on top of the tracked one. */
 export async function recordStack(stack: StackName, options: RecordOptions = {}): Promise<Graph> {
   await ensureAgentBundles();
+  // The Kubernetes SDK takes it for the default of its provider; the graph must not depend on who records it.
+  delete process.env["KUBECONFIG"];
   return record(deployStack, { ...options, stack, config: { ...trackedConfig(stack), ...options.config } });
 }
 

@@ -6,7 +6,7 @@ import {
   secretPaths,
   type UpdateRequest,
 } from "../server/provider";
-import { containsUnknown, isMap, type Path, type Properties, type PropertyMap } from "../server/values";
+import { containsUnknown, type Properties, type PropertyMap } from "../server/values";
 import { awaitReady, NotReadyError } from "./await";
 import { pause } from "./await/observe";
 import { objectSecrets } from "./check";
@@ -18,10 +18,12 @@ import {
   apiVersionOf,
   type KubernetesObject,
   list,
+  map,
   nameOf,
   namespaceOf,
   text,
   title,
+  without,
 } from "./object";
 import type { Session } from "./session";
 
@@ -50,7 +52,7 @@ export function stateOf(
   manager: string,
   oldState: PropertyMap = {},
 ): Properties {
-  const { managedFields: _managedFields, ...metadata } = isMap(object["metadata"]) ? object["metadata"] : {};
+  const metadata = without(map(object, "metadata"), "managedFields");
   const value = {
     ...object,
     metadata,
@@ -240,8 +242,4 @@ async function whenKindIsKnown<T>(ask: () => Promise<T>, signal: AbortSignal): P
       await pause(1000, signal);
     }
   }
-}
-
-export function secretsOf(inputs: Properties, object: PropertyMap): Path[] {
-  return secretPaths(inputs.secrets, objectSecrets(object));
 }

@@ -92,6 +92,9 @@ export function createClient(access: KubeConfig): Client {
       const outgoing = (base.protocol === "https:" ? httpsRequest : httpRequest)(url, options, resolve);
       outgoing.on("error", (error: NodeJS.ErrnoException) => {
         if (settings.signal?.aborted) reject(abortReason(settings.signal));
+        // The server may close an idle connection just when it is used again; every request here can be repeated.
+        else if (outgoing.reusedSocket && error.code === "ECONNRESET")
+          send(method, path, settings, live).then(resolve, reject);
         else reject(new UnreachableError(`${server}: ${describe(error)}`));
       });
       // A server that accepts nothing must not hold a preview for minutes.

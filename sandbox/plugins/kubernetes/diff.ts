@@ -3,7 +3,7 @@ import { changes } from "../server/changes";
 import { formatPath, isMap, type Path, type PropertyMap } from "../server/values";
 import { isAutonamed } from "./check";
 import type { Configuration } from "./configuration";
-import { apiVersionOf, kindOf, nameOf, namespaceOf } from "./object";
+import { apiVersionOf, kindOf, nameOf, namespaceOf, without } from "./object";
 
 const selector = ["spec.selector"];
 const statefulSet = [
@@ -111,7 +111,7 @@ function groupChanged(before: PropertyMap, after: PropertyMap): boolean {
 
 /** Fields that the server writes and a program may have copied; and empty maps, which mean the same as none. */
 function comparable(object: PropertyMap): PropertyMap {
-  const { status: _status, ...rest } = object;
+  const rest = without(object, "status");
   if (!isMap(rest["metadata"])) return rest;
   const metadata = { ...rest["metadata"] };
   for (const key of ["labels", "annotations"]) {

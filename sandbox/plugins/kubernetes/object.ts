@@ -51,6 +51,10 @@ export function condition(object: Value | undefined, type: string): PropertyMap 
   );
 }
 
+export function without(object: PropertyMap, ...keys: string[]): PropertyMap {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)));
+}
+
 /** Copies without entries that are null: the API reads them as absent, and so does a comparison. */
 export function withoutNulls(value: Value): Value {
   if (Array.isArray(value)) return value.map(withoutNulls);

@@ -4,7 +4,7 @@ import { fieldManager, stateOf } from "./apply";
 import { notReady } from "./await";
 import { objectSecrets } from "./check";
 import { getObject, pathOf, UnknownKindError } from "./client";
-import { apiVersionOf, kindOf, type KubernetesObject, map } from "./object";
+import { apiVersionOf, kindOf, type KubernetesObject, map, without } from "./object";
 import { isUnreachable, type Session } from "./session";
 
 export async function read(session: Session, request: ReadRequest, context: Context): Promise<ReadResult | undefined> {
@@ -106,7 +106,7 @@ function refreshStringData(stringData: PropertyMap, recorded: PropertyMap, live:
 
 /** The program that would have made an object: all that the server did not write by itself. */
 export function importedInputs(live: KubernetesObject): PropertyMap {
-  const { status: _status, ...object } = live;
+  const object = without(live, "status");
   const metadata = { ...map(live, "metadata") };
   for (const key of ["managedFields", "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink"]) {
     delete metadata[key];

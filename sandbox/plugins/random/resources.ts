@@ -90,7 +90,9 @@ const randomPet: RandomKind = {
   validate: ({ length }) => wholeNumber("length", length, 1),
   make: ({ length, separator, prefix }, source) => {
     const words = petWords(Number(length), source);
-    const id = [...(typeof prefix === "string" ? [prefix] : []), ...words].join(String(separator));
+    const id = [...(typeof prefix === "string" ? [prefix] : []), ...words].join(
+      typeof separator === "string" ? separator : "-",
+    );
     return { id, outputs: {} };
   },
   recover: () => ({}),
@@ -109,9 +111,11 @@ const randomInteger: RandomKind = {
   defaults: {},
   secrets: [],
   validate: ({ min, max }) => {
-    if (!Number.isSafeInteger(min)) return `min must be a whole number, got ${String(min)}`;
-    if (!Number.isSafeInteger(max)) return `max must be a whole number, got ${String(max)}`;
-    return Number(min) > Number(max) ? `min must not be above max, got ${String(min)} and ${String(max)}` : undefined;
+    if (!Number.isSafeInteger(min)) return `min must be a whole number, got ${JSON.stringify(min)}`;
+    if (!Number.isSafeInteger(max)) return `max must be a whole number, got ${JSON.stringify(max)}`;
+    return Number(min) > Number(max)
+      ? `min must not be above max, got ${JSON.stringify(min)} and ${JSON.stringify(max)}`
+      : undefined;
   },
   make: ({ min, max }, source) => {
     const result = Number(min) + below(Number(max) - Number(min) + 1, source);
@@ -198,5 +202,5 @@ export function textRules(inputs: PropertyMap): TextRules {
 
 function wholeNumber(name: string, value: Value | undefined, least: number): string | undefined {
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= least) return undefined;
-  return `${name} must be a whole number of at least ${least}, got ${String(value)}`;
+  return `${name} must be a whole number of at least ${least}, got ${JSON.stringify(value)}`;
 }

@@ -59,7 +59,7 @@ export async function serve(provider: Provider): Promise<void> {
 
 interface Engine {
   log: Log;
-  attach(address: string): void;
+  attach: (address: string) => void;
 }
 
 function connectEngine(address: string | undefined): Engine {

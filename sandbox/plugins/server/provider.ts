@@ -3,7 +3,6 @@ import type { Path, Properties, PropertyMap } from "./values";
 export type DiffKind = "add" | "add-replace" | "delete" | "delete-replace" | "update" | "update-replace";
 
 export interface Difference {
-  /** `undefined` when it cannot be told before the update runs. */
   changed: boolean;
   /** Changed places by printed path. */
   detailed: Record<string, DiffKind>;

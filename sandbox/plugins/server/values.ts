@@ -26,7 +26,7 @@ export function isMap(value: Value | undefined): value is PropertyMap {
 
 export function decode(struct: Struct | undefined): Properties {
   const secrets: Path[] = [];
-  const value = unwrap((struct?.toJavaScript() ?? {}) as PropertyMap, [], secrets);
+  const value = unwrap(struct?.toJavaScript() ?? {}, [], secrets);
   return { value: isMap(value) ? value : {}, secrets };
 }
 

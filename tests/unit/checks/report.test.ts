@@ -13,7 +13,13 @@ const report = summarize(
       seconds: 1.5,
       findings: [
         { check: "quorum", ok: true, detail: "3 of 3 members answer", seconds: 0.31 },
-        { check: "write", ok: false, detail: 'refused: "<auth>" & more', remedy: "the Secret etcd-admin", seconds: 1 },
+        {
+          check: "write",
+          ok: false,
+          detail: 'refused: "<auth>" & more',
+          remedy: "look at the Secret etcd-admin",
+          seconds: 1,
+        },
       ],
       diagnostics: ["pod etcd-0: Running, 1/1 ready, 0 restarts, node a"],
     },
@@ -30,7 +36,7 @@ const report = summarize(
 );
 
 describe("the report for people", () => {
-  it("shows every finding, then the failures with what to look at, then the totals", () => {
+  it("shows every finding, then the failures with what to do next, then the totals", () => {
     expect(renderText(report)).toMatchInlineSnapshot(`
       "SERVICE  CHECK    RESULT  SECONDS  SEEN
       etcd     quorum   ok          0.3  3 of 3 members answer
@@ -38,7 +44,7 @@ describe("the report for people", () => {
       nats     publish  ok          0.2  acknowledged
 
       etcd (cells): write failed: refused: "<auth>" & more
-        look at: the Secret etcd-admin
+        next: look at the Secret etcd-admin
         | pod etcd-0: Running, 1/1 ready, 0 restarts, node a
 
       3 checks of 2 services in 1.6 s: 2 passed, 1 FAILED

@@ -64,7 +64,7 @@ describe("the report of drills", () => {
 
 describe("the choice", () => {
   it("of drills keeps their order, and refuses unknown names", () => {
-    expect(chooseDrills(["all"])).toEqual(["leader-kill", "member-crash", "volume-loss"]);
+    expect(chooseDrills(["all"])).toEqual(["leader-kill", "leader-delete", "member-crash", "volume-loss"]);
     expect(chooseDrills(["volume-loss", "leader-kill"])).toEqual(["leader-kill", "volume-loss"]);
     expect(() => chooseDrills([])).toThrow(/no drill is named/);
     expect(() => chooseDrills(["leader-kil"])).toThrow(/no drill "leader-kil"; use one of leader-kill/);

@@ -94,7 +94,7 @@ export async function awaitReady(client: Client, object: KubernetesObject, wait:
       ...reasons,
     ]);
   }
-  if ((last.state as Progress["state"]) === "failed") {
+  if (last.state === "failed") {
     throw new NotReadyError([`${title(object)} failed: ${last.message}`, ...(await explain(client, newest))]);
   }
   return newest;

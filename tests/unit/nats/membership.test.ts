@@ -1,0 +1,114 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Answer,
+  clusterName,
+  decide,
+  type Identity,
+  livingContradiction,
+  type Marker,
+  type Observed,
+  storageContradiction,
+} from "../../../components/nats/membership";
+
+const self: Identity = { name: "nats-2", clusterId: "cells-nats", members: 3, scheme: "tls" };
+const marker: Marker = { clusterId: "cells-nats", members: 3, scheme: "tls", bootstrappedAt: "2026-01-01T00:00:00Z" };
+const runs = (member: string): Answer => ({ member, runs: true });
+const away = (member: string): Answer => ({ member, runs: false, reason: "connection refused" });
+
+describe("whether a member may start", () => {
+  it.each<[string, Observed, string]>([
+    ["first start", { data: "empty", marker: undefined, others: [] }, "the cluster has not been formed yet"],
+    ["restart", { data: "present", marker, others: [] }, "the volume has data"],
+    ["restart while the API is away", { data: "present", marker: undefined, others: [] }, "the volume has data"],
+    [
+      "restart with a marker of others: the volume decides",
+      { data: "present", marker: { ...marker, clusterId: "x" }, others: [] },
+      "the volume has data",
+    ],
+    [
+      "lost volume",
+      { data: "empty", marker, others: [runs("nats-0"), runs("nats-1")] },
+      "the volume is empty and nats-0 runs, from which it is filled",
+    ],
+    [
+      "lost volume, one of the others away",
+      { data: "empty", marker, others: [away("nats-0"), runs("nats-1")] },
+      "the volume is empty and nats-1 runs, from which it is filled",
+    ],
+  ])("starts: %s", (_, observed, reason) => {
+    expect(decide(observed, self)).toEqual({ kind: "start", reason });
+  });
+
+  it("never founds a second cluster when all volumes are lost", () => {
+    expect(decide({ data: "empty", marker, others: [away("nats-0"), away("nats-1")] }, self)).toEqual({
+      kind: "wait",
+      reason:
+        "the volume of nats-2 is empty and no other member runs (nats-0: connection refused; nats-1: connection refused); " +
+        "starting could found a cluster without the data; bring another member back, or delete the marker to begin anew " +
+        "when all volumes are lost",
+    });
+  });
+
+  it.each<[string, Marker, string]>([
+    [
+      "another cluster",
+      { ...marker, clusterId: "other-nats" },
+      "the marker belongs to the cluster other-nats, got cells-nats, and the volume of nats-2 is empty; " +
+        "restore the name of the cluster, or delete the marker and all volume claims to begin anew",
+    ],
+    [
+      "another number of members",
+      { ...marker, members: 5 },
+      "the cluster was formed with 5 members, got members 3; the number of members of a living cluster cannot be " +
+        "changed; set members to 5",
+    ],
+    [
+      "TLS switched on",
+      { ...marker, scheme: "nats" },
+      "the cluster was formed without TLS between its members, got TLS; TLS of a living cluster cannot be switched on or " +
+        'off; set tls to "off"',
+    ],
+  ])("refuses, whoever runs: %s", (_, wrong, reason) => {
+    expect(decide({ data: "empty", marker: wrong, others: [runs("nats-0")] }, self)).toEqual({
+      kind: "refuse",
+      reason,
+    });
+  });
+});
+
+describe("what a living cluster cannot do", () => {
+  it("accepts what it was formed with", () => {
+    expect(livingContradiction(marker, { members: 3, scheme: "tls" })).toBeUndefined();
+  });
+
+  it("keeps TLS between its members", () => {
+    expect(livingContradiction(marker, { members: 3, scheme: "nats" })).toBe(
+      "the cluster was formed with TLS between its members, got plain text; TLS of a living cluster cannot be switched on " +
+        'or off; set tls to "required" or "optional"',
+    );
+  });
+
+  it.each<[string, { size: string; class: string | undefined }, { size: string; class?: string }, string | undefined]>([
+    ["the same in other words", { size: "8Gi", class: undefined }, { size: "8192Mi" }, undefined],
+    [
+      "another size",
+      { size: "8Gi", class: undefined },
+      { size: "16Gi" },
+      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
+        "set storage.size to 8Gi",
+    ],
+    [
+      "another class",
+      { size: "8Gi", class: "gp3" },
+      { size: "8Gi" },
+      "the volumes were made with storage.class gp3, got the default class; the class cannot be changed while the " +
+        "cluster lives; set storage.class as it was",
+    ],
+  ])("storage: %s", (_, existing, wanted, expected) => {
+    expect(storageContradiction(existing, wanted)).toBe(expected);
+  });
+});
+
+it("names clusters differently in each namespace", () => {
+  expect(clusterName("nats", "cells")).toBe("cells-nats");
+});
