@@ -38,19 +38,23 @@ export async function reconcile(options: ReconcilerOptions): Promise<void> {
   const probes = serveProbes(options.probePort, () =>
     options.accounts.every(({ account }) => Date.now() - (lastPass.get(account) ?? 0) < staleSeconds * 1000),
   );
+  // When one account cannot be watched, the connections of the others must not keep the process alive.
+  const stop = new AbortController();
+  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   try {
     await Promise.all(
       options.accounts.map((account) =>
-        watchAccount(options, account, () => lastPass.set(account.account, Date.now())),
+        watchAccount({ ...options, signal }, account, () => lastPass.set(account.account, Date.now())),
       ),
     );
   } finally {
+    stop.abort();
     probes.close();
   }
 }
 
 async function watchAccount(
-  options: ReconcilerOptions,
+  options: ReconcilerOptions & { signal: AbortSignal },
   { account, credentials }: ReconcilerOptions["accounts"][number],
   passed: () => void,
 ): Promise<void> {
@@ -68,7 +72,7 @@ async function watchAccount(
   });
   const bell = createBell();
   const aborted = (): void => void connection.close();
-  options.signal?.addEventListener("abort", aborted);
+  options.signal.addEventListener("abort", aborted);
   const closed = connection.closed().then((error) => {
     bell.close();
     return error;
@@ -79,7 +83,7 @@ async function watchAccount(
 
   const report = createReport(account);
   let seconds = watchedPassSeconds;
-  while (!bell.closed() && !options.signal?.aborted) {
+  while (!bell.closed() && !options.signal.aborted) {
     try {
       const manager = await jetstreamManager(connection);
       const outcomes = await pass(manager, options.replicas);
@@ -94,9 +98,9 @@ async function watchAccount(
     }
     await bell.wait(seconds);
   }
-  options.signal?.removeEventListener("abort", aborted);
+  options.signal.removeEventListener("abort", aborted);
   const error = await closed;
-  if (options.signal?.aborted) return;
+  if (options.signal.aborted) return;
   throw new Error(`the connection of ${account} was closed${error instanceof Error ? `: ${error.message}` : ""}`);
 }
 
