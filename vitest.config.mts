@@ -4,8 +4,24 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills,agent}/**/*.unit.test.ts"], isolate: false, testTimeout: 10_000 } },
-      { test: { name: "cluster", include: ["tests/cluster/**/*.test.ts"], isolate: false, fileParallelism: false, testTimeout: 600_000, hookTimeout: 600_000 } },
+      {
+        test: {
+          name: "unit",
+          include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills,agent}/**/*.unit.test.ts"],
+          isolate: false,
+          testTimeout: 10_000,
+        },
+      },
+      {
+        test: {
+          name: "cluster",
+          include: ["tests/cluster/**/*.test.ts"],
+          isolate: false,
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
   },
 });

@@ -41,7 +41,6 @@ const deploy = (command: string, ...args: string[]): Promise<Result> =>
   execute("pulumi", [command, "--stack", stack, ...engine.configuration, "--non-interactive", ...args]);
 const tsx = (script: string, ...args: string[]): Promise<Result> => execute("tsx", [script, ...args]);
 
-
 beforeAll(async () => {
   engine = await sandboxEngine(stack);
   Object.assign(process.env, engine.environment);
@@ -89,9 +88,11 @@ describe("the dev stack", () => {
   });
 
   it("keeps secrets out of the state, ConfigMaps, arguments and logs", async () => {
-    const secrets = (JSON.parse(await kubectl("get", "secrets", "-n", namespace, "-o", "json")) as {
-      items: { metadata: { name: string }; data?: Record<string, string> }[];
-    }).items;
+    const secrets = (
+      JSON.parse(await kubectl("get", "secrets", "-n", namespace, "-o", "json")) as {
+        items: { metadata: { name: string }; data?: Record<string, string> }[];
+      }
+    ).items;
     const values = secrets.flatMap(({ data }) =>
       Object.entries(data ?? {})
         .filter(([key]) => /password|\.key$|secret|jwt/.test(key))
@@ -110,7 +111,9 @@ describe("the dev stack", () => {
     for (const [place, content] of Object.entries(places)) {
       for (const value of values) {
         expect(content.includes(value), `a secret value appears in ${place}`).toBe(false);
-        expect(content.includes(Buffer.from(value).toString("base64")), `a secret value appears in ${place}`).toBe(false);
+        expect(content.includes(Buffer.from(value).toString("base64")), `a secret value appears in ${place}`).toBe(
+          false,
+        );
       }
     }
   });
@@ -178,7 +181,16 @@ describe("the dev stack", () => {
   it("says so when a service is down, and comes back with its data when all members were gone", async () => {
     await kubectl("scale", "statefulset", "nats", "-n", namespace, "--replicas=0");
     await until("the members to end", 120, async () =>
-      (await kubectl("get", "pods", "-n", namespace, "-l", "app.kubernetes.io/name=nats,app.kubernetes.io/component=server", "-o", "name")) === ""
+      (await kubectl(
+        "get",
+        "pods",
+        "-n",
+        namespace,
+        "-l",
+        "app.kubernetes.io/name=nats,app.kubernetes.io/component=server",
+        "-o",
+        "name",
+      )) === ""
         ? true
         : undefined,
     );
@@ -191,7 +203,12 @@ describe("the dev stack", () => {
   });
 
   it.each([
-    ["an even number of members", "cells-services:etcd", { members: 4 }, "members must be odd so that a majority exists, got 4"],
+    [
+      "an even number of members",
+      "cells-services:etcd",
+      { members: 4 },
+      "members must be odd so that a majority exists, got 4",
+    ],
     ["a size without a unit", "cells-services:nats", { storage: { size: "10" } }, '"10"'],
     ["an unknown key", "cells-services:etcd", { membres: 3 }, "members"],
   ])("refuses %s before anything is created", async (_, key, value, words) => {
@@ -200,7 +217,15 @@ describe("the dev stack", () => {
     writeFileSync(file, stringify({ ...configuration, config: { ...configuration.config, [key]: value } }));
     try {
       const before = await kubectl("get", "all", "-n", namespace, "-o", "name");
-      const result = await execute("pulumi", ["up", "--yes", "--stack", stack, "--config-file", file, "--non-interactive"]);
+      const result = await execute("pulumi", [
+        "up",
+        "--yes",
+        "--stack",
+        stack,
+        "--config-file",
+        file,
+        "--non-interactive",
+      ]);
       expect(result.code).not.toBe(0);
       expect(result.output).toContain(words);
       expect(await kubectl("get", "all", "-n", namespace, "-o", "name")).toBe(before);
@@ -214,7 +239,12 @@ describe("the dev stack", () => {
     expect(result.code, result.output).toBe(0);
     expect(await kubectl("get", "namespace", namespace, "--ignore-not-found")).toBe("");
     await until("the volumes to be gone", 60, async () => {
-      const left = await kubectl("get", "pv", "-o", `jsonpath={.items[?(@.spec.claimRef.namespace=="${namespace}")].metadata.name}`);
+      const left = await kubectl(
+        "get",
+        "pv",
+        "-o",
+        `jsonpath={.items[?(@.spec.claimRef.namespace=="${namespace}")].metadata.name}`,
+      );
       if (left === "") return true;
       throw new Error(`left: ${left}`);
     });
