@@ -5,55 +5,55 @@
 STACK ?= dev
 export STACK KUBE_CONTEXT
 
-mode := $(if $(KUBE_CONTEXT),client,sandbox)
-sandbox := npm run --silent sandbox --
+cli := npm run --silent sandbox --
+# Commands that work on either; commands that need the sandbox built; commands that only need to reach it.
+either := sandbox/run.sh $(if $(KUBE_CONTEXT),client,sandbox)
+sandbox := sandbox/run.sh sandbox
+tools := sandbox/run.sh tools
 
-.PHONY: help up preview check destroy status kubectl node down clean test unit bench drill format prepare
+.PHONY: help up preview check destroy status kubectl node down clean test unit bench drill format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-prepare:
-	@sandbox/prepare.sh $(mode)
+up: ## boot the cluster, deploy the stack, check it
+	@$(either) $(cli) up
 
-up: prepare ## boot the cluster, deploy the stack, check it
-	@$(sandbox) up
+preview: ## what a deployment would change
+	@$(either) $(cli) preview $(ARGS)
 
-preview: prepare ## what a deployment would change
-	@$(sandbox) preview $(ARGS)
+check: ## check the deployed services with real clients (ARGS=--json)
+	@$(either) $(cli) check $(ARGS)
 
-check: prepare ## check the deployed services with real clients (ARGS=--json)
-	@$(sandbox) check $(ARGS)
-
-destroy: prepare ## remove the services of the stack
-	@$(sandbox) destroy
+destroy: ## remove the services of the stack
+	@$(either) $(cli) destroy
 
 status: ## what runs, and where things are
-	@$(sandbox) status
+	@$(cli) status
 
 kubectl: ## kubectl against the sandbox cluster: make kubectl ARGS="get pods -A"
-	@$(sandbox) kubectl $(ARGS)
+	@$(cli) kubectl $(ARGS)
 
 node: ## stop, start, cut or heal a node: make node ARGS="stop 2"
-	@$(sandbox) node $(ARGS)
+	@$(tools) $(cli) node $(ARGS)
 
 down: ## stop the cluster; its data stays for the next up
-	@$(sandbox) down
+	@$(tools) $(cli) down
 
 clean: ## stop the cluster and remove its data
-	@$(sandbox) clean
+	@$(tools) $(cli) clean
 
-test: prepare ## lint, types, unit tests, then end to end on the sandbox
-	@npm test --silent
+test: ## lint, types, unit tests, then end to end on the sandbox
+	@$(sandbox) npm test --silent
 
-unit: prepare ## lint, types and unit tests only
-	@npm run --silent test:unit
+unit: ## lint, types and unit tests only
+	@$(tools) sh -c "npm run --silent build && npm run --silent test:unit"
 
-bench: prepare ## measure, print, and write docs/benchmarks.md
-	@$(sandbox) run node_modules/.bin/tsx drills/bench.ts
+bench: ## measure on the sandbox, print, and write docs/benchmarks.md
+	@$(sandbox) $(cli) bench $(ARGS)
 
-drill: prepare ## faults on the sandbox with a ledger of acknowledged writes (ARGS=leader-kill)
-	@$(sandbox) run node_modules/.bin/tsx drills/cli.ts $(ARGS)
+drill: ## faults on the sandbox with a ledger of acknowledged writes (ARGS=leader-kill)
+	@$(sandbox) $(cli) drill $(ARGS)
 
 format: ## rewrite the sources in the common format
 	@npm run --silent format

@@ -14,6 +14,14 @@ export default defineConfig({
       },
       {
         test: {
+          name: "sandbox",
+          include: ["tests/sandbox/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        test: {
           name: "cluster",
           include: ["tests/cluster/**/*.test.ts"],
           isolate: false,

@@ -46,7 +46,7 @@ type Part = (typeof parts)[number];
 
 const usage = `measures the project on the sandbox and writes docs/benchmarks.md
 
-  make bench, or: sandbox run tsx drills/bench.ts [flags]
+  make bench ARGS="[flags]"
 
   --only PART    one of ${parts.join(", ")}; may be repeated; the page is then not written
   --runs N       of each preview and each update without changes, default 3

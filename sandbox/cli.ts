@@ -20,8 +20,11 @@ const usage = `usage: sandbox <command>
   node stop|start|cut|heal N  kill, revive, partition, heal node 1, 2 or 3
   down                        end everything; data stays
   clean                       end everything and remove the data
-  run COMMAND ...             run a command in the environment of the engine
+  drill | bench [flags]       faults with a ledger; measurements
 `;
+
+/** What breaks things on purpose, or is about this machine, has no business on somebody's cluster. */
+const sandboxOnly = ["cluster", "status", "kubectl", "node", "down", "clean", "drill", "bench"];
 
 const engineOf = (): Promise<Engine> => (context ? installedEngine(stack, context) : sandboxEngine(stack));
 
@@ -37,12 +40,15 @@ async function up(): Promise<number> {
     await startCluster();
   }
   const engine = await engineOf();
-  const deployed = await pulumiOnTerminal(engine, "up", "--yes", "--skip-preview", "--suppress-outputs");
+  const deployed = await pulumiOnTerminal(engine, "up", ...withoutAsking("--skip-preview"), "--suppress-outputs");
   if (deployed !== 0) return deployed;
   const checked = await tsx(engine, "checks/cli.ts", []);
   process.stdout.write(context ? nextSteps([]) : nextSteps([`export KUBECONFIG=${kubeconfig}`]));
   return checked;
 }
+
+/** On somebody's cluster, pulumi shows what it would do and asks whoever sits at the terminal. */
+const withoutAsking = (...more: string[]): string[] => (context && process.stdin.isTTY ? [] : ["--yes", ...more]);
 
 const nextSteps = (first: string[]): string =>
   `\n${[
@@ -81,7 +87,11 @@ async function node(action: string | undefined, number: string | undefined): Pro
   return 0;
 }
 
-async function main([command, ...args]: string[]): Promise<number> {
+async function main([command = "", ...args]: string[]): Promise<number> {
+  if (context && sandboxOnly.includes(command)) {
+    process.stderr.write(`${command} works on the sandbox only, got KUBE_CONTEXT=${context}; unset it\n`);
+    return 2;
+  }
   switch (command) {
     case "up":
       return up();
@@ -92,13 +102,13 @@ async function main([command, ...args]: string[]): Promise<number> {
     case "preview":
       return pulumiOnTerminal(await engineOf(), "preview", ...args);
     case "destroy":
-      return pulumiOnTerminal(await engineOf(), "destroy", "--yes", ...args);
+      return pulumiOnTerminal(await engineOf(), "destroy", ...withoutAsking(), ...args);
     case "check":
       return tsx(await engineOf(), "checks/cli.ts", args);
-    case "run": {
-      const engine = await engineOf();
-      return attach(args[0] ?? "env", args.slice(1), { env: { ...engine.environment, PULUMI_STACK: stack } });
-    }
+    case "drill":
+      return tsx(await engineOf(), "drills/cli.ts", args);
+    case "bench":
+      return tsx(await engineOf(), "drills/bench.ts", args);
     case "status":
       return status();
     case "kubectl":

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { writeIfChanged } from "./files";
@@ -17,68 +17,91 @@ export interface Engine {
   configuration: string[];
 }
 
-/** The installed pulumi with the user's own login, against a context the user named. */
+type Configuration = Record<string, unknown>;
+
+/** The installed pulumi with the user's own login and plugins, against a context the user named. */
 export async function installedEngine(stack: string, context: string): Promise<Engine> {
-  const engine: Engine = { stack, environment: {}, configuration: [] };
-  await pulumi(engine, "stack", "select", "--create", stack);
-  await pulumi(engine, "config", "set", "kubeContext", context, "--stack", stack);
+  const folder = join(checkout, "dist", "pulumi");
+  const engine = await configured({ stack, environment: {} }, folder, { "cells-services:kubeContext": context });
+  const deployed = await pulumi(engine, "stack", "output", "kubeContext", "--stack", stack).catch(() => "");
+  // The state knows objects by name only: in another cluster it would take them for existing.
+  if (deployed.trim() !== "" && deployed.trim() !== context) {
+    throw new Error(
+      `the stack "${stack}" is deployed to the context "${deployed.trim()}", got KUBE_CONTEXT=${context}; ` +
+        "use another stack (STACK=name), or destroy this one where it is",
+    );
+  }
   return engine;
 }
 
-/**
- * The engine that the sandbox built, with state, passphrase and the stack's salt outside the checkout: the stack file
- * in the checkout is read, never written.
- */
+/** The engine that the sandbox built, with its state and passphrase outside the checkout. */
 export async function sandboxEngine(stack: string): Promise<Engine> {
   const folder = join(home, "pulumi");
   const passphrase = join(folder, "passphrase");
   const state = join(folder, "state");
   mkdirSync(state, { recursive: true, mode: 0o700 });
-  if (!existsSync(passphrase)) writeFileSync(passphrase, randomBytes(24).toString("hex"), { mode: 0o600 });
-  const engine: Engine = {
-    stack,
-    environment: {
-      PATH: [...engineFolders(), join(checkout, "node_modules", ".bin"), process.env["PATH"] ?? ""].join(":"),
-      PULUMI_HOME: join(folder, "home"),
-      PULUMI_BACKEND_URL: `file://${state}`,
-      PULUMI_CONFIG_PASSPHRASE_FILE: passphrase,
-      PULUMI_SKIP_UPDATE_CHECK: "true",
-      // The language host that can be built is older than the option that names this file in Pulumi.yaml.
-      PULUMI_NODEJS_TSCONFIG_PATH: join(checkout, "tsconfig.pulumi.json"),
-      KUBECONFIG: kubeconfig,
-    },
-    configuration: ["--config-file", join(folder, `Pulumi.${stack}.yaml`)],
+  if (!existsSync(passphrase)) writeIfChanged(passphrase, randomBytes(24).toString("hex"));
+  const environment = {
+    PATH: [...engineFolders(), join(checkout, "node_modules", ".bin"), process.env["PATH"] ?? ""].join(":"),
+    PULUMI_HOME: join(folder, "home"),
+    PULUMI_BACKEND_URL: `file://${state}`,
+    PULUMI_CONFIG_PASSPHRASE_FILE: passphrase,
+    PULUMI_SKIP_UPDATE_CHECK: "true",
+    // The language host that can be built is older than the option that names this file in Pulumi.yaml.
+    PULUMI_NODEJS_TSCONFIG_PATH: join(checkout, "tsconfig.pulumi.json"),
+    KUBECONFIG: kubeconfig,
   };
-  for (const notice of await installStandIns(join(folder, "home"), nodeBinary)) process.stderr.write(`  ${notice}\n`);
-  await configure(engine, folder);
+  for (const notice of await installStandIns(environment.PULUMI_HOME, nodeBinary)) {
+    process.stderr.write(`  ${notice}\n`);
+  }
+  const engine = await configured({ stack, environment }, folder, {
+    "cells-services:kubeconfig": kubeconfig,
+    "cells-services:kubeContext": "cells-services",
+  });
+  await breakStaleLock(engine, state);
   return engine;
 }
 
-/** `pulumi stack init` writes the salt of the passphrase into the stack file beside Pulumi.yaml: let it do so elsewhere. */
-async function configure(engine: Engine, folder: string): Promise<void> {
+/**
+ * The stack file in the checkout is read, never written: `pulumi stack init` puts the salt of the passphrase into the
+ * stack file beside Pulumi.yaml, so let it do that elsewhere, and give the commands a copy with what this machine adds.
+ */
+async function configured(
+  engine: Pick<Engine, "stack" | "environment">,
+  folder: string,
+  own: Configuration,
+): Promise<Engine> {
+  const { stack, environment } = engine;
   const elsewhere = join(folder, "project");
-  const salted = join(elsewhere, `Pulumi.${engine.stack}.yaml`);
+  const salted = join(elsewhere, `Pulumi.${stack}.yaml`);
   writeIfChanged(join(elsewhere, "Pulumi.yaml"), readFileSync(join(checkout, "Pulumi.yaml"), "utf8"));
-  if (!existsSync(salted)) {
-    await run("pulumi", ["stack", "init", engine.stack, "--no-select", "--cwd", elsewhere], {
-      env: engine.environment,
-    });
-  }
-  const read = (file: string): Record<string, unknown> =>
-    (parse(readFileSync(file, "utf8")) ?? {}) as Record<string, unknown>;
-  const own = join(checkout, `Pulumi.${engine.stack}.yaml`);
+  await run("pulumi", ["stack", "select", stack, "--create", "--cwd", elsewhere], { env: environment });
+
+  const read = (file: string): Configuration => (parse(readFileSync(file, "utf8")) ?? {}) as Configuration;
+  const tracked = join(checkout, `Pulumi.${stack}.yaml`);
   // A stack without a file of its own is one more dev, beside the first and apart from it.
-  const tracked = read(existsSync(own) ? own : join(checkout, "Pulumi.dev.yaml"));
-  const config = {
-    ...(tracked["config"] as Record<string, unknown>),
-    ...(existsSync(own)
-      ? {}
-      : { "cells-services:environment": "dev", "cells-services:namespace": `cells-${engine.stack}` }),
-    "cells-services:kubeconfig": kubeconfig,
-    "cells-services:kubeContext": "cells-services",
-  };
-  const merged = { ...tracked, encryptionsalt: read(salted)["encryptionsalt"], config };
-  writeIfChanged(join(folder, `Pulumi.${engine.stack}.yaml`), stringify(merged));
+  const base = read(existsSync(tracked) ? tracked : join(checkout, "Pulumi.dev.yaml"));
+  const apart = existsSync(tracked)
+    ? {}
+    : { "cells-services:environment": "dev", "cells-services:namespace": `cells-${stack}` };
+  const salt = existsSync(salted) ? { encryptionsalt: read(salted)["encryptionsalt"] } : {};
+  const merged = { ...salt, ...base, config: { ...(base["config"] as Configuration), ...apart, ...own } };
+  const copy = join(folder, `Pulumi.${stack}.yaml`);
+  writeIfChanged(copy, stringify(merged));
+  return { ...engine, configuration: ["--config-file", copy] };
+}
+
+/** An engine that was killed leaves its lock; one whose process is gone protects nothing. */
+async function breakStaleLock({ stack, environment }: Engine, state: string): Promise<void> {
+  const folder = join(state, ".pulumi", "locks", "organization", "cells-services", stack);
+  if (!existsSync(folder)) return;
+  const holders = readdirSync(folder).map(
+    (file) => (JSON.parse(readFileSync(join(folder, file), "utf8")) as { pid: number }).pid,
+  );
+  const alive = holders.filter((pid) => existsSync(`/proc/${pid}`));
+  if (holders.length === 0 || alive.length > 0) return;
+  await run("pulumi", ["cancel", "--yes", "--stack", stack], { cwd: checkout, env: environment });
+  process.stderr.write(`  the lock of the ended process ${holders.join(", ")} on the stack ${stack} was removed\n`);
 }
 
 /** Runs pulumi in the checkout and returns its output. */

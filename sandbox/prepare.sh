@@ -1,37 +1,57 @@
 #!/usr/bin/env bash
-# Gets a machine ready for the other commands: checks what is needed, installs npm packages, builds the agents.
-#   prepare.sh sandbox   everything the sandbox needs (Linux, root, cgroup v1, Go, Debian packages, memory, disk)
-#   prepare.sh client    only what a deployment to an existing cluster needs
+# Checks what is needed and says how to get it, installs npm packages, builds the agents. Called by run.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mode=${1:-sandbox}
+mode=$1
 cache=${CELLS_SERVICES_CACHE:-$HOME/.cache/cells-services}
 
 problems=()
 missing() { problems+=("$1"); }
-need() { command -v "$1" >/dev/null 2>&1 || missing "$1 is not on PATH; $2"; }
+finish() {
+  [ ${#problems[@]} -eq 0 ] && return
+  echo "this machine is not ready:" >&2
+  printf '  - %s\n' "${problems[@]}" >&2
+  exit 2
+}
+# at_least COMMAND VERSION WANTED HOW
+at_least() {
+  if ! command -v "$1" >/dev/null 2>&1; then
+    missing "$1 is not on PATH; $4"
+  elif [ "$(printf '%s\n%s\n' "$3" "$2" | sort -V | head -n 1)" != "$3" ]; then
+    missing "$1 is version $2, needed is $3 or newer; $4"
+  fi
+}
 gibibytes() { awk -v n="$1" 'BEGIN { printf "%.1f GiB", n / 1048576 }'; }
 
-need node "install Node.js 20 or newer (it only starts npm; Node.js 22 comes with the npm packages)"
-need npm "install npm 10 or newer"
+if [ "$mode" = sandbox ]; then
+  if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+    missing "this is $(uname -s)-$(uname -m); the sandbox needs Linux-x86_64. Name an existing cluster instead: KUBE_CONTEXT=name make up"
+  elif [ "$(id -u)" != 0 ]; then
+    missing "you are user $(id -un); the sandbox makes network namespaces, mounts and cgroups: run as root"
+  fi
+  finish
+fi
+
+at_least node "$(node --version 2>/dev/null | tr -d v)" 20 "install Node.js (it only starts npm; Node.js 22 comes with the npm packages)"
+at_least npm "$(npm --version 2>/dev/null)" 10 "it comes with Node.js"
 
 if [ "$mode" = client ]; then
-  need pulumi "install the Pulumi CLI: https://www.pulumi.com/docs/install"
-else
-  [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || missing "this is $(uname -s)-$(uname -m); the sandbox needs Linux-x86_64. Name an existing cluster instead: KUBE_CONTEXT=name make up"
-  [ "$(id -u)" = 0 ] || missing "you are user $(id -un); the sandbox makes network namespaces, mounts and cgroups: run as root"
+  at_least pulumi "$(pulumi version 2>/dev/null | tr -d v)" 3.255.0 "install the Pulumi CLI: https://www.pulumi.com/docs/install"
+elif [ "$mode" = sandbox ]; then
   for controller in cpu cpuacct cpuset memory pids devices freezer; do
     [ -w "/sys/fs/cgroup/$controller/cgroup.procs" ] || missing "cgroup v1 controller $controller is not mounted at /sys/fs/cgroup/$controller; boot with systemd.unified_cgroup_hierarchy=0"
   done
-  need go "install Go 1.26 or newer: https://go.dev/dl"
-  memory=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
-  [ "$memory" -ge 4194304 ] || missing "$(gibibytes "$memory") of memory are available; the sandbox and its builds need 4 GiB"
-  mkdir -p "$cache" /var/lib
-  for folder in "$cache" /var/lib; do
-    free=$(df --output=avail -k "$folder" | tail -n 1)
-    wanted=$([ -d "$cache/toolchain" ] && echo 5242880 || echo 15728640)
-    [ "$free" -ge "$wanted" ] || missing "$(gibibytes "$free") of disk are free at $folder; needed are $(gibibytes "$wanted")"
-  done
+  at_least go "$(go version 2>/dev/null | sed -E 's/^go version go([0-9.]+).*/\1/')" 1.26 "install Go: https://go.dev/dl"
+  # A cluster that runs has its memory already; one that does not needs room for it, or for the builds.
+  if [ ! -d /sys/fs/cgroup/memory/cells-services ]; then
+    memory=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+    [ "$memory" -ge 4194304 ] || missing "$(gibibytes "$memory") of memory are available; the cluster and the builds need 4 GiB"
+    mkdir -p "$cache"
+    for folder in "$cache" /var/lib; do
+      free=$(df --output=avail -k "$folder" | tail -n 1)
+      [ "$free" -ge 15728640 ] || missing "$(gibibytes "$free") of disk are free at $folder; the builds and the cluster need 15 GiB"
+    done
+  fi
 
   packages=()
   package() { [ -x "$1" ] || command -v "${1##*/}" >/dev/null 2>&1 || packages+=("$2"); }
@@ -49,25 +69,25 @@ else
       { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
         missing "Debian packages ${packages[*]} could not be installed; see $log"
     else
-      missing "missing programs; install the packages that your distribution has for: ${packages[*]}"
+      missing "missing programs; install what your distribution calls: ${packages[*]}"
     fi
   fi
 fi
-
-if [ ${#problems[@]} -gt 0 ]; then
-  echo "this machine is not ready:" >&2
-  printf '  - %s\n' "${problems[@]}" >&2
-  exit 2
-fi
+finish
 
 # The hidden lock file is written last by npm, so an interrupted installation is not taken for a good one.
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
   start=$SECONDS
   log=$cache/logs/npm.log
   mkdir -p "${log%/*}"
+  echo "  … npm packages" >&2
   # Not `npm ci`: it refuses where a registry lacks the optional packages of a platform that is not even this one.
-  npm install --no-save >"$log" 2>&1 || { tail -n 5 "$log" >&2; echo "npm install failed; see $log" >&2; exit 1; }
+  npm install --no-save >"$log" 2>&1 || {
+    tail -n 5 "$log" >&2
+    echo "npm install failed; see $log" >&2
+    exit 1
+  }
   touch node_modules/.package-lock.json
   echo "  ok npm packages ($((SECONDS - start)) s)" >&2
 fi
-npm run --silent build
+if [ "$mode" != tools ]; then npm run --silent build; fi

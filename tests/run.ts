@@ -14,8 +14,8 @@ import { join } from "node:path";
 const root = join(__dirname, "..");
 const counts = { passed: 0, failed: 0 };
 
-async function execute(command: string, args: string[], environment: Record<string, string> = {}): Promise<boolean> {
-  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...environment }, stdio: "inherit" });
+async function execute(command: string, args: string[]): Promise<boolean> {
+  const child = spawn(command, args, { cwd: root, stdio: "inherit" });
   const [code] = (await once(child, "close")) as [number | null];
   return code === 0;
 }
@@ -32,13 +32,13 @@ interface VitestReport {
   numFailedTestSuites: number;
 }
 
-async function vitest(project: string, environment: Record<string, string> = {}): Promise<void> {
+async function vitest(project: string): Promise<void> {
   process.stdout.write(`\n== ${project} tests\n`);
   const folder = mkdtempSync(join(tmpdir(), "cells-services-"));
   const file = join(folder, "report.json");
   try {
     const args = ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-    const ok = await execute("vitest", args, environment);
+    const ok = await execute("vitest", args);
     const report = JSON.parse(readFileSync(file, "utf8")) as VitestReport;
     counts.passed += report.numPassedTests;
     counts.failed += report.numFailedTests;
@@ -58,7 +58,8 @@ async function main(scope: string | undefined): Promise<void> {
   await vitest("unit");
   if (scope !== "unit" && counts.failed === 0) {
     await check("cluster", "tsx", "sandbox/cli.ts", "cluster");
-    if (counts.failed === 0) await vitest("cluster", { KUBECONFIG: "/var/lib/cells-services/kubeconfig" });
+    if (counts.failed === 0) await vitest("sandbox");
+    if (counts.failed === 0) await vitest("cluster");
   }
   process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed\n`);
   process.exitCode = counts.failed === 0 ? 0 : 1;

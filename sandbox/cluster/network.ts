@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { run, succeeds } from "../shell";
 import { bridge, hostAddress, type Node, nodes } from "./layout";
 
@@ -14,8 +14,8 @@ export async function connectNodes(): Promise<void> {
   writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
   if (!existsSync(`/sys/class/net/${bridge}`)) {
     await ip("link", "add", bridge, "type", "bridge");
-    await ip("addr", "add", `${hostAddress}/24`, "dev", bridge);
   }
+  await ip("addr", "replace", `${hostAddress}/24`, "dev", bridge);
   await ip("link", "set", bridge, "up");
   for (const node of nodes) await connect(node);
 }
@@ -24,13 +24,13 @@ async function connect(node: Node): Promise<void> {
   if (!existsSync(`/var/run/netns/${node.networkNamespace}`)) await ip("netns", "add", node.networkNamespace);
   if (!existsSync(`/sys/class/net/${cable(node)}`)) {
     await ip("link", "add", cable(node), "type", "veth", "peer", "name", "eth0", "netns", node.networkNamespace);
-    await within(node, "ip", "addr", "add", `${node.address}/24`, "dev", "eth0");
   }
+  await within(node, "ip", "addr", "replace", `${node.address}/24`, "dev", "eth0");
   await ip("link", "set", cable(node), "master", bridge, "up");
   await within(node, "ip", "link", "set", "lo", "up");
   await within(node, "ip", "link", "set", "eth0", "up");
   await within(node, "ip", "route", "replace", "default", "via", hostAddress);
-  await within(node, "sysctl", "-qw", "net.ipv4.ip_forward=1");
+  await within(node, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
   for (const other of nodes.filter((candidate) => candidate !== node)) {
     await within(node, "ip", "route", "replace", other.podRange, "via", other.address);
   }
@@ -50,5 +50,7 @@ export async function disconnectNodes(): Promise<void> {
     if (existsSync(`/sys/class/net/${cable(node)}`)) await ip("link", "del", cable(node));
     if (existsSync(`/var/run/netns/${node.networkNamespace}`)) await ip("netns", "del", node.networkNamespace);
   }
+  // `ip netns` mounted the folder on itself; other namespaces of this machine may still be in it.
+  if (existsSync("/run/netns") && readdirSync("/run/netns").length === 0) await succeeds("umount", ["/run/netns"]);
   if (existsSync(`/sys/class/net/${bridge}`)) await ip("link", "del", bridge);
 }

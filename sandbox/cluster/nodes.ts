@@ -1,9 +1,9 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { writeIfChanged } from "../files";
 import { images, makeArchive, references } from "../images";
 import { run, succeeds, until } from "../shell";
-import { binary, toolchainPath } from "../toolchain";
+import { binary, toolchainFolder } from "../toolchain";
 import { type Certificates, writeKubeconfig } from "./certificates";
 import { kubectl } from "./kubectl";
 import { apiServer, clusterDomain, dnsAddress, type Node, podRange } from "./layout";
@@ -100,14 +100,16 @@ const ctr = (node: Node, ...args: string[]): Promise<string> =>
   run(binary("containerd", "ctr"), ["-a", node.containerdSocket, "-n", "k8s.io", ...args]);
 
 async function importImages(node: Node): Promise<void> {
+  // What was imported for which reference; whether it is still there, containerd says.
   const record = join(node.folder, "images.json");
   const known = existsSync(record) ? (JSON.parse(readFileSync(record, "utf8")) as Record<string, string>) : {};
+  const present = (await ctr(node, "images", "ls", "-q")).split("\n");
   for (const image of images) {
     const archive = await makeArchive(image);
-    if (known[image.reference] === archive) continue;
+    if (known[image.reference] === archive && present.includes(image.reference)) continue;
     await ctr(node, "images", "import", "--local", archive);
     known[image.reference] = archive;
-    writeFileSync(record, JSON.stringify(known));
+    writeIfChanged(record, JSON.stringify(known));
   }
 }
 
@@ -134,16 +136,16 @@ function daemonsOf(node: Node, certificates: Certificates): [Daemon, Daemon, Dae
       ...common,
       name: `${node.name}-containerd`,
       // Shims, and so containers, start as children of this cgroup.
-      cgroup: `${node.cgroup}/system`,
+      cgroup: node.cgroup,
       command: binary("containerd"),
       args: ["--config", containerd],
       configuration: [containerd],
-      environment: { PATH: toolchainPath("containerd") },
+      path: [toolchainFolder("containerd")],
     },
     {
       ...common,
       name: `${node.name}-kubelet`,
-      cgroup: `${node.cgroup}/system`,
+      cgroup: node.cgroup,
       command: binary("kubernetes", "kubelet"),
       args: [
         `--config=${kubelet}`,
@@ -159,7 +161,7 @@ function daemonsOf(node: Node, certificates: Certificates): [Daemon, Daemon, Dae
     {
       ...common,
       name: `${node.name}-kube-proxy`,
-      cgroup: `${node.cgroup}/system`,
+      cgroup: node.cgroup,
       command: binary("kubernetes", "kube-proxy"),
       args: [`--config=${proxy}`],
       configuration: [proxy, proxyKubeconfig],
@@ -205,6 +207,8 @@ oom_score = 0
 [plugins."io.containerd.cri.v1.runtime"]
   # Lowering a process's OOM score needs CAP_SYS_RESOURCE, which a container or a small VM may not have.
   restrict_oom_score_adj = true
+  # Where a stop of the node finds them; the default is shared with the whole machine.
+  netns_mounts_under_state_dir = true
   disable_apparmor = true
 [plugins."io.containerd.cri.v1.runtime".cni]
   bin_dirs = ["/usr/lib/cni"]

@@ -13,9 +13,9 @@ import {
 import { join } from "node:path";
 import { home, logs } from "../paths";
 import { until } from "../shell";
-import { cgroup } from "./layout";
 
 const cgroupRoot = "/sys/fs/cgroup";
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The mounted cgroup v1 controllers (a controller may share its mount with another). */
 const controllers = (): string[] =>
@@ -76,7 +76,8 @@ export async function killCgroup(path: string): Promise<void> {
 }
 
 export function removeCgroup(path: string): void {
-  for (const controller of controllers()) {
+  // The unified hierarchy too, in which runc keeps a record of its own.
+  for (const controller of readdirSync(cgroupRoot)) {
     for (const folder of descend(join(cgroupRoot, controller, path))) rmdirSync(folder);
   }
 }
@@ -90,11 +91,14 @@ export interface Daemon {
   networkNamespace?: string;
   /** Files whose content is part of what the daemon runs with. */
   configuration?: string[];
-  environment?: Record<string, string>;
+  /** Folders that come before the system's on its PATH. */
+  path?: string[];
   umask?: string;
 }
 
-const recordOf = (name: string): string => join(home, "run", `${name}.json`);
+const runFolder = join(home, "run");
+const identityFile = (name: string): string => join(runFolder, `${name}.identity`);
+const pidFile = (name: string): string => join(runFolder, `${name}.pid`);
 export const logOf = (name: string): string => join(logs, `${name}.log`);
 
 function identity(daemon: Daemon): string {
@@ -106,16 +110,17 @@ function identity(daemon: Daemon): string {
 
 /** The process id of a daemon that this sandbox started and that still runs. */
 export function pidOf(name: string): number | undefined {
+  if (!existsSync(pidFile(name))) return undefined;
+  const pid = Number(readFileSync(pidFile(name), "utf8"));
   try {
-    const { pid } = JSON.parse(readFileSync(recordOf(name), "utf8")) as { pid: number };
-    // A process id is used again after a reboot; membership in our cgroup is not.
-    return processesIn(cgroup).includes(pid) ? pid : undefined;
+    // A process id is used again; the cgroup that the daemon was started in is its own.
+    return readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(`/${name}\n`) ? pid : undefined;
   } catch {
     return undefined;
   }
 }
 
-export async function stop(name: string): Promise<void> {
+async function stop(name: string): Promise<void> {
   const pid = pidOf(name);
   if (pid === undefined) return;
   process.kill(pid, "SIGTERM");
@@ -130,30 +135,39 @@ export async function stop(name: string): Promise<void> {
  */
 export async function ensureRunning(daemon: Daemon): Promise<boolean> {
   const wanted = identity(daemon);
-  if (pidOf(daemon.name) !== undefined) {
-    const record = JSON.parse(readFileSync(recordOf(daemon.name), "utf8")) as { identity: string };
-    if (record.identity === wanted) return false;
-    await stop(daemon.name);
+  const { name } = daemon;
+  if (pidOf(name) !== undefined) {
+    if (existsSync(identityFile(name)) && readFileSync(identityFile(name), "utf8") === wanted) return false;
+    await stop(name);
   }
-  makeCgroup(daemon.cgroup);
-  mkdirSync(join(home, "run"), { recursive: true });
+  const path = `${daemon.cgroup}/${name}`;
+  makeCgroup(path);
+  mkdirSync(runFolder, { recursive: true });
   mkdirSync(logs, { recursive: true });
-  const enter = controllers().map(
-    (controller) => `echo $$ > ${join(cgroupRoot, controller, daemon.cgroup, "cgroup.procs")}`,
-  );
-  const script = [...enter, ...(daemon.umask ? [`umask ${daemon.umask}`] : []), 'exec "$@"'].join(" && ");
+  writeFileSync(identityFile(name), wanted);
+  // The shell that becomes the daemon writes its own id down, so that no daemon runs without a record.
+  const script = [
+    ...controllers().map((controller) => `echo $$ > ${join(cgroupRoot, controller, path, "cgroup.procs")}`),
+    `echo $$ > ${pidFile(name)}`,
+    `umask ${daemon.umask ?? "022"}`,
+    'exec "$@"',
+  ].join(" && ");
   const inside = daemon.networkNamespace ? ["nsenter", `--net=/var/run/netns/${daemon.networkNamespace}`, "--"] : [];
-  const output = openSync(logOf(daemon.name), "a");
+  const output = openSync(logOf(name), "a");
   const child = spawn("/bin/sh", ["-c", script, "sh", ...inside, daemon.command, ...daemon.args], {
     detached: true,
     stdio: ["ignore", output, output],
     cwd: "/",
-    env: { PATH: process.env["PATH"] ?? "", HOME: "/root", ...daemon.environment },
+    // Nothing of the caller's environment: the daemon is the same whoever starts it.
+    env: { PATH: [...(daemon.path ?? []), systemPath].join(":"), HOME: "/root" },
   });
   closeSync(output);
   child.unref();
-  if (child.pid === undefined) throw new Error(`${daemon.name} could not be started: ${daemon.command}`);
-  writeFileSync(recordOf(daemon.name), JSON.stringify({ pid: child.pid, identity: wanted }));
+  await until(`${name} to start`, 10, async () => (pidOf(name) === undefined ? undefined : true), 20).catch(
+    (error: Error) => {
+      throw new Error(`${error.message}\n${lastWords(name)}`);
+    },
+  );
   return true;
 }
 

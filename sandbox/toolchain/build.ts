@@ -5,7 +5,14 @@ import { cacheHome } from "../paths";
 import { run } from "../shell";
 import type { Tool } from "./catalogue";
 
-const digest = (tool: Tool): string => createHash("sha256").update(JSON.stringify(tool)).digest("hex").slice(0, 12);
+const digest = (tool: Tool): string =>
+  createHash("sha256")
+    .update(JSON.stringify([recipe, tool]))
+    .digest("hex")
+    .slice(0, 12);
+
+/** Raise it when the way of building changes, so that what was built the old way is not taken for the new. */
+const recipe = 1;
 
 /** The folder that holds the tool's binaries once it is built. */
 export const binariesOf = (tool: Tool): string =>

@@ -15,13 +15,11 @@ const tool = (name: string): Tool => {
 /** The absolute path of a binary of the toolchain. */
 export const binary = (toolName: string, name: string = toolName): string => join(binariesOf(tool(toolName)), name);
 
+/** The folder of a tool's binaries. */
+export const toolchainFolder = (name: string): string => binariesOf(tool(name));
+
 /** Folders to put on PATH so that the Pulumi CLI finds its language host. */
-const folderOf = (name: string): string => binariesOf(tool(name));
-
-/** PATH with a tool of the toolchain first. */
-export const toolchainPath = (name: string): string => `${folderOf(name)}:${process.env["PATH"] ?? ""}`;
-
-export const engineFolders = (): string[] => [binariesOf(tool("pulumi")), binariesOf(tool("pulumi-language-nodejs"))];
+export const engineFolders = (): string[] => ["pulumi", "pulumi-language-nodejs"].map(toolchainFolder);
 
 /** Builds what is missing, two at a time: downloads and linking of one overlap the compiling of the other. */
 export async function buildToolchain(): Promise<void> {

@@ -43,6 +43,11 @@ export async function serve(provider: Provider): Promise<void> {
       process.exit(0);
     });
   }
+  // An engine that was killed says nothing: another parent is how its plugins notice.
+  const parent = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== parent) process.exit(0);
+  }, 2_000).unref();
   process.on("unhandledRejection", (reason) => {
     context.log("error", `${provider.name} stand-in: ${reason instanceof Error ? reason.message : String(reason)}`);
   });
