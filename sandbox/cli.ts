@@ -56,9 +56,8 @@ const nextSteps = (first: string[]): string =>
     ...first,
     "make check      check the services again",
     "make preview    what the next deployment would change",
-    "make status     what runs, and where",
-    ...(context ? [] : ['make kubectl ARGS="get pods -A"']),
-    "make test       all tests",
+    ...(context ? [] : ["make status     what runs, and where", 'make kubectl ARGS="get pods -A"']),
+    "make test       all tests, on the sandbox",
     "make destroy    remove the services" + (context ? "" : ";  make down: stop the cluster"),
   ].join("\n  ")}\n`;
 

@@ -40,6 +40,8 @@ const ensemble = z.strictObject({
     })
     .optional(),
   tls: z.enum(["required", "optional", "off"]).optional(),
+  /** Why prod may do without TLS here: without a reason it refuses `tls` other than "required". For the readers. */
+  tlsReason: z.string().trim().min(1).optional(),
   certificates: z
     .strictObject({
       issuerRef: z
@@ -66,10 +68,16 @@ const schema = z.strictObject({
   environment: z.enum(environments),
   namespace: dnsLabel.default("cells"),
   kubeContext: z.string().min(1).optional(),
-  kubeconfig: z.string().min(1).optional(),
+  // Its content would be a credential in the configuration and in an output of the stack.
+  kubeconfig: z
+    .string()
+    .min(1)
+    .refine((given) => !/[\r\n]|^\s*\{|apiVersion:/.test(given))
+    .optional(),
   services: z
     .array(z.enum(serviceNames))
     .min(1)
+    .refine((given) => new Set(given).size === given.length, "a list that names each service once")
     .default([...serviceNames]),
   etcd: ensemble.prefault({}),
   nats: nats.prefault({}),
@@ -88,6 +96,13 @@ export function parseConfig(project: string, stack: string, values: Record<strin
   const given = { ...defaultsOf(stack), ...ownValues(project, values) };
   const parsed = schema.safeParse(given);
   for (const issue of parsed.error?.issues ?? []) problems.push(...describe(project, stack, issue, given));
+  const environment = given["environment"];
+  if (isEnvironment(stack) && isEnvironment(environment) && environment !== stack) {
+    problems.push(
+      `${project}:environment must be ${JSON.stringify(stack)} in the stack of that name, ` +
+        `got ${JSON.stringify(environment)}; remove it, or give the stack another name`,
+    );
+  }
   if (given["kubeContext"] === undefined && given["kubeconfig"] === undefined) {
     // Whoever switches the current context of kubectl must not move the stack to another cluster by that.
     problems.push(
@@ -109,8 +124,10 @@ export function report(stack: string, problems: string[]): void {
 }
 
 function defaultsOf(stack: string): Record<string, unknown> {
-  return environments.some((each) => each === stack) ? { environment: stack } : {};
+  return isEnvironment(stack) ? { environment: stack } : {};
 }
+
+const isEnvironment = (value: unknown): boolean => environments.some((each) => each === value);
 
 const textKeys: readonly string[] = ["environment", "namespace", "kubeContext", "kubeconfig"];
 
@@ -152,6 +169,10 @@ function describe(project: string, stack: string, issue: Issue, given: unknown):
       return [`${key} is missing and the stack is called ${JSON.stringify(stack)}; set it to dev or prod`];
     }
     return [`${key} is missing; it must be ${accepted(issue)}`];
+  }
+  if (path === "kubeconfig" && value !== "") {
+    // Never the value: it holds keys and tokens.
+    return [`${key} must be the path of a kubeconfig, got the content of one; write it to a file and give its path`];
   }
   return [`${key} must be ${accepted(issue)}, got ${JSON.stringify(value)}`];
 }

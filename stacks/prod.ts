@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { StackConfig } from "./config";
+import type { ServiceName, StackConfig } from "./config";
 import { deployServices, type Environment, type StackOutputs } from "./services";
 
 const environment: Environment = {
@@ -20,17 +20,48 @@ const environment: Environment = {
     deletion: "keep",
   },
   protect: true,
-  refusals: (config) =>
-    config.services
-      .filter((service) => config[service].deletion === "delete")
-      .map(
-        (service) =>
-          `${pulumi.getProject()}:${service}.deletion must be "keep" in prod, got "delete"; remove it, ` +
-          "and delete the volumes by hand after a destroy",
-      ),
+  refusals,
 };
 
 /** Three members on three hosts in different zones; volumes outlive the stack. */
 export function prod(config: StackConfig): StackOutputs {
   return deployServices(config, environment);
 }
+
+/** The configuration may make prod larger, not weaker. */
+function refusals(config: StackConfig): string[] {
+  return [...namespaceRefusals(config), ...config.services.flatMap((service) => serviceRefusals(config, service))];
+}
+
+function namespaceRefusals({ namespace }: StackConfig): string[] {
+  return namespace === "default" || namespace.startsWith("kube-")
+    ? [refusal("namespace", "a namespace of the services alone", namespace, 'use a name like "cells"')]
+    : [];
+}
+
+function serviceRefusals(config: StackConfig, service: ServiceName): string[] {
+  const { placement, tls, tlsReason, deletion } = config[service];
+  const durability = service === "nats" ? config.nats.durability : undefined;
+  const key = (name: string): string => `${service}.${name}`;
+  const problems: string[] = [];
+  if (placement?.spread === "preferred") {
+    const advice = "remove it, and give the cluster a node for each member";
+    problems.push(refusal(key("placement.spread"), '"required"', placement.spread, advice));
+  }
+  if ((tls === "optional" || tls === "off") && tlsReason === undefined) {
+    const advice = `remove it, or say why in ${pulumi.getProject()}:${key("tlsReason")}`;
+    problems.push(refusal(key("tls"), '"required"', tls, advice));
+  }
+  if (durability === "replicated") {
+    const advice = "remove it, since acknowledged messages must survive a power failure of all members";
+    problems.push(refusal(key("durability"), '"fsync"', durability, advice));
+  }
+  if (deletion === "delete") {
+    const advice = "remove it, and delete the volumes by hand after a destroy";
+    problems.push(refusal(key("deletion"), '"keep"', deletion, advice));
+  }
+  return problems;
+}
+
+const refusal = (key: string, accepted: string, got: string, advice: string): string =>
+  `${pulumi.getProject()}:${key} must be ${accepted} in prod, got ${JSON.stringify(got)}; ${advice}`;

@@ -2,9 +2,9 @@
 import { Provider } from "@pulumi/kubernetes";
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import * as pulumi from "@pulumi/pulumi";
-import { EtcdCluster } from "../components/etcd";
-import { NatsCluster } from "../components/nats";
-import { type CheckTarget, images, resolveEnsemble } from "../components/shared";
+import { EtcdCluster, resolveEtcd } from "../components/etcd";
+import { NatsCluster, resolveNats } from "../components/nats";
+import type { CheckTarget } from "../components/shared";
 import { report, type ServiceName, type StackConfig } from "./config";
 import { merged } from "./merge";
 import { protectData } from "./protection";
@@ -44,7 +44,7 @@ interface ServiceOutputs {
 export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
   const services = config.services.map((service) => ({
     service,
-    args: merged<Environment[ServiceName]>(environment[service], config[service]),
+    args: merged<Environment[ServiceName]>(environment[service], argumentsIn(config, service)),
   }));
   report(pulumi.getStack(), [
     ...(environment.refusals?.(config) ?? []),
@@ -83,20 +83,27 @@ export function deployServices(config: StackConfig, environment: Environment): S
   };
 }
 
+/** What the configuration says about a service, without what only the stack itself needs to know. */
+function argumentsIn(config: StackConfig, service: ServiceName): Omit<StackConfig[ServiceName], "tlsReason"> {
+  const given = { ...config[service] };
+  delete given.tlsReason;
+  return given;
+}
+
 /**
  * A component refuses wrong arguments before any resource of its own, but then the namespace and other services exist
- * already. So the common arguments of all services are looked at first.
+ * already. So each component looks at its arguments first.
  */
 function problemsOf(service: ServiceName, args: Environment[ServiceName], namespace: string): string[] {
-  const anySize = { size: "1Gi", minimum: "1" };
-  const profile = { service, image: images[service], storage: anySize, resources: { requests: {}, limits: {} } };
+  const resolve = { etcd: resolveEtcd, nats: resolveNats }[service];
   try {
-    resolveEnsemble(profile, service, { ...args, namespace }, { keys: Object.keys(args) });
+    resolve(service, { ...args, namespace });
     return [];
   } catch (error) {
     if (!pulumi.RunError.isInstance(error)) throw error;
     const [first = "", ...others] = error.message.split("\n");
-    return others.length === 0 ? [first] : others.map((each) => each.replace("  - ", `${service}: `));
+    const subject = `${service} ${JSON.stringify(service)}: `;
+    return others.length === 0 ? [first] : others.map((each) => each.replace("  - ", subject));
   }
 }
 

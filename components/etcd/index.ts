@@ -51,6 +51,18 @@ import { adminUsername, paths, ports, scheme } from "./settings";
 
 export type EtcdClusterArguments = EnsembleArguments;
 
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble {
+  return resolveEnsemble(profile, name, args, {
+    keys: [],
+    validate: (problem) => {
+      if (args.applications?.includes(adminUsername)) {
+        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
+      }
+    },
+  });
+}
+
 export class EtcdCluster extends pulumi.ComponentResource {
   /** The one DNS name, for life. */
   readonly host: pulumi.Output<string>;
@@ -64,14 +76,7 @@ export class EtcdCluster extends pulumi.ComponentResource {
   private readonly ensemble: Ensemble;
 
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
-    const ensemble = resolveEnsemble(profile, name, args, {
-      keys: [],
-      validate: (problem) => {
-        if (args.applications?.includes(adminUsername)) {
-          problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-        }
-      },
-    });
+    const ensemble = resolveEtcd(name, args);
     const bundle = readAgentBundle("etcd");
     super("cells-services:index:EtcdCluster", name, args, opts);
     this.ensemble = ensemble;

@@ -61,6 +61,19 @@ export type NatsClusterArguments = EnsembleArguments & {
   durability?: Durability;
 };
 
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveNats(name: string, args: NatsClusterArguments): Ensemble {
+  return resolveEnsemble(profile, name, args, {
+    keys: ["durability"],
+    validate: (problem) => {
+      oneOf("durability", args.durability, ["fsync", "replicated"], problem);
+      if (args.applications?.includes(adminUsername)) {
+        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
+      }
+    },
+  });
+}
+
 export class NatsCluster extends pulumi.ComponentResource {
   /** The one DNS name, for life. */
   readonly host: pulumi.Output<string>;
@@ -74,15 +87,7 @@ export class NatsCluster extends pulumi.ComponentResource {
   private readonly ensemble: Ensemble;
 
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
-    const ensemble = resolveEnsemble(profile, name, args, {
-      keys: ["durability"],
-      validate: (problem) => {
-        oneOf("durability", args.durability, ["fsync", "replicated"], problem);
-        if (args.applications?.includes(adminUsername)) {
-          problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-        }
-      },
-    });
+    const ensemble = resolveNats(name, args);
     const durability = args.durability ?? "fsync";
     const bundle = readAgentBundle("nats");
     super("cells-services:index:NatsCluster", name, args, opts);

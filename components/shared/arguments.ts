@@ -6,7 +6,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { TlsMode } from "./check";
 import { type Image, imageReference } from "./images";
 import type { ServiceKind } from "./names";
-import { parseQuantity } from "./quantity";
+import { parseCpu, parseQuantity } from "./quantity";
 
 export interface ResourceRequirements {
   requests?: Record<string, string>;
@@ -163,14 +163,15 @@ const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 export function resolveEnsemble(
   profile: ServiceProfile,
   name: string,
-  args: EnsembleArguments,
+  given: EnsembleArguments,
   own: OwnArguments = { keys: [] },
 ): Ensemble {
   const problems: string[] = [];
   const problem = (message: string): void => void problems.push(message);
 
   checkName(name, problem);
-  checkKeys(args, own.keys, problem);
+  checkKeys(given ?? {}, own.keys, problem);
+  const args = wellFormed(given ?? {});
   if (args.namespace === undefined || args.namespace === "") {
     problem("namespace is missing; give the name of an existing namespace");
   }
@@ -183,6 +184,13 @@ export function resolveEnsemble(
   oneOf("placement.spread", args.placement?.spread, ["preferred", "required"], problem);
   oneOf("certificates.issuerRef.kind", args.certificates?.issuerRef?.kind, ["Issuer", "ClusterIssuer"], problem);
   checkVersion(args.version, problem);
+  const resources = {
+    requests: { ...profile.resources.requests, ...args.resources?.requests },
+    limits: { ...profile.resources.limits, ...args.resources?.limits },
+  };
+  checkResources(resources, problem);
+  checkPeers("clients", args.clients, problem);
+  checkPeers("metrics.from", args.metrics?.from, problem);
   checkCertificates(args, problem);
   checkApplications(args.applications ?? [], problem);
   own.validate?.(problem);
@@ -198,10 +206,7 @@ export function resolveEnsemble(
     version,
     image: args.image ?? imageReference(profile.image, version),
     storage: { size, bytes, class: args.storage?.class },
-    resources: {
-      requests: { ...profile.resources.requests, ...args.resources?.requests },
-      limits: { ...profile.resources.limits, ...args.resources?.limits },
-    },
+    resources,
     placement: {
       spread: args.placement?.spread ?? "preferred",
       zones: args.placement?.zones ?? false,
@@ -265,6 +270,20 @@ function checkKeys(args: EnsembleArguments, own: readonly string[], problem: (me
   }
 }
 
+/** The arguments without groups that are not objects, which have been reported: what follows may look into the rest. */
+function wellFormed(args: EnsembleArguments): EnsembleArguments {
+  const { certificates } = args;
+  const isGroup = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
+  const groups = ["storage", "resources", "placement", "certificates", "metrics"] as const;
+  const usable = { ...args };
+  for (const each of groups) if (!isGroup(args[each])) delete usable[each];
+  if (isGroup(certificates) && certificates !== undefined && !isGroup(certificates.issuerRef)) {
+    const { issuerRef: _, ...rest } = certificates;
+    usable.certificates = rest;
+  }
+  return usable;
+}
+
 /** For own arguments of a service that are objects. */
 export function reportUnknownKeys(
   path: string,
@@ -299,8 +318,9 @@ function checkMembers(members: number, problem: (message: string) => void): void
 
 function checkSize(size: string, minimum: string, problem: (message: string) => void): number {
   const bytes = typeof size === "string" ? parseQuantity(size) : undefined;
-  if (bytes === undefined || /^[0-9.]+$/.test(size)) {
-    problem(`storage.size must be a number with a unit, got ${JSON.stringify(size)}; use a size like "8Gi"`);
+  // Kubernetes writes fractions in another unit, and the same size would look like another one.
+  if (bytes === undefined || !/^[0-9]+[a-zA-Z]+$/.test(size)) {
+    problem(`storage.size must be a whole number with a unit, got ${JSON.stringify(size)}; use a size like "8Gi"`);
     return 0;
   }
   if (bytes < (parseQuantity(minimum) ?? 0)) {
@@ -321,6 +341,44 @@ export function oneOf(
   problem(
     `${path} must be ${quoted.slice(0, -1).join(", ")} or ${quoted.at(-1) ?? ""}, got ${JSON.stringify(value)}; use one of these`,
   );
+}
+
+function checkResources({ requests, limits }: Ensemble["resources"], problem: (message: string) => void): void {
+  const amount = (path: string, kind: string, value: unknown): number | undefined => {
+    const parsed = typeof value !== "string" ? undefined : kind === "cpu" ? parseCpu(value) : parseQuantity(value);
+    if (parsed === undefined) {
+      const example = kind === "cpu" ? '"500m" or "2"' : '"256Mi"';
+      problem(`${path}.${kind} must be a Kubernetes quantity, got ${JSON.stringify(value)}; use one like ${example}`);
+    }
+    return parsed;
+  };
+  for (const [kind, value] of Object.entries(requests)) {
+    const request = amount("resources.requests", kind, value);
+    const limit = limits[kind] === undefined ? undefined : amount("resources.limits", kind, limits[kind]);
+    if (request !== undefined && limit !== undefined && limit < request) {
+      problem(
+        `resources.limits.${kind} must be at least resources.requests.${kind} (${value}), ` +
+          `got ${JSON.stringify(limits[kind])}; raise the limit or lower the request`,
+      );
+    }
+  }
+  for (const [kind, value] of Object.entries(limits)) {
+    if (requests[kind] === undefined) amount("resources.limits", kind, value);
+  }
+}
+
+/** A misspelt label would select every pod: unknown keys are as wrong here as anywhere. */
+function checkPeers(path: string, peers: unknown, problem: (message: string) => void): void {
+  if (peers === undefined) return;
+  if (!Array.isArray(peers)) {
+    problem(
+      `${path} must be a list of peers, got ${JSON.stringify(peers)}; use a list like [{ podLabels: { app: "x" } }]`,
+    );
+    return;
+  }
+  peers.forEach((peer: object, index) => {
+    reportUnknownKeys(`${path}[${index}]`, peer, ["namespaceLabels", "podLabels"], problem);
+  });
 }
 
 function checkVersion(version: string | undefined, problem: (message: string) => void): void {

@@ -105,6 +105,7 @@ async function keepOwnAuthority(context: Context): Promise<string[]> {
     const secret = await readAuthoritySecret(context);
     const leaves = await readLeaves(context);
     const action = await nextAction(context, secret, leaves);
+    if (action.kind === "refuse") throw new Error(action.reason);
     if (action.kind === "nothing" || action.kind === "wait" || (phaseChanged && isPhaseChange(action))) {
       if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
       if (secret === undefined) throw new Error("the certificate authority was removed while certificates were issued");
@@ -199,6 +200,7 @@ async function act(
       return;
     }
     case "wait":
+    case "refuse":
     case "nothing":
       return;
   }
@@ -253,7 +255,7 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
     // Making a new one would cut off every client that trusts the old one.
     throw new Error(
       `the Secret ${namesOf(settings.name).authority} has no complete certificate authority; ` +
-        "restore it, or delete it to have a new authority made, which clients must then read again",
+        "restore it from a backup",
     );
   }
   return {

@@ -77,6 +77,8 @@ export type CertificatesAction =
   | { kind: "retire-authority" }
   | { kind: "issue-leaves"; secrets: string[]; reason: string }
   | { kind: "wait"; reason: string }
+  /** Needs a person. */
+  | { kind: "refuse"; reason: string }
   | { kind: "nothing" };
 
 /** In the last third of its life a certificate is replaced. */
@@ -95,7 +97,16 @@ export function decideCertificates(
   now: number,
 ): CertificatesAction {
   const { authority, servers } = observed;
-  if (authority === undefined) return { kind: "create-authority" };
+  if (authority === undefined) {
+    if (servers === undefined) return { kind: "create-authority" };
+    // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
+    return {
+      kind: "refuse",
+      reason:
+        "the certificate authority is gone, but members that trust it run; restore its Secret from a backup, or destroy " +
+        "and deploy the component again with its volumes kept, which starts all members with a new authority",
+    };
+  }
 
   const leaves = staleLeaves(observed, authority, wanted.subjects, now);
   if (leaves !== undefined) return leaves;

@@ -59,8 +59,8 @@ export function createCertificates(
         concurrencyPolicy: "Forbid",
         successfulJobsHistoryLimit: 1,
         failedJobsHistoryLimit: 2,
-        // A run that was missed during an outage of the control plane is made up for within half a day.
-        startingDeadlineSeconds: 43_200,
+        // A run that was missed during an outage of the control plane is made up for within a day.
+        startingDeadlineSeconds: 86_400,
         jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
       },
     },

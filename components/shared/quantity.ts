@@ -18,3 +18,9 @@ export function parseQuantity(quantity: string): number | undefined {
   const factor = match === null ? undefined : factors[match[2] ?? ""];
   return match === null || factor === undefined ? undefined : Math.floor(Number(match[1]) * factor);
 }
+
+/** Cores of a Kubernetes CPU quantity such as "500m" or "2", or undefined when it is none. */
+export function parseCpu(quantity: string): number | undefined {
+  const match = /^([0-9]+(?:\.[0-9]+)?)(m?)$/.exec(quantity);
+  return match === null ? undefined : Number(match[1]) / (match[2] === "m" ? 1000 : 1);
+}

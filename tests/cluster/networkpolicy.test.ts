@@ -9,6 +9,7 @@ import {
   type V1Pod,
 } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kubeconfig } from "../../sandbox/paths";
 
 /**
  * Real pods, real policies. A denial is only believed next to a connection to the same server that works: the server
@@ -19,7 +20,7 @@ const home = `np-test-home-${process.pid}`;
 const away = `np-test-away-${process.pid}`;
 
 const config = new KubeConfig();
-config.loadFromDefault();
+config.loadFromFile(kubeconfig);
 const core = config.makeApiClient(CoreV1Api);
 const networking = config.makeApiClient(NetworkingV1Api);
 

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kubeconfig } from "../../sandbox/paths";
 import { kubernetesProvider } from "../../sandbox/plugins/kubernetes/provider";
 import { type Context, InitializationError, type Provider } from "../../sandbox/plugins/server/provider";
 import { at, type Properties, type PropertyMap } from "../../sandbox/plugins/server/values";
 
 const namespace = "plugins-test-objects";
-const image = process.env["PLUGINS_TEST_IMAGE"] ?? "docker.io/library/node:22.23.3-bookworm-slim";
+const image = "docker.io/library/node:22.23.3-bookworm-slim";
 const context: Context = { log: () => undefined, signal: new AbortController().signal };
 const nothing: Properties = { value: {}, secrets: [] };
 const properties = (value: PropertyMap): Properties => ({ value, secrets: [] });
@@ -19,14 +20,14 @@ function object(kind: string, apiVersion: string, name: string, rest: PropertyMa
   return properties({ apiVersion, kind, metadata, ...rest });
 }
 
-describe.runIf(process.env["KUBECONFIG"] !== undefined)("the stand-in for kubernetes", () => {
+describe("the stand-in for kubernetes", () => {
   let provider: Provider;
   const space = { ...resource("Namespace", "v1", namespace), id: namespace };
   const spaceInputs = properties({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } });
 
   beforeAll(async () => {
     provider = kubernetesProvider("0.0.0");
-    await provider.configure({ enableConfigMapMutable: "true" }, context);
+    await provider.configure({ kubeconfig, enableConfigMapMutable: "true" }, context);
     await provider.create({ ...space, inputs: spaceInputs, preview: false, timeoutSeconds: 60 }, context);
   });
 
@@ -138,7 +139,7 @@ describe.runIf(process.env["KUBECONFIG"] !== undefined)("the stand-in for kubern
 
   it("says in one sentence that a cluster is unreachable, and previews without it", async () => {
     const unreachable = kubernetesProvider("0.0.0");
-    const kubeconfig = JSON.stringify({
+    const nowhere = JSON.stringify({
       apiVersion: "v1",
       kind: "Config",
       "current-context": "x",
@@ -146,7 +147,7 @@ describe.runIf(process.env["KUBECONFIG"] !== undefined)("the stand-in for kubern
       users: [{ name: "x", user: {} }],
       contexts: [{ name: "x", context: { cluster: "x", user: "x" } }],
     });
-    await unreachable.configure({ kubeconfig }, context);
+    await unreachable.configure({ kubeconfig: nowhere }, context);
     const inputs = object("ConfigMap", "v1", "far", { data: {} });
     const request = { ...resource("ConfigMap", "v1", "far"), inputs, timeoutSeconds: 0 };
     await expect(unreachable.create({ ...request, preview: false }, context)).rejects.toThrow(

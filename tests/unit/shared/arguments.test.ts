@@ -52,9 +52,9 @@ describe("arguments of an ensemble", () => {
   it("merges resources with the defaults instead of dropping them", () => {
     const { resources } = resolveEnsemble(profile, "config", {
       namespace: "cells",
-      resources: { requests: { memory: "2Gi" } },
+      resources: { requests: { memory: "512Mi" } },
     });
-    expect(resources).toEqual({ requests: { cpu: "100m", memory: "2Gi" }, limits: { memory: "1Gi" } });
+    expect(resources).toEqual({ requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } });
   });
 
   it.each<[object, string]>([
@@ -62,8 +62,29 @@ describe("arguments of an ensemble", () => {
     [{ members: 1 }, "members must be at least 3 so that one may fail, got 1; use 3 or 5"],
     [{ members: 7 }, "members must be at most 5 because each write waits for a majority, got 7; use 3 or 5"],
     [{ members: "3" }, 'members must be 3 or 5, got "3"; use 3 or 5'],
-    [{ storage: { size: "8" } }, 'storage.size must be a number with a unit, got "8"; use a size like "8Gi"'],
-    [{ storage: { size: "8GB" } }, 'storage.size must be a number with a unit, got "8GB"; use a size like "8Gi"'],
+    [{ storage: { size: "8" } }, 'storage.size must be a whole number with a unit, got "8"; use a size like "8Gi"'],
+    [
+      { storage: { size: "3.3Gi" } },
+      'storage.size must be a whole number with a unit, got "3.3Gi"; use a size like "8Gi"',
+    ],
+    [
+      { resources: { requests: { memory: "256Mi" }, limits: { memory: "64Mi" } } },
+      'resources.limits.memory must be at least resources.requests.memory (256Mi), got "64Mi"; raise the limit or lower the request',
+    ],
+    [
+      { resources: { requests: { cpu: "lots" } } },
+      'resources.requests.cpu must be a Kubernetes quantity, got "lots"; use one like "500m" or "2"',
+    ],
+    [{ clients: [{ podLabel: { app: "x" } }] }, "clients[0].podLabel is not an argument; did you mean podLabels"],
+    [
+      { metrics: { from: {} } },
+      'metrics.from must be a list of peers, got {}; use a list like [{ podLabels: { app: "x" } }]',
+    ],
+    [
+      { certificates: null },
+      "certificates must be an object with issuerRef, lifetimeDays, authorityLifetimeDays, rotation, got null; give one",
+    ],
+    [{ storage: { size: "8GB" } }, 'storage.size must be a whole number with a unit, got "8GB"; use a size like "8Gi"'],
     [{ storage: { size: "1Gi" } }, 'storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more'],
     [{ storage: "8Gi" }, 'storage must be an object with size, class, got "8Gi"; give one'],
     [{ member: 3 }, "member is not an argument; did you mean members"],

@@ -31,6 +31,11 @@ describe("decisions about certificates", () => {
   it.each<[string, CertificatesObserved, CertificatesAction["kind"], number?]>([
     ["nothing exists", { authority: undefined, leaves: {}, servers: undefined }, "create-authority"],
     [
+      "the authority of running members is gone",
+      { authority: undefined, leaves: leaves(), servers: settled },
+      "refuse",
+    ],
+    [
       "an authority without leaves",
       { authority: steady, leaves: { server: undefined, peer: undefined }, servers: undefined },
       "issue-leaves",

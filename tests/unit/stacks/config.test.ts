@@ -39,7 +39,7 @@ describe("the configuration of a stack", () => {
   it("takes the environment from the name of the stack, or from the configuration", () => {
     expect(parse({ kubeContext: "test" }, "prod").environment).toBe("prod");
     expect(parse({ kubeContext: "test", environment: "prod" }, "staging").environment).toBe("prod");
-    expect(parse({ kubeContext: "test", environment: "prod" }, "dev").environment).toBe("prod");
+    expect(parse({ kubeContext: "test", environment: "dev" }, "dev").environment).toBe("dev");
   });
 
   it("takes arguments of components", () => {
@@ -128,6 +128,43 @@ describe("the configuration of a stack", () => {
   it("refuses a stack of another name without an environment", () => {
     expect(mistakes({ kubeContext: "test" }, "staging")).toEqual([
       'environment is missing and the stack is called "staging"; set it to dev or prod',
+    ]);
+  });
+
+  it.each([
+    ["dev", "prod"],
+    ["prod", "dev"],
+  ])("refuses a stack that is called %s and asks for %s", (stack, environment) => {
+    expect(mistakes({ kubeContext: "test", environment }, stack)).toEqual([
+      `environment must be "${stack}" in the stack of that name, got "${environment}"; ` +
+        "remove it, or give the stack another name",
+    ]);
+  });
+
+  it.each([
+    ["YAML", "apiVersion: v1\nusers: [{ user: { token: hidden } }]"],
+    ["one line of YAML", "kind: Config, apiVersion: v1, token: hidden"],
+    ["several lines", "users:\n- user: { token: hidden }"],
+    ["JSON", '{"users":[{"user":{"token":"hidden"}}]}'],
+  ])("refuses the content of a kubeconfig in %s, without showing it", (_, kubeconfig) => {
+    expect(mistakes({ kubeconfig })).toEqual([
+      "kubeconfig must be the path of a kubeconfig, got the content of one; write it to a file and give its path",
+    ]);
+  });
+
+  it("refuses an empty path of a kubeconfig", () => {
+    expect(mistakes({ kubeconfig: "" })).toEqual(['kubeconfig must be a text that is not empty, got ""']);
+  });
+
+  it("refuses a service that is named twice", () => {
+    expect(mistakes({ kubeContext: "test", services: ["etcd", "nats", "etcd"] })).toEqual([
+      'services must be a list that names each service once, got ["etcd","nats","etcd"]',
+    ]);
+  });
+
+  it("refuses an empty reason for a service without TLS", () => {
+    expect(mistakes({ kubeContext: "test", etcd: { tlsReason: " " } })).toEqual([
+      'etcd.tlsReason must be a text that is not empty, got " "',
     ]);
   });
 

@@ -33,7 +33,25 @@ describe("a stack", () => {
       [
         'stack "dev": 2 configuration values are wrong',
         '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
-        '  - nats "nats": storage.size must be a number with a unit, got "big"; use a size like "8Gi"',
+        '  - nats "nats": storage.size must be a whole number with a unit, got "big"; use a size like "8Gi"',
+      ].join("\n"),
+    );
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("refuses what only one of the components knows to be wrong, before any resource exists", async () => {
+    const config = {
+      kubeContext: "test",
+      etcd: '{"storage":{"size":"1Gi"},"applications":["root"]}',
+      nats: '{"applications":["admin"]}',
+    };
+    const { message, resources } = await failure({ config });
+    expect(message).toBe(
+      [
+        'stack "dev": 3 configuration values are wrong',
+        '  - etcd "etcd": storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more',
+        '  - etcd "etcd": applications must not contain "root", which is the administrator; use another name',
+        '  - nats "nats": applications must not contain "admin", which is the administrator; use another name',
       ].join("\n"),
     );
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
@@ -120,11 +138,46 @@ describe("the stack prod", () => {
     expect(new Set(protectedTypes)).toEqual(new Set(["Namespace", "StatefulSet"]));
   });
 
-  it("refuses to delete volumes", async () => {
-    const { message } = await failure({
+  it("refuses all that would make it weaker, and what components refuse, at once and before any resource exists", async () => {
+    const { message, resources } = await failure({
       stack: "prod",
-      config: { kubeContext: "test", etcd: '{"deletion":"delete"}' },
+      config: {
+        kubeContext: "test",
+        namespace: "kube-system",
+        etcd: '{"members":4,"tls":"optional","deletion":"delete"}',
+        nats: '{"placement":{"spread":"preferred"},"tls":"off","durability":"replicated","deletion":"delete"}',
+      },
     });
-    expect(message).toContain('etcd.deletion must be "keep" in prod, got "delete"');
+    expect(message.split("\n")).toEqual([
+      'stack "prod": 8 configuration values are wrong',
+      '  - cells-services:namespace must be a namespace of the services alone in prod, got "kube-system"; use a name like "cells"',
+      '  - cells-services:etcd.tls must be "required" in prod, got "optional"; remove it, or say why in cells-services:etcd.tlsReason',
+      '  - cells-services:etcd.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
+      '  - cells-services:nats.placement.spread must be "required" in prod, got "preferred"; remove it, and give the cluster a node for each member',
+      '  - cells-services:nats.tls must be "required" in prod, got "off"; remove it, or say why in cells-services:nats.tlsReason',
+      '  - cells-services:nats.durability must be "fsync" in prod, got "replicated"; remove it, since acknowledged messages must survive a power failure of all members',
+      '  - cells-services:nats.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
+      '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
+    ]);
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("refuses the namespace default", async () => {
+    const { message } = await failure({ stack: "prod", config: { kubeContext: "test", namespace: "default" } });
+    expect(message).toContain(
+      'cells-services:namespace must be a namespace of the services alone in prod, got "default"',
+    );
+  });
+
+  it("does without TLS for a reason, which is no argument of the component", async () => {
+    const etcd = JSON.stringify({ tls: "off", tlsReason: "a service mesh encrypts all connections" });
+    const graph = await recordStack("prod", { config: { etcd } });
+    expect(graph.outputs["checks"]).toMatchObject([{ tls: "off" }, { tls: "required" }]);
+    expect(JSON.stringify(graph.resources)).not.toContain("service mesh");
+  });
+
+  it("says nothing about a service that it does not deploy", async () => {
+    const config = { services: '["etcd"]', nats: '{"durability":"replicated"}' };
+    expect((await recordStack("prod", { config })).byType("cells-services:index:EtcdCluster")).toHaveLength(1);
   });
 });
