@@ -171,11 +171,11 @@ async function chooseAction(
 ): Promise<{ action: Action; client: EtcdClient | undefined }> {
   const data = await observeData();
   // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
-  const marker = data === "present" ? undefined : await readMarker(settings.name, namespace, api);
-  if (data === "present" || marker === undefined) {
+  if (data === "present") {
     const nobody = { unreachable: "not asked" };
-    return { action: decide({ data, marker, cluster: nobody }, self), client: undefined };
+    return { action: decide({ data, marker: undefined, cluster: nobody }, self), client: undefined };
   }
+  const marker = await readMarker(settings.name, namespace, api);
   const majority = await askMajority(settings, namespace, self.name);
   return {
     action: decide({ data, marker, cluster: majority.cluster }, self),
@@ -184,10 +184,15 @@ async function chooseAction(
 }
 
 async function observeData(): Promise<"present" | "partial" | "empty"> {
-  const wal = await readdir(join(paths.data, "member", "wal")).catch(() => []);
-  if (wal.some((file) => file.endsWith(".wal"))) return "present";
-  const database = await stat(join(paths.data, "member", "snap", "db")).catch(() => undefined);
+  const wal = await readdir(join(paths.data, "member", "wal")).catch(absent);
+  if (wal?.some((file) => file.endsWith(".wal"))) return "present";
+  const database = await stat(join(paths.data, "member", "snap", "db")).catch(absent);
   return database === undefined ? "empty" : "partial";
+}
+
+/** Only what does not exist is absent: a volume that cannot be read is not empty. */
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
 }
 
 /** The member list, read through any other member from a majority. */

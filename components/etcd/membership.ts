@@ -48,10 +48,34 @@ export type Action =
 
 export function decide(observed: Observed, self: Identity): Action {
   const { data, marker, cluster } = observed;
+  // Somebody scaled the StatefulSet by hand: the others do not expect this member, and no certificate names it.
+  if (self.ordinal >= self.members) {
+    return {
+      kind: "refuse",
+      reason:
+        `${self.name} is not one of the ${self.members} members; scale the StatefulSet back to ${self.members} replicas, ` +
+        "and delete the volume claim of this one",
+    };
+  }
   // The data knows its cluster: raft decides, whatever else is true.
   if (data === "present") return { kind: "start" };
-  // The marker is written before the first user exists, so without it no client can have been promised anything.
-  if (marker === undefined) return { kind: "form" };
+  const own =
+    "unreachable" in cluster
+      ? undefined
+      : cluster.members.find((member) => member.name === self.name || member.peerUrls.includes(self.peerUrl));
+  if (marker === undefined) {
+    // A member publishes its client URLs when it has started. This one had, and now its volume is empty.
+    if (own !== undefined && own.clientUrls.length > 0) {
+      return {
+        kind: "refuse",
+        reason:
+          `the volume of ${self.name} is empty, the other members know it as one that has run, and the marker is missing; ` +
+          "restore the marker to have the member replaced, or destroy the component and deploy it again when nothing was stored",
+      };
+    }
+    // The marker is written before the first user exists: until then no application could log in.
+    return { kind: "form" };
+  }
 
   const contradiction = contradictionWith(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
@@ -74,7 +98,6 @@ export function decide(observed: Observed, self: Identity): Action {
     };
   }
 
-  const own = cluster.members.find((member) => member.name === self.name || member.peerUrls.includes(self.peerUrl));
   if (data === "partial" && (own === undefined || own.name !== "")) {
     return {
       kind: "refuse",

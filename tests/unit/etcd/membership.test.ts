@@ -32,6 +32,11 @@ describe("how a member starts", () => {
   it.each<[string, Observed, Action]>([
     ["first start", { data: "empty", marker: undefined, cluster: nobody }, { kind: "form" }],
     ["crash during the first start", { data: "partial", marker: undefined, cluster: nobody }, { kind: "form" }],
+    [
+      "first start, late: the others have formed the cluster",
+      { data: "empty", marker: undefined, cluster: quorum(member(0), member(1), member(2)) },
+      { kind: "form" },
+    ],
     ["restart", { data: "present", marker, cluster: nobody }, { kind: "start" }],
     ["restart before the setup", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
     ["full stop without the API", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
@@ -181,5 +186,28 @@ describe("changes that a living cluster refuses", () => {
       "the volumes were made with storage.class the default class, got gp3; the class cannot be changed while the cluster " +
         "lives; set storage.class as it was",
     );
+  });
+});
+
+describe("a member that must not start", () => {
+  it("has run before, with the marker missing", () => {
+    const ran = member(2, { clientUrls: ["https://etcd-2:2379"] });
+    const action = decide({ data: "empty", marker: undefined, cluster: quorum(member(0), member(1), ran) }, self);
+    expect(action).toEqual({
+      kind: "refuse",
+      reason:
+        "the volume of etcd-2 is empty, the other members know it as one that has run, and the marker is missing; " +
+        "restore the marker to have the member replaced, or destroy the component and deploy it again when nothing was stored",
+    });
+  });
+
+  it("was added by scaling the StatefulSet", () => {
+    const fourth = { ...self, name: "etcd-3", ordinal: 3, peerUrl: peerUrl(3) };
+    expect(decide({ data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) }, fourth)).toEqual({
+      kind: "refuse",
+      reason:
+        "etcd-3 is not one of the 3 members; scale the StatefulSet back to 3 replicas, " +
+        "and delete the volume claim of this one",
+    });
   });
 });
