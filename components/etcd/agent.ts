@@ -1,7 +1,7 @@
 /**
  * What must run in the cluster for etcd:
  *
- *   preflight    a Job before each change of the StatefulSet: refuses what a living cluster cannot do
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides how its server starts
  *   setup        a Job after the members are ready: marker, users, authentication
  *   maintenance  a CronJob: promotes learners, frees space, defragments
@@ -101,7 +101,6 @@ async function startMember(
     ordinal: Number(pod.name.slice(pod.name.lastIndexOf("-") + 1)),
     peerUrl: peerUrl(settings, pod.namespace, pod.name),
     members: settings.members,
-    token: String(base["initial-cluster-token"]),
   };
   const everybody = memberNames(settings.name, settings.members)
     .map((member) => `${member}=${peerUrl(settings, pod.namespace, member)}`)
@@ -276,12 +275,10 @@ async function askForPromotion(
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
 async function setup(settings: EtcdSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
   const clusterId = await waitForFormation(settings, namespace);
   // The marker before the first user: from here on an empty volume is a lost one.
   await writeMarker(settings, namespace, api, {
     clusterId,
-    token: String(base["initial-cluster-token"]),
     members: settings.members,
     scheme: scheme(settings.tls),
     bootstrappedAt: new Date().toISOString(),
@@ -356,14 +353,14 @@ async function readMarker(name: string, namespace: string, api: KubernetesApi): 
   const marker = namesOf(name).marker;
   const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
   if (object === undefined) return undefined;
-  const { clusterId, token, members, scheme: formed, bootstrappedAt } = object.data ?? {};
-  if (!clusterId || !token || !members || !formed || !bootstrappedAt) {
+  const { clusterId, members, scheme: formed, bootstrappedAt } = object.data ?? {};
+  if (!clusterId || !members || !formed || !bootstrappedAt) {
     throw new Error(
-      `the ConfigMap ${marker} must have clusterId, token, members, scheme and bootstrappedAt, ` +
+      `the ConfigMap ${marker} must have clusterId, members, scheme and bootstrappedAt, ` +
         `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
     );
   }
-  return { clusterId, token, members: Number(members), scheme: formed, bootstrappedAt };
+  return { clusterId, members: Number(members), scheme: formed, bootstrappedAt };
 }
 
 /** Users, roles and authentication as they should be; changes only what differs. */
@@ -374,10 +371,7 @@ export async function keepUsers(
 ): Promise<void> {
   const enabled = await client.authEnabled();
   if (enabled && !(await client.authenticates(admin.username, admin.password))) {
-    throw new Error(
-      `etcd does not accept the password of ${admin.username}: its data was made with another one, such as that of a former ` +
-        "deployment with kept volumes; put that password into the Secret of the administrator, or delete the volume claims",
-    );
+    throw new Error(foreignPassword(admin.username));
   }
   const users = await client.userList();
   const roles = await client.roleList();
@@ -421,6 +415,13 @@ export async function keepUsers(
     log("enabling authentication");
     await client.authEnable();
   }
+}
+
+function foreignPassword(username: string): string {
+  return (
+    `etcd does not accept the password of ${username}: its data was made by another deployment, whose volumes were kept; ` +
+    "restore the state of that deployment, or delete the volume claims when their data is not needed"
+  );
 }
 
 function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
@@ -533,7 +534,7 @@ async function readStatuses(
     } catch (error) {
       const { message } = error as Error;
       // Does not pass by waiting.
-      if (message.includes("invalid user ID or password")) throw error;
+      if (message.includes("invalid user ID or password")) throw new Error(foreignPassword(adminUsername));
       unreachable.push(`${name}: ${message}`);
     }
   }

@@ -88,27 +88,30 @@ export class EtcdCluster extends pulumi.ComponentResource {
     const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
 
     const agent = createAgentConfigMap(ensemble, bundle, options);
-    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
-    const authToken = this.createAuthToken(options);
-    const { config, configChecksum } = this.createConfig(options);
-    const certificates = createCertificates(
-      ensemble,
-      { bundle, restartOn: "authority", dependsOn: [agent, ...secrets] },
-      options,
-    );
 
+    // Before everything that a refused change would alter.
     const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
     const preflight = new Job(
       preflightName(name),
       { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
       { ...options, dependsOn: [agent, ...preflightAccess.ready] },
     );
+    const judged = { ...options, dependsOn: [preflight] };
+
+    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
+    const authToken = this.createAuthToken(options);
+    const { config, configChecksum } = this.createConfig(judged);
+    const certificates = createCertificates(
+      ensemble,
+      { bundle, restartOn: "authority", dependsOn: [agent, preflight, ...secrets] },
+      options,
+    );
 
     const policy = new NetworkPolicy(
       name,
       networkPolicy(ensemble, { client: ports.client, peer: [ports.peer], metrics: ports.metrics }),
-      options,
+      judged,
     );
     const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble), options);
     const peers = new Service(
@@ -118,7 +121,7 @@ export class EtcdCluster extends pulumi.ComponentResource {
         { name: "peer", port: ports.peer },
         { name: "metrics", port: ports.metrics },
       ]),
-      options,
+      judged,
     );
     const beforeServers = [
       agent,

@@ -186,8 +186,9 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     env: [{ name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) }],
     // Ten minutes: replaying a long write-ahead log and receiving a snapshot come first.
     startupProbe: { ...probe("/livez"), periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 300 },
-    // Only this process, never the majority: restarting all members because one is away makes an outage of it.
-    livenessProbe: { ...probe("/livez"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    // Never the majority: restarting all members because one is away makes an outage of it. It reads from this member, which
+    // a defragmentation blocks: longer than the longest of them (defragmentSeconds).
+    livenessProbe: { ...probe("/livez"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 24 },
     // A voter that has just read from a majority.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
     // The address leaves the Service before the server stops listening. No shell needed.

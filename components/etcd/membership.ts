@@ -5,7 +5,6 @@ import type { Member } from "./client";
 /** Written once by the setup, after the cluster has formed and before anybody could write to it. */
 export interface Marker {
   clusterId: string;
-  token: string;
   members: number;
   /** How members speak to each other: a part of their addresses, which the cluster remembers. */
   scheme: string;
@@ -18,8 +17,6 @@ export interface Identity {
   peerUrl: string;
   /** How many members the component wants. */
   members: number;
-  /** initial-cluster-token of this deployment. */
-  token: string;
 }
 
 export interface Observed {
@@ -43,7 +40,7 @@ export type Action =
   | { kind: "rejoin" }
   /** Passes by itself or with other members. */
   | { kind: "wait"; reason: string }
-  /** Needs a person. */
+  /** Needs a person, and goes on by itself when the reason is gone. */
   | { kind: "refuse"; reason: string };
 
 export function decide(observed: Observed, self: Identity): Action {
@@ -77,7 +74,8 @@ export function decide(observed: Observed, self: Identity): Action {
     return { kind: "form" };
   }
 
-  const contradiction = contradictionWith(marker, self);
+  const scheme = self.peerUrl.split(":")[0] ?? "";
+  const contradiction = livingContradiction(marker, { members: self.members, scheme });
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
   if ("unreachable" in cluster) {
@@ -115,17 +113,6 @@ export function decide(observed: Observed, self: Identity): Action {
     return { kind: "wait", reason: `${who} is being replaced; one member is replaced at a time` };
   }
   return { kind: "join", remove: own?.id };
-}
-
-function contradictionWith(marker: Marker, self: Identity): string | undefined {
-  if (marker.token !== self.token) {
-    return (
-      `the marker belongs to another deployment (token ${marker.token}, this one has ${self.token}) and the volume of ` +
-      `${self.name} is empty; kept volumes of the former deployment must be there for all members, or delete the marker ` +
-      "and all volume claims to begin anew"
-    );
-  }
-  return livingContradiction(marker, { members: self.members, scheme: self.peerUrl.split(":")[0] ?? "" });
 }
 
 /** What cannot be changed by starting pods with other arguments. */

@@ -1,7 +1,7 @@
 /**
  * What must run in the cluster for NATS:
  *
- *   preflight    a Job before each change of the StatefulSet: refuses what a living cluster cannot do
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides whether its server may start
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   reconcile    a Deployment: keeps the replicas of all streams

@@ -100,17 +100,8 @@ export class NatsCluster extends pulumi.ComponentResource {
     const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
 
     const agent = createAgentConfigMap(ensemble, bundle, options);
-    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
-    const reconciler = this.createReconcilerSecret(options);
-    const { config, users, configChecksum } = this.createConfig(durability, credentials, reconciler.password, options);
-    const certificates = createCertificates(
-      ensemble,
-      // NATS reads certificates only when it starts or is told to.
-      { bundle, restartOn: "any", dependsOn: [agent, ...secrets] },
-      options,
-    );
 
+    // Before everything that a refused change would alter.
     const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
     // Jobs have no name of their own, so that a changed template makes a new Job before the old one is removed.
     const preflight = new Job(
@@ -118,12 +109,24 @@ export class NatsCluster extends pulumi.ComponentResource {
       { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
       { ...options, dependsOn: [agent, ...preflightAccess.ready] },
     );
+    const judged = { ...options, dependsOn: [preflight] };
+
+    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
+    const reconciler = this.createReconcilerSecret(options);
+    const { config, users, configChecksum } = this.createConfig(durability, credentials, reconciler.password, judged);
+    const certificates = createCertificates(
+      ensemble,
+      // NATS reads certificates only when it starts or is told to.
+      { bundle, restartOn: "any", dependsOn: [agent, preflight, ...secrets] },
+      options,
+    );
 
     const policy = new NetworkPolicy(
       name,
       // Members ask each other's monitoring port whether they run.
       networkPolicy(ensemble, { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics }),
-      options,
+      judged,
     );
     const memberAccess = createAccess(ensemble, names.server, [readMarker(ensemble)], options);
     const peers = new Service(
@@ -133,7 +136,7 @@ export class NatsCluster extends pulumi.ComponentResource {
         { name: "peer", port: ports.peer },
         { name: "metrics", port: ports.metrics },
       ]),
-      options,
+      judged,
     );
     const beforeServers = [agent, config, users, policy, peers, preflight, ...certificates, ...memberAccess.ready];
     const rollout = `${rolloutSeconds(ensemble.members)}s`;

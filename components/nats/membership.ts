@@ -35,7 +35,7 @@ export type Action =
   | { kind: "start"; reason: string }
   /** Passes when the other members are back. */
   | { kind: "wait"; reason: string }
-  /** Needs a person. */
+  /** Needs a person, and goes on by itself when the reason is gone. */
   | { kind: "refuse"; reason: string };
 
 /**
@@ -64,7 +64,7 @@ export function decide(observed: Observed, self: Identity): Action {
     kind: "wait",
     reason:
       `the volume of ${self.name} is empty and no other member runs (${describe(others)}); starting could found a ` +
-      "cluster without the data; bring another member back, or delete the marker to begin anew when all volumes are lost",
+      "cluster without the data; bring another member back, or destroy the component and deploy it again when all volumes are lost",
   };
 }
 
@@ -76,7 +76,7 @@ function clusterContradiction(marker: Marker, self: Identity): string | undefine
   if (marker.clusterId === self.clusterId) return undefined;
   return (
     `the marker belongs to the cluster ${marker.clusterId}, got ${self.clusterId}, and the volume of ${self.name} is empty; ` +
-    "restore the name of the cluster, or delete the marker and all volume claims to begin anew"
+    "restore the name of the cluster, or destroy the component, delete its marker and volume claims, and deploy it again"
   );
 }
 

@@ -3,7 +3,7 @@
  * every client and server must trust the new authority before anybody shows a certificate signed by it:
  *
  *   1. trust old and new, still sign with the old      -> roll the servers
- *   2. trust old and new, sign with the new            -> roll the servers
+ *   2. a day later sign with the new                   -> roll the servers that do not reread their certificates
  *   3. a day later trust the new one only              -> roll the servers
  *
  * One phase per run at most, and none while a roll is under way: the state is in the Secret of the authority, so a run that
@@ -13,7 +13,7 @@ import { memberHost, memberNames, serviceHost } from "./names";
 
 const day = 24 * 60 * 60 * 1000;
 
-/** Clients read the trust bundle when they start or reconnect; a day after the last roll all of them have seen it. */
+/** Clients read the trust bundle when they start or reconnect; a day after it changed all of them have seen it. */
 const overlapMilliseconds = day;
 /** Clocks of nodes differ; a certificate is valid from a little before it was made. */
 export const backdateMilliseconds = 5 * 60 * 1000;
@@ -113,6 +113,7 @@ export function decideCertificates(
 
   // Without servers nobody trusts the old authority yet, so phases need no roll in between, only an end.
   const rolled = servers === undefined || (servers.settled && servers.rolled === rollWanted);
+  const overlapped = now >= authority.since + overlapMilliseconds;
   switch (authority.phase) {
     case "steady": {
       const reason = rotationReason(authority, wanted.rotation, now);
@@ -120,16 +121,16 @@ export function decideCertificates(
       return rolled ? { kind: "introduce-authority", reason } : waitForRoll("a new authority is introduced");
     }
     case "introduced":
-      return rolled ? { kind: "switch-authority" } : waitForRoll("the new authority signs");
+      if (!rolled) return waitForRoll("the new authority signs");
+      return overlapped ? { kind: "switch-authority" } : waitForClients("the new authority signs");
     case "switched":
       if (!rolled) return waitForRoll("the old authority is retired");
-      return now >= authority.since + overlapMilliseconds
-        ? { kind: "retire-authority" }
-        : {
-            kind: "wait",
-            reason: "clients have a day to read the new trust bundle before the old authority is retired",
-          };
+      return overlapped ? { kind: "retire-authority" } : waitForClients("the old authority is retired");
   }
+}
+
+function waitForClients(what: string): CertificatesAction {
+  return { kind: "wait", reason: `clients have a day to read the trust bundle before ${what}` };
 }
 
 function waitForRoll(what: string): CertificatesAction {

@@ -11,8 +11,8 @@ import {
 } from "../../../components/etcd/membership";
 
 const peerUrl = (ordinal: number): string => `https://etcd-${ordinal}.etcd-peers.cells.svc:2380`;
-const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3, token: "t1" };
-const marker = { clusterId: "77", token: "t1", members: 3, scheme: "https", bootstrappedAt: "2026-01-01T00:00:00Z" };
+const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3 };
+const marker = { clusterId: "77", members: 3, scheme: "https", bootstrappedAt: "2026-01-01T00:00:00Z" };
 
 function member(ordinal: number, changes: Partial<Member> = {}): Member {
   return {
@@ -40,11 +40,6 @@ describe("how a member starts", () => {
     ["restart", { data: "present", marker, cluster: nobody }, { kind: "start" }],
     ["restart before the setup", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
     ["full stop without the API", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
-    [
-      "restart of a former deployment's kept volume",
-      { data: "present", marker: { ...marker, token: "t0" }, cluster: nobody },
-      { kind: "start" },
-    ],
     [
       "volume lost",
       { data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) },
@@ -101,12 +96,6 @@ describe("how a member starts", () => {
       { data: "empty", marker, cluster: { clusterId: "78", members: [member(0), member(1)] } },
       "refuse",
       /are cluster 78, but the marker says 77/,
-    ],
-    [
-      "marker of another deployment",
-      { data: "empty", marker: { ...marker, token: "t0" }, cluster: quorum(member(0), member(1)) },
-      "refuse",
-      /belongs to another deployment/,
     ],
     [
       "number of members changed",

@@ -120,7 +120,7 @@ describe("users", () => {
     const { client } = fakeEtcd();
     await keepUsers(client, admin, new Map());
     await expect(keepUsers(client, { ...admin, password: "other" }, new Map())).rejects.toThrow(
-      "etcd does not accept the password of root: its data was made with another one",
+      "etcd does not accept the password of root: its data was made by another deployment",
     );
   });
 });

@@ -44,8 +44,8 @@ describe("whether a member may start", () => {
       kind: "wait",
       reason:
         "the volume of nats-2 is empty and no other member runs (nats-0: connection refused; nats-1: connection refused); " +
-        "starting could found a cluster without the data; bring another member back, or delete the marker to begin anew " +
-        "when all volumes are lost",
+        "starting could found a cluster without the data; bring another member back, or destroy the component and deploy " +
+        "it again when all volumes are lost",
     });
   });
 
@@ -54,7 +54,7 @@ describe("whether a member may start", () => {
       "another cluster",
       { ...marker, clusterId: "other-nats" },
       "the marker belongs to the cluster other-nats, got cells-nats, and the volume of nats-2 is empty; " +
-        "restore the name of the cluster, or delete the marker and all volume claims to begin anew",
+        "restore the name of the cluster, or destroy the component, delete its marker and volume claims, and deploy it again",
     ],
     [
       "another number of members",

@@ -65,7 +65,18 @@ describe("decisions about certificates", () => {
       "wait",
       1,
     ],
-    ["introduced and rolled", { authority: introduced, leaves: leaves(), servers: settled }, "switch-authority", 1],
+    [
+      "introduced and rolled, a day ago",
+      { authority: { ...introduced, since: now - 2 * day }, leaves: leaves(), servers: settled },
+      "switch-authority",
+      1,
+    ],
+    [
+      "introduced and rolled, just now",
+      { authority: { ...introduced, since: now - 1 }, leaves: leaves(), servers: settled },
+      "wait",
+      1,
+    ],
     [
       "introduced, not rolled",
       { authority: introduced, leaves: leaves(), servers: { settled: true, rolled: "before" } },
