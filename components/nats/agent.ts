@@ -7,7 +7,7 @@
  *   reconcile    a Deployment: keeps the replicas of all streams
  *   certificates a Job and a CronJob, shared by all services
  */
-import { access, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { http } from "../../agent/http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
@@ -29,7 +29,7 @@ import {
 } from "./membership";
 import { reconcile } from "./reconciler";
 import {
-  metaStateFile,
+  metaFolder,
   type NatsSettings,
   type PreflightSettings,
   paths,
@@ -114,23 +114,37 @@ async function startMember(
 }
 
 async function observeData(): Promise<"present" | "empty"> {
-  return access(metaStateFile).then(
-    () => "present",
-    () => "empty",
-  );
+  // A server that met nobody leaves files too, but neither a snapshot nor a log with anything in it.
+  const snapshots = await readdir(join(metaFolder, "snapshots")).catch(absent);
+  if (snapshots !== undefined && snapshots.length > 0) return "present";
+  for (const file of (await readdir(join(metaFolder, "msgs")).catch(absent)) ?? []) {
+    if (file.endsWith(".blk") && (await stat(join(metaFolder, "msgs", file))).size > 0) return "present";
+  }
+  return "empty";
 }
 
-/** The monitoring port answers as soon as a server runs, before it has recovered its volume. */
+/** Only what does not exist is absent: a volume that cannot be read is not empty. */
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+interface Raft {
+  SYS?: { _meta_?: { pindex?: number } };
+}
+
+/** The monitoring port tells how far the log of the group goes; one that is on its way out tells nothing. */
 async function askOthers(settings: NatsSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
   return Promise.all(
     others.map(async (member): Promise<Answer> => {
       try {
-        const url = `http://${memberHost(settings.name, pod.namespace, member)}:${ports.metrics}/varz`;
-        const { status } = await http({ url, timeoutSeconds: 5 });
-        return status === 200 ? { member, runs: true } : { member, runs: false, reason: `status ${status}` };
+        const url = `http://${memberHost(settings.name, pod.namespace, member)}:${ports.metrics}/raftz`;
+        const { status, body } = await http({ url, timeoutSeconds: 5 });
+        if (status !== 200) return { member, hasData: false, reason: `status ${status}` };
+        const index = (JSON.parse(body) as Raft).SYS?._meta_?.pindex ?? 0;
+        return index > 0 ? { member, hasData: true } : { member, hasData: false, reason: "it has no data itself" };
       } catch (error) {
-        return { member, runs: false, reason: (error as Error).message };
+        return { member, hasData: false, reason: (error as Error).message };
       }
     }),
   );

@@ -20,8 +20,8 @@ export interface Identity {
   scheme: string;
 }
 
-/** Whether the server of another member runs, whatever its state. */
-export type Answer = { member: string; runs: true } | { member: string; runs: false; reason: string };
+/** Whether the server of another member runs and holds something that an empty one can be filled from. */
+export type Answer = { member: string; hasData: true } | { member: string; hasData: false; reason: string };
 
 export interface Observed {
   data: "present" | "empty";
@@ -44,8 +44,8 @@ export type Action =
  * with an empty log count only when all members have voted, and then the one with the longest log wins (measured with
  * 2.15.2: two of three volumes lost, streams of three replicas are whole again; two empty servers alone elect nobody).
  * What NATS does not notice is the loss of all volumes: then it silently founds a new cluster. So an empty volume in a
- * cluster that was formed before starts only when the server of another member runs. Those that run either have data or
- * were started because another one had.
+ * cluster that was formed before starts only beside a server that holds data. That a server runs is not enough: it may be
+ * on its way out, or empty itself.
  */
 export function decide(observed: Observed, self: Identity): Action {
   const { data, marker, others } = observed;
@@ -56,20 +56,20 @@ export function decide(observed: Observed, self: Identity): Action {
   const contradiction = livingContradiction(marker, self) ?? clusterContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
-  const running = others.find((answer) => answer.runs);
-  if (running !== undefined) {
-    return { kind: "start", reason: `the volume is empty and ${running.member} runs, from which it is filled` };
+  const source = others.find((answer) => answer.hasData);
+  if (source !== undefined) {
+    return { kind: "start", reason: `the volume is empty and is filled from ${source.member}` };
   }
   return {
     kind: "wait",
     reason:
-      `the volume of ${self.name} is empty and no other member runs (${describe(others)}); starting could found a ` +
+      `the volume of ${self.name} is empty and no other member with data answers (${describe(others)}); starting could found a ` +
       "cluster without the data; bring another member back, or destroy the component and deploy it again when all volumes are lost",
   };
 }
 
 function describe(others: Answer[]): string {
-  return others.map((answer) => `${answer.member}: ${answer.runs ? "runs" : answer.reason}`).join("; ");
+  return others.map((answer) => `${answer.member}: ${answer.hasData ? "has data" : answer.reason}`).join("; ");
 }
 
 function clusterContradiction(marker: Marker, self: Identity): string | undefined {

@@ -121,10 +121,14 @@ export async function pass(manager: JetStreamManager, replicas: number): Promise
       continue;
     }
     try {
-      // The library reads the configuration again and sends it back with this change, which keeps the time short in
-      // which a change by the owner of the stream could be undone.
-      await manager.streams.update(decision.stream, { num_replicas: decision.to });
-      outcomes.push(decision);
+      // Raising takes seconds, and the owner may have had other ideas meanwhile: look again at this one.
+      const [latest] = decide([toStreamState(await manager.streams.info(decision.stream))], replicas);
+      if (latest?.kind === "raise") {
+        // The library reads the configuration once more and sends it back with this change, which leaves an owner's
+        // change only milliseconds in which it could be undone.
+        await manager.streams.update(decision.stream, { num_replicas: latest.to });
+      }
+      outcomes.push(latest ?? decision);
     } catch (error) {
       // One stream that cannot be raised, for want of space or because it was just deleted, is no reason to stop.
       outcomes.push({ ...decision, failed: (error as Error).message });

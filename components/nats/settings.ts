@@ -34,8 +34,8 @@ export const paths = {
   reconciler: "/etc/nats-reconciler",
 } as const;
 
-/** Written when a server first joins the group that knows all streams: without it the server has nothing. */
-export const metaStateFile = `${paths.data}/jetstream/SYS/_js_/_meta_/peers.idx`;
+/** What a server keeps of the group that knows all streams. */
+export const metaFolder = `${paths.data}/jetstream/SYS/_js_/_meta_`;
 
 export const systemAccount = "SYS";
 /** User of the system account. User names are unique over all accounts, so no application may be called like it. */

@@ -278,8 +278,8 @@ function wellFormed(args: EnsembleArguments): EnsembleArguments {
   const usable = { ...args };
   for (const each of groups) if (!isGroup(args[each])) delete usable[each];
   if (isGroup(certificates) && certificates !== undefined && !isGroup(certificates.issuerRef)) {
-    const { issuerRef: _, ...rest } = certificates;
-    usable.certificates = rest;
+    usable.certificates = { ...certificates };
+    delete usable.certificates.issuerRef;
   }
   return usable;
 }

@@ -12,8 +12,9 @@ import {
 
 const self: Identity = { name: "nats-2", clusterId: "cells-nats", members: 3, scheme: "tls" };
 const marker: Marker = { clusterId: "cells-nats", members: 3, scheme: "tls", bootstrappedAt: "2026-01-01T00:00:00Z" };
-const runs = (member: string): Answer => ({ member, runs: true });
-const away = (member: string): Answer => ({ member, runs: false, reason: "connection refused" });
+const full = (member: string): Answer => ({ member, hasData: true });
+const empty = (member: string): Answer => ({ member, hasData: false, reason: "it has no data itself" });
+const away = (member: string): Answer => ({ member, hasData: false, reason: "connection refused" });
 
 describe("whether a member may start", () => {
   it.each<[string, Observed, string]>([
@@ -27,23 +28,23 @@ describe("whether a member may start", () => {
     ],
     [
       "lost volume",
-      { data: "empty", marker, others: [runs("nats-0"), runs("nats-1")] },
-      "the volume is empty and nats-0 runs, from which it is filled",
+      { data: "empty", marker, others: [full("nats-0"), full("nats-1")] },
+      "the volume is empty and is filled from nats-0",
     ],
     [
       "lost volume, one of the others away",
-      { data: "empty", marker, others: [away("nats-0"), runs("nats-1")] },
-      "the volume is empty and nats-1 runs, from which it is filled",
+      { data: "empty", marker, others: [away("nats-0"), full("nats-1")] },
+      "the volume is empty and is filled from nats-1",
     ],
   ])("starts: %s", (_, observed, reason) => {
     expect(decide(observed, self)).toEqual({ kind: "start", reason });
   });
 
   it("never founds a second cluster when all volumes are lost", () => {
-    expect(decide({ data: "empty", marker, others: [away("nats-0"), away("nats-1")] }, self)).toEqual({
+    expect(decide({ data: "empty", marker, others: [away("nats-0"), empty("nats-1")] }, self)).toEqual({
       kind: "wait",
       reason:
-        "the volume of nats-2 is empty and no other member runs (nats-0: connection refused; nats-1: connection refused); " +
+        "the volume of nats-2 is empty and no other member with data answers (nats-0: connection refused; nats-1: it has no data itself); " +
         "starting could found a cluster without the data; bring another member back, or destroy the component and deploy " +
         "it again when all volumes are lost",
     });
@@ -69,7 +70,7 @@ describe("whether a member may start", () => {
         'off; set tls to "off"',
     ],
   ])("refuses, whoever runs: %s", (_, wrong, reason) => {
-    expect(decide({ data: "empty", marker: wrong, others: [runs("nats-0")] }, self)).toEqual({
+    expect(decide({ data: "empty", marker: wrong, others: [full("nats-0")] }, self)).toEqual({
       kind: "refuse",
       reason,
     });

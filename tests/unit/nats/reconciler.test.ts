@@ -31,15 +31,18 @@ describe("the bell of the reconciler", () => {
 });
 
 /** The part of the library that a pass uses; raising a stream whose name is in `broken` fails. */
-function manager(streams: Record<string, number>, broken: string[] = []) {
+function manager(streams: Record<string, number>, broken: string[] = [], latest: Record<string, number> = {}) {
   const updates: [string, object][] = [];
+  const state = (name: string, replicas: number | undefined) => ({
+    config: { name, num_replicas: replicas, storage: "file" },
+    cluster: { leader: "nats-0" },
+  });
   const fake = {
     streams: {
       async *list() {
-        for (const [name, replicas] of Object.entries(streams)) {
-          yield { config: { name, num_replicas: replicas, storage: "file" }, cluster: { leader: "nats-0" } };
-        }
+        for (const [name, replicas] of Object.entries(streams)) yield state(name, replicas);
       },
+      info: async (name: string) => state(name, latest[name] ?? streams[name]),
       async update(name: string, config: object) {
         if (broken.includes(name)) throw new Error("insufficient resources");
         updates.push([name, config]);
@@ -50,6 +53,12 @@ function manager(streams: Record<string, number>, broken: string[] = []) {
 }
 
 describe("a pass over the streams of an account", () => {
+  it("leaves a stream that its owner has raised meanwhile", async () => {
+    const { fake, updates } = manager({ a: 1 }, [], { a: 5 });
+    expect(await pass(fake, 3)).toEqual([{ kind: "enough", stream: "a" }]);
+    expect(updates).toEqual([]);
+  });
+
   it("changes the number of replicas and nothing else", async () => {
     const { fake, updates } = manager({ a: 1, b: 3 });
     expect(await pass(fake, 3)).toEqual([
