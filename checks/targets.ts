@@ -20,6 +20,7 @@ const target = z.object({
   tls: z.enum(["required", "optional", "off"]),
   trust: z.string().nullable(),
   adminSecret: z.string().min(1),
+  durability: z.enum(["fsync", "replicated"]).nullable(),
   applications: z.record(z.string(), z.string()),
 });
 

@@ -237,6 +237,7 @@ function checkTarget(ensemble: Ensemble, namespace: string, host: string): Check
     tls: ensemble.tls,
     trust: ensemble.tls === "off" ? null : names.trust,
     adminSecret: names.admin,
+    durability: null,
     applications: Object.fromEntries(
       ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
     ),

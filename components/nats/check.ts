@@ -3,15 +3,16 @@
  * component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
+import { connect as connectTcp } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import { findingRecorder, within } from "../shared/findings";
-import { memberHost, namesOf } from "../shared/names";
+import { memberHost } from "../shared/names";
 import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
 import { decide, type StreamState, toStreamState } from "./replication";
-import { paths, scheme, wantedReplicas } from "./settings";
+import { scheme, wantedReplicas } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;
@@ -63,7 +64,7 @@ export const check: Check = async (target, environment) => {
     }
     const [first] = [...servers];
     if (first === undefined) return findings;
-    const [member, system] = first;
+    const [, system] = first;
 
     await step("routes", "look at the logs of the members and at the network policy between them", () =>
       checkRoutes(target, system),
@@ -72,31 +73,54 @@ export const check: Check = async (target, environment) => {
       checkMetaGroup(target, environment, system),
     );
     await step("durability", "a member runs with another configuration than it should: look at its pod", () =>
-      checkDurability(target, environment, system),
+      checkDurability(target, system),
     );
     for (const [application, secret] of Object.entries(target.applications)) {
       await checkApplication(target, environment, session, step, { application, secret, members: [...servers.keys()] });
     }
 
+    // Every member: one that runs with an older configuration would let in whom the others refuse.
+    const everywhere = async (attempt: (member: string) => Promise<string>): Promise<string> => {
+      let seen = "";
+      for (const each of servers.keys()) {
+        seen = await attempt(each).catch((error: Error) => {
+          throw new Error(`${each}: ${error.message}`);
+        });
+      }
+      return seen;
+    };
     await step("anonymous access", "authentication is not enabled: look at the Secret with the users", () =>
-      refusal(session.open(member, { ...access, auth: undefined }), /authorization/i, "a client without a password"),
+      everywhere((each) =>
+        refusal(session.open(each, { ...access, auth: undefined }), /authorization/i, "a client without a password"),
+      ),
     );
     await step("wrong password", "authentication is not enabled: look at the Secret with the users", () => {
       const auth = { username: access.auth?.username ?? "", password: randomBytes(16).toString("hex") };
-      return refusal(session.open(member, { ...access, auth }), /authorization/i, "a client with a wrong password");
+      return everywhere((each) =>
+        refusal(session.open(each, { ...access, auth }), /authorization/i, "a client with a wrong password"),
+      );
     });
     if (target.tls !== "off") {
       await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
-        const opened = session.open(member, { ...access, ca: await unrelatedAuthority() });
-        return refusal(opened, /certificate|self.signed|unable to verify/i, "a client that trusts another authority");
+        const ca = await unrelatedAuthority();
+        return everywhere((each) =>
+          refusal(
+            session.open(each, { ...access, ca }),
+            /certificate|self.signed|unable to verify/i,
+            "a client that trusts another authority",
+          ),
+        );
       });
-      const what = target.tls === "optional" ? "plain text" : "plain text refused";
-      await step(what, `tls is ${target.tls}: look at the configuration of ${member}`, () => {
-        const opened = session.open(member, { ...access, ca: undefined });
-        return target.tls === "required"
-          ? refusal(opened, /tls|secure|disconnect|closed/i, "a client without TLS")
-          : opened.then(() => "logged in without TLS");
-      });
+    }
+    if (target.tls === "required") {
+      await step("plain text refused", "tls is required: look at the configuration of the member", () =>
+        everywhere((each) => refusedInPlainText(target, environment, each, access)),
+      );
+    }
+    if (target.tls === "optional") {
+      await step("plain text", "tls is optional: look at the configuration of the member", () =>
+        everywhere((each) => session.open(each, { ...access, ca: undefined }).then(() => "logged in without TLS")),
+      );
     }
     return findings;
   } finally {
@@ -139,15 +163,10 @@ async function checkMetaGroup(
   });
 }
 
-/** What the running servers say, against what they were told. */
-async function checkDurability(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  system: NatsConnection,
-): Promise<string> {
+/** What the running servers say, against what was asked for. */
+async function checkDurability(target: CheckTarget, system: NatsConnection): Promise<string> {
   const { askServers } = await import("./client.js");
-  const config = (await environment.configMap(namesOf(target.name).config))[paths.configFile] ?? "";
-  const always = /^\s*sync_interval: always$/m.test(config);
+  const always = target.durability === "fsync";
   const answers = await askServers(system, "JSZ", target.members.length, answerMilliseconds);
   const states = answers.map(toJetStreamState);
   const wrong = target.members.flatMap((member) => {
@@ -398,6 +417,40 @@ async function refusal(promise: Promise<unknown>, reason: RegExp, who: string): 
     throw new Error(`${who} got neither in nor a refusal: ${message}`);
   }
   throw new Error(`${who} was let in`);
+}
+
+/**
+ * Speaks the protocol itself: the library would refuse before the server could. The greeting must have come, so that a
+ * broken tunnel is no refusal.
+ */
+async function refusedInPlainText(
+  target: CheckTarget,
+  environment: CheckEnvironment,
+  member: string,
+  { auth }: Access,
+): Promise<string> {
+  const { host, port } = await environment.tunnel.dial(member, target.clientPort);
+  const socket = connectTcp({ host, port });
+  let received = "";
+  const outcome = new Promise<string>((resolve, reject) => {
+    const login = JSON.stringify({ user: auth?.username, pass: auth?.password, verbose: false });
+    socket.on("data", (data) => {
+      const greeted = received.startsWith("INFO ");
+      received += data.toString("latin1");
+      if (!greeted && received.startsWith("INFO ")) socket.write(`CONNECT ${login}\r\nPING\r\n`);
+      if (/^PONG/m.test(received)) reject(new Error("a client without TLS was let in"));
+    });
+    const ended = (): void => {
+      if (received.startsWith("INFO ")) resolve("a client without TLS is refused");
+      else reject(new Error("a client without TLS got neither in nor a refusal: no greeting"));
+    };
+    socket.on("close", ended).on("error", ended);
+  });
+  try {
+    return await within(outcome, deadlineMilliseconds, "a refusal");
+  } finally {
+    socket.destroy();
+  }
 }
 
 async function unrelatedAuthority(): Promise<string> {

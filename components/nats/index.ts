@@ -185,7 +185,7 @@ export class NatsCluster extends pulumi.ComponentResource {
     this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
     this.checkTarget = pulumi
       .all([namespace, host])
-      .apply(([known, hostname]) => checkTarget(ensemble, known, hostname));
+      .apply(([known, hostname]) => checkTarget(ensemble, durability, known, hostname));
     this.registerOutputs({
       host: this.host,
       port: this.port,
@@ -257,7 +257,7 @@ function passwordOf(secret: Secret): pulumi.Output<string> {
   return secret.data.apply((data) => Buffer.from(data["password"] ?? "", "base64").toString("utf8"));
 }
 
-function checkTarget(ensemble: Ensemble, namespace: string, host: string): CheckTarget {
+function checkTarget(ensemble: Ensemble, durability: Durability, namespace: string, host: string): CheckTarget {
   const names = namesOf(ensemble.name);
   return {
     service: "nats",
@@ -271,6 +271,7 @@ function checkTarget(ensemble: Ensemble, namespace: string, host: string): Check
     tls: ensemble.tls,
     trust: ensemble.tls === "off" ? null : names.trust,
     adminSecret: names.admin,
+    durability,
     applications: Object.fromEntries(
       ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
     ),

@@ -23,6 +23,8 @@ export interface CheckTarget {
   /** ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
   trust: string | null;
   adminSecret: string;
+  /** What a server must have done before it acknowledges; null where there is no choice. */
+  durability: "fsync" | "replicated" | null;
   /** Application name to Secret name. */
   applications: Record<string, string>;
 }

@@ -13,6 +13,7 @@ export function target(name: string): CheckTarget {
     tls: "required",
     trust: `${name}-ca`,
     adminSecret: `${name}-admin`,
+    durability: null,
     applications: { cells: `${name}-application-cells` },
   };
 }

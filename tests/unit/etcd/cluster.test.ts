@@ -63,6 +63,7 @@ describe("an etcd cluster", () => {
         tls: "required",
         trust: "etcd-ca",
         adminSecret: "etcd-admin",
+        durability: null,
         applications: { cells: "etcd-application-cells" },
       },
     });

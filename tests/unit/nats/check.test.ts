@@ -14,6 +14,7 @@ const target: CheckTarget = {
   tls: "required",
   trust: "nats-ca",
   adminSecret: "nats-admin",
+  durability: null,
   applications: { cells: "nats-application-cells" },
 };
 

@@ -71,6 +71,7 @@ describe("a NATS cluster", () => {
         tls: "required",
         trust: "nats-ca",
         adminSecret: "nats-admin",
+        durability: "fsync",
         applications: { cells: "nats-application-cells" },
       },
     });
