@@ -81,13 +81,14 @@ export const check: Check = async (target, environment) => {
 
     // Every member: one that runs with an older configuration would let in whom the others refuse.
     const everywhere = async (attempt: (member: string) => Promise<string>): Promise<string> => {
-      let seen = "";
-      for (const each of servers.keys()) {
-        seen = await attempt(each).catch((error: Error) => {
-          throw new Error(`${each}: ${error.message}`);
-        });
-      }
-      return seen;
+      const answers = await Promise.allSettled([...servers.keys()].map(attempt));
+      const failures = [...servers.keys()].flatMap((member, index) => {
+        const answer = answers[index];
+        return answer?.status === "rejected" ? [`${member}: ${(answer.reason as Error).message}`] : [];
+      });
+      if (failures.length > 0) throw new Error(failures.join("; "));
+      const [first] = answers;
+      return first?.status === "fulfilled" ? `${first.value}, by ${[...servers.keys()].join(", ")}` : "";
     };
     await step("anonymous access", "authentication is not enabled: look at the Secret with the users", () =>
       everywhere((each) =>
@@ -119,7 +120,9 @@ export const check: Check = async (target, environment) => {
     }
     if (target.tls === "optional") {
       await step("plain text", "tls is optional: look at the configuration of the member", () =>
-        everywhere((each) => session.open(each, { ...access, ca: undefined }).then(() => "logged in without TLS")),
+        everywhere((each) =>
+          session.open(each, { ...access, ca: undefined }).then(() => "a client without TLS is let in"),
+        ),
       );
     }
     return findings;
@@ -432,16 +435,23 @@ async function refusedInPlainText(
   const { host, port } = await environment.tunnel.dial(member, target.clientPort);
   const socket = connectTcp({ host, port });
   let received = "";
+  // The whole line: less of it can be the end of a tunnel that broke.
+  const greeted = (): boolean => /^INFO .*\r\n/.test(received);
   const outcome = new Promise<string>((resolve, reject) => {
     const login = JSON.stringify({ user: auth?.username, pass: auth?.password, verbose: false });
+    const refused = (): void => resolve("a client without TLS is refused");
+    let asked = false;
     socket.on("data", (data) => {
-      const greeted = received.startsWith("INFO ");
       received += data.toString("latin1");
-      if (!greeted && received.startsWith("INFO ")) socket.write(`CONNECT ${login}\r\nPING\r\n`);
+      if (greeted() && !asked) {
+        asked = true;
+        socket.write(`CONNECT ${login}\r\nPING\r\n`);
+      }
       if (/^PONG/m.test(received)) reject(new Error("a client without TLS was let in"));
+      else if (greeted() && /^-ERR /m.test(received)) refused();
     });
     const ended = (): void => {
-      if (received.startsWith("INFO ")) resolve("a client without TLS is refused");
+      if (greeted()) refused();
       else reject(new Error("a client without TLS got neither in nor a refusal: no greeting"));
     };
     socket.on("close", ended).on("error", ended);

@@ -42,7 +42,7 @@ it("changes nothing of a cluster that runs", async () => {
   expect(daemons()).toEqual(before);
 });
 
-it("goes on from what a killed session leaves", async () => {
+it("goes on from what a killed run leaves", async () => {
   const namespaces = await kubectl("get", "namespaces", "-o", "name");
   await killCgroup(cgroup);
   // The processes are gone, everything else is as it was.
