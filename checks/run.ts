@@ -28,6 +28,8 @@ export interface RunOptions {
   diagnose?(target: CheckTarget): Promise<string[]>;
   /** For the whole run. */
   deadlineSeconds: number;
+  /** After the deadline, for a check to hand over what it has found so far. Default: 5. */
+  graceSeconds?: number;
   concurrency: number;
   clock(): number;
 }
@@ -36,7 +38,10 @@ export interface RunOptions {
 export async function runChecks(targets: CheckTarget[], options: RunOptions): Promise<Report> {
   const started = options.clock();
   const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), options.deadlineSeconds * 1000);
+  const timer = setTimeout(
+    () => abort.abort(new Error(`stopped: the whole run took longer than ${options.deadlineSeconds} s`)),
+    options.deadlineSeconds * 1000,
+  );
   try {
     const services = await mapBounded(targets, options.concurrency, (target) => runOne(target, options, abort.signal));
     return summarize(services, seconds(options.clock() - started));
@@ -95,22 +100,30 @@ async function findingsOf(
     );
   if (signal.aborted) return late();
   const environment = options.open(target, signal);
-  const aborted = new Promise<"aborted">((resolve) => {
-    signal.addEventListener("abort", () => resolve("aborted"), { once: true });
+  let timer: NodeJS.Timeout | undefined;
+  let wait = (): void => undefined;
+  const over = new Promise<[]>((resolve) => {
+    wait = () => {
+      timer = setTimeout(() => resolve([]), (options.graceSeconds ?? 5) * 1000);
+    };
   });
+  signal.addEventListener("abort", wait, { once: true });
   try {
     const check = await options.checkOf(target.service);
-    const result = await Promise.race([check(target, environment), aborted]);
-    if (result === "aborted") return late();
+    const result = await Promise.race([check(target, environment), over]);
+    if (signal.aborted) return [...result, ...late()];
     return result.length > 0
       ? result
       : broken("the check reported nothing, so nothing was proven", "look at the code of the check");
   } catch (error) {
+    if (signal.aborted) return late();
     return broken(
       messageOf(error),
       `look at the pods of ${target.name} in ${target.namespace}, then at the code of the check`,
     );
   } finally {
+    signal.removeEventListener("abort", wait);
+    clearTimeout(timer);
     await environment.close().catch(() => undefined);
   }
 }

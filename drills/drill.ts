@@ -4,7 +4,7 @@ import { messageOf, until } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 import { etcdProfile } from "./etcd";
 import { deletePod, deleteVolume, type Fault, killServerProcess } from "./faults";
-import { judge, startWriters, type Verdict } from "./ledger";
+import { judge, type Proof, startWriters, type Verdict } from "./ledger";
 import { natsProfile } from "./nats";
 import type { Leadership, Profile, Workload } from "./workload";
 
@@ -74,13 +74,15 @@ export async function runDrill(
       log(`writing for ${options.steadySeconds} s`);
       await delay(options.steadySeconds * 1000);
       const before = await leaderSoon(workload);
-      const victim = victimOf(drill, target, before.member);
+      const holders = await workload.holders();
+      const victim = victimOf(drill, { name: target.name, members: holders }, before.member);
       const identity = await workload.identity(victim);
       log(`${before.member} leads, the fault strikes ${victim}`);
       const fault = await strike(victim);
       // Whoever takes over may hand the leadership back later, so this looks while it happens.
       const [proof, successor] = await Promise.all([
-        fault.proof,
+        // From here on nothing is thrown: the ledger must be judged, whatever happens.
+        fault.proof.catch((error: unknown): Proof => ({ proven: false, detail: messageOf(error) })),
         victim === before.member ? otherLeader(workload, victim) : undefined,
       ]);
       log(proof.detail);
@@ -91,16 +93,16 @@ export async function runDrill(
       );
       log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
       await delay(options.steadySeconds * 1000);
-      const after = await leaderSoon(workload);
+      const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();
       const writes = await writers.stop();
-      if (victim === before.member && after.term !== undefined && after.term === before.term) {
+      if (victim === before.member && after?.term !== undefined && after.term === before.term) {
         failures.push(`no election took place: the term is still ${after.term}`);
       }
 
-      await converge(convergeSeconds);
-      const stored: Record<string, Set<string>> = {};
-      for (const member of target.members) stored[member] = await workload.stored(member);
+      await converge(convergeSeconds).catch((error: unknown) => void failures.push(messageOf(error)));
+      const { stored, unreadable } = await readBack(workload, holders);
+      failures.push(...unreadable);
       const verdict = judge({
         writes,
         window: { fault: fault.at, end },
@@ -118,7 +120,7 @@ export async function runDrill(
         fault: proof.detail,
         budgetSeconds: profile.budgetSeconds,
         leaderBefore: describe(before),
-        leaderAfter: describe(successor ?? after),
+        leaderAfter: describe(successor ?? after ?? { member: "unknown" }),
         recoveredSeconds: recovered,
         lost: Object.fromEntries(Object.entries(verdict.lost).map(([member, ids]) => [member, ids.length])),
       };
@@ -128,6 +130,24 @@ export async function runDrill(
   } finally {
     await workload.close();
   }
+}
+
+/** What each member holds. One that cannot be read lacks everything: nobody can tell that it holds anything. */
+export async function readBack(
+  workload: Pick<Workload, "stored">,
+  members: string[],
+): Promise<{ stored: Record<string, Set<string>>; unreadable: string[] }> {
+  const stored: Record<string, Set<string>> = {};
+  const unreadable: string[] = [];
+  for (const member of members) {
+    try {
+      stored[member] = await workload.stored(member);
+    } catch (error) {
+      stored[member] = new Set();
+      unreadable.push(`${member} could not be read: ${messageOf(error)}`);
+    }
+  }
+  return { stored, unreadable };
 }
 
 /** A drill that broke off: it proves nothing, and the reason is all there is to report. */

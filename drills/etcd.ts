@@ -73,6 +73,7 @@ async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run:
       // Under load the members are asked one after the other; without load they must be equal, which `stored` shows.
       return behind <= 100 ? { done: true } : { waiting: `a member is ${behind} entries behind` };
     },
+    holders: async () => members,
     async identity(member) {
       const found = (await memberList()).find((each) => each.name === member);
       if (found === undefined) throw new Error(`${member} is not in the member list`);

@@ -33,7 +33,9 @@ const header = ["MEASURED", "VALUE", "COMPARED WITH", "VALUE", "RATIO", "GOAL", 
 
 function cellsOf(measurement: Measurement): string[] {
   const { name, value, unit, reference, goal } = measurement;
-  const amount = (number: number): string => `${number.toFixed(unit === "s" ? 2 : 1)} ${unit}`;
+  // What could not be measured, or must not count, is no number.
+  const amount = (number: number): string =>
+    Number.isFinite(number) ? `${number.toFixed(unit === "s" ? 2 : 1)} ${unit}` : "none";
   const ratio = ratioOf(measurement);
   const met = goalMet(measurement);
   const bound = goal === undefined ? "" : reference === undefined ? `at most ${amount(goal)}` : `at most ${goal}`;

@@ -1,8 +1,9 @@
-import { jetstream, jetstreamManager, JetStreamApiError, StorageType, type StreamInfo } from "@nats-io/jetstream";
+import { JetStreamApiError, jetstream, jetstreamManager, StorageType, type StreamInfo } from "@nats-io/jetstream";
 import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
+import { until, within } from "../checks";
+import { wantedReplicas } from "../components/nats/settings";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 import { memberHost } from "../components/shared/names";
-import { until, within } from "../checks";
 import { Refused } from "./ledger";
 import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
 
@@ -31,6 +32,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
   const options = await connectionOptions(target, environment);
   const connections = new Map<string, Promise<NatsConnection>>();
   const writers = rotation(members);
+  const replicaCount = wantedReplicas(members.length);
 
   const connectionOf = async (member: string): Promise<NatsConnection> => {
     const known = connections.get(member);
@@ -52,15 +54,20 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
     if (leader === undefined || leader === "") throw new Error(`the stream ${stream} has no leader`);
     return memberOf(members, leader);
   };
+  const holdersOf = (seen: StreamInfo): string[] => {
+    const followers = (seen.cluster?.replicas ?? []).map((each) => memberOf(members, each.name));
+    const holding = new Set([leaderOf(seen), ...followers]);
+    return members.filter((each) => holding.has(each));
+  };
   const convergedStream = async (): Promise<{ done: StreamInfo } | { waiting: string }> => {
     const seen = await info();
-    const leader = leaderOf(seen);
+    const holders = holdersOf(seen);
     const replicas = seen.cluster?.replicas ?? [];
     const behind = replicas.filter((each) => !each.current || each.offline === true || (each.lag ?? 0) > 100);
     if (behind.length > 0) return { waiting: `replicas behind: ${behind.map((each) => each.name).join(", ")}` };
-    const present = new Set([leader, ...replicas.map((each) => memberOf(members, each.name))]);
-    const missing = members.filter((each) => !present.has(each));
-    return missing.length === 0 ? { done: seen } : { waiting: `no replica on ${missing.join(", ")}` };
+    return holders.length === replicaCount
+      ? { done: seen }
+      : { waiting: `replicas only on ${holders.join(", ")}, ${replicaCount} are wanted` };
   };
   const moveLeader = async (member: string): Promise<void> => {
     await until(
@@ -84,7 +91,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
           name: stream,
           subjects: [subject],
           storage: StorageType.File,
-          num_replicas: members.length,
+          num_replicas: replicaCount,
         }),
       );
     },
@@ -99,9 +106,14 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
       }
     },
     async leader() {
-      const member = leaderOf(await info());
+      const seen = await info();
+      const since = seen.cluster?.leader_since;
       const meta = await metaLeader(target, environment).catch(() => undefined);
-      return { member, detail: `meta leader ${meta ?? "unknown"}` };
+      return {
+        member: leaderOf(seen),
+        ...(since === undefined ? {} : { term: since }),
+        detail: `meta leader ${meta ?? "unknown"}`,
+      };
     },
     async converged() {
       const seen = await convergedStream();
@@ -109,6 +121,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
       await Promise.all(members.map((member) => monitor(target, environment, member, "healthz")));
       return "done" in seen ? { done: true } : seen;
     },
+    holders: async () => holdersOf(await info()),
     // A server that lost its volume comes back under the same name, so nothing but its content can tell.
     identity: async (member) => member,
     async stored(member) {

@@ -4,7 +4,7 @@ import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 /** Which member leads. */
 export interface Leadership {
   member: string;
-  /** Changes with each election, where the service has such a number. */
+  /** Changes with each election: its number or its time, where the service tells. */
   term?: string;
   /** More for the report, in words. */
   detail?: string;
@@ -19,6 +19,8 @@ export interface Workload {
   leader(): Promise<Leadership>;
   /** Done when all members are there, equal, and full members. */
   converged(): Promise<{ done: true } | { waiting: string }>;
+  /** The members that hold every write: all, or as many as there are replicas. */
+  holders(): Promise<string[]>;
   /** What the member is to the others: changes when it comes back as a new one. */
   identity(member: string): Promise<string>;
   /** The ids of all writes that this very member holds, not what the ensemble answers together. */

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { connect as connectTcp } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import type { JetStreamManager } from "@nats-io/jetstream";
+import type { ConsumerInfo, JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import { findingRecorder, within } from "../shared/findings";
@@ -222,7 +222,7 @@ async function checkApplication(
   const granted = access;
 
   await step(`streams ${application}`, "look at the log of the reconciler and of the members named", async () =>
-    checkStreams(target, environment, await session.manager(writer, granted)),
+    checkStreams(target, environment, await session.open(writer, granted), await session.manager(writer, granted)),
   );
   await step(`replication ${application}`, "a majority must answer: look at readiness and volumes of the members", () =>
     checkReplication(environment, session, granted, { writer, reader, wanted }),
@@ -235,10 +235,11 @@ async function checkApplication(
   );
 }
 
-/** All streams that exist: a leader, all replicas current, and as many as the reconciler keeps. */
+/** All streams and their consumers: a leader, all replicas current, and of streams as many as the reconciler keeps. */
 async function checkStreams(
   target: CheckTarget,
   environment: CheckEnvironment,
+  connection: NatsConnection,
   manager: JetStreamManager,
 ): Promise<string> {
   // Replicas are shortly behind under load; what stays behind is found.
@@ -249,9 +250,20 @@ async function checkStreams(
     for await (const info of manager.streams.list()) streams.push(toStreamState(info));
     const problems = streamProblems(names, streams, wantedReplicas(target.members.length));
     const left = streams.filter(({ replicas }) => replicas < wantedReplicas(target.members.length)).length;
+    let consumers = 0;
+    // A stream without a leader has no answer for its consumers.
+    for (const { name } of streams.filter((each) => names.includes(each.name) && each.leader !== "")) {
+      const known = await consumerNames(connection, name);
+      const infos: ConsumerInfo[] = [];
+      for await (const info of manager.consumers.list(name)) infos.push(info);
+      problems.push(...consumerProblems(name, known, infos));
+      consumers += known.length;
+    }
     if (problems.length > 0) return { seen: problems.join("; ") };
     const exceptions = left === 0 ? "" : `; ${left} with fewer replicas, as their owner wants`;
-    return { done: `${names.length} streams, each with a leader and all replicas current${exceptions}` };
+    return {
+      done: `${names.length} streams and ${consumers} consumers, each with a leader and all replicas current${exceptions}`,
+    };
   });
 }
 
@@ -269,6 +281,39 @@ export function streamProblems(names: string[], streams: StreamState[], wanted: 
       ? [`stream ${JSON.stringify(name)} has ${stream.replicas} of ${wanted} replicas`]
       : [];
   });
+}
+
+/** In words, one for each consumer that is not well. A consumer without a leader is in the names but not in the list. */
+export function consumerProblems(
+  stream: string,
+  names: string[],
+  infos: Pick<ConsumerInfo, "name" | "cluster">[],
+): string[] {
+  return names.flatMap((name) => {
+    const title = `consumer ${JSON.stringify(name)} of stream ${JSON.stringify(stream)}`;
+    const cluster = infos.find((info) => info.name === name)?.cluster;
+    if (!cluster?.leader) return [`${title} has no leader`];
+    const behind = (cluster.replicas ?? []).filter((peer) => peer.offline === true || !peer.current);
+    return behind.length === 0 ? [] : [`${title}: ${behind.map(describePeer).join(", ")}`];
+  });
+}
+
+/** The library only lists the consumers that answer. */
+async function consumerNames(connection: NatsConnection, stream: string): Promise<string[]> {
+  const names: string[] = [];
+  for (;;) {
+    const body = JSON.stringify({ offset: names.length });
+    const message = await connection.request(`$JS.API.CONSUMER.NAMES.${stream}`, body, {
+      timeout: deadlineMilliseconds,
+    });
+    const page = message.json<{ consumers?: string[] | null; total?: number; error?: { description?: string } }>();
+    if (page.error !== undefined) {
+      throw new Error(`the consumers of ${JSON.stringify(stream)}: ${page.error.description ?? "an error"}`);
+    }
+    const more = page.consumers ?? [];
+    names.push(...more);
+    if (more.length === 0 || names.length >= (page.total ?? 0)) return names;
+  }
 }
 
 /** Written through one server, acknowledged, and consumed through another. */
@@ -426,7 +471,7 @@ async function refusal(promise: Promise<unknown>, reason: RegExp, who: string): 
  * Speaks the protocol itself: the library would refuse before the server could. The greeting must have come, so that a
  * broken tunnel is no refusal.
  */
-async function refusedInPlainText(
+export async function refusedInPlainText(
   target: CheckTarget,
   environment: CheckEnvironment,
   member: string,

@@ -54,13 +54,31 @@ describe("a run of checks", () => {
 
   it("ends a check that does not end by itself", async () => {
     const never: Check = () => new Promise(() => undefined);
-    const run = options(never, { deadlineSeconds: 0.02, concurrency: 1 });
+    const run = options(never, { deadlineSeconds: 0.02, graceSeconds: 0.02, concurrency: 1 });
     const report = await runChecks([target("etcd"), target("nats")], run);
     expect(report.services.map((each) => each.findings[0]?.detail)).toEqual([
       "no result within the 0.02 s of the whole run",
       "no result within the 0.02 s of the whole run",
     ]);
     // The second one never began: nothing to close.
+    expect(run.closed).toEqual(["etcd"]);
+  });
+
+  it("keeps what a check has found when the time is over, and says that it was late", async () => {
+    const slow: Check = (_, { signal }) =>
+      new Promise((resolve) => {
+        signal.addEventListener("abort", () => resolve([passed]));
+      });
+    const run = options(slow, { deadlineSeconds: 0.02 });
+    const report = await runChecks([target("etcd")], {
+      ...run,
+      open: (known, signal) => ({ ...run.open(known, signal), signal }),
+    });
+    expect(report.ok).toBe(false);
+    expect(report.services[0]?.findings).toMatchObject([
+      passed,
+      { check: "run", ok: false, detail: "no result within the 0.02 s of the whole run" },
+    ]);
     expect(run.closed).toEqual(["etcd"]);
   });
 

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { chooseDrills, main } from "../../../drills/cli";
-import { brokenOff, type DrillReport, victimOf, withFailures } from "../../../drills/drill";
+import { brokenOff, type DrillReport, readBack, victimOf, withFailures } from "../../../drills/drill";
 import { processesOf, serverProcess } from "../../../drills/faults";
+import { judge } from "../../../drills/ledger";
 import { renderDrills, summarizeDrills } from "../../../drills/report";
 import { firstAnswer, inTurn, rotation } from "../../../drills/workload";
 import { target } from "../checks/target";
@@ -59,6 +60,27 @@ describe("the report of drills", () => {
     expect(summarizeDrills([passed, brokenOff("leader-kill", target("etcd"), new Error("x"))]).ok).toBe(false);
     const late = withFailures({ ...passed, lost: {} }, ["late"]);
     expect(late).toMatchObject({ result: "failed", reasons: ["late"] });
+  });
+});
+
+describe("what the members hold", () => {
+  it("is nothing for a member that cannot be read, which fails the drill and keeps the ledger", async () => {
+    const stored = async (member: string): Promise<Set<string>> => {
+      if (member === "b") throw new Error("no leader");
+      return new Set(["1", "2"]);
+    };
+    const read = await readBack({ stored }, ["a", "b"]);
+    expect(read.unreadable).toEqual(["b could not be read: no leader"]);
+    const writes = ["1", "2"].map((id, at) => ({ id, started: at * 10, ended: at * 10 + 1, outcome: "ok" as const }));
+    const verdict = judge({
+      writes,
+      window: { fault: 5, end: 12 },
+      proof: { proven: true, detail: "gone" },
+      stored: read.stored,
+      budgetSeconds: 5,
+      minimum: 1,
+    });
+    expect(verdict).toMatchObject({ result: "failed", acknowledged: 2, lost: { a: [], b: ["1", "2"] }, lostWrites: 2 });
   });
 });
 

@@ -27,6 +27,12 @@ describe("a measurement", () => {
     expect(goalMet({ ...preview, reference: { name: "nothing", value: 0 } })).toBe(false);
   });
 
+  it("does not meet its goal when it must not count, and shows no number", () => {
+    const lost = { ...gap, name: "write gap (FAILED)", value: Number.POSITIVE_INFINITY };
+    expect(goalMet(lost)).toBe(false);
+    expect(renderMeasurements([lost])).toMatch(/write gap \(FAILED\) +none .* NO/);
+  });
+
   it("is a line of a table", () => {
     expect(renderMeasurements([preview, gap])).toMatchInlineSnapshot(`
       "MEASURED           VALUE  COMPARED WITH      VALUE  RATIO  GOAL            MET

@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
-import { check } from "../../../components/nats/check";
+import { createServer, type Socket } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { check, consumerProblems, refusedInPlainText } from "../../../components/nats/check";
 import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
 
 const target: CheckTarget = {
@@ -53,5 +54,73 @@ describe("the check when nothing works", () => {
     const signal = AbortSignal.abort(new Error("stopped after 60 seconds"));
     const findings = await check(target, environment({ signal }));
     expect(findings).toMatchObject([{ check: "credentials", ok: false, detail: "stopped after 60 seconds" }]);
+  });
+});
+
+describe("plain text against a member that requires TLS", () => {
+  const stops: (() => void)[] = [];
+  afterEach(() => {
+    for (const stop of stops.splice(0)) stop();
+  });
+
+  async function attempt(serve: (socket: Socket) => void): Promise<string> {
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined);
+      serve(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    stops.push(() => server.close());
+    const { port } = server.address() as { port: number };
+    const tunnel = { dial: async () => ({ host: "127.0.0.1", port }) };
+    const access = { ca: undefined, auth: { username: "admin", password: "secret" } };
+    return refusedInPlainText(target, environment({ tunnel }), "nats-0", access);
+  }
+  const greeting = 'INFO {"tls_required":true}\r\n';
+
+  it("is refused by an error or by the end of the connection, after a login was sent", async () => {
+    let sent = "";
+    const error = attempt((socket) => {
+      socket.write(greeting);
+      socket.on("data", (data) => {
+        sent += data.toString();
+        socket.write("-ERR 'Secure Connection - TLS Required'\r\n");
+      });
+    });
+    expect(await error).toMatch(/refused/);
+    expect(sent).toBe('CONNECT {"user":"admin","pass":"secret","verbose":false}\r\nPING\r\n');
+    const end = attempt((socket) => {
+      socket.write(greeting);
+      socket.on("data", () => socket.destroy());
+    });
+    expect(await end).toMatch(/refused/);
+  });
+
+  it("is found when it is let in", async () => {
+    const served = attempt((socket) => {
+      socket.write(greeting);
+      socket.on("data", () => socket.write("PONG\r\n"));
+    });
+    await expect(served).rejects.toThrow("a client without TLS was let in");
+  });
+
+  it("is not refused by a tunnel that breaks before the whole greeting", async () => {
+    await expect(attempt((socket) => socket.destroy())).rejects.toThrow(/no greeting/);
+    await expect(attempt((socket) => socket.end('INFO {"tls'))).rejects.toThrow(/no greeting/);
+  });
+});
+
+describe("the consumers of a stream", () => {
+  const peer = (name: string, current: boolean) => ({ name, current, active: 0 });
+
+  it("need a leader, and replicas that are current", () => {
+    const infos = [
+      { name: "good", cluster: { leader: "nats-0", replicas: [peer("nats-1", true), peer("nats-2", true)] } },
+      { name: "single", cluster: { leader: "nats-0" } },
+      { name: "behind", cluster: { leader: "nats-0", replicas: [peer("nats-1", false)] } },
+    ] as unknown as Parameters<typeof consumerProblems>[2];
+    expect(consumerProblems("orders", ["good", "single", "behind", "silent"], infos)).toEqual([
+      'consumer "behind" of stream "orders": nats-1 is not current',
+      'consumer "silent" of stream "orders" has no leader',
+    ]);
   });
 });
