@@ -9,35 +9,19 @@
  */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { absent } from "../../agent/files";
+import { group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { waitFor } from "../../agent/wait";
-import { certificatesCommand, ownerReference } from "../shared/authority-agent";
+import { certificatesCommand } from "../shared/authority-agent";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
 import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
 import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Member, type Permission } from "./client";
 import { decideHousekeeping, type MemberStatus, whyNotHealthy } from "./maintenance";
-import {
-  type Action,
-  decide,
-  type Identity,
-  initialCluster,
-  livingContradiction,
-  type Marker,
-  storageContradiction,
-} from "./membership";
-import {
-  adminUsername,
-  applicationRole,
-  clientUrl,
-  type EtcdSettings,
-  type PreflightSettings,
-  paths,
-  peerUrl,
-  ports,
-  promotionJobName,
-  scheme,
-} from "./settings";
+import { type Action, decide, type Identity, initialCluster } from "./membership";
+import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, promotionJobName, scheme } from "./settings";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -46,52 +30,18 @@ const promotionDeadlineSeconds = 540;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 
-interface ConfigMap extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
-interface StatefulSet extends KubernetesObject {
-  spec: {
-    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
-  };
-}
-
 export const commands: Commands = {
   preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
-  member: async () => startMember(readSettings<EtcdSettings>(), readPod(), inClusterApi()),
-  setup: async () => setup(readSettings<EtcdSettings>(), readPod().namespace, inClusterApi()),
-  maintenance: async ([task]) => maintain(readSettings<EtcdSettings>(), readPod().namespace, task),
+  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  maintenance: async ([task]) => maintain(readSettings<EnsembleSettings>(), readPod().namespace, task),
   certificates: certificatesCommand,
 };
-
-// --- preflight
-
-async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
-  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
-  if (claim !== undefined) {
-    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
-    const reason = storageContradiction(existing, settings.storage);
-    if (reason !== undefined) throw new Error(reason);
-  }
-  const marker = await readMarker(settings.name, namespace, api);
-  if (marker === undefined) {
-    log("the cluster has not been formed yet");
-    return;
-  }
-  const reason = livingContradiction(marker, wantedOf(settings));
-  if (reason !== undefined) throw new Error(reason);
-  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
-}
-
-function wantedOf(settings: EtcdSettings): { members: number; scheme: string } {
-  return { members: settings.members, scheme: scheme(settings.tls) };
-}
 
 // --- member
 
 async function startMember(
-  settings: EtcdSettings,
+  settings: EnsembleSettings,
   pod: { name: string; namespace: string },
   api: KubernetesApi,
 ): Promise<void> {
@@ -101,6 +51,7 @@ async function startMember(
     ordinal: Number(pod.name.slice(pod.name.lastIndexOf("-") + 1)),
     peerUrl: peerUrl(settings, pod.namespace, pod.name),
     members: settings.members,
+    tls: settings.tls,
   };
   const everybody = memberNames(settings.name, settings.members)
     .map((member) => `${member}=${peerUrl(settings, pod.namespace, member)}`)
@@ -139,7 +90,7 @@ async function startMember(
 /** The configuration of one member: what all have in common, and its own names. */
 export function memberConfig(
   base: Record<string, unknown>,
-  settings: EtcdSettings,
+  settings: EnsembleSettings,
   pod: { name: string; namespace: string },
   start: { state: string; cluster: string },
 ): Record<string, unknown> {
@@ -163,7 +114,7 @@ export function memberConfig(
 }
 
 async function chooseAction(
-  settings: EtcdSettings,
+  settings: EnsembleSettings,
   namespace: string,
   self: Identity,
   api: KubernetesApi,
@@ -189,13 +140,8 @@ async function observeData(): Promise<"present" | "partial" | "empty"> {
   return database === undefined ? "empty" : "partial";
 }
 
-/** Only what does not exist is absent: a volume that cannot be read is not empty. */
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
-}
-
 /** The member list, read through any other member from a majority. */
-async function askMajority(settings: EtcdSettings, namespace: string, self: string) {
+async function askMajority(settings: EnsembleSettings, namespace: string, self: string) {
   const reasons: string[] = [];
   for (const member of memberNames(settings.name, settings.members)) {
     if (member === self) continue;
@@ -235,7 +181,7 @@ interface CronJob extends KubernetesObject {
  * this fails, the CronJob does it with its next run.
  */
 async function askForPromotion(
-  settings: EtcdSettings,
+  settings: EnsembleSettings,
   namespace: string,
   self: Identity,
   api: KubernetesApi,
@@ -274,15 +220,10 @@ async function askForPromotion(
 // --- setup
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
-async function setup(settings: EtcdSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const clusterId = await waitForFormation(settings, namespace);
   // The marker before the first user: from here on an empty volume is a lost one.
-  await writeMarker(settings, namespace, api, {
-    clusterId,
-    members: settings.members,
-    scheme: scheme(settings.tls),
-    bootstrappedAt: new Date().toISOString(),
-  });
+  await keepMarker(settings, namespace, api, clusterId);
   const [first = ""] = memberNames(settings.name, settings.members);
   const client = await memberClient(settings, namespace, first);
   const passwords = new Map<string, string>();
@@ -294,7 +235,7 @@ async function setup(settings: EtcdSettings, namespace: string, api: KubernetesA
   await verifyUsers(settings, namespace, passwords);
 }
 
-async function waitForFormation(settings: EtcdSettings, namespace: string): Promise<string> {
+async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
   return waitFor(
     `${settings.members} members with one leader`,
     async () => {
@@ -312,55 +253,6 @@ async function waitForFormation(settings: EtcdSettings, namespace: string): Prom
     },
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
   );
-}
-
-async function writeMarker(
-  settings: EtcdSettings,
-  namespace: string,
-  api: KubernetesApi,
-  marker: Marker,
-): Promise<void> {
-  const names = namesOf(settings.name);
-  // Kept volumes need their marker; otherwise it goes with the rest.
-  const owners = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
-  const object = {
-    apiVersion: "v1",
-    kind: "ConfigMap",
-    metadata: {
-      name: names.marker,
-      labels: { ...labels("etcd", settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
-      ownerReferences: owners,
-    },
-    data: { ...marker, members: String(marker.members) },
-  };
-  if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
-    log(`marked the cluster ${marker.clusterId} as formed`);
-    return;
-  }
-  const existing = await readMarker(settings.name, namespace, api);
-  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
-  if (existing.clusterId !== marker.clusterId) {
-    throw new Error(
-      `the marker ${names.marker} says cluster ${existing.clusterId}, but the members are cluster ${marker.clusterId}: ` +
-        "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
-    );
-  }
-  const reason = livingContradiction(existing, wantedOf(settings));
-  if (reason !== undefined) throw new Error(reason);
-}
-
-async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
-  const marker = namesOf(name).marker;
-  const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
-  if (object === undefined) return undefined;
-  const { clusterId, members, scheme: formed, bootstrappedAt } = object.data ?? {};
-  if (!clusterId || !members || !formed || !bootstrappedAt) {
-    throw new Error(
-      `the ConfigMap ${marker} must have clusterId, members, scheme and bootstrappedAt, ` +
-        `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
-    );
-  }
-  return { clusterId, members: Number(members), scheme: formed, bootstrappedAt };
 }
 
 /** Users, roles and authentication as they should be; changes only what differs. */
@@ -429,7 +321,11 @@ function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
 }
 
 /** Reads back through every member what has been set up. */
-async function verifyUsers(settings: EtcdSettings, namespace: string, passwords: Map<string, string>): Promise<void> {
+async function verifyUsers(
+  settings: EnsembleSettings,
+  namespace: string,
+  passwords: Map<string, string>,
+): Promise<void> {
   for (const member of memberNames(settings.name, settings.members)) {
     const client = await memberClient(settings, namespace, member);
     await waitFor(
@@ -451,7 +347,7 @@ async function verifyUsers(settings: EtcdSettings, namespace: string, passwords:
 
 // --- maintenance
 
-async function maintain(settings: EtcdSettings, namespace: string, task: string | undefined): Promise<void> {
+async function maintain(settings: EnsembleSettings, namespace: string, task: string | undefined): Promise<void> {
   await promoteLearners(settings, namespace, task === "promote");
   if (task === "promote") return;
 
@@ -482,7 +378,7 @@ async function maintain(settings: EtcdSettings, namespace: string, task: string 
 }
 
 /** Promotes every learner as soon as it is in sync; the leader says whether it is. */
-async function promoteLearners(settings: EtcdSettings, namespace: string, expectOne: boolean): Promise<void> {
+async function promoteLearners(settings: EnsembleSettings, namespace: string, expectOne: boolean): Promise<void> {
   // One promotion at least, when this was started for one: the learner may not have started yet.
   await waitFor(
     "learners to become voters",
@@ -507,7 +403,7 @@ async function promoteLearners(settings: EtcdSettings, namespace: string, expect
 }
 
 /** One member at a time, and only while all are well. */
-async function defragment(settings: EtcdSettings, namespace: string, members: string[]): Promise<void> {
+async function defragment(settings: EnsembleSettings, namespace: string, members: string[]): Promise<void> {
   for (const member of members) {
     const before = await readStatuses(settings, namespace);
     const reason = whyNotHealthy(before.members, settings.members);
@@ -521,19 +417,29 @@ async function defragment(settings: EtcdSettings, namespace: string, members: st
 
 // --- members
 
-async function readStatuses(
-  settings: EtcdSettings,
-  namespace: string,
-): Promise<{ members: MemberStatus[]; unreachable: string[] }> {
+async function readStatuses(settings: EnsembleSettings, namespace: string): Promise<Statuses> {
+  const names = memberNames(settings.name, settings.members);
+  return askStatuses(names, (member) => memberClient(settings, namespace, member));
+}
+
+interface Statuses {
+  members: MemberStatus[];
+  unreachable: string[];
+}
+
+/** A member that does not answer may be back soon; one that refuses the password of the administrator never is. */
+export async function askStatuses(
+  names: string[],
+  connect: (member: string) => Promise<Pick<EtcdClient, "status">>,
+): Promise<Statuses> {
   const members: MemberStatus[] = [];
   const unreachable: string[] = [];
-  for (const name of memberNames(settings.name, settings.members)) {
-    const client = await memberClient(settings, namespace, name);
+  for (const name of names) {
+    const client = await connect(name);
     try {
       members.push({ name, status: await client.status() });
     } catch (error) {
       const { message } = error as Error;
-      // Does not pass by waiting.
       if (message.includes("invalid user ID or password")) throw new Error(foreignPassword(adminUsername));
       unreachable.push(`${name}: ${message}`);
     }
@@ -542,16 +448,16 @@ async function readStatuses(
 }
 
 /** Through the Service, which leads to a ready member. */
-async function anyMember(settings: EtcdSettings, namespace: string): Promise<EtcdClient> {
+async function anyMember(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
   return clientOf(settings, serviceHost(settings.name, namespace));
 }
 
-async function memberClient(settings: EtcdSettings, namespace: string, member: string): Promise<EtcdClient> {
+async function memberClient(settings: EnsembleSettings, namespace: string, member: string): Promise<EtcdClient> {
   return clientOf(settings, memberHost(settings.name, namespace, member));
 }
 
 /** Files are read for each client: certificates and passwords may change while an agent waits. */
-async function clientOf(settings: EtcdSettings, host: string): Promise<EtcdClient> {
+async function clientOf(settings: EnsembleSettings, host: string): Promise<EtcdClient> {
   return etcdClient({
     url: `${scheme(settings.tls)}://${host}:${ports.client}`,
     ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),

@@ -12,19 +12,20 @@ import { RandomId } from "@pulumi/random/randomId";
 import {
   applicationSecretName,
   type CheckTarget,
+  checkTarget,
   clientService,
   createAccess,
   createAgentConfigMap,
   createCertificates,
   createCredentials,
   createPassword,
+  createPreflight,
   digest,
   disruptionBudget,
   type Ensemble,
   type EnsembleArguments,
   encoded,
   jobMetadata,
-  memberNames,
   metadata,
   namesOf,
   networkPolicy,
@@ -32,19 +33,16 @@ import {
   readAgentBundle,
   resolveEnsemble,
   serviceHost,
+  setupDeadlineSeconds,
+  setupRules,
 } from "../shared";
 import {
   baseConfig,
+  etcdSetupJob,
   maintenanceCronJob,
   memberRules,
-  preflightJob,
-  preflightName,
-  preflightRules,
   profile,
   rolloutSeconds,
-  setupDeadlineSeconds,
-  setupJob,
-  setupRules,
   statefulSet,
 } from "./manifest";
 import { adminUsername, paths, ports, scheme } from "./settings";
@@ -89,23 +87,17 @@ export class EtcdCluster extends pulumi.ComponentResource {
 
     const agent = createAgentConfigMap(ensemble, bundle, options);
 
-    // Before everything that a refused change would alter.
-    const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
-    const preflight = new Job(
-      preflightName(name),
-      { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
-      { ...options, dependsOn: [agent, ...preflightAccess.ready] },
-    );
-    const judged = { ...options, dependsOn: [preflight] };
+    // Everything else waits for the preflight: a refused change must not alter what the living members read.
+    const judged = createPreflight(ensemble, { bundle, agent }, options);
 
-    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const credentials = createCredentials(ensemble, { adminUsername, url }, judged);
     const secrets = [credentials.admin, ...Object.values(credentials.applications)];
-    const authToken = this.createAuthToken(options);
+    const authToken = this.createAuthToken(judged);
     const { config, configChecksum } = this.createConfig(judged);
     const certificates = createCertificates(
       ensemble,
-      { bundle, restartOn: "authority", dependsOn: [agent, preflight, ...secrets] },
-      options,
+      { bundle, restartOn: "authority", dependsOn: [agent, ...secrets] },
+      judged,
     );
 
     const policy = new NetworkPolicy(
@@ -113,7 +105,7 @@ export class EtcdCluster extends pulumi.ComponentResource {
       networkPolicy(ensemble, { client: ports.client, peer: [ports.peer], metrics: ports.metrics }),
       judged,
     );
-    const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble), options);
+    const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble), judged);
     const peers = new Service(
       names.peers,
       peersService(ensemble, [
@@ -130,40 +122,45 @@ export class EtcdCluster extends pulumi.ComponentResource {
       credentials.admin,
       policy,
       peers,
-      preflight,
       ...certificates,
       ...memberAccess.ready,
     ];
     const rollout = `${rolloutSeconds(ensemble.members)}s`;
     const customTimeouts = { create: rollout, update: rollout, delete: "10m" };
-    const servers = new StatefulSet(name, statefulSet(ensemble, { bundle, configChecksum }), {
-      ...options,
-      dependsOn: beforeServers,
-      customTimeouts,
-    });
+    const servers = new StatefulSet(
+      name,
+      statefulSet(ensemble, { bundle, configChecksum }),
+      pulumi.mergeOptions(judged, {
+        dependsOn: beforeServers,
+        customTimeouts,
+      }),
+    );
     // Beside the StatefulSet: Pulumi waits for a ready member behind it, so nothing may wait for the Service.
-    new Service(names.server, clientService(ensemble, [{ name: "client", port: ports.client }]), {
-      ...options,
-      dependsOn: beforeServers,
-      customTimeouts,
-    });
-    new PodDisruptionBudget(name, disruptionBudget(ensemble), options);
+    new Service(
+      names.server,
+      clientService(ensemble, [{ name: "client", port: ports.client }]),
+      pulumi.mergeOptions(judged, {
+        dependsOn: beforeServers,
+        customTimeouts,
+      }),
+    );
+    new PodDisruptionBudget(name, disruptionBudget(ensemble), judged);
 
-    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), options);
+    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), judged);
     const setup = new Job(
       names.setup,
-      { metadata: jobMetadata(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
-      {
-        ...options,
+      { metadata: jobMetadata(ensemble), spec: etcdSetupJob(ensemble, bundle, credentials.checksum) },
+      pulumi.mergeOptions(judged, {
         dependsOn: [servers, ...setupAccess.ready, ...secrets],
         customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
-      },
+      }),
     );
-    const maintenanceAccess = createAccess(ensemble, names.maintenance, [], options);
-    new CronJob(names.maintenance, maintenanceCronJob(ensemble, bundle), {
-      ...options,
-      dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets],
-    });
+    const maintenanceAccess = createAccess(ensemble, names.maintenance, [], judged);
+    new CronJob(
+      names.maintenance,
+      maintenanceCronJob(ensemble, bundle),
+      pulumi.mergeOptions(judged, { dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets] }),
+    );
 
     // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
     const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
@@ -176,7 +173,9 @@ export class EtcdCluster extends pulumi.ComponentResource {
     this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
     this.checkTarget = pulumi
       .all([namespace, host])
-      .apply(([known, hostname]) => checkTarget(ensemble, known, hostname));
+      .apply(([known, hostname]) =>
+        checkTarget(ensemble, { namespace: known, host: hostname, ports, durability: null }),
+      );
     this.registerOutputs({
       host: this.host,
       port: this.port,
@@ -221,25 +220,4 @@ export class EtcdCluster extends pulumi.ComponentResource {
     );
     return { config, configChecksum: content.apply(digest) };
   }
-}
-
-function checkTarget(ensemble: Ensemble, namespace: string, host: string): CheckTarget {
-  const names = namesOf(ensemble.name);
-  return {
-    service: "etcd",
-    name: ensemble.name,
-    namespace,
-    members: memberNames(ensemble.name, ensemble.members),
-    peersService: names.peers,
-    clientPort: ports.client,
-    metricsPort: ports.metrics,
-    host,
-    tls: ensemble.tls,
-    trust: ensemble.tls === "off" ? null : names.trust,
-    adminSecret: names.admin,
-    durability: null,
-    applications: Object.fromEntries(
-      ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
-    ),
-  };
 }

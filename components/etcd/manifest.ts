@@ -3,28 +3,28 @@ import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
-  agentContainer,
   agentJobSpec,
-  agentVolumes,
-  applicationSecretName,
+  certificateMounts,
+  certificateVolumes,
   containerSecurityContext,
-  dataClaim,
-  dataRetention,
   type Ensemble,
   images,
-  labels,
   memberNames,
+  memberSettings,
   metadata,
   namesOf,
   parseQuantity,
-  placement,
-  podSecurityContext,
   type Rule,
+  readMarkerRule,
+  type ServerInputs,
   type ServiceProfile,
   secretVolume,
-  serverSelector,
+  serverStatefulSet,
+  setupJob,
+  trustMounts,
+  trustVolumes,
 } from "../shared";
-import { type EtcdSettings, type PreflightSettings, paths, ports, promotionJobName, scheme } from "./settings";
+import { paths, ports, promotionJobName, scheme } from "./settings";
 
 export const profile: ServiceProfile = {
   service: "etcd",
@@ -40,11 +40,6 @@ export const profile: ServiceProfile = {
 
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;
-
-function settingsOf(ensemble: Ensemble): EtcdSettings {
-  const { name, members, tls, applications, deletion } = ensemble;
-  return { name, members, tls, applications, deletion };
-}
 
 /**
  * The configuration that all members have in common, in etcd's file format (JSON is YAML; durations are nanoseconds). The
@@ -96,76 +91,28 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
   };
 }
 
-export interface ServerInputs {
-  bundle: AgentBundle;
-  /** Checksum of the base configuration. */
-  configChecksum: Input<string>;
-}
+/** On SIGTERM a leader hands over, which takes an election; the rest is for flushing. */
+const terminationGraceSeconds = 60;
+/** A member that is ready has read from a majority; the pause lets clients reconnect before the next one stops. */
+const minReadySeconds = 10;
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
-  const names = namesOf(ensemble.name);
-  const selector = serverSelector(ensemble.service, ensemble.name);
-  return {
-    metadata: metadata(ensemble, names.server),
-    spec: {
-      replicas: ensemble.members,
-      serviceName: names.peers,
-      // All at once: members need each other to become ready, at the first start and after a full stop.
-      podManagementPolicy: "Parallel",
-      updateStrategy: { type: "RollingUpdate" },
-      // A member that is ready has read from a majority; the pause lets clients reconnect before the next one stops.
-      minReadySeconds: 10,
-      revisionHistoryLimit: 10,
-      selector: { matchLabels: selector },
-      persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),
-      volumeClaimTemplates: [dataClaim(ensemble)],
-      template: {
-        metadata: {
-          labels: { ...labels(ensemble.service, ensemble.name, ensemble.version), ...selector },
-          annotations: {
-            "cells-services/config": inputs.configChecksum,
-            "cells-services/agent": inputs.bundle.checksum,
-          },
-        },
-        spec: {
-          ...placement(ensemble),
-          serviceAccountName: names.server,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          securityContext: podSecurityContext,
-          // On SIGTERM a leader hands over, which takes an election; the rest is for flushing.
-          terminationGracePeriodSeconds: 60,
-          initContainers: [
-            agentContainer({
-              name: "member",
-              command: ["member"],
-              settings: memberSettings(ensemble),
-              volumeMounts: [
-                { name: "data", mountPath: paths.volume },
-                { name: "run", mountPath: paths.run },
-                ...agentMounts(ensemble),
-              ],
-            }),
-          ],
-          containers: [serverContainer(ensemble)],
-          volumes: [
-            ...agentVolumes(ensemble.name),
-            ...agentSources(ensemble),
-            { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-            secretVolume("auth-token", `${names.server}-token`),
-            ...(ensemble.tls === "off"
-              ? []
-              : [secretVolume("server-tls", names.serverTls), secretVolume("peer-tls", names.peerTls)]),
-          ],
-        },
-      },
-    },
-  };
-}
-
-/** Applications are no business of a member: a new one must not roll the cluster. */
-function memberSettings(ensemble: Ensemble): EtcdSettings {
-  return { ...settingsOf(ensemble), applications: [] };
+  return serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [
+      { name: "data", mountPath: paths.volume },
+      { name: "run", mountPath: paths.run },
+      ...agentMounts(ensemble),
+    ],
+    container: serverContainer(ensemble),
+    volumes: [
+      ...agentSources(ensemble),
+      { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
+      secretVolume("auth-token", `${namesOf(ensemble.name).server}-token`),
+      ...certificateVolumes(ensemble),
+    ],
+  });
 }
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {
@@ -197,13 +144,8 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "data", mountPath: paths.volume },
       { name: "run", mountPath: paths.run, readOnly: true },
       { name: "auth-token", mountPath: paths.token, readOnly: true },
-      ...(ensemble.tls === "off"
-        ? []
-        : [
-            { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
-            { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
-            { name: "trust", mountPath: paths.trust, readOnly: true },
-          ]),
+      ...certificateMounts(ensemble, paths),
+      ...trustMounts(ensemble, paths),
     ],
   };
 }
@@ -217,7 +159,7 @@ function agentMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
   return [
     { name: "base", mountPath: paths.base, readOnly: true },
     { name: "admin", mountPath: paths.admin, readOnly: true },
-    ...(ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }]),
+    ...trustMounts(ensemble, paths),
   ];
 }
 
@@ -226,61 +168,19 @@ function agentSources(ensemble: Ensemble): core.v1.Volume[] {
   return [
     { name: "base", configMap: { name: names.config } },
     secretVolume("admin", names.admin, ["username", "password"]),
-    ...(ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: names.trust } }]),
+    ...trustVolumes(ensemble),
   ];
 }
 
-function preflightSettings(ensemble: Ensemble): PreflightSettings {
-  const { size, class: storageClass } = ensemble.storage;
-  return {
-    ...memberSettings(ensemble),
-    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
-  };
-}
-
-/** Refuses what a living cluster cannot do, before the StatefulSet is touched. */
-export function preflightJob(ensemble: Ensemble, bundle: AgentBundle) {
-  return agentJobSpec(ensemble, {
-    name: "preflight",
-    command: ["preflight"],
-    settings: preflightSettings(ensemble),
-    serviceAccount: preflightName(ensemble.name),
-    checksum: bundle.checksum,
-    deadlineSeconds: 180,
-    // A refusal does not pass by trying again.
-    retries: 1,
+export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    applications: paths.applications,
+    volumeMounts: agentMounts(ensemble),
+    volumes: agentSources(ensemble),
   });
 }
-
-/** Runs again whenever its inputs change, passwords included. */
-export function setupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return agentJobSpec(ensemble, {
-    name: "setup",
-    command: ["setup"],
-    settings: settingsOf(ensemble),
-    serviceAccount: namesOf(ensemble.name).setup,
-    checksum: bundle.checksum,
-    annotations: { "cells-services/credentials": credentialsChecksum },
-    deadlineSeconds: setupDeadlineSeconds,
-    retries: 4,
-    volumeMounts: [
-      ...agentMounts(ensemble),
-      ...ensemble.applications.map((application) => ({
-        name: `application-${application}`,
-        mountPath: `${paths.applications}/${application}`,
-        readOnly: true,
-      })),
-    ],
-    volumes: [
-      ...agentSources(ensemble),
-      ...ensemble.applications.map((application) =>
-        secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), ["password"]),
-      ),
-    ],
-  });
-}
-
-export const setupDeadlineSeconds = 600;
 
 export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
   const name = namesOf(ensemble.name).maintenance;
@@ -315,10 +215,6 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
   };
 }
 
-export function preflightName(name: string): string {
-  return `${name}-preflight`;
-}
-
 /** A member reads the marker, and starts the Job that promotes it. Creation by name works with server-side apply only. */
 export function memberRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
@@ -326,40 +222,16 @@ export function memberRules(ensemble: Ensemble): Rule[] {
     promotionJobName(ensemble.name, ordinal),
   );
   return [
-    readMarker(ensemble),
+    readMarkerRule(ensemble),
     { apiGroups: ["batch"], resources: ["cronjobs"], verbs: ["get"], resourceNames: [names.maintenance] },
     { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "patch"], resourceNames: jobs },
   ];
 }
 
-/** The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. */
-export function setupRules(ensemble: Ensemble): Rule[] {
-  const names = namesOf(ensemble.name);
-  return [
-    readMarker(ensemble),
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
-    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.setup] },
-  ];
-}
-
-/** The preflight compares with the marker and with the StatefulSet that is there. */
-export function preflightRules(ensemble: Ensemble): Rule[] {
-  const { server } = namesOf(ensemble.name);
-  return [
-    readMarker(ensemble),
-    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
-  ];
-}
-
-function readMarker(ensemble: Ensemble): Rule {
-  const marker = namesOf(ensemble.name).marker;
-  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
-}
-
 /**
- * How long a roll of all members may take: each one stops (grace 60 s), starts (image, log replay: 3 minutes are generous
+ * How long a roll of all members may take: each one stops (its grace period), starts (image, log replay: 3 minutes are generous
  * for a full quota) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
  */
 export function rolloutSeconds(members: number): number {
-  return 300 + members * (60 + 180 + 10);
+  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -1,15 +1,7 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
-import { parseQuantity } from "../shared/quantity";
+import type { TlsMode } from "../shared/check";
+import { beginAnew, livingContradiction, type Marker } from "../shared/identity";
 import type { Member } from "./client";
-
-/** Written once by the setup, after the cluster has formed and before anybody could write to it. */
-export interface Marker {
-  clusterId: string;
-  members: number;
-  /** How members speak to each other: a part of their addresses, which the cluster remembers. */
-  scheme: string;
-  bootstrappedAt: string;
-}
 
 export interface Identity {
   name: string;
@@ -17,6 +9,7 @@ export interface Identity {
   peerUrl: string;
   /** How many members the component wants. */
   members: number;
+  tls: TlsMode;
 }
 
 export interface Observed {
@@ -67,15 +60,14 @@ export function decide(observed: Observed, self: Identity): Action {
         kind: "refuse",
         reason:
           `the volume of ${self.name} is empty, the other members know it as one that has run, and the marker is missing; ` +
-          "restore the marker to have the member replaced, or destroy the component and deploy it again when nothing was stored",
+          `restore the marker to have the member replaced, or, when nothing was stored, ${beginAnew}`,
       };
     }
     // The marker is written before the first user exists: until then no application could log in.
     return { kind: "form" };
   }
 
-  const scheme = self.peerUrl.split(":")[0] ?? "";
-  const contradiction = livingContradiction(marker, { members: self.members, scheme });
+  const contradiction = livingContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
   if ("unreachable" in cluster) {
@@ -113,47 +105,6 @@ export function decide(observed: Observed, self: Identity): Action {
     return { kind: "wait", reason: `${who} is being replaced; one member is replaced at a time` };
   }
   return { kind: "join", remove: own?.id };
-}
-
-/** What cannot be changed by starting pods with other arguments. */
-export function livingContradiction(marker: Marker, wanted: { members: number; scheme: string }): string | undefined {
-  if (marker.members !== wanted.members) {
-    return (
-      `the cluster was formed with ${marker.members} members, got members ${wanted.members}; the number of members of a ` +
-      `living cluster cannot be changed; set members to ${marker.members}`
-    );
-  }
-  if (marker.scheme !== wanted.scheme) {
-    const [formed, remedy] =
-      marker.scheme === "https" ? ["with TLS", '"required" or "optional"'] : ["without TLS", '"off"'];
-    return (
-      `the cluster was formed ${formed} between its members and remembers their addresses, got ${wanted.scheme} ` +
-      `addresses; TLS of a living cluster cannot be switched on or off; set tls to ${remedy}`
-    );
-  }
-  return undefined;
-}
-
-/** The volumes of a StatefulSet cannot be changed: Pulumi would replace it, and all members with it. */
-export function storageContradiction(
-  existing: { size: string; class: string | undefined },
-  wanted: { size: string; class?: string },
-): string | undefined {
-  // Kubernetes rewrites quantities: 8192Mi comes back as 8Gi.
-  if (parseQuantity(existing.size) !== parseQuantity(wanted.size)) {
-    return (
-      `the volumes were made with storage.size ${existing.size}, got ${wanted.size}; the size cannot be changed while the ` +
-      `cluster lives; set storage.size to ${existing.size}`
-    );
-  }
-  if (existing.class !== wanted.class) {
-    const named = (name: string | undefined): string => name ?? "the default class";
-    return (
-      `the volumes were made with storage.class ${named(existing.class)}, got ${named(wanted.class)}; the class cannot be ` +
-      `changed while the cluster lives; set storage.class as it was`
-    );
-  }
-  return undefined;
 }
 
 /** `name=url` of all members; an entry that never started has no name yet and is this member. */

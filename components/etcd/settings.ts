@@ -1,20 +1,6 @@
-/** What the component and the agent must agree on: settings, ports, paths. Without imports that load anything. */
+/** What the component and the agent must agree on: ports, paths, names. Without imports that load anything. */
 import type { TlsMode } from "../shared/check";
 import { memberHost, namesOf } from "../shared/names";
-
-/** In SETTINGS of every agent container of etcd. No secrets. */
-export interface EtcdSettings {
-  name: string;
-  members: number;
-  tls: TlsMode;
-  applications: string[];
-  deletion: "keep" | "delete";
-}
-
-/** In SETTINGS of the preflight. */
-export interface PreflightSettings extends EtcdSettings {
-  storage: { size: string; class?: string };
-}
 
 export const ports = { client: 2379, peer: 2380, metrics: 2381 } as const;
 

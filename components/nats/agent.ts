@@ -9,94 +9,47 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { absent } from "../../agent/files";
 import { http } from "../../agent/http";
-import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { waitFor } from "../../agent/wait";
-import { certificatesCommand, ownerReference } from "../shared/authority-agent";
-import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
+import { certificatesCommand } from "../shared/authority-agent";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
+import { memberHost, memberNames, serviceHost } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
-import {
-  type Answer,
-  clusterName,
-  decide,
-  type Identity,
-  livingContradiction,
-  type Marker,
-  storageContradiction,
-} from "./membership";
+import { type Answer, clusterName, decide, type Identity } from "./membership";
 import { reconcile } from "./reconciler";
-import {
-  metaFolder,
-  type NatsSettings,
-  type PreflightSettings,
-  paths,
-  ports,
-  reconcilerUsername,
-  scheme,
-  wantedReplicas,
-} from "./settings";
+import { metaFolder, paths, ports, reconcilerUsername, wantedReplicas } from "./settings";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 
-interface ConfigMap extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
-interface StatefulSet extends KubernetesObject {
-  spec: {
-    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
-  };
-}
-
 export const commands: Commands = {
   preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
-  member: async () => startMember(readSettings<NatsSettings>(), readPod(), inClusterApi()),
-  setup: async () => setup(readSettings<NatsSettings>(), readPod().namespace, inClusterApi()),
-  reconcile: async () => keepReplicas(readSettings<NatsSettings>(), readPod().namespace),
+  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  reconcile: async () => keepReplicas(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
-
-// --- preflight
-
-async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
-  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
-  if (claim !== undefined) {
-    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
-    const reason = storageContradiction(existing, settings.storage);
-    if (reason !== undefined) throw new Error(reason);
-  }
-  const marker = await readMarker(settings.name, namespace, api);
-  if (marker === undefined) {
-    log("the cluster has not been formed yet");
-    return;
-  }
-  const reason = livingContradiction(marker, wantedOf(settings));
-  if (reason !== undefined) throw new Error(reason);
-  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
-}
-
-function wantedOf(settings: NatsSettings): { members: number; scheme: string } {
-  return { members: settings.members, scheme: scheme(settings.tls) };
-}
 
 // --- member
 
 async function startMember(
-  settings: NatsSettings,
+  settings: EnsembleSettings,
   pod: { name: string; namespace: string },
   api: KubernetesApi,
 ): Promise<void> {
   const self: Identity = {
     name: pod.name,
     clusterId: clusterName(settings.name, pod.namespace),
-    ...wantedOf(settings),
+    members: settings.members,
+    tls: settings.tls,
   };
   await waitFor(
     `a safe way to start ${self.name}`,
@@ -123,17 +76,12 @@ async function observeData(): Promise<"present" | "empty"> {
   return "empty";
 }
 
-/** Only what does not exist is absent: a volume that cannot be read is not empty. */
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
-}
-
 interface Raft {
   SYS?: { _meta_?: { pindex?: number } };
 }
 
 /** The monitoring port tells how far the log of the group goes; one that is on its way out tells nothing. */
-async function askOthers(settings: NatsSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
+async function askOthers(settings: EnsembleSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
   return Promise.all(
     others.map(async (member): Promise<Answer> => {
@@ -153,18 +101,14 @@ async function askOthers(settings: NatsSettings, pod: { name: string; namespace:
 // --- setup
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
-async function setup(settings: NatsSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   await waitForFormation(settings, namespace);
   // From here on an empty volume is a lost one.
-  await writeMarker(settings, namespace, api, {
-    clusterId: clusterName(settings.name, namespace),
-    ...wantedOf(settings),
-    bootstrappedAt: new Date().toISOString(),
-  });
+  await keepMarker(settings, namespace, api, clusterName(settings.name, namespace));
   await verifyUsers(settings, namespace);
 }
 
-async function waitForFormation(settings: NatsSettings, namespace: string): Promise<void> {
+async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<void> {
   const members = memberNames(settings.name, settings.members);
   await waitFor(
     `${settings.members} members with one leader`,
@@ -188,7 +132,7 @@ async function waitForFormation(settings: NatsSettings, namespace: string): Prom
 }
 
 /** Each member has its own copy of the users: one with an old copy would refuse what the others accept. */
-async function verifyUsers(settings: NatsSettings, namespace: string): Promise<void> {
+async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
   const users = settings.applications.map((application) => join(paths.applications, application));
   for (const member of memberNames(settings.name, settings.members)) {
     await waitFor(
@@ -210,58 +154,9 @@ async function verifyUsers(settings: NatsSettings, namespace: string): Promise<v
   log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
 }
 
-async function writeMarker(
-  settings: NatsSettings,
-  namespace: string,
-  api: KubernetesApi,
-  marker: Marker,
-): Promise<void> {
-  const names = namesOf(settings.name);
-  // Kept volumes need their marker; otherwise it goes with the rest.
-  const owners = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
-  const object = {
-    apiVersion: "v1",
-    kind: "ConfigMap",
-    metadata: {
-      name: names.marker,
-      labels: { ...labels("nats", settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
-      ownerReferences: owners,
-    },
-    data: { ...marker, members: String(marker.members) },
-  };
-  if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
-    log(`marked the cluster ${marker.clusterId} as formed`);
-    return;
-  }
-  const existing = await readMarker(settings.name, namespace, api);
-  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
-  if (existing.clusterId !== marker.clusterId) {
-    throw new Error(
-      `the marker ${names.marker} says cluster ${existing.clusterId}, but the members are cluster ${marker.clusterId}: ` +
-        "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
-    );
-  }
-  const reason = livingContradiction(existing, wantedOf(settings));
-  if (reason !== undefined) throw new Error(reason);
-}
-
-async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
-  const { marker } = namesOf(name);
-  const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
-  if (object === undefined) return undefined;
-  const { clusterId, members, scheme: formed, bootstrappedAt } = object.data ?? {};
-  if (!clusterId || !members || !formed || !bootstrappedAt) {
-    throw new Error(
-      `the ConfigMap ${marker} must have clusterId, members, scheme and bootstrappedAt, ` +
-        `got ${Object.keys(object.data ?? {}).join(", ") || "nothing"}; restore it`,
-    );
-  }
-  return { clusterId, members: Number(members), scheme: formed, bootstrappedAt };
-}
-
 // --- reconcile
 
-async function keepReplicas(settings: NatsSettings, namespace: string): Promise<void> {
+async function keepReplicas(settings: EnsembleSettings, namespace: string): Promise<void> {
   const password = await readFile(join(paths.reconciler, "password"), "utf8");
   await reconcile({
     host: serviceHost(settings.name, namespace),
@@ -279,7 +174,7 @@ async function keepReplicas(settings: NatsSettings, namespace: string): Promise<
 // --- members
 
 /** Files are read for each connection: certificates and passwords may change while an agent waits. */
-async function endpoint(settings: NatsSettings, host: string, name: string, user: string): Promise<Endpoint> {
+async function endpoint(settings: EnsembleSettings, host: string, name: string, user: string): Promise<Endpoint> {
   const [username, password] = await Promise.all([
     readFile(join(user, "username"), "utf8"),
     readFile(join(user, "password"), "utf8"),

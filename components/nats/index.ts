@@ -13,40 +13,38 @@ import {
   type CheckTarget,
   type Credentials,
   checksum,
+  checkTarget,
   clientService,
   createAccess,
   createAgentConfigMap,
   createCertificates,
   createCredentials,
   createPassword,
+  createPreflight,
   disruptionBudget,
   type Ensemble,
   type EnsembleArguments,
   encoded,
   jobMetadata,
-  memberNames,
   metadata,
   namesOf,
   networkPolicy,
   oneOf,
   peersService,
   readAgentBundle,
+  readMarkerRule,
   resolveEnsemble,
   serviceHost,
+  setupDeadlineSeconds,
+  setupRules,
 } from "../shared";
 import {
   type Durability,
-  preflightJob,
-  preflightName,
-  preflightRules,
+  natsSetupJob,
   profile,
-  readMarker,
   reconcilerDeployment,
   rolloutSeconds,
   serverConfig,
-  setupDeadlineSeconds,
-  setupJob,
-  setupRules,
   statefulSet,
   usersConfig,
   usersName,
@@ -101,25 +99,18 @@ export class NatsCluster extends pulumi.ComponentResource {
 
     const agent = createAgentConfigMap(ensemble, bundle, options);
 
-    // Before everything that a refused change would alter.
-    const preflightAccess = createAccess(ensemble, preflightName(name), preflightRules(ensemble), options);
-    // Jobs have no name of their own, so that a changed template makes a new Job before the old one is removed.
-    const preflight = new Job(
-      preflightName(name),
-      { metadata: jobMetadata(ensemble), spec: preflightJob(ensemble, bundle) },
-      { ...options, dependsOn: [agent, ...preflightAccess.ready] },
-    );
-    const judged = { ...options, dependsOn: [preflight] };
+    // Everything else waits for the preflight: a refused change must not alter what the living members read.
+    const judged = createPreflight(ensemble, { bundle, agent }, options);
 
-    const credentials = createCredentials(ensemble, { adminUsername, url }, options);
+    const credentials = createCredentials(ensemble, { adminUsername, url }, judged);
     const secrets = [credentials.admin, ...Object.values(credentials.applications)];
-    const reconciler = this.createReconcilerSecret(options);
+    const reconciler = this.createReconcilerSecret(judged);
     const { config, users, configChecksum } = this.createConfig(durability, credentials, reconciler.password, judged);
     const certificates = createCertificates(
       ensemble,
       // NATS reads certificates only when it starts or is told to.
-      { bundle, restartOn: "any", dependsOn: [agent, preflight, ...secrets] },
-      options,
+      { bundle, restartOn: "any", dependsOn: [agent, ...secrets] },
+      judged,
     );
 
     const policy = new NetworkPolicy(
@@ -128,7 +119,7 @@ export class NatsCluster extends pulumi.ComponentResource {
       networkPolicy(ensemble, { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics }),
       judged,
     );
-    const memberAccess = createAccess(ensemble, names.server, [readMarker(ensemble)], options);
+    const memberAccess = createAccess(ensemble, names.server, [readMarkerRule(ensemble)], judged);
     const peers = new Service(
       names.peers,
       peersService(ensemble, [
@@ -138,39 +129,44 @@ export class NatsCluster extends pulumi.ComponentResource {
       ]),
       judged,
     );
-    const beforeServers = [agent, config, users, policy, peers, preflight, ...certificates, ...memberAccess.ready];
+    const beforeServers = [agent, config, users, policy, peers, ...certificates, ...memberAccess.ready];
     const rollout = `${rolloutSeconds(ensemble.members)}s`;
     const customTimeouts = { create: rollout, update: rollout, delete: "10m" };
-    const servers = new StatefulSet(name, statefulSet(ensemble, { bundle, configChecksum }), {
-      ...options,
-      dependsOn: beforeServers,
-      customTimeouts,
-    });
+    const servers = new StatefulSet(
+      name,
+      statefulSet(ensemble, { bundle, configChecksum }),
+      pulumi.mergeOptions(judged, {
+        dependsOn: beforeServers,
+        customTimeouts,
+      }),
+    );
     // Beside the StatefulSet: Pulumi waits for a ready member behind it, so nothing may wait for the Service.
-    const service = new Service(names.server, clientService(ensemble, [{ name: "client", port: ports.client }]), {
-      ...options,
-      dependsOn: beforeServers,
-      customTimeouts,
-    });
-    new PodDisruptionBudget(name, disruptionBudget(ensemble), options);
+    const service = new Service(
+      names.server,
+      clientService(ensemble, [{ name: "client", port: ports.client }]),
+      pulumi.mergeOptions(judged, {
+        dependsOn: beforeServers,
+        customTimeouts,
+      }),
+    );
+    new PodDisruptionBudget(name, disruptionBudget(ensemble), judged);
 
-    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), options);
+    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), judged);
     const setup = new Job(
       names.setup,
-      { metadata: jobMetadata(ensemble), spec: setupJob(ensemble, bundle, credentials.checksum) },
-      {
-        ...options,
+      { metadata: jobMetadata(ensemble), spec: natsSetupJob(ensemble, bundle, credentials.checksum) },
+      pulumi.mergeOptions(judged, {
         dependsOn: [servers, service, ...setupAccess.ready, ...secrets],
         customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
-      },
+      }),
     );
     // Without applications there are no streams to keep.
     if (ensemble.applications.length > 0) {
-      const reconcilerAccess = createAccess(ensemble, reconcilerName(name), [], options);
+      const reconcilerAccess = createAccess(ensemble, reconcilerName(name), [], judged);
       new Deployment(
         reconcilerName(name),
         reconcilerDeployment(ensemble, { bundle, credentialsChecksum: reconciler.checksum }),
-        { ...options, dependsOn: [setup, reconciler.secret, ...reconcilerAccess.ready] },
+        pulumi.mergeOptions(judged, { dependsOn: [setup, reconciler.secret, ...reconcilerAccess.ready] }),
       );
     }
 
@@ -185,7 +181,7 @@ export class NatsCluster extends pulumi.ComponentResource {
     this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
     this.checkTarget = pulumi
       .all([namespace, host])
-      .apply(([known, hostname]) => checkTarget(ensemble, durability, known, hostname));
+      .apply(([known, hostname]) => checkTarget(ensemble, { namespace: known, host: hostname, ports, durability }));
     this.registerOutputs({
       host: this.host,
       port: this.port,
@@ -255,25 +251,4 @@ export class NatsCluster extends pulumi.ComponentResource {
 
 function passwordOf(secret: Secret): pulumi.Output<string> {
   return secret.data.apply((data) => Buffer.from(data["password"] ?? "", "base64").toString("utf8"));
-}
-
-function checkTarget(ensemble: Ensemble, durability: Durability, namespace: string, host: string): CheckTarget {
-  const names = namesOf(ensemble.name);
-  return {
-    service: "nats",
-    name: ensemble.name,
-    namespace,
-    members: memberNames(ensemble.name, ensemble.members),
-    peersService: names.peers,
-    clientPort: ports.client,
-    metricsPort: ports.metrics,
-    host,
-    tls: ensemble.tls,
-    trust: ensemble.tls === "off" ? null : names.trust,
-    adminSecret: names.admin,
-    durability,
-    applications: Object.fromEntries(
-      ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
-    ),
-  };
 }

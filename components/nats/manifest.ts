@@ -4,13 +4,11 @@ import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
   agentContainer,
-  agentJobSpec,
   agentSelector,
   agentVolumes,
-  applicationSecretName,
+  certificateMounts,
+  certificateVolumes,
   containerSecurityContext,
-  dataClaim,
-  dataRetention,
   type Ensemble,
   images,
   labels,
@@ -19,18 +17,19 @@ import {
   metadata,
   namesOf,
   parseQuantity,
-  placement,
   podSecurityContext,
-  type Rule,
+  type ServerInputs,
   type ServiceProfile,
   secretVolume,
-  serverSelector,
+  serverStatefulSet,
+  settingsOf,
+  setupJob,
+  trustMounts,
+  trustVolumes,
 } from "../shared";
 import { clusterName } from "./membership";
 import {
   adminUsername,
-  type NatsSettings,
-  type PreflightSettings,
   paths,
   ports,
   reconcilerInbox,
@@ -53,16 +52,6 @@ export const profile: ServiceProfile = {
     limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
   },
 };
-
-export function settingsOf(ensemble: Ensemble): NatsSettings {
-  const { name, members, tls, applications, deletion } = ensemble;
-  return { name, members, tls, applications, deletion };
-}
-
-/** Applications are no business of a member: its init container stays the same when one is added. */
-function memberSettings(ensemble: Ensemble): NatsSettings {
-  return { ...settingsOf(ensemble), applications: [] };
-}
 
 /**
  * Messages may fill 80 % of the volume; the rest is for raft logs, snapshots and deleted messages that are not compacted
@@ -204,72 +193,31 @@ export function usersConfig(passwords: Passwords): string {
   ].join("\n");
 }
 
-export interface ServerInputs {
-  bundle: AgentBundle;
-  /** Checksum of the configuration and of the users: NATS is restarted for both. */
-  configChecksum: Input<string>;
-}
+/** Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops. */
+const minReadySeconds = 15;
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
-  const names = namesOf(ensemble.name);
-  const selector = serverSelector(ensemble.service, ensemble.name);
-  return {
-    metadata: metadata(ensemble, names.server),
-    spec: {
-      replicas: ensemble.members,
-      serviceName: names.peers,
-      // All at once: members need each other to become ready, at the first start and after a full stop.
-      podManagementPolicy: "Parallel",
-      updateStrategy: { type: "RollingUpdate" },
-      // Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops.
-      minReadySeconds: 15,
-      revisionHistoryLimit: 10,
-      selector: { matchLabels: selector },
-      persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),
-      volumeClaimTemplates: [dataClaim(ensemble)],
-      template: {
-        metadata: {
-          labels: { ...labels(ensemble.service, ensemble.name, ensemble.version), ...selector },
-          annotations: {
-            "cells-services/config": inputs.configChecksum,
-            "cells-services/agent": inputs.bundle.checksum,
-          },
-        },
-        spec: {
-          ...placement(ensemble),
-          serviceAccountName: names.server,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          securityContext: podSecurityContext,
-          terminationGracePeriodSeconds: terminationGraceSeconds,
-          initContainers: [
-            agentContainer({
-              name: "member",
-              command: ["member"],
-              settings: memberSettings(ensemble),
-              volumeMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
-            }),
-          ],
-          containers: [serverContainer(ensemble)],
-          volumes: [
-            ...agentVolumes(ensemble.name),
-            {
-              name: "config",
-              projected: {
-                defaultMode: 0o440,
-                sources: [{ configMap: { name: names.config } }, { secret: { name: usersName(ensemble.name) } }],
-              },
-            },
-            { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-            ...(ensemble.tls === "off"
-              ? []
-              : [secretVolume("server-tls", names.serverTls), secretVolume("peer-tls", names.peerTls)]),
-            ...trustVolumes(ensemble),
+  return serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
+    container: serverContainer(ensemble),
+    volumes: [
+      {
+        name: "config",
+        projected: {
+          defaultMode: 0o440,
+          sources: [
+            { configMap: { name: namesOf(ensemble.name).config } },
+            { secret: { name: usersName(ensemble.name) } },
           ],
         },
       },
-    },
-  };
+      { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
+      ...certificateVolumes(ensemble),
+      ...trustVolumes(ensemble),
+    ],
+  });
 }
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {
@@ -305,13 +253,8 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "data", mountPath: paths.data },
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "run", mountPath: paths.run },
-      ...(ensemble.tls === "off"
-        ? []
-        : [
-            { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
-            { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
-          ]),
-      ...trustMounts(ensemble),
+      ...certificateMounts(ensemble, paths),
+      ...trustMounts(ensemble, paths),
     ],
   };
 }
@@ -321,64 +264,13 @@ export function usersName(name: string): string {
   return `${name}-users`;
 }
 
-function preflightSettings(ensemble: Ensemble): PreflightSettings {
-  const { size, class: storageClass } = ensemble.storage;
-  return {
-    ...memberSettings(ensemble),
-    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
-  };
-}
-
-/** Refuses what a living cluster cannot do, before the StatefulSet is touched. */
-export function preflightJob(ensemble: Ensemble, bundle: AgentBundle) {
-  return agentJobSpec(ensemble, {
-    name: "preflight",
-    command: ["preflight"],
-    settings: preflightSettings(ensemble),
-    serviceAccount: preflightName(ensemble.name),
-    checksum: bundle.checksum,
-    deadlineSeconds: 180,
-    // A refusal does not pass by trying again.
-    retries: 1,
-  });
-}
-
-export function preflightName(name: string): string {
-  return `${name}-preflight`;
-}
-
-export const setupDeadlineSeconds = 600;
-
-/** Runs again whenever its inputs change, passwords included. */
-export function setupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return agentJobSpec(ensemble, {
-    name: "setup",
-    command: ["setup"],
-    settings: settingsOf(ensemble),
-    serviceAccount: namesOf(ensemble.name).setup,
-    checksum: bundle.checksum,
-    annotations: { "cells-services/credentials": credentialsChecksum },
-    deadlineSeconds: setupDeadlineSeconds,
-    retries: 4,
-    volumeMounts: [
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      ...trustMounts(ensemble),
-      ...ensemble.applications.map((application) => ({
-        name: `application-${application}`,
-        mountPath: `${paths.applications}/${application}`,
-        readOnly: true,
-      })),
-    ],
-    volumes: [
-      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      ...trustVolumes(ensemble),
-      ...ensemble.applications.map((application) =>
-        secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), [
-          "username",
-          "password",
-        ]),
-      ),
-    ],
+export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    applications: paths.applications,
+    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
   });
 }
 
@@ -435,7 +327,10 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
     name: "reconciler",
     command: ["reconcile"],
     settings: settingsOf(ensemble),
-    volumeMounts: [{ name: "reconciler", mountPath: paths.reconciler, readOnly: true }, ...trustMounts(ensemble)],
+    volumeMounts: [
+      { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
+      ...trustMounts(ensemble, paths),
+    ],
   });
   const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
   return {
@@ -454,42 +349,10 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
   };
 }
 
-function trustMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
-  return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
-}
-
-function trustVolumes(ensemble: Ensemble): core.v1.Volume[] {
-  return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
-}
-
-/** The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. */
-export function setupRules(ensemble: Ensemble): Rule[] {
-  const names = namesOf(ensemble.name);
-  return [
-    readMarker(ensemble),
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
-    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.setup] },
-  ];
-}
-
-/** The preflight compares with the marker and with the StatefulSet that is there. */
-export function preflightRules(ensemble: Ensemble): Rule[] {
-  const { server } = namesOf(ensemble.name);
-  return [
-    readMarker(ensemble),
-    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
-  ];
-}
-
-export function readMarker(ensemble: Ensemble): Rule {
-  const marker = namesOf(ensemble.name).marker;
-  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
-}
-
 /**
  * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
  * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
  */
 export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + 15);
+  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

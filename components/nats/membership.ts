@@ -1,14 +1,6 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
-import { parseQuantity } from "../shared/quantity";
-
-/** Written once by the setup, when all members have joined one group for the first time. */
-export interface Marker {
-  clusterId: string;
-  members: number;
-  /** How members speak to each other. */
-  scheme: string;
-  bootstrappedAt: string;
-}
+import type { TlsMode } from "../shared/check";
+import { beginAnew, livingContradiction, type Marker } from "../shared/identity";
 
 export interface Identity {
   name: string;
@@ -16,8 +8,7 @@ export interface Identity {
   clusterId: string;
   /** How many members the component wants. */
   members: number;
-  /** How members speak to each other. */
-  scheme: string;
+  tls: TlsMode;
 }
 
 /** Whether the server of another member runs and holds something that an empty one can be filled from. */
@@ -64,7 +55,7 @@ export function decide(observed: Observed, self: Identity): Action {
     kind: "wait",
     reason:
       `the volume of ${self.name} is empty and no other member with data answers (${describe(others)}); starting could found a ` +
-      "cluster without the data; bring another member back, or destroy the component and deploy it again when all volumes are lost",
+      `cluster without the data; bring another member back, or, when all volumes are lost, ${beginAnew}`,
   };
 }
 
@@ -76,51 +67,8 @@ function clusterContradiction(marker: Marker, self: Identity): string | undefine
   if (marker.clusterId === self.clusterId) return undefined;
   return (
     `the marker belongs to the cluster ${marker.clusterId}, got ${self.clusterId}, and the volume of ${self.name} is empty; ` +
-    "restore the name of the cluster, or destroy the component, delete its marker and volume claims, and deploy it again"
+    `restore the name of the cluster, or ${beginAnew}`
   );
-}
-
-/** What cannot be changed by starting pods with other arguments. */
-export function livingContradiction(marker: Marker, wanted: { members: number; scheme: string }): string | undefined {
-  // A server that is gone stays in the meta group until somebody removes it, and counts for the majority until then.
-  if (marker.members !== wanted.members) {
-    return (
-      `the cluster was formed with ${marker.members} members, got members ${wanted.members}; the number of members of a ` +
-      `living cluster cannot be changed; set members to ${marker.members}`
-    );
-  }
-  // The first member that restarts with the other one would find nobody, and the roll would stop there.
-  if (marker.scheme !== wanted.scheme) {
-    const [formed, remedy] =
-      marker.scheme === "tls" ? ["with TLS", '"required" or "optional"'] : ["without TLS", '"off"'];
-    return (
-      `the cluster was formed ${formed} between its members, got ${wanted.scheme === "tls" ? "TLS" : "plain text"}; ` +
-      `TLS of a living cluster cannot be switched on or off; set tls to ${remedy}`
-    );
-  }
-  return undefined;
-}
-
-/** The volumes of a StatefulSet cannot be changed: Pulumi would replace it, and all members with it. */
-export function storageContradiction(
-  existing: { size: string; class: string | undefined },
-  wanted: { size: string; class?: string },
-): string | undefined {
-  // Kubernetes rewrites quantities: 8192Mi comes back as 8Gi.
-  if (parseQuantity(existing.size) !== parseQuantity(wanted.size)) {
-    return (
-      `the volumes were made with storage.size ${existing.size}, got ${wanted.size}; the size cannot be changed while the ` +
-      `cluster lives; set storage.size to ${existing.size}`
-    );
-  }
-  if (existing.class !== wanted.class) {
-    const named = (name: string | undefined): string => name ?? "the default class";
-    return (
-      `the volumes were made with storage.class ${named(existing.class)}, got ${named(wanted.class)}; the class cannot be ` +
-      `changed while the cluster lives; set storage.class as it was`
-    );
-  }
-  return undefined;
 }
 
 /** Streams are bound to it for life. Different in each namespace, so that metrics and gateways tell clusters apart. */

@@ -1,4 +1,4 @@
-/** Which streams get more replicas: pure. The loop that observes and acts is in `agent.ts`. */
+/** Which streams get more replicas: pure. The loop that observes and acts is in `reconciler.ts`. */
 import type { StreamInfo } from "@nats-io/jetstream";
 import { replicasMetadata } from "./settings";
 

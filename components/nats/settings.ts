@@ -1,19 +1,5 @@
-/** What the component, the agent and the check must agree on: settings, ports, paths, names. Loads no library. */
+/** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/check";
-
-/** In SETTINGS of every agent container of NATS. No secrets. */
-export interface NatsSettings {
-  name: string;
-  members: number;
-  tls: TlsMode;
-  applications: string[];
-  deletion: "keep" | "delete";
-}
-
-/** In SETTINGS of the preflight. */
-export interface PreflightSettings extends NatsSettings {
-  storage: { size: string; class?: string };
-}
 
 export const ports = { client: 4222, peer: 6222, metrics: 8222, reconciler: 8080 } as const;
 

@@ -4,6 +4,7 @@ import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
 import type { Ensemble } from "./arguments";
+import { namesOf } from "./names";
 import { metadata } from "./services";
 
 export interface Rule {
@@ -43,4 +44,31 @@ export function createAccess(
     options,
   );
   return { serviceAccount, ready: [serviceAccount, role, binding] };
+}
+
+export function readMarkerRule(ensemble: Ensemble): Rule {
+  const { marker } = namesOf(ensemble.name);
+  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
+}
+
+/** The preflight compares with the marker and with the StatefulSet that is there. */
+export function preflightRules(ensemble: Ensemble): Rule[] {
+  const { server } = namesOf(ensemble.name);
+  return [
+    readMarkerRule(ensemble),
+    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
+  ];
+}
+
+/**
+ * The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. Its
+ * owner is set by server-side apply.
+ */
+export function setupRules(ensemble: Ensemble): Rule[] {
+  const { marker, setup } = namesOf(ensemble.name);
+  return [
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: [marker] },
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
+    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [setup] },
+  ];
 }

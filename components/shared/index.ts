@@ -1,5 +1,5 @@
 /** What all ensembles share, on the Pulumi side. Agent and checks import `names` and `check`, which load no Pulumi. */
-export { type Access, createAccess, type Rule } from "./access";
+export { type Access, createAccess, type Rule, readMarkerRule, setupRules } from "./access";
 export { type AgentBundle, createAgentConfigMap, digest, readAgentBundle } from "./agent";
 export {
   type Ensemble,
@@ -23,14 +23,17 @@ export {
   agentJobSpec,
   agentResources,
   agentVolumes,
+  certificateMounts,
+  certificateVolumes,
   containerSecurityContext,
-  dataClaim,
-  dataRetention,
-  placement,
   podSecurityContext,
   secretVolume,
+  trustMounts,
+  trustVolumes,
 } from "./pod";
+export { createPreflight } from "./preflight";
 export { parseQuantity } from "./quantity";
+export { type ServerInputs, serverStatefulSet, setupDeadlineSeconds, setupJob } from "./servers";
 export {
   clientService,
   disruptionBudget,
@@ -41,3 +44,5 @@ export {
   type Port,
   peersService,
 } from "./services";
+export { memberSettings, settingsOf } from "./settings";
+export { checkTarget } from "./target";

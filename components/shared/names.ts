@@ -24,6 +24,7 @@ export interface Names {
   /** ConfigMap that says that this ensemble was formed once. */
   marker: string;
   certificates: string;
+  preflight: string;
   setup: string;
   maintenance: string;
 }
@@ -41,6 +42,7 @@ export function namesOf(name: string): Names {
     peerTls: `${name}-peer-tls`,
     marker: `${name}-marker`,
     certificates: `${name}-certificates`,
+    preflight: `${name}-preflight`,
     setup: `${name}-setup`,
     maintenance: `${name}-maintenance`,
   };

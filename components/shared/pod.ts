@@ -200,3 +200,30 @@ export function secretVolume(name: string, secretName: string, items?: string[])
     },
   };
 }
+
+/** The trust bundle, for whoever talks to the members; nothing without TLS. */
+export function trustVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
+}
+
+export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.v1.VolumeMount[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
+}
+
+/** The certificates of a server, towards clients and towards other members; nothing without TLS. */
+export function certificateVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  if (ensemble.tls === "off") return [];
+  const { serverTls, peerTls } = namesOf(ensemble.name);
+  return [secretVolume("server-tls", serverTls), secretVolume("peer-tls", peerTls)];
+}
+
+export function certificateMounts(
+  ensemble: Ensemble,
+  paths: { serverTls: string; peerTls: string },
+): core.v1.VolumeMount[] {
+  if (ensemble.tls === "off") return [];
+  return [
+    { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
+    { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
+  ];
+}

@@ -108,6 +108,28 @@ describe("an etcd cluster", () => {
     }
   });
 
+  it("lets the preflight come before everything that a refused change would alter", async () => {
+    for (const args of [{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }] as const) {
+      const graph = await deploy(args);
+      const preflight = only(graph, job, "etcd-preflight");
+      const component = graph.resources.find(({ type }) => type === "cells-services:index:EtcdCluster")?.urn;
+      const unjudged = graph.resources.filter(
+        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
+      );
+      // The agent's program and the rights of the preflight itself.
+      expect(unjudged.map(({ name }) => name).sort()).toEqual([
+        "etcd-agent",
+        "etcd-preflight",
+        "etcd-preflight",
+        "etcd-preflight",
+        "etcd-preflight",
+      ]);
+      for (const { urn, name } of unjudged.filter((each) => each !== preflight)) {
+        expect(preflight.options.dependsOn, name).toContain(urn);
+      }
+    }
+  });
+
   it("freezes the selector", async () => {
     const graph = await deploy({ version: "3.6.9" });
     const set = inputs(graph, statefulSet, "etcd");
@@ -169,6 +191,14 @@ describe("an etcd cluster", () => {
     const open = rules.filter((rule) => rule["resourceNames"] === undefined);
     expect(open).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create"] }]);
     expect(JSON.stringify(rules)).not.toContain("delete");
+    // The owner of the marker follows `deletion`, so the setup patches it.
+    const patched = rules.filter((rule) => (rule["verbs"] as string[]).includes("patch"));
+    expect(patched).toContainEqual({
+      apiGroups: [""],
+      resources: ["configmaps"],
+      verbs: ["get", "patch"],
+      resourceNames: ["etcd-marker"],
+    });
   });
 
   it("has no certificates without TLS", async () => {

@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { memberConfig } from "../../../components/etcd/agent";
 import { metricValue } from "../../../components/etcd/check";
 import { baseConfig, profile } from "../../../components/etcd/manifest";
-import type { EtcdSettings } from "../../../components/etcd/settings";
 import { resolveEnsemble } from "../../../components/shared";
 import type { TlsMode } from "../../../components/shared/check";
+import type { EnsembleSettings } from "../../../components/shared/settings";
 
 function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
   return baseConfig(resolveEnsemble(profile, "etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");
@@ -42,7 +42,14 @@ describe("the configuration of etcd", () => {
   });
 
   it("gives a member its own names only", () => {
-    const settings: EtcdSettings = { name: "etcd", members: 3, tls: "required", applications: [], deletion: "keep" };
+    const settings: EnsembleSettings = {
+      service: "etcd",
+      name: "etcd",
+      members: 3,
+      tls: "required",
+      applications: [],
+      deletion: "keep",
+    };
     const start = { state: "new", cluster: "etcd-1=https://etcd-1.etcd-peers.cells.svc:2380" };
     const config = memberConfig(base("required"), settings, { name: "etcd-1", namespace: "cells" }, start);
     expect(config).toMatchObject({

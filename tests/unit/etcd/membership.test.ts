@@ -1,18 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Member } from "../../../components/etcd/client";
-import {
-  type Action,
-  decide,
-  type Identity,
-  initialCluster,
-  livingContradiction,
-  type Observed,
-  storageContradiction,
-} from "../../../components/etcd/membership";
+import { type Action, decide, type Identity, initialCluster, type Observed } from "../../../components/etcd/membership";
+import type { Marker } from "../../../components/shared/identity";
 
 const peerUrl = (ordinal: number): string => `https://etcd-${ordinal}.etcd-peers.cells.svc:2380`;
-const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3 };
-const marker = { clusterId: "77", members: 3, scheme: "https", bootstrappedAt: "2026-01-01T00:00:00Z" };
+const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3, tls: "required" };
+const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 
 function member(ordinal: number, changes: Partial<Member> = {}): Member {
   return {
@@ -104,6 +97,12 @@ describe("how a member starts", () => {
       /was formed with 5 members, got members 3; .* set members to 5$/,
     ],
     [
+      "TLS switched off",
+      { data: "empty", marker: { ...marker, tls: "off" }, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /was formed without TLS between its members, got tls "required"/,
+    ],
+    [
       "damaged volume",
       { data: "partial", marker, cluster: quorum(member(0), member(1), member(2)) },
       "refuse",
@@ -150,34 +149,6 @@ describe("initial cluster", () => {
   });
 });
 
-describe("changes that a living cluster refuses", () => {
-  it("is another number of members, and TLS switched on or off", () => {
-    expect(livingContradiction(marker, { members: 3, scheme: "https" })).toBeUndefined();
-    expect(livingContradiction(marker, { members: 5, scheme: "https" })).toBe(
-      "the cluster was formed with 3 members, got members 5; the number of members of a living cluster cannot be changed; " +
-        "set members to 3",
-    );
-    expect(livingContradiction(marker, { members: 3, scheme: "http" })).toBe(
-      "the cluster was formed with TLS between its members and remembers their addresses, got http addresses; " +
-        'TLS of a living cluster cannot be switched on or off; set tls to "required" or "optional"',
-    );
-  });
-
-  it("is another kind of volume", () => {
-    const existing = { size: "8Gi", class: undefined };
-    expect(storageContradiction(existing, { size: "8Gi" })).toBeUndefined();
-    expect(storageContradiction(existing, { size: "8192Mi" })).toBeUndefined();
-    expect(storageContradiction(existing, { size: "16Gi" })).toBe(
-      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
-        "set storage.size to 8Gi",
-    );
-    expect(storageContradiction(existing, { size: "8Gi", class: "gp3" })).toBe(
-      "the volumes were made with storage.class the default class, got gp3; the class cannot be changed while the cluster " +
-        "lives; set storage.class as it was",
-    );
-  });
-});
-
 describe("a member that must not start", () => {
   it("has run before, with the marker missing", () => {
     const ran = member(2, { clientUrls: ["https://etcd-2:2379"] });
@@ -186,7 +157,8 @@ describe("a member that must not start", () => {
       kind: "refuse",
       reason:
         "the volume of etcd-2 is empty, the other members know it as one that has run, and the marker is missing; " +
-        "restore the marker to have the member replaced, or destroy the component and deploy it again when nothing was stored",
+        "restore the marker to have the member replaced, or, when nothing was stored, destroy the component, delete its " +
+        "marker and volume claims if they were kept, and deploy it again",
     });
   });
 

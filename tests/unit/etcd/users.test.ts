@@ -1,12 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { keepUsers } from "../../../components/etcd/agent";
-import { type EtcdClient, everyKey, type Permission } from "../../../components/etcd/client";
+import { askStatuses, keepUsers } from "../../../components/etcd/agent";
+import { type EtcdClient, EtcdError, everyKey, type Permission, type Status } from "../../../components/etcd/client";
 
 interface State {
   enabled: boolean;
   users: Map<string, { password: string; roles: string[] }>;
   roles: Map<string, Permission[]>;
 }
+
+const foreign =
+  "etcd does not accept the password of root: its data was made by another deployment, whose volumes were kept; restore " +
+  "the state of that deployment, or delete the volume claims when their data is not needed";
 
 const admin = { username: "root", password: "admin" };
 
@@ -119,8 +123,26 @@ describe("users", () => {
   it("are not touched with a foreign administrator password", async () => {
     const { client } = fakeEtcd();
     await keepUsers(client, admin, new Map());
-    await expect(keepUsers(client, { ...admin, password: "other" }, new Map())).rejects.toThrow(
-      "etcd does not accept the password of root: its data was made by another deployment",
-    );
+    await expect(keepUsers(client, { ...admin, password: "other" }, new Map())).rejects.toThrow(foreign);
+  });
+});
+
+describe("the status of all members", () => {
+  const status = { clusterId: "77" } as Status;
+  const members = (answers: Record<string, () => Promise<Status>>) =>
+    askStatuses(Object.keys(answers), async (member) => ({ status: answers[member] as () => Promise<Status> }));
+
+  it("tells who does not answer", async () => {
+    const away = () => Promise.reject(new Error("connection refused"));
+    expect(await members({ "etcd-0": away, "etcd-1": async () => status })).toEqual({
+      members: [{ name: "etcd-1", status }],
+      unreachable: ["etcd-0: connection refused"],
+    });
+  });
+
+  it("is not waited for with a foreign administrator password", async () => {
+    const message = "etcdserver: authentication failed, invalid user ID or password";
+    const refused = () => Promise.reject(new EtcdError("auth/authenticate", 400, message));
+    await expect(members({ "etcd-0": refused, "etcd-1": async () => status })).rejects.toThrow(foreign);
   });
 });

@@ -1,17 +1,9 @@
 import { describe, expect, it } from "vitest";
-import {
-  type Answer,
-  clusterName,
-  decide,
-  type Identity,
-  livingContradiction,
-  type Marker,
-  type Observed,
-  storageContradiction,
-} from "../../../components/nats/membership";
+import { type Answer, clusterName, decide, type Identity, type Observed } from "../../../components/nats/membership";
+import type { Marker } from "../../../components/shared/identity";
 
-const self: Identity = { name: "nats-2", clusterId: "cells-nats", members: 3, scheme: "tls" };
-const marker: Marker = { clusterId: "cells-nats", members: 3, scheme: "tls", bootstrappedAt: "2026-01-01T00:00:00Z" };
+const self: Identity = { name: "nats-2", clusterId: "cells-nats", members: 3, tls: "required" };
+const marker: Marker = { clusterId: "cells-nats", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 const full = (member: string): Answer => ({ member, hasData: true });
 const empty = (member: string): Answer => ({ member, hasData: false, reason: "it has no data itself" });
 const away = (member: string): Answer => ({ member, hasData: false, reason: "connection refused" });
@@ -45,8 +37,8 @@ describe("whether a member may start", () => {
       kind: "wait",
       reason:
         "the volume of nats-2 is empty and no other member with data answers (nats-0: connection refused; nats-1: it has no data itself); " +
-        "starting could found a cluster without the data; bring another member back, or destroy the component and deploy " +
-        "it again when all volumes are lost",
+        "starting could found a cluster without the data; bring another member back, or, when all volumes are lost, destroy " +
+        "the component, delete its marker and volume claims if they were kept, and deploy it again",
     });
   });
 
@@ -55,7 +47,8 @@ describe("whether a member may start", () => {
       "another cluster",
       { ...marker, clusterId: "other-nats" },
       "the marker belongs to the cluster other-nats, got cells-nats, and the volume of nats-2 is empty; " +
-        "restore the name of the cluster, or destroy the component, delete its marker and volume claims, and deploy it again",
+        "restore the name of the cluster, or destroy the component, delete its marker and volume claims if they were kept, " +
+        "and deploy it again",
     ],
     [
       "another number of members",
@@ -65,48 +58,15 @@ describe("whether a member may start", () => {
     ],
     [
       "TLS switched on",
-      { ...marker, scheme: "nats" },
-      "the cluster was formed without TLS between its members, got TLS; TLS of a living cluster cannot be switched on or " +
-        'off; set tls to "off"',
+      { ...marker, tls: "off" },
+      'the cluster was formed without TLS between its members, got tls "required"; TLS of a living cluster cannot be ' +
+        'switched on or off; set tls to "off"',
     ],
   ])("refuses, whoever runs: %s", (_, wrong, reason) => {
     expect(decide({ data: "empty", marker: wrong, others: [full("nats-0")] }, self)).toEqual({
       kind: "refuse",
       reason,
     });
-  });
-});
-
-describe("what a living cluster cannot do", () => {
-  it("accepts what it was formed with", () => {
-    expect(livingContradiction(marker, { members: 3, scheme: "tls" })).toBeUndefined();
-  });
-
-  it("keeps TLS between its members", () => {
-    expect(livingContradiction(marker, { members: 3, scheme: "nats" })).toBe(
-      "the cluster was formed with TLS between its members, got plain text; TLS of a living cluster cannot be switched on " +
-        'or off; set tls to "required" or "optional"',
-    );
-  });
-
-  it.each<[string, { size: string; class: string | undefined }, { size: string; class?: string }, string | undefined]>([
-    ["the same in other words", { size: "8Gi", class: undefined }, { size: "8192Mi" }, undefined],
-    [
-      "another size",
-      { size: "8Gi", class: undefined },
-      { size: "16Gi" },
-      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
-        "set storage.size to 8Gi",
-    ],
-    [
-      "another class",
-      { size: "8Gi", class: "gp3" },
-      { size: "8Gi" },
-      "the volumes were made with storage.class gp3, got the default class; the class cannot be changed while the " +
-        "cluster lives; set storage.class as it was",
-    ],
-  ])("storage: %s", (_, existing, wanted, expected) => {
-    expect(storageContradiction(existing, wanted)).toBe(expected);
   });
 });
 

@@ -1,0 +1,36 @@
+/** What agents are told in SETTINGS, the same for all services. No secrets. Loads no library. */
+import type { Ensemble } from "./arguments";
+import type { TlsMode } from "./check";
+import type { ServiceKind } from "./names";
+
+export interface EnsembleSettings {
+  service: ServiceKind;
+  name: string;
+  members: number;
+  tls: TlsMode;
+  applications: string[];
+  deletion: "keep" | "delete";
+}
+
+/** Of the preflight. */
+export interface PreflightSettings extends EnsembleSettings {
+  storage: { size: string; class?: string };
+}
+
+export function settingsOf(ensemble: Ensemble): EnsembleSettings {
+  const { service, name, members, tls, applications, deletion } = ensemble;
+  return { service, name, members, tls, applications, deletion };
+}
+
+/** Applications are no business of a member: its init container stays the same when one is added. */
+export function memberSettings(ensemble: Ensemble): EnsembleSettings {
+  return { ...settingsOf(ensemble), applications: [] };
+}
+
+export function preflightSettings(ensemble: Ensemble): PreflightSettings {
+  const { size, class: storageClass } = ensemble.storage;
+  return {
+    ...memberSettings(ensemble),
+    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
+  };
+}

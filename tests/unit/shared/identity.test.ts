@@ -1,0 +1,255 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { KubernetesApi, KubernetesObject } from "../../../agent/kubernetes";
+import {
+  livingContradiction,
+  type Marker,
+  peerTls,
+  storageContradiction,
+  toMarker,
+} from "../../../components/shared/identity";
+import { keepMarker, preflight, readMarker } from "../../../components/shared/identity-agent";
+import type { EnsembleSettings } from "../../../components/shared/settings";
+
+const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
+const data = { ...marker, members: "3" };
+
+describe("the data of a marker", () => {
+  it.each<[string, Record<string, string>, Marker]>([
+    ["as they are written", data, marker],
+    ["without TLS", { ...data, tls: "off" }, { ...marker, tls: "off" }],
+    ...(
+      [
+        ["https", "on"],
+        ["tls", "on"],
+        ["http", "off"],
+        ["nats", "off"],
+      ] as const
+    ).map(([scheme, tls]): [string, Record<string, string>, Marker] => {
+      const former = { clusterId: "77", members: "3", scheme, bootstrappedAt: marker.bootstrappedAt };
+      return [`as they were written at first, ${scheme}`, former, { ...marker, tls }];
+    }),
+  ])("can be read: %s", (_, given, expected) => {
+    expect(toMarker("etcd-marker", given)).toEqual(expected);
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    ["none", {}, "nothing"],
+    ["a key is missing", { clusterId: "77", members: "3" }, "clusterId, members"],
+    ["a word that nobody wrote", { ...data, tls: "maybe" }, "clusterId, members, tls, bootstrappedAt"],
+  ])("are refused: %s", (_, given, keys) => {
+    expect(() => toMarker("etcd-marker", given)).toThrow(
+      `the ConfigMap etcd-marker must have clusterId, members, tls and bootstrappedAt, got ${keys}; restore it`,
+    );
+  });
+});
+
+describe("what a living cluster cannot do", () => {
+  it.each(["required", "optional"] as const)("accepts what it was formed with, and tls %s", (tls) => {
+    expect(peerTls(tls)).toBe("on");
+    expect(livingContradiction(marker, { members: 3, tls })).toBeUndefined();
+  });
+
+  it.each<[string, Marker, Parameters<typeof livingContradiction>[1], string]>([
+    [
+      "another number of members",
+      marker,
+      { members: 5, tls: "required" },
+      "the cluster was formed with 3 members, got members 5; the number of members of a living cluster cannot be changed; " +
+        "set members to 3",
+    ],
+    [
+      "TLS switched off",
+      marker,
+      { members: 3, tls: "off" },
+      'the cluster was formed with TLS between its members, got tls "off"; TLS of a living cluster cannot be switched on ' +
+        'or off; set tls to "required" or "optional"',
+    ],
+    [
+      "TLS switched on",
+      { ...marker, tls: "off" },
+      { members: 3, tls: "optional" },
+      'the cluster was formed without TLS between its members, got tls "optional"; TLS of a living cluster cannot be ' +
+        'switched on or off; set tls to "off"',
+    ],
+  ])("refuses %s", (_, formed, wanted, reason) => {
+    expect(livingContradiction(formed, wanted)).toBe(reason);
+  });
+
+  it.each<[string, { size: string; class: string | undefined }, { size: string; class?: string }, string | undefined]>([
+    ["the same", { size: "8Gi", class: undefined }, { size: "8Gi" }, undefined],
+    ["the same in other words", { size: "8Gi", class: undefined }, { size: "8192Mi" }, undefined],
+    [
+      "another size",
+      { size: "8Gi", class: undefined },
+      { size: "16Gi" },
+      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
+        "set storage.size to 8Gi",
+    ],
+    [
+      "another class",
+      { size: "8Gi", class: undefined },
+      { size: "8Gi", class: "gp3" },
+      "the volumes were made with storage.class the default class, got gp3; the class cannot be changed while the cluster " +
+        "lives; set storage.class as it was",
+    ],
+    [
+      "the default class again",
+      { size: "8Gi", class: "gp3" },
+      { size: "8Gi" },
+      "the volumes were made with storage.class gp3, got the default class; the class cannot be changed while the " +
+        "cluster lives; set storage.class as it was",
+    ],
+  ])("storage: %s", (_, existing, wanted, expected) => {
+    expect(storageContradiction(existing, wanted)).toBe(expected);
+  });
+});
+
+const settings: EnsembleSettings = {
+  service: "etcd",
+  name: "etcd",
+  members: 3,
+  tls: "required",
+  applications: [],
+  deletion: "keep",
+};
+const markerPath = "/api/v1/namespaces/cells/configmaps/etcd-marker";
+const accountPath = "/api/v1/namespaces/cells/serviceaccounts/etcd-setup";
+const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+/** Keeps what is posted; an apply sets the owners only, and refuses an object of another uid as Kubernetes does. */
+function fakeApi() {
+  const objects = new Map<string, ConfigMap & { spec?: object }>([
+    [accountPath, { metadata: { name: "etcd-setup", uid: "account" } }],
+  ]);
+  const applied: { path: string; manager: string; object: KubernetesObject }[] = [];
+  const api: KubernetesApi = {
+    get: async <T extends KubernetesObject>(path: string) => structuredClone(objects.get(path)) as T | undefined,
+    create: async (path, object) => {
+      const own = `${path}/${object.metadata?.name}`;
+      if (objects.has(own)) return "exists";
+      objects.set(own, { ...structuredClone(object), metadata: { ...object.metadata, uid: `uid-${objects.size}` } });
+      return "created";
+    },
+    apply: async (path, object, manager) => {
+      applied.push({ path, manager, object: structuredClone(object) });
+      const existing = objects.get(path);
+      if (existing?.metadata?.uid !== object.metadata?.uid) throw new Error("uid mismatch");
+      objects.set(path, { ...existing, metadata: { ...existing?.metadata, ...object.metadata } });
+    },
+  };
+  return { api, objects, applied };
+}
+
+let cluster: ReturnType<typeof fakeApi>;
+beforeEach(() => {
+  cluster = fakeApi();
+});
+
+function keep(changes: Partial<EnsembleSettings> = {}, clusterId = "77"): Promise<void> {
+  return keepMarker({ ...settings, ...changes }, "cells", cluster.api, clusterId);
+}
+
+const owners = () => cluster.objects.get(markerPath)?.metadata?.ownerReferences;
+const account = { apiVersion: "v1", kind: "ServiceAccount", name: "etcd-setup", uid: "account" };
+
+describe("the marker", () => {
+  it("is missing until the cluster has formed", async () => {
+    expect(await readMarker("etcd", "cells", cluster.api)).toBeUndefined();
+    await keep();
+    expect(await readMarker("etcd", "cells", cluster.api)).toMatchObject({ clusterId: "77", members: 3, tls: "on" });
+  });
+
+  it("keeps its data whatever comes later", async () => {
+    await keep();
+    const first = cluster.objects.get(markerPath)?.data;
+    await keep({ tls: "optional" });
+    expect(cluster.objects.get(markerPath)?.data).toEqual(first);
+    expect(Object.keys(first ?? {}).sort()).toEqual(["bootstrappedAt", "clusterId", "members", "tls"]);
+    for (const { object } of cluster.applied) expect(Object.keys(object)).not.toContain("data");
+  });
+
+  it("goes with the setup's account or stays, as `deletion` says with the last run", async () => {
+    await keep({ deletion: "delete" });
+    expect(owners()).toEqual([account]);
+    await keep({ deletion: "keep" });
+    expect(owners()).toEqual([]);
+    await keep({ deletion: "delete" });
+    expect(owners()).toEqual([account]);
+    expect(new Set(cluster.applied.map(({ manager }) => manager))).toEqual(new Set(["cells-services-setup"]));
+  });
+
+  it("follows a new account of the setup", async () => {
+    await keep({ deletion: "delete" });
+    cluster.objects.set(accountPath, { metadata: { name: "etcd-setup", uid: "another" } });
+    await keep({ deletion: "delete" });
+    expect(owners()).toEqual([{ ...account, uid: "another" }]);
+  });
+
+  it("gets its owner when the setup was killed between both writes", async () => {
+    const killed: KubernetesApi = { ...cluster.api, apply: () => Promise.reject(new Error("killed")) };
+    await expect(keepMarker({ ...settings, deletion: "delete" }, "cells", killed, "77")).rejects.toThrow("killed");
+    expect(owners()).toBeUndefined();
+    await keep({ deletion: "delete" });
+    expect(owners()).toEqual([account]);
+  });
+
+  it("is not made again without data when it was removed in between", async () => {
+    await keep();
+    const removing: KubernetesApi = {
+      ...cluster.api,
+      get: async <T extends KubernetesObject>(path: string) => {
+        const found = await cluster.api.get<T>(path);
+        if (path === markerPath) cluster.objects.delete(path);
+        return found;
+      },
+    };
+    await expect(keepMarker(settings, "cells", removing, "77")).rejects.toThrow("uid mismatch");
+    expect(cluster.objects.has(markerPath)).toBe(false);
+  });
+
+  it("refuses another cluster, and changes nothing then", async () => {
+    await keep({ deletion: "delete" });
+    await expect(keep({ deletion: "keep" }, "78")).rejects.toThrow(
+      "the marker etcd-marker says cluster 77, but the members are cluster 78: a second cluster was formed beside the " +
+        "first; find out which one holds the data before anything is changed",
+    );
+    expect(owners()).toEqual([account]);
+  });
+
+  it("refuses what a living cluster cannot do", async () => {
+    await keep();
+    await expect(keep({ members: 5 })).rejects.toThrow("the cluster was formed with 3 members, got members 5");
+  });
+});
+
+describe("the preflight", () => {
+  const run = (changes: Partial<EnsembleSettings> = {}, size = "8Gi") =>
+    preflight({ ...settings, ...changes, storage: { size } }, "cells", cluster.api);
+
+  it("lets the first deployment pass", async () => {
+    await expect(run()).resolves.toBeUndefined();
+  });
+
+  it("compares with the marker", async () => {
+    await keep();
+    await expect(run({ tls: "optional" })).resolves.toBeUndefined();
+    await expect(run({ tls: "off" })).rejects.toThrow("the cluster was formed with TLS between its members");
+  });
+
+  it("compares with the volumes, also of a cluster that has not formed", async () => {
+    const claim = { spec: { resources: { requests: { storage: "8Gi" } } } };
+    cluster.objects.set(setPath, { spec: { volumeClaimTemplates: [claim] } });
+    await expect(run()).resolves.toBeUndefined();
+    await expect(run({}, "16Gi")).rejects.toThrow("the volumes were made with storage.size 8Gi, got 16Gi");
+  });
+
+  it("writes nothing", async () => {
+    await run();
+    expect([...cluster.objects.keys()]).toEqual([accountPath]);
+    expect(cluster.applied).toEqual([]);
+  });
+});
