@@ -2,7 +2,9 @@ import { join } from "node:path";
 import { describe, kubectl, nodeActions, removeData, startCluster, stopCluster } from "./cluster";
 import { nodes } from "./cluster/layout";
 import { type Engine, installedEngine, pulumiOnTerminal, sandboxEngine } from "./engine";
+import { makeImages } from "./images";
 import { checkout, home, kubeconfig, logs } from "./paths";
+import { buildServers } from "./servers";
 import { attach } from "./shell";
 import { binary, buildToolchain } from "./toolchain";
 
@@ -34,11 +36,15 @@ async function tsx(engine: Engine, script: string, args: string[]): Promise<numb
   });
 }
 
+async function boot(): Promise<void> {
+  // The downloads of one overlap the compiling of the other.
+  await Promise.all([buildToolchain(), buildServers()]);
+  await makeImages();
+  await startCluster();
+}
+
 async function up(): Promise<number> {
-  if (!context) {
-    await buildToolchain();
-    await startCluster();
-  }
+  if (!context) await boot();
   const engine = await engineOf();
   const deployed = await pulumiOnTerminal(engine, "up", ...withoutAsking("--skip-preview"), "--suppress-outputs");
   if (deployed !== 0) return deployed;
@@ -95,8 +101,7 @@ async function main([command = "", ...args]: string[]): Promise<number> {
     case "up":
       return up();
     case "cluster":
-      await buildToolchain();
-      await startCluster();
+      await boot();
       return 0;
     case "preview":
       return pulumiOnTerminal(await engineOf(), "preview", ...args);

@@ -42,6 +42,7 @@ elif [ "$mode" = sandbox ]; then
     [ -w "/sys/fs/cgroup/$controller/cgroup.procs" ] || missing "cgroup v1 controller $controller is not mounted at /sys/fs/cgroup/$controller; boot with systemd.unified_cgroup_hierarchy=0"
   done
   at_least go "$(go version 2>/dev/null | sed -E 's/^go version go([0-9.]+).*/\1/')" 1.26 "install Go: https://go.dev/dl"
+  command -v apt-get >/dev/null 2>&1 || missing "apt-get is not on PATH; servers are taken from Debian packages: use Debian 12"
   # A cluster that runs has its memory already; one that does not needs room for it, or for the builds.
   if [ ! -d /sys/fs/cgroup/memory/cells-services ]; then
     memory=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
@@ -61,16 +62,14 @@ elif [ "$mode" = sandbox ]; then
   package /usr/sbin/conntrack conntrack
   package /usr/lib/cni/bridge containernetworking-plugins
   package /usr/sbin/ip iproute2
+  package /usr/bin/strip binutils
+  python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
   if [ ${#packages[@]} -gt 0 ] && [ ${#problems[@]} -eq 0 ]; then
-    if command -v apt-get >/dev/null 2>&1; then
-      log=$cache/logs/packages.log
-      mkdir -p "${log%/*}"
-      echo "  installing Debian packages: ${packages[*]} (log: $log)" >&2
-      { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
-        missing "Debian packages ${packages[*]} could not be installed; see $log"
-    else
-      missing "missing programs; install what your distribution calls: ${packages[*]}"
-    fi
+    log=$cache/logs/packages.log
+    mkdir -p "${log%/*}"
+    echo "  installing Debian packages: ${packages[*]} (log: $log)" >&2
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
+      missing "Debian packages ${packages[*]} could not be installed; see $log"
   fi
 fi
 finish

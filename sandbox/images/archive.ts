@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -47,7 +48,9 @@ export async function makeArchive(image: Image): Promise<string> {
         ...(image.entrypoint ? { Entrypoint: image.entrypoint } : {}),
         ...(image.command ? { Cmd: image.command } : {}),
         Env: Object.entries(image.environment ?? {}).map(([key, value]) => `${key}=${value}`),
-        WorkingDir: "/",
+        WorkingDir: image.workingFolder ?? "/",
+        ...(image.user ? { User: image.user } : {}),
+        ...(image.stopSignal ? { StopSignal: image.stopSignal } : {}),
       },
       rootfs: { type: "layers", diff_ids: [`sha256:${sha256(readFileSync(layer))}`] },
     });
@@ -78,6 +81,10 @@ async function fill(root: string, image: Image): Promise<void> {
   }
   for (const [target, text] of Object.entries(image.texts ?? {})) writeFileSync(place(target), text);
   for (const [target, file] of Object.entries(image.files)) {
+    if (statSync(file).isDirectory()) {
+      cpSync(file, join(root, target), { recursive: true, verbatimSymlinks: true });
+      continue;
+    }
     copyFileSync(realpathSync(file), place(target));
     chmodSync(join(root, target), 0o755);
     if (image.sharedLibraries) {

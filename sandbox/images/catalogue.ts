@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout } from "../paths";
+import { serverFolder, versions as serverVersions } from "../servers";
 import { binary, versions } from "../toolchain";
 
 /**
@@ -9,7 +10,7 @@ import { binary, versions } from "../toolchain";
  */
 export interface Image {
   reference: string;
-  /** Path in the image -> file on this machine. */
+  /** Path in the image -> file or folder on this machine. */
   files: Record<string, string>;
   /** Path in the image -> text. */
   texts?: Record<string, string>;
@@ -20,6 +21,11 @@ export interface Image {
   entrypoint?: string[];
   command?: string[];
   environment?: Record<string, string>;
+  /** `/` unless it says otherwise. */
+  workingFolder?: string;
+  user?: string;
+  /** What a container is asked to end with, unless it is SIGTERM. */
+  stopSignal?: string;
 }
 
 const nodeVersion = (
@@ -37,9 +43,20 @@ export const references = {
   etcd: `gcr.io/etcd-development/etcd:v${versions.etcd}`,
   nats: `docker.io/library/nats:${versions.nats}`,
   node: `docker.io/library/node:${nodeVersion}-bookworm-slim`,
+  redis: `docker.io/library/redis:${serverVersions.redis}`,
+  haproxy: `docker.io/library/haproxy:${serverVersions.haproxy}`,
+  mysql: `docker.io/library/mysql:${serverVersions.mysql}`,
+  mongo: `docker.io/library/mongo:${serverVersions.mongo}`,
 };
 
 const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Who a server is where nothing else is said, and where to look names up. */
+const systemFiles = (user: string, id: number, home: string): Record<string, string> => ({
+  "/etc/passwd": `root:x:0:0:root:/root:/bin/sh\n${user}:x:${id}:${id}::${home}:/bin/sh\n`,
+  "/etc/group": `root:x:0:\n${user}:x:${id}:\n`,
+  "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+});
 
 export const images: Image[] = [
   { reference: references.pause, files: { "/pause": binary("pause") }, entrypoint: ["/pause"] },
@@ -75,5 +92,44 @@ export const images: Image[] = [
     sharedLibraries: true,
     command: ["node"],
     environment: { PATH: path, NODE_VERSION: nodeVersion },
+  },
+  {
+    // The official ones of these four have a shell and an entrypoint script; workloads name the program to start.
+    reference: references.redis,
+    files: { "/": serverFolder("redis") },
+    texts: systemFiles("redis", 999, "/data"),
+    folders: ["/data", "/tmp"],
+    command: ["redis-server"],
+    environment: { PATH: path, REDIS_VERSION: serverVersions.redis },
+    workingFolder: "/data",
+  },
+  {
+    reference: references.haproxy,
+    files: { "/": serverFolder("haproxy") },
+    texts: systemFiles("haproxy", 99, "/var/lib/haproxy"),
+    folders: ["/usr/local/etc/haproxy", "/var/lib/haproxy", "/tmp"],
+    command: ["haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
+    environment: { PATH: path, HAPROXY_VERSION: serverVersions.haproxy },
+    workingFolder: "/var/lib/haproxy",
+    user: "haproxy",
+    // Lets connections end before it does; SIGTERM cuts them.
+    stopSignal: "SIGUSR1",
+  },
+  {
+    // Without /var/lib/mysql-files, which the official image keeps to its own user: any other has to set secure-file-priv.
+    reference: references.mysql,
+    files: { "/": serverFolder("mysql") },
+    texts: systemFiles("mysql", 999, "/var/lib/mysql"),
+    folders: ["/var/lib/mysql", "/var/run/mysqld", "/tmp"],
+    command: ["mysqld"],
+    environment: { PATH: path, MYSQL_VERSION: serverVersions.mysql },
+  },
+  {
+    reference: references.mongo,
+    files: { "/": serverFolder("mongo") },
+    texts: systemFiles("mongodb", 999, "/data/db"),
+    folders: ["/data/db", "/data/configdb", "/tmp"],
+    command: ["mongod"],
+    environment: { PATH: path, MONGO_VERSION: serverVersions.mongo },
   },
 ];

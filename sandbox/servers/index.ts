@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { cacheHome } from "../paths";
+import { step } from "../progress";
+import { build, folderOf, isBuilt } from "./build";
+import { servers } from "./catalogue";
+
+export { versions } from "./catalogue";
+
+/** The folder that holds a server and its libraries at their paths in the image. */
+export function serverFolder(name: string): string {
+  const found = servers.find((candidate) => candidate.name === name);
+  if (!found) throw new Error(`no server "${name}" in the catalogue`);
+  return folderOf(found);
+}
+
+/** Makes what is missing, all at once: most of it is waiting for downloads. */
+export async function buildServers(): Promise<void> {
+  const missing = servers.filter((candidate) => !isBuilt(candidate));
+  if (missing.length === 0) {
+    await step("servers", async () => `${servers.length} cached`);
+    return;
+  }
+  await Promise.all(
+    missing.map((server) => {
+      const log = join(cacheHome, "logs", `${server.name}-${server.version}.log`);
+      return step(`server: ${server.name} ${server.version}`, () => build(server, log));
+    }),
+  );
+}
