@@ -9,7 +9,9 @@ export default defineConfig({
           name: "unit",
           include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills,agent}/**/*.unit.test.ts"],
           isolate: false,
-          testTimeout: 10_000,
+          // Recording a whole stack takes seconds on a busy machine.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -26,7 +28,7 @@ export default defineConfig({
           include: ["tests/cluster/**/*.test.ts"],
           isolate: false,
           fileParallelism: false,
-          testTimeout: 600_000,
+          testTimeout: 1_200_000,
           hookTimeout: 600_000,
         },
       },

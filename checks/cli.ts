@@ -1,25 +1,19 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { loadCluster, reachCluster } from "./cluster";
 import { diagnose } from "./diagnostics";
 import { openEnvironment } from "./environment";
 import { CannotRun, exitCodes, messageOf } from "./failure";
-import { checkOf } from "./registry";
+import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
 import { createRedaction, redactDeep } from "./redaction";
+import { checkOf } from "./registry";
 import { renderJunit, renderText } from "./report";
 import { runChecks } from "./run";
-import { chooseCluster, readOutputs, selectTargets } from "./targets";
 
 const usage = `checks the services of a stack with real clients, after \`pulumi up\` or at any later time
 
   tsx checks/cli.ts [flags]
 
-  --service NAME     only this service; may be repeated
-  --stack NAME       default: PULUMI_STACK, then the selected stack
-  --directory DIR    of the Pulumi project, default: the current one
-  --targets FILE     outputs of a stack as JSON, instead of asking Pulumi
-  --kubeconfig FILE  default: KUBECONFIG
-  --context NAME     default: the output kubeContext of the stack
+${selectionUsage}
   --timeout SECONDS  for all checks together, default 120
   --json             print the result as JSON
   --junit FILE       also write the result as JUnit XML
@@ -44,10 +38,7 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     }
     const deadlineSeconds = Number(flags.timeout);
     if (!(deadlineSeconds > 0)) throw new CannotRun(`--timeout must be a number of seconds, got "${flags.timeout}"`);
-    const outputs = await readOutputs(flags);
-    const targets = selectTargets(outputs.checks, flags.service ?? []);
-    const config = loadCluster(chooseCluster(flags, outputs, process.env));
-    await reachCluster(config, targets[0]?.namespace ?? "default");
+    const { targets, config } = await selected(flags);
     const result = await runChecks(targets, {
       checkOf,
       open: (target, signal) => openEnvironment(config, target, redaction, signal),
@@ -72,12 +63,7 @@ function readFlags(args: string[]) {
     return parseArgs({
       args,
       options: {
-        service: { type: "string", multiple: true },
-        stack: { type: "string" },
-        directory: { type: "string" },
-        targets: { type: "string" },
-        kubeconfig: { type: "string" },
-        context: { type: "string" },
+        ...selectionFlags,
         timeout: { type: "string", default: "120" },
         json: { type: "boolean" },
         junit: { type: "string" },
@@ -89,10 +75,4 @@ function readFlags(args: string[]) {
   }
 }
 
-if (require.main === module) {
-  void main(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
-    // A client library that keeps a handle must not keep a pipeline waiting. Unreferenced: it delays nobody else.
-    setTimeout(() => process.exit(code), 2000).unref();
-  });
-}
+if (require.main === module) runMain(main);

@@ -22,7 +22,7 @@ export function openEnvironment(
 ): OpenEnvironment {
   const { namespace } = target;
   const core = config.makeApiClient(CoreV1Api);
-  const tunnel = openTunnel(portForward(config, namespace));
+  const tunnel = openTunnel(portForward(config, namespace), readyPod);
   return {
     tunnel,
     async secret(name) {
@@ -41,6 +41,29 @@ export function openEnvironment(
     signal,
     close: () => tunnel.close(),
   };
+
+  /** By the selector, as the Service itself finds them: named ports are those of the pod's containers. */
+  async function readyPod(service: string, port: number): Promise<{ pod: string; port: number }> {
+    const { spec } = await read("Service", service, core.readNamespacedService({ name: service, namespace }));
+    const target = spec?.ports?.find((each) => each.port === port)?.targetPort ?? port;
+    const labelSelector = Object.entries(spec?.selector ?? {})
+      .map(([key, value]) => `${key}=${value}`)
+      .join(",");
+    const pods = await read("pods of Service", service, core.listNamespacedPod({ namespace, labelSelector }));
+    const ready = pods.items.filter(
+      ({ metadata, status }) =>
+        metadata?.deletionTimestamp === undefined &&
+        status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
+    );
+    const pod = ready[0];
+    if (pod?.metadata?.name === undefined) {
+      throw new Error(`no pod is ready behind the Service ${service}, of ${pods.items.length} pods`);
+    }
+    if (typeof target === "number") return { pod: pod.metadata.name, port: target };
+    const named = pod.spec?.containers.flatMap((each) => each.ports ?? []).find((each) => each.name === target);
+    if (named === undefined) throw new Error(`the pod ${pod.metadata.name} has no port named ${target}`);
+    return { pod: pod.metadata.name, port: named.containerPort };
+  }
 
   async function read<T>(kind: string, name: string, request: Promise<T>): Promise<T> {
     try {

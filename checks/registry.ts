@@ -7,5 +7,11 @@ export async function checkOf(service: CheckTarget["service"]): Promise<Check> {
       return (await import("../components/etcd/check.js")).check;
     case "nats":
       return (await import("../components/nats/check.js")).check;
+    case "redis":
+      return (await import("../components/redis/check.js")).check;
+    case "mongodb":
+      return (await import("../components/mongodb/check.js")).check;
+    case "mysql":
+      return (await import("../components/mysql/check.js")).check;
   }
 }

@@ -4,12 +4,13 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import type { CheckTarget } from "../components/shared/check";
+import { serviceKinds } from "../components/shared/names";
 import { CannotRun, messageOf } from "./failure";
 
 const port = z.number().int().min(1).max(65535);
 
 const target = z.object({
-  service: z.enum(["etcd", "nats"]),
+  service: z.enum(serviceKinds),
   name: z.string().min(1),
   namespace: z.string().min(1),
   members: z.array(z.string().min(1)).min(1),
@@ -20,7 +21,7 @@ const target = z.object({
   tls: z.enum(["required", "optional", "off"]),
   trust: z.string().nullable(),
   adminSecret: z.string().min(1),
-  durability: z.enum(["fsync", "replicated"]).nullable(),
+  durability: z.enum(["fsync", "replicated", "everysecond"]).nullable(),
   applications: z.record(z.string(), z.string()),
 });
 

@@ -24,6 +24,9 @@ export interface ChannelEvents {
   closed(clean: boolean): void;
 }
 
+/** Finds a pod that is ready behind a Service, and the port of the pod that the port of the Service leads to. */
+export type Resolve = (service: string, port: number) => Promise<{ pod: string; port: number }>;
+
 export type Connect = (pod: string, port: number, events: ChannelEvents) => Promise<Channel>;
 
 export interface TunnelManager extends Tunnel {
@@ -39,7 +42,7 @@ export interface TunnelManager extends Tunnel {
  */
 const lingerMilliseconds = 2000;
 
-export function openTunnel(connect: Connect): TunnelManager {
+export function openTunnel(connect: Connect, resolve: Resolve): TunnelManager {
   const forwards = new Map<string, Promise<Server>>();
   const open = new Set<() => void>();
   const errors = new Map<string, string>();
@@ -104,15 +107,21 @@ export function openTunnel(connect: Connect): TunnelManager {
     return server;
   };
 
+  const dial = async (pod: string, port: number): Promise<{ host: string; port: number }> => {
+    if (closed) throw new Error(`the tunnel to ${pod} port ${port} was asked for after its end`);
+    const key = `${pod}:${port}`;
+    const forward = forwards.get(key) ?? listen(pod, port);
+    forwards.set(key, forward);
+    const address = (await forward).address();
+    if (address === null || typeof address === "string") throw new Error(`no local port for ${pod} port ${port}`);
+    return { host: "127.0.0.1", port: address.port };
+  };
+
   return {
-    async dial(pod, port) {
-      if (closed) throw new Error(`the tunnel to ${pod} port ${port} was asked for after its end`);
-      const key = `${pod}:${port}`;
-      const forward = forwards.get(key) ?? listen(pod, port);
-      forwards.set(key, forward);
-      const address = (await forward).address();
-      if (address === null || typeof address === "string") throw new Error(`no local port for ${pod} port ${port}`);
-      return { host: "127.0.0.1", port: address.port };
+    dial,
+    async service(name, port) {
+      const target = await resolve(name, port);
+      return dial(target.pod, target.port);
     },
     lastError: (pod, port) => errors.get(`${pod}:${port}`),
     async close() {

@@ -20,28 +20,37 @@ import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
 import {
   CannotRun,
   chooseCluster,
+  createRedaction,
   exitCodes,
   loadCluster,
   messageOf,
+  openEnvironment,
   readOutputs,
+  runMain,
   type StackOutputs,
   table,
   until,
 } from "../checks";
+import type { CheckTarget } from "../components/shared/check";
+import { labelKeys } from "../components/shared/names";
 import { type Engine, pulumi, sandboxEngine } from "../sandbox/engine";
+import type { DrillName, DrillReport } from "./drill";
 import { median } from "./ledger";
 import {
   goalMet,
   type Measurement,
+  memoryMeasurements,
   memoryUse,
   type NodeStats,
   renderMeasurements,
   renderSection,
   replaceSection,
 } from "./measurement";
+import { profileOf } from "./profiles";
 import type { DrillsReport } from "./report";
+import { isLoaded, loadedServices, measureThroughput } from "./throughput";
 
-const parts = ["preview", "deploy", "memory", "drills"] as const;
+const parts = ["preview", "deploy", "memory", "gateway", "drills"] as const;
 type Part = (typeof parts)[number];
 
 const usage = `measures the project on the sandbox and writes docs/benchmarks.md
@@ -49,19 +58,15 @@ const usage = `measures the project on the sandbox and writes docs/benchmarks.md
   make bench ARGS="[flags]"
 
   --only PART    one of ${parts.join(", ")}; may be repeated; the page is then not written
+                 preview: against an empty program; deploy: all services against the slowest alone;
+                 memory: agents and gateways against servers; gateway: throughput against a direct connection;
+                 drills: the longest time without writes when a leader crashes or is asked to stop
   --runs N       of each preview and each update without changes, default 3
   --stack NAME   the deployed stack to measure, default: PULUMI_STACK
 `;
 
-/**
- * What is promised. Ratios where there is something to compare with. Budgets of the write gap belong to the drills.
- * A part without a goal is only reported.
- */
-const goals: Partial<Record<"preview" | "update" | "deploy" | "memory", number>> = {
-  preview: 2,
-  deploy: 1.3,
-  memory: 0.15,
-};
+/** The most that a ratio may be. Budgets of the write gap belong to the drills; what has no goal is only reported. */
+const goals = { preview: 2, deploy: 1.3, memory: 0.15 };
 
 const checkout = join(__dirname, "..");
 const page = join(checkout, "docs", "benchmarks.md");
@@ -128,6 +133,8 @@ function measure(part: Part, bench: Bench): Promise<Measurement[]> {
       return measureDeploy(bench);
     case "memory":
       return measureMemory(bench);
+    case "gateway":
+      return measureGateways(bench);
     case "drills":
       return measureDrills(bench);
   }
@@ -162,14 +169,13 @@ async function measurePreview({ engine, runs }: Bench): Promise<Measurement[]> {
         value: middle(timed.preview),
         unit: "s",
         reference: { name: "the same of an empty program", value: middle(timed.emptyPreview) },
-        ...goalOf("preview"),
+        goal: goals.preview,
       },
       {
         name: "`pulumi up` without changes",
         value: middle(timed.update),
         unit: "s",
         reference: { name: "the same of an empty program", value: middle(timed.emptyUpdate) },
-        ...goalOf("update"),
       },
     ];
   } finally {
@@ -218,11 +224,11 @@ async function measureDeploy({ outputs }: Bench): Promise<Measurement[]> {
   );
   return [
     {
-      name: `from a ready cluster to green checks, ${services.join(" and ")}`,
+      name: `from a ready cluster to green checks, ${inWords(services)}`,
       value: together,
       unit: "s",
       reference: { name: `${slowest.service} alone, the slowest`, value: slowest.seconds },
-      ...goalOf("deploy"),
+      goal: goals.deploy,
     },
   ];
 }
@@ -275,34 +281,64 @@ async function measureMemory({ outputs, config }: Bench): Promise<Measurement[]>
       return (typeof answer === "string" ? JSON.parse(answer) : answer) as NodeStats;
     }),
   );
-  const use = memoryUse(
-    running.map((pod) => ({
-      name: pod.metadata?.name ?? "",
-      namespace: pod.metadata?.namespace ?? "",
-      component: pod.metadata?.labels?.["app.kubernetes.io/component"],
+  const { ensembles, unknown } = memoryUse(
+    running.map(({ metadata }) => ({
+      name: metadata?.name ?? "",
+      namespace: metadata?.namespace ?? "",
+      instance: metadata?.labels?.[labelKeys.instance] ?? "others",
+      component: metadata?.labels?.[labelKeys.component],
     })),
     stats,
-    outputs.checks.map((each) => each.service),
   );
-  if (use.unknown.length > 0) throw new Error(`the kubelets know no memory use of ${use.unknown.join(", ")}`);
-  return [
-    {
-      name: "memory of agents that run all the time",
-      value: use.agentsMiB,
-      unit: "MiB",
-      reference: { name: "memory of the servers", value: use.serversMiB },
-      ...goalOf("memory"),
-    },
-  ];
+  if (unknown.length > 0) throw new Error(`the kubelets know no memory use of ${unknown.join(", ")}`);
+  return memoryMeasurements(ensembles, goals.memory);
 }
 
-/** The write gap when the leader crashes. */
+/** Through the gateway against straight to the leader, for the services that have both. */
+async function measureGateways({ outputs, config }: Bench): Promise<Measurement[]> {
+  const measurements: Measurement[] = [];
+  for (const target of outputs.checks) {
+    if (!isLoaded(target.service)) continue;
+    const leader = await leaderOf(target, config);
+    note(`load on ${target.name}, led by ${leader}`);
+    measurements.push(...(await measureThroughput(config, target, target.service, leader)));
+    // With another leader, the direct way was one to a member that refuses writes, or to a replica.
+    const now = await leaderOf(target, config);
+    if (now !== leader) throw new Error(`${now} leads ${target.name} instead of ${leader}: the numbers are of no use`);
+  }
+  if (measurements.length === 0) note(`no gateway to measure: neither ${loadedServices.join(" nor ")} is deployed`);
+  return measurements;
+}
+
+async function leaderOf(target: CheckTarget, config: KubeConfig): Promise<string> {
+  const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
+  try {
+    const workload = await (await profileOf(target.service)).open(target, environment, "bench");
+    try {
+      const leader = await until(`the leader of ${target.name}`, async () => ({ done: await workload.leader() }), {
+        deadlineSeconds: 30,
+      });
+      return leader.member;
+    } finally {
+      await workload.close();
+    }
+  } finally {
+    await environment.close();
+  }
+}
+
+/** The longest time without writes. */
+const measuredDrills: Partial<Record<DrillName, string>> = {
+  "leader-kill": "the leader crashes",
+  "hand-over": "the leader is asked to stop",
+};
+
 async function measureDrills({ engine }: Bench): Promise<Measurement[]> {
   // A drill that fails prints its result too, and is no reason to throw the other numbers away.
   const text = await tsx(
     engine,
     "drills/cli.ts",
-    "leader-kill",
+    ...Object.keys(measuredDrills),
     "--json",
     "--stack",
     engine.stack,
@@ -315,18 +351,27 @@ async function measureDrills({ engine }: Bench): Promise<Measurement[]> {
   });
   const report = JSON.parse(text) as DrillsReport;
   if (report.drills.length === 0) throw new Error("no drill took place");
-  return report.drills.map((drill): Measurement => {
-    const passed = drill.result === "passed";
-    if (!passed) note(`${drill.name} ${drill.drill}: ${drill.reasons.join("; ")}`);
-    const outcome = `${passed ? "" : `${drill.result.toUpperCase()}, `}${drill.acknowledged} writes acknowledged, ${drill.lostWrites} lost`;
-    return {
-      name: `${drill.name}: write gap when the leader crashes (${outcome})`,
-      // A drill that lost a write meets no goal, however short the gap was.
-      value: passed && drill.gapSeconds !== undefined ? drill.gapSeconds : Number.POSITIVE_INFINITY,
-      unit: "s",
-      goal: drill.budgetSeconds,
-    };
+  return report.drills.map((drill) => {
+    if (drill.result !== "passed") note(`${drill.name} ${drill.drill}: ${drill.reasons.join("; ")}`);
+    return gapMeasurement(drill, measuredDrills[drill.drill] ?? drill.drill);
   });
+}
+
+function gapMeasurement(drill: DrillReport, event: string): Measurement {
+  const passed = drill.result === "passed";
+  const lost = `${drill.lostWrites} lost${drill.notes.length > 0 ? ", which is counted" : ""}`;
+  const outcome = `${passed ? "" : `${drill.result.toUpperCase()}, `}${drill.acknowledged} writes acknowledged, ${lost}`;
+  return {
+    name: `${drill.name}: write gap when ${event} (${outcome})`,
+    // A drill that lost a write meets no goal, however short the gap was.
+    value: passed && drill.gapSeconds !== undefined ? drill.gapSeconds : Number.POSITIVE_INFINITY,
+    unit: "s",
+    goal: drill.budgetSeconds,
+  };
+}
+
+function inWords(names: string[]): string {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1) ?? ""}`;
 }
 
 async function secondsOf(work: () => Promise<unknown>): Promise<number> {
@@ -337,11 +382,6 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
 
 function middle(values: number[]): number {
   return median(values) ?? Number.NaN;
-}
-
-function goalOf(part: keyof typeof goals): { goal?: number } {
-  const goal = goals[part];
-  return goal === undefined ? {} : { goal };
 }
 
 async function countNodes(config: KubeConfig): Promise<number> {
@@ -356,8 +396,4 @@ function writePage(measurements: Measurement[], nodes: number): void {
   note(`wrote ${page}`);
 }
 
-if (require.main === module) {
-  void main(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
-  });
-}
+if (require.main === module) runMain(main);

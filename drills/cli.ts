@@ -1,31 +1,50 @@
 import { parseArgs } from "node:util";
+import type { KubeConfig } from "@kubernetes/client-node";
 import {
   CannotRun,
-  chooseCluster,
   createRedaction,
   exitCodes,
-  loadCluster,
   messageOf,
   openEnvironment,
-  reachCluster,
-  readOutputs,
   redactDeep,
-  selectTargets,
+  runMain,
+  selected,
+  selectionFlags,
+  selectionUsage,
 } from "../checks";
-import { brokenOff, type DrillName, type DrillReport, drillNames, faultOf, runDrill } from "./drill";
+import type { CheckTarget } from "../components/shared/check";
+import { openBarrier } from "./barrier";
+import {
+  applies,
+  brokenOff,
+  type DrillName,
+  type DrillOptions,
+  type DrillReport,
+  drillNames,
+  runDrill,
+  strikeOf,
+} from "./drill";
+import { profileOf } from "./profiles";
 import { renderDrills, summarizeDrills } from "./report";
+import type { Profile } from "./workload";
 
 const usage = `breaks the services of a stack on purpose, and proves with a ledger of acknowledged writes that they survive
 
-  tsx drills/cli.ts [flags] leader-kill | leader-delete | member-crash | volume-loss | all
+  tsx drills/cli.ts [flags] DRILL ... | all
 
-  leader-kill    SIGKILL of the server process of the leader; needs root on the machine of the nodes (sandbox)
+  leader-kill    SIGKILL of the server process of the leader (root)
   leader-delete  deletes the pod of the leader without a grace period; the server still gets a SIGTERM
-  member-crash   the crash for a member that does not lead
+  leader-repeat  the same three times, each as soon as a new leader serves writes
+  hand-over      deletes the pod of the leader with its grace period, as a drain or a roll does
+  member-crash   SIGKILL of the server process of a member that does not lead (root)
+  agent-kill     SIGKILL of the agent beside the leader; services without such an agent are left out (root)
   volume-loss    deletes the volume claim and the pod of a member that does not lead
+  full-stop      kills all servers and deletes all pods of the service at once
 
-  --service NAME     only this service; may be repeated
-  --stack NAME, --directory DIR, --targets FILE, --kubeconfig FILE, --context NAME   as for the checks
+  (root): needs root on the machine that runs the nodes, as in the sandbox
+
+${selectionUsage}
+  --together         full-stop only: all services at the same moment, each with a ledger of its own
   --steady SECONDS   of writing before the fault and after the recovery, default 10
   --writers N        concurrent writers, default 6
   --pace MS          between two writes of one writer, default 40
@@ -41,6 +60,13 @@ const toStderr: Print = (text) => void process.stderr.write(text);
 /** Long enough for every deadline inside a drill; a drill is never cut short in the middle of a fault. */
 const noDeadline = new AbortController().signal;
 
+/** A drill of one service. */
+interface Task {
+  drill: DrillName;
+  target: CheckTarget;
+  profile: Profile;
+}
+
 export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
   const redaction = createRedaction();
   const log = (text: string): void => complain(`${redaction.redact(text)}\n`);
@@ -50,32 +76,24 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       print(usage);
       return exitCodes.passed;
     }
-    const drills = chooseDrills(positionals);
+    const drills = chooseDrills(positionals, flags.together);
     const options = {
       steadySeconds: positive("--steady", flags.steady),
       writers: positive("--writers", flags.writers),
       paceMilliseconds: positive("--pace", flags.pace),
       log,
     };
-    const outputs = await readOutputs(flags);
-    const targets = selectTargets(outputs.checks, flags.service ?? []);
-    const config = loadCluster(chooseCluster(flags, outputs, process.env));
-    await reachCluster(config, targets[0]?.namespace ?? "default");
+    const { targets, config } = await selected(flags);
+    const candidates = await Promise.all(
+      targets.map(async (target) => ({ target, profile: await profileOf(target.service) })),
+    );
+    const tasks = chooseTasks(drills, candidates);
+    const run = (task: Task, more: Partial<DrillOptions> = {}): Promise<DrillReport> =>
+      runTask(task, config, redaction, { ...options, ...more });
     const reports: DrillReport[] = [];
+    if (flags.together === true) reports.push(...(await runTogether(tasks, run)));
     // One after the other: two faults at once would be another drill.
-    for (const target of targets) {
-      for (const drill of drills) {
-        const environment = openEnvironment(config, target, redaction, noDeadline);
-        try {
-          reports.push(await runDrill(drill, target, faultOf(drill, target, config), environment, options));
-        } catch (error) {
-          if (error instanceof CannotRun) throw error;
-          reports.push(brokenOff(drill, target, error));
-        } finally {
-          await environment.close();
-        }
-      }
-    }
+    else for (const task of tasks) reports.push(await run(task));
     const report = redactDeep(summarizeDrills(reports), redaction);
     print(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderDrills(report));
     return report.ok ? exitCodes.passed : exitCodes.failed;
@@ -85,12 +103,80 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
   }
 }
 
-export function chooseDrills(positionals: string[]): DrillName[] {
+/** A drill that breaks off is a result; one that cannot take place at all is none. */
+async function runTask(
+  { drill, target, profile }: Task,
+  config: KubeConfig,
+  redaction: ReturnType<typeof createRedaction>,
+  options: DrillOptions,
+): Promise<DrillReport> {
+  const environment = openEnvironment(config, target, redaction, noDeadline);
+  try {
+    const strike = strikeOf(drill, { config, target, profile });
+    return await runDrill(drill, target, profile, strike, environment, options);
+  } catch (error) {
+    if (error instanceof CannotRun) throw error;
+    return brokenOff(drill, target, profile, error);
+  } finally {
+    await environment.close();
+  }
+}
+
+/** The fault strikes all when all are ready; when one does not get that far, none is struck. */
+async function runTogether(
+  tasks: Task[],
+  run: (task: Task, more: Partial<DrillOptions>) => Promise<DrillReport>,
+): Promise<DrillReport[]> {
+  const barrier = openBarrier(tasks.length);
+  const names = tasks.map(({ target }) => target.name);
+  const results = await Promise.allSettled(
+    tasks.map(async (task) => {
+      const { name } = task.target;
+      let reason = "it broke off";
+      try {
+        const report = await run(task, { ready: () => barrier.arrive() });
+        reason = report.reasons[0] ?? reason;
+        return { ...report, fault: `${report.fault}; at the same moment: ${others(names, name)}` };
+      } catch (error) {
+        reason = messageOf(error);
+        throw error;
+      } finally {
+        // Once all have arrived, this has no effect any more.
+        barrier.giveUp(`${name} is not ready for the fault: ${reason}`);
+      }
+    }),
+  );
+  return results.map((each) => {
+    if (each.status === "rejected") throw each.reason;
+    return each.value;
+  });
+}
+
+const others = (names: string[], name: string): string => names.filter((each) => each !== name).join(", ") || "none";
+
+export function chooseDrills(positionals: string[], together = false): DrillName[] {
   const known = [...drillNames, "all"].join(", ");
   if (positionals.length === 0) throw new CannotRun(`no drill is named; use one of ${known}`);
   const unknown = positionals.filter((each) => each !== "all" && !drillNames.some((name) => name === each));
   if (unknown.length > 0) throw new CannotRun(`no drill ${JSON.stringify(unknown[0])}; use one of ${known}`);
-  return drillNames.filter((name) => positionals.includes(name) || positionals.includes("all"));
+  const drills = drillNames.filter((name) => positionals.includes(name) || positionals.includes("all"));
+  if (together && drills.join() !== "full-stop") {
+    throw new CannotRun(`--together is for full-stop alone, got ${drills.join(", ")}`);
+  }
+  return drills;
+}
+
+/** Each drill for each service that it makes sense for. A drill that was asked for and fits none proves nothing. */
+export function chooseTasks(drills: DrillName[], candidates: Pick<Task, "target" | "profile">[]): Task[] {
+  const fitting = drills.filter((drill) => candidates.some(({ profile }) => applies(drill, profile)));
+  const [unfit] = drills.filter((drill) => !fitting.includes(drill));
+  if (unfit !== undefined && drills.length < drillNames.length) {
+    const names = candidates.map(({ target }) => target.name).join(", ");
+    throw new CannotRun(`${unfit} needs a service with an agent beside its server, got ${names}`);
+  }
+  return candidates.flatMap((candidate) =>
+    drills.filter((drill) => applies(drill, candidate.profile)).map((drill) => ({ drill, ...candidate })),
+  );
 }
 
 function positive(flag: string, text: string): number {
@@ -105,12 +191,8 @@ function readFlags(args: string[]) {
       args,
       allowPositionals: true,
       options: {
-        service: { type: "string", multiple: true },
-        stack: { type: "string" },
-        directory: { type: "string" },
-        targets: { type: "string" },
-        kubeconfig: { type: "string" },
-        context: { type: "string" },
+        ...selectionFlags,
+        together: { type: "boolean" },
         steady: { type: "string", default: "10" },
         writers: { type: "string", default: "6" },
         pace: { type: "string", default: "40" },
@@ -123,10 +205,4 @@ function readFlags(args: string[]) {
   }
 }
 
-if (require.main === module) {
-  void main(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
-    // A client library that keeps a handle must not keep a pipeline waiting. Unreferenced: it delays nobody else.
-    setTimeout(() => process.exit(code), 2000).unref();
-  });
-}
+if (require.main === module) runMain(main);

@@ -9,9 +9,20 @@ const writeSeconds = 1;
 const readSeconds = 20;
 
 export const etcdProfile: Profile = {
-  process: "etcd",
-  budgetSeconds: 5,
-  volumeSeconds: 120,
+  container: "etcd",
+  processes: ["etcd"],
+  sidecar: false,
+  budgets: {
+    kill: 5,
+    handOver: 2,
+    follower: 1,
+    volume: 120,
+    // Longer than an election: the leader applies the removal of the lost member while its dial to the dead address runs
+    // into its time-out.
+    volumeGap: 15,
+    fullStop: 60,
+  },
+  loss: "none",
   renews: true,
   open: openEtcd,
 };
@@ -79,6 +90,8 @@ async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run:
       if (found === undefined) throw new Error(`${member} is not in the member list`);
       return found.ID;
     },
+    // Made when the cluster is formed, and kept in the data of each member.
+    clusterIdentity: async (member) => (await statusOf(member)).header.cluster_id,
     async stored(member) {
       // Serializable: the member answers from its own store, without asking the others.
       const keys = await clientOf(member)

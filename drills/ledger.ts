@@ -14,6 +14,7 @@ export type Outcome = "ok" | "fail" | "unknown";
 export interface Write {
   /** Unique; grows within a writer. */
   id: string;
+  writer: number;
   /** Milliseconds of the monotonic clock. */
   started: number;
   ended: number;
@@ -50,7 +51,7 @@ export function startWriters(options: WritersOptions): Writers {
   const work = Array.from({ length: options.writers }, async (_, writer) => {
     for (let number = 0; !abort.signal.aborted; number += 1) {
       const id = `${options.run}-${writer}-${String(number).padStart(6, "0")}`;
-      writes.push(await record(id, () => options.write(id, writer), now));
+      writes.push({ writer, ...(await record(id, () => options.write(id, writer), now)) });
       const pause = (writes.at(-1)?.started ?? 0) + options.paceMilliseconds - now();
       if (pause > 0) await delay(pause, undefined, { signal: abort.signal }).catch(() => undefined);
     }
@@ -65,7 +66,11 @@ export function startWriters(options: WritersOptions): Writers {
   };
 }
 
-export async function record(id: string, write: () => Promise<void>, now: () => number): Promise<Write> {
+export async function record(
+  id: string,
+  write: () => Promise<void>,
+  now: () => number,
+): Promise<Omit<Write, "writer">> {
   const started = now();
   try {
     await write();
@@ -110,6 +115,19 @@ export function writeGap(writes: readonly Write[], window: Window): Gap | undefi
   );
 }
 
+/** The most attempts that one writer saw fail one after the other since the fault: 1 is a write that a retry saves. */
+export function failuresInARow(writes: readonly Write[], fault: number): number {
+  const rows = new Map<number, number>();
+  let longest = 0;
+  for (const { writer, outcome, ended } of [...writes].sort((a, b) => a.started - b.started)) {
+    if (ended < fault) continue;
+    const row = outcome === "ok" ? 0 : (rows.get(writer) ?? 0) + 1;
+    rows.set(writer, row);
+    longest = Math.max(longest, row);
+  }
+  return longest;
+}
+
 /** The 99th percentile of the intervals between acknowledgements before the fault: what a gap is without a fault. */
 export function baselineGap(writes: readonly Write[], fault: number): number | undefined {
   const times = acknowledgements(writes).filter((each) => each < fault);
@@ -146,11 +164,26 @@ export interface Evidence {
   proof: Proof;
   /** The ids that each member holds at the end. */
   stored: Readonly<Record<string, ReadonlySet<string>>>;
+  /** The longest write gap. */
   budgetSeconds: number;
+  /** Until all members were full and equal again; undefined: they never were. Judged apart from the gap. */
+  recovery?: { seconds: number | undefined; budgetSeconds: number };
   /** The least number of acknowledged writes before and after the fault. */
   minimum: number;
+  /** How many attempts of one writer may fail one after the other; default: any number. */
+  failuresInARow?: number;
+  /** Acknowledged writes that may be lost; default: none. */
+  loss?: Loss;
   /** Further reasons why the drill proves nothing. */
   doubts?: string[];
+}
+
+/** A leader that acknowledges before it replicates may take its last writes with it: they are counted, not judged. */
+export interface Loss {
+  /** When leaders died, milliseconds of the monotonic clock. */
+  strikes: readonly number[];
+  /** A lost write must have been acknowledged at most this far from a strike; default: at any time. */
+  seconds?: number;
 }
 
 export type Result = "passed" | "failed" | "invalid";
@@ -159,6 +192,8 @@ export interface Verdict {
   result: Result;
   /** Why not passed, in words. */
   reasons: string[];
+  /** What a reader must know although it is no reason to fail. */
+  notes: string[];
   acknowledged: number;
   refused: number;
   unknown: number;
@@ -190,10 +225,11 @@ export function judge(evidence: Evidence): Verdict {
     members.map(([member, ids]) => [member, ok.filter((each) => !ids.has(each.id)).map((each) => each.id)] as const),
   );
   const lostWrites = new Set(Object.values(lost).flat()).size;
-  for (const [member, ids] of Object.entries(lost)) {
-    if (ids.length > 0)
-      failures.push(`${member} lacks ${ids.length} acknowledged writes, the first is ${ids[0] ?? ""}`);
-  }
+  failures.push(...lossFailures(evidence, lost, ok));
+  const notes =
+    evidence.loss !== undefined && lostWrites > 0
+      ? [`${lostWrites} acknowledged writes are lost and counted: they had not been replicated when the leader died`]
+      : [];
   for (const [member, ids] of members) {
     const ghosts = failed.filter((each) => ids.has(each.id));
     if (ghosts.length > 0) failures.push(`${member} holds ${ghosts.length} writes that were refused`);
@@ -209,11 +245,18 @@ export function judge(evidence: Evidence): Verdict {
     doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
   }
 
+  const row = failuresInARow(writes, window.fault);
+  if (evidence.failuresInARow !== undefined && row > evidence.failuresInARow) {
+    failures.push(`a writer failed ${row} times in a row, ${evidence.failuresInARow} is what a retry saves`);
+  }
+  if (evidence.recovery !== undefined) failures.push(...lateRecovery(evidence.recovery));
+
   const baseline = baselineGap(writes, window.fault);
   return {
     // A loss is a loss, even in a drill that could not prove its fault.
     result: failures.length > 0 ? "failed" : doubts.length > 0 ? "invalid" : "passed",
     reasons: [...failures, ...doubts],
+    notes,
     acknowledged: ok.length,
     refused: failed.length,
     unknown: writes.length - ok.length - failed.length,
@@ -222,4 +265,43 @@ export function judge(evidence: Evidence): Verdict {
     gapSeconds: gap === undefined ? undefined : gap.milliseconds / 1000,
     baselineSeconds: baseline === undefined ? undefined : baseline / 1000,
   };
+}
+
+/** Without an allowance every loss counts. With one, members must still agree, and nothing old may be gone. */
+function lossFailures(
+  { loss, stored }: Evidence,
+  lost: Readonly<Record<string, readonly string[]>>,
+  ok: readonly Write[],
+): string[] {
+  const lacking = (ids: (member: string) => readonly string[], what: string): string[] =>
+    Object.keys(lost).flatMap((member) => {
+      const [first, ...others] = ids(member);
+      return first === undefined ? [] : [`${member} lacks ${others.length + 1} ${what}, the first is ${first}`];
+    });
+  if (loss === undefined) return lacking((member) => lost[member] ?? [], "acknowledged writes");
+  const somewhere = (id: string): boolean => Object.values(stored).some((ids) => ids.has(id));
+  const differences = lacking(
+    (member) => (lost[member] ?? []).filter(somewhere),
+    "acknowledged writes that another member has",
+  );
+  const { seconds } = loss;
+  if (seconds === undefined) return differences;
+  const gone = new Set(Object.values(lost).flat());
+  const far = ok.filter(
+    ({ id, ended }) => gone.has(id) && loss.strikes.every((strike) => Math.abs(ended - strike) > seconds * 1000),
+  );
+  const [first] = far;
+  return first === undefined
+    ? differences
+    : [
+        ...differences,
+        `${far.length} lost writes were acknowledged more than ${seconds} s away from the fault, the first is ${first.id}`,
+      ];
+}
+
+function lateRecovery({ seconds, budgetSeconds }: NonNullable<Evidence["recovery"]>): string[] {
+  if (seconds !== undefined && seconds <= budgetSeconds) return [];
+  const took =
+    seconds === undefined ? "not all members came back" : `all members were back after ${seconds.toFixed(1)} s`;
+  return [`${took}, the budget is ${budgetSeconds} s`];
 }

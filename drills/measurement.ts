@@ -4,11 +4,13 @@ export interface Measurement {
   /** What was measured, in words. */
   name: string;
   value: number;
-  unit: "s" | "MiB";
+  unit: "s" | "MiB" | "/s";
   /** What it is compared with, on the same machine in the same run. */
   reference?: { name: string; value: number };
   /** The most that the ratio to the reference may be, or, without a reference, the value. */
   goal?: number;
+  /** The least, for what is better when there is more of it. Instead of `goal`. */
+  atLeast?: number;
 }
 
 export interface Machine {
@@ -23,22 +25,28 @@ export function ratioOf({ value, reference }: Measurement): number | undefined {
 
 /** Undefined without a goal. */
 export function goalMet(measurement: Measurement): boolean | undefined {
-  if (measurement.goal === undefined) return undefined;
+  const { goal, atLeast } = measurement;
+  if (goal === undefined && atLeast === undefined) return undefined;
   const compared = measurement.reference === undefined ? measurement.value : ratioOf(measurement);
   // A ratio to nothing proves nothing.
-  return compared !== undefined && compared <= measurement.goal;
+  if (compared === undefined) return false;
+  return goal === undefined ? compared >= (atLeast ?? 0) : compared <= goal;
 }
 
 const header = ["MEASURED", "VALUE", "COMPARED WITH", "VALUE", "RATIO", "GOAL", "MET"];
 
+const digits: Record<Measurement["unit"], number> = { s: 2, MiB: 1, "/s": 0 };
+
 function cellsOf(measurement: Measurement): string[] {
-  const { name, value, unit, reference, goal } = measurement;
+  const { name, value, unit, reference, goal, atLeast } = measurement;
   // What could not be measured, or must not count, is no number.
   const amount = (number: number): string =>
-    Number.isFinite(number) ? `${number.toFixed(unit === "s" ? 2 : 1)} ${unit}` : "none";
+    Number.isFinite(number) ? `${number.toFixed(digits[unit])} ${unit}` : "none";
   const ratio = ratioOf(measurement);
   const met = goalMet(measurement);
-  const bound = goal === undefined ? "" : reference === undefined ? `at most ${amount(goal)}` : `at most ${goal}`;
+  const limit = goal ?? atLeast;
+  const words = goal === undefined ? "at least" : "at most";
+  const bound = limit === undefined ? "" : `${words} ${reference === undefined ? amount(limit) : limit}`;
   return [
     name,
     amount(value),
@@ -97,31 +105,64 @@ export interface NodeStats {
 export interface PodRole {
   name: string;
   namespace: string;
+  /** Label app.kubernetes.io/instance: the ensemble. */
+  instance: string;
   /** Label app.kubernetes.io/component. */
   component: string | undefined;
 }
 
 export interface MemoryUse {
   serversMiB: number;
+  /** Beside the servers in their pods, or in pods of their own. */
   agentsMiB: number;
-  /** Running pods that the kubelets say nothing about. */
-  unknown: string[];
+  gatewaysMiB: number;
 }
 
-/** Containers of the servers against everything else that we run beside them: agents in their pods or in pods of their own. */
-export function memoryUse(pods: PodRole[], stats: NodeStats[], serverContainers: string[]): MemoryUse {
+/** By ensemble, and the running pods that the kubelets say nothing about. */
+export function memoryUse(
+  pods: PodRole[],
+  stats: NodeStats[],
+): { ensembles: Record<string, MemoryUse>; unknown: string[] } {
   const known = stats.flatMap((each) => each.pods ?? []);
-  const use: MemoryUse = { serversMiB: 0, agentsMiB: 0, unknown: [] };
+  const ensembles: Record<string, MemoryUse> = {};
+  const unknown: string[] = [];
   for (const pod of pods) {
+    const use = (ensembles[pod.instance] ??= { serversMiB: 0, agentsMiB: 0, gatewaysMiB: 0 });
     const found = known.find((each) => each.podRef.name === pod.name && each.podRef.namespace === pod.namespace);
     // Containers, not the pod: its own sum stays 0 for a while.
     const containers = (found?.containers ?? []).filter((each) => each.memory?.workingSetBytes !== undefined);
-    if (containers.length === 0) use.unknown.push(pod.name);
+    if (containers.length === 0) unknown.push(pod.name);
     for (const container of containers) {
-      const mebibytes = (container.memory?.workingSetBytes ?? 0) / 1024 ** 2;
-      if (pod.component === "server" && serverContainers.includes(container.name)) use.serversMiB += mebibytes;
-      else use.agentsMiB += mebibytes;
+      use[shareOf(pod, container)] += (container.memory?.workingSetBytes ?? 0) / 1024 ** 2;
     }
   }
-  return use;
+  return { ensembles, unknown };
+}
+
+/** Whatever is neither a server nor a gateway is there for our sake. */
+function shareOf({ component }: PodRole, container: ContainerStats): keyof MemoryUse {
+  if (component === "gateway") return "gatewaysMiB";
+  return component === "server" && container.name !== "agent" ? "serversMiB" : "agentsMiB";
+}
+
+/** What runs beside the servers of each ensemble, against the servers; and all of it together. */
+export function memoryMeasurements(ensembles: Record<string, MemoryUse>, goal: number): Measurement[] {
+  const beside = (name: string, { serversMiB, agentsMiB, gatewaysMiB }: MemoryUse): Measurement => {
+    const gateways = gatewaysMiB === 0 ? "" : ` and gateways (${gatewaysMiB.toFixed(1)} MiB)`;
+    return {
+      name: `${name}: memory of agents that run all the time (${agentsMiB.toFixed(1)} MiB)${gateways}`,
+      value: agentsMiB + gatewaysMiB,
+      unit: "MiB",
+      reference: { name: "memory of the servers", value: serversMiB },
+      goal,
+    };
+  };
+  const total: MemoryUse = { serversMiB: 0, agentsMiB: 0, gatewaysMiB: 0 };
+  for (const use of Object.values(ensembles)) {
+    total.serversMiB += use.serversMiB;
+    total.agentsMiB += use.agentsMiB;
+    total.gatewaysMiB += use.gatewaysMiB;
+  }
+  const each = Object.entries(ensembles).map(([name, use]) => beside(name, use));
+  return each.length > 1 ? [...each, beside("all services", total)] : each;
 }

@@ -14,9 +14,12 @@ const leaderSeconds = 20;
 const readConcurrency = 64;
 
 export const natsProfile: Profile = {
-  process: "nats-server",
-  budgetSeconds: 15,
-  volumeSeconds: 180,
+  container: "nats",
+  processes: ["nats-server"],
+  sidecar: false,
+  // Whichever member goes may lead the streams of somebody else, so a follower has the budget of a leader.
+  budgets: { kill: 15, handOver: 5, follower: 15, volume: 180, fullStop: 90 },
+  loss: "none",
   renews: false,
   open: openNats,
 };
@@ -124,6 +127,11 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
     holders: async () => holdersOf(await info()),
     // A server that lost its volume comes back under the same name, so nothing but its content can tell.
     identity: async (member) => member,
+    async clusterIdentity(member) {
+      // There is no identity of the whole; a cluster that was formed anew does not know when this stream was made.
+      const { created, cluster } = await (await managerOf(member)).streams.info(stream);
+      return `${cluster?.name ?? "without a name"}, stream of ${created}`;
+    },
     async stored(member) {
       // Only the leader of a stream answers from its own files for certain, so each member has to lead once.
       await moveLeader(member);

@@ -24,6 +24,7 @@ export function renderDrills(report: DrillsReport): string {
     String(each.lostWrites),
     String(each.unknown),
     seconds(each.recoveredSeconds, 1),
+    String(each.recoveryBudgetSeconds),
     `${each.leaderBefore} -> ${each.leaderAfter}`,
   ]);
   const header = [
@@ -37,12 +38,16 @@ export function renderDrills(report: DrillsReport): string {
     "LOST",
     "UNKNOWN",
     "RECOVERED s",
+    "BUDGET s",
     "LEADER",
   ];
-  const parts = [table(header, rows, [3, 4, 5, 6, 7, 8, 9])];
+  const parts = [table(header, rows, [3, 4, 5, 6, 7, 8, 9, 10])];
   for (const each of report.drills) {
     parts.push(
-      [`${each.name} ${each.drill}: ${each.fault}`, ...each.reasons.map((reason) => `  ${reason}`)].join("\n"),
+      [
+        `${each.name} ${each.drill}: ${each.fault}`,
+        ...[...each.reasons, ...each.notes].map((line) => `  ${line}`),
+      ].join("\n"),
     );
   }
   const failed = report.drills.filter((each) => each.result !== "passed").length;

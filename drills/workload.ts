@@ -1,7 +1,7 @@
 import { messageOf } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 
-/** Which member leads. */
+/** Which member leads: the one that takes the writes. */
 export interface Leadership {
   member: string;
   /** Changes with each election: its number or its time, where the service tells. */
@@ -10,34 +10,70 @@ export interface Leadership {
   detail?: string;
 }
 
-/** A service under load, as a drill sees it. It must go on working when any one member is gone. */
+/** A service under load, as a drill sees it. It must go on working when any one member is gone, and after all were. */
 export interface Workload {
-  /** Makes what the writes need, such as a stream. */
+  /** Makes what the writes need, such as a stream. Repeated until it succeeds. */
   prepare(): Promise<void>;
-  /** One attempt. Resolves when the service has acknowledged; a failed attempt moves this writer to the next member. */
+  /**
+   * One attempt, by the way that an application writes: through the gateway where there is one. Resolves when the service
+   * has acknowledged; throws `Refused` when it was refused for certain. A failed attempt makes this writer connect anew,
+   * without a gateway to the next member. Never retries by itself, and gives up after a second or two: one that waits
+   * longer makes the gap larger than it is.
+   */
   write(id: string, writer: number): Promise<void>;
   leader(): Promise<Leadership>;
-  /** Done when all members are there, equal, and full members. */
+  /** Done when all members are there, equal, and full members, and exactly one leads. */
   converged(): Promise<{ done: true } | { waiting: string }>;
   /** The members that hold every write: all, or as many as there are replicas. */
   holders(): Promise<string[]>;
   /** What the member is to the others: changes when it comes back as a new one. */
   identity(member: string): Promise<string>;
+  /**
+   * Which cluster this very member takes itself to belong to, as the database knows it: never changes as long as the data
+   * is the same, and is another one in a cluster that was formed anew.
+   */
+  clusterIdentity(member: string): Promise<string>;
   /** The ids of all writes that this very member holds, not what the ensemble answers together. */
   stored(member: string): Promise<Set<string>>;
-  /** Removes what the drill has written, and closes all connections. */
+  /** Removes what the drill has written, and closes all connections. Throws nothing. */
   close(): Promise<void>;
 }
 
 export type OpenWorkload = (target: CheckTarget, environment: CheckEnvironment, run: string) => Promise<Workload>;
 
+/** Seconds. How long nobody may be able to write, or how long until everything is whole. */
+export interface Budgets {
+  /** Without writes, after the leader died without a word. */
+  kill: number;
+  /** Without writes, after three leaders died, each as soon as it served; default: twice `kill`. */
+  repeat?: number;
+  /** Without writes, after the leader was asked to stop. */
+  handOver: number;
+  /** Without writes, after a member that does not lead, or an agent, died. */
+  follower: number;
+  /** Until a member that lost its volume is a full member again. */
+  volume: number;
+  /** Without writes, while a member without its volume is replaced; default: as after a kill. */
+  volumeGap?: number;
+  /** Until all members are there and take writes, after all of them died at once. */
+  fullStop: number;
+}
+
 export interface Profile {
-  /** Name of the server process, as the kernel shows it. */
-  process: string;
-  /** How long nobody may be able to write after an unplanned fault of one member. */
-  budgetSeconds: number;
-  /** How long until a member that lost its volume is a full member again. */
-  volumeSeconds: number;
+  /** Name of the container of the server. */
+  container: string;
+  /** Names of the server's processes in that container, as the kernel shows them (`comm`, 15 characters); a crash kills all. */
+  processes: string[];
+  /** Whether an agent runs beside the server all the time. */
+  sidecar: boolean;
+  budgets: Budgets;
+  /** `counted`: writes are replicated after they are acknowledged, so a leader that dies may take the last ones with it. */
+  loss: "none" | "counted";
+  /**
+   * Only with counted losses: a lost write must have been acknowledged at most this long before the fault. Whatever is
+   * older had to be on another member.
+   */
+  lossSeconds?: number;
   /** Whether a member without its volume comes back as a new member, with another identity. */
   renews: boolean;
   open: OpenWorkload;
@@ -58,9 +94,7 @@ export async function firstAnswer<T>(members: string[], ask: (member: string) =>
   try {
     return await Promise.any(members.map(ask));
   } catch (error) {
-    const words = (error as AggregateError).errors.map((each: unknown) =>
-      each instanceof Error ? each.message : String(each),
-    );
+    const words = (error as AggregateError).errors.map((each: unknown) => messageOf(each));
     throw new Error(`no member answered: ${words.join("; ")}`, { cause: error });
   }
 }

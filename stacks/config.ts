@@ -6,26 +6,35 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { nearest } from "../components/shared";
 
-const environments = ["dev", "prod"] as const;
-export const serviceNames = ["etcd", "nats"] as const;
-export type ServiceName = (typeof serviceNames)[number];
+export const environments = ["dev", "prod"] as const;
 
 const labels = z.record(z.string(), z.string());
 const peers = z.array(z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() }));
 const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+const resources = "by resource: `cpu`, `memory`, `ephemeral-storage`, as Kubernetes quantities";
 
-/** What a stack may say about any service: the plain arguments of its component. */
+/** What a stack may say about any service: the plain arguments of its component. The words are those of docs/configuration.md. */
 const ensemble = z.strictObject({
-  members: z.number().optional(),
-  version: z.string().optional(),
-  image: z.string().optional(),
-  storage: z.strictObject({ size: z.string().optional(), class: z.string().optional() }).optional(),
-  resources: z.strictObject({ requests: labels.optional(), limits: labels.optional() }).optional(),
+  members: z.number().optional().describe("3 or 5; cannot be changed later"),
+  version: z.string().optional().describe("of the server, three numbers without a prefix"),
+  image: z.string().optional().describe("full reference, for a mirror of the official image"),
+  storage: z
+    .strictObject({
+      size: z.string().optional().describe("of each member's volume, with a unit; cannot be changed later"),
+      class: z.string().optional().describe("StorageClass, or the default of the cluster; cannot be changed later"),
+    })
+    .optional(),
+  resources: z
+    .strictObject({
+      requests: labels.optional().describe(resources),
+      limits: labels.optional().describe(`${resources}; none for CPU, which would cost elections`),
+    })
+    .optional(),
   placement: z
     .strictObject({
-      spread: z.enum(["preferred", "required"]).optional(),
-      zones: z.boolean().optional(),
-      nodeSelector: labels.optional(),
+      spread: z.enum(["preferred", "required"]).optional().describe("members on different hosts"),
+      zones: z.boolean().optional().describe("and in different zones, as strictly as `spread` says"),
+      nodeSelector: labels.optional().describe("labels of the nodes"),
       tolerations: z
         .array(
           z.strictObject({
@@ -36,51 +45,98 @@ const ensemble = z.strictObject({
             tolerationSeconds: z.number().optional(),
           }),
         )
-        .optional(),
+        .optional()
+        .describe("as in a pod: `key`, `operator`, `value`, `effect`, `tolerationSeconds`"),
     })
     .optional(),
-  tls: z.enum(["required", "optional", "off"]).optional(),
-  /** Why prod may do without TLS here: without a reason it refuses `tls` other than "required". For the readers. */
-  tlsReason: z.string().trim().min(1).optional(),
+  tls: z
+    .enum(["required", "optional", "off"])
+    .optional()
+    .describe("`optional`: TLS and plain text on the same port; cannot be switched on or off later"),
+  tlsReason: z
+    .string()
+    .trim()
+    .min(1)
+    .optional()
+    .describe("why prod may do without TLS here: without a reason it refuses `tls` other than `required`"),
   certificates: z
     .strictObject({
       issuerRef: z
         .strictObject({
-          name: z.string(),
-          kind: z.enum(["Issuer", "ClusterIssuer"]).optional(),
-          group: z.string().optional(),
+          name: z.string().describe("of a cert-manager issuer that signs instead of an authority of the service's own"),
+          kind: z.enum(["Issuer", "ClusterIssuer"]).optional().describe("default `Issuer`"),
+          group: z.string().optional().describe("default `cert-manager.io`"),
         })
         .optional(),
-      lifetimeDays: z.number().optional(),
-      authorityLifetimeDays: z.number().optional(),
-      rotation: z.number().optional(),
+      lifetimeDays: z.number().optional().describe("of server certificates, in days; renewed in the last third"),
+      authorityLifetimeDays: z
+        .number()
+        .optional()
+        .describe("of the own authority, in days; replaced in the last third"),
+      rotation: z.number().optional().describe("raise it by one to replace the own authority, with overlap"),
     })
     .optional(),
-  applications: z.array(z.string()).optional(),
-  metrics: z.strictObject({ from: peers.optional() }).optional(),
-  clients: peers.optional(),
-  deletion: z.enum(["keep", "delete"]).optional(),
+  applications: z.array(z.string()).optional().describe("one user and one Secret for each name"),
+  metrics: z
+    .strictObject({
+      from: peers.optional().describe("who may read the metrics port: a list of `namespaceLabels` and `podLabels`"),
+    })
+    .optional(),
+  clients: peers
+    .optional()
+    .describe("who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod here"),
+  deletion: z.enum(["keep", "delete"]).optional().describe("what becomes of the volumes when the service is removed"),
 });
 
-const nats = ensemble.extend({ durability: z.enum(["fsync", "replicated"]).optional() });
+const nats = ensemble.extend({
+  durability: z
+    .enum(["fsync", "replicated"])
+    .optional()
+    .describe("what an acknowledged message has survived: the disks of a majority, or their memory"),
+});
 
-const schema = z.strictObject({
-  environment: z.enum(environments),
-  namespace: dnsLabel.default("cells"),
-  kubeContext: z.string().min(1).optional(),
+const redis = ensemble.extend({
+  durability: z
+    .enum(["everysecond", "fsync"])
+    .optional()
+    .describe("where an acknowledged write is: in memory, and on disk within a second, or on disk; of the master only"),
+  eviction: z
+    .enum(["none", "allkeys-lru"])
+    .optional()
+    .describe("when the memory is full: writes are refused, or what was not used for long goes"),
+});
+
+const mysql = ensemble.extend({
+  maxConnections: z.number().optional().describe("connections that each application may have"),
+});
+
+/** Of each service, in the order in which they are deployed. */
+const services = { etcd: ensemble, nats, redis, mongodb: ensemble, mysql };
+export type ServiceName = keyof typeof services;
+export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
+
+export const schema = z.strictObject({
+  environment: z.enum(environments).describe("of the stack; default: the name of the stack, if it is one of these"),
+  namespace: dnsLabel.default("cells").describe("of all services; made by the stack"),
+  kubeContext: z.string().min(1).optional().describe("context of the kubeconfig; this or `kubeconfig` must be given"),
   // Its content would be a credential in the configuration and in an output of the stack.
   kubeconfig: z
     .string()
     .min(1)
     .refine((given) => !/[\r\n]|^\s*\{|apiVersion:/.test(given))
-    .optional(),
+    .optional()
+    .describe("path of a kubeconfig of this cluster alone, or that the context is in"),
   services: z
     .array(z.enum(serviceNames))
     .min(1)
     .refine((given) => new Set(given).size === given.length, "a list that names each service once")
-    .default([...serviceNames]),
-  etcd: ensemble.prefault({}),
-  nats: nats.prefault({}),
+    .default([...serviceNames])
+    .describe("which of the services to deploy"),
+  etcd: services.etcd.prefault({}),
+  nats: services.nats.prefault({}),
+  redis: services.redis.prefault({}),
+  mongodb: services.mongodb.prefault({}),
+  mysql: services.mysql.prefault({}),
 });
 
 export type StackConfig = Readonly<z.output<typeof schema>>;

@@ -7,26 +7,59 @@ const small = {
   limits: { memory: "256Mi" },
 };
 
-const environment: Environment = {
-  etcd: {
-    members: 3,
-    // Room for the quota of its database.
-    storage: { size: "2Gi" },
-    resources: small,
-    placement: { spread: "preferred" },
-    tls: "required",
-    applications: ["cells"],
-    deletion: "delete",
-  },
-  nats: {
-    members: 3,
-    storage: { size: "2Gi" },
-    resources: small,
-    placement: { spread: "preferred" },
-    tls: "required",
-    applications: ["cells"],
-    durability: "fsync",
-    deletion: "delete",
+export const environment: Environment = {
+  services: {
+    etcd: {
+      members: 3,
+      // Room for the quota of its database.
+      storage: { size: "2Gi" },
+      resources: small,
+      placement: { spread: "preferred" },
+      tls: "required",
+      applications: ["cells"],
+      deletion: "delete",
+    },
+    nats: {
+      members: 3,
+      storage: { size: "2Gi" },
+      resources: small,
+      placement: { spread: "preferred" },
+      tls: "required",
+      applications: ["cells"],
+      durability: "fsync",
+      deletion: "delete",
+    },
+    redis: {
+      members: 3,
+      storage: { size: "1Gi" },
+      resources: small,
+      placement: { spread: "preferred" },
+      tls: "required",
+      applications: ["cells"],
+      durability: "everysecond",
+      // Cells keeps nothing in it that it could not read again.
+      eviction: "allkeys-lru",
+      deletion: "delete",
+    },
+    mongodb: {
+      members: 3,
+      storage: { size: "3Gi" },
+      resources: { requests: { cpu: "50m", memory: "256Mi" }, limits: { memory: "512Mi" } },
+      placement: { spread: "preferred" },
+      tls: "required",
+      applications: ["cells"],
+      deletion: "delete",
+    },
+    mysql: {
+      members: 3,
+      storage: { size: "4Gi" },
+      resources: { requests: { cpu: "100m", memory: "768Mi" }, limits: { memory: "768Mi" } },
+      placement: { spread: "preferred" },
+      tls: "required",
+      applications: ["cells"],
+      maxConnections: 500,
+      deletion: "delete",
+    },
   },
   protect: false,
 };

@@ -2,22 +2,50 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ServiceName, StackConfig } from "./config";
 import { deployServices, type Environment, type StackOutputs } from "./services";
 
-const environment: Environment = {
-  etcd: {
-    members: 3,
-    placement: { spread: "required", zones: true },
-    tls: "required",
-    applications: ["cells"],
-    deletion: "keep",
-  },
-  nats: {
-    members: 3,
-    placement: { spread: "required", zones: true },
-    tls: "required",
-    applications: ["cells"],
-    // Acknowledged messages survive the power failure of all members at once.
-    durability: "fsync",
-    deletion: "keep",
+export const environment: Environment = {
+  services: {
+    etcd: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      deletion: "keep",
+    },
+    nats: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      // Acknowledged messages survive the power failure of all members at once.
+      durability: "fsync",
+      deletion: "keep",
+    },
+    redis: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      durability: "everysecond",
+      // Cells keeps nothing in it that it could not read again.
+      eviction: "allkeys-lru",
+      deletion: "keep",
+    },
+    mongodb: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      deletion: "keep",
+    },
+    mysql: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      // What Cells asks for: pools of each of its processes.
+      maxConnections: 500,
+      deletion: "keep",
+    },
   },
   protect: true,
   refusals,

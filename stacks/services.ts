@@ -2,20 +2,41 @@
 import { Provider } from "@pulumi/kubernetes";
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import * as pulumi from "@pulumi/pulumi";
-import { EtcdCluster, resolveEtcd } from "../components/etcd";
-import { NatsCluster, resolveNats } from "../components/nats";
-import type { CheckTarget } from "../components/shared";
+import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../components/etcd";
+import { MongodbCluster, type MongodbClusterArguments, resolveMongodb } from "../components/mongodb";
+import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../components/mysql";
+import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
+import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
+import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent } from "../components/shared";
 import { report, type ServiceName, type StackConfig } from "./config";
 import { merged } from "./merge";
 import { protectData } from "./protection";
 
-type Constructor = typeof EtcdCluster | typeof NatsCluster;
-type ArgumentsOf<T extends Constructor> = Omit<ConstructorParameters<T>[1], "namespace">;
+interface ServiceArguments {
+  etcd: EtcdClusterArguments;
+  nats: NatsClusterArguments;
+  redis: RedisClusterArguments;
+  mongodb: MongodbClusterArguments;
+  mysql: MysqlClusterArguments;
+}
+
+/** For each service its component, and the function that looks at its arguments without creating anything. */
+const components: { [S in ServiceName]: Service<ServiceArguments[S]> } = {
+  etcd: { Component: EtcdCluster, resolve: resolveEtcd },
+  nats: { Component: NatsCluster, resolve: resolveNats },
+  redis: { Component: RedisCluster, resolve: resolveRedis },
+  mongodb: { Component: MongodbCluster, resolve: resolveMongodb },
+  mysql: { Component: MysqlCluster, resolve: resolveMysql },
+};
+
+interface Service<Arguments extends EnsembleArguments> {
+  Component: new (name: string, args: Arguments, options: pulumi.ComponentResourceOptions) => EnsembleComponent;
+  resolve: (name: string, args: Arguments) => Ensemble;
+}
 
 /** How an environment wants its services; the configuration of the stack may change each argument. */
 export interface Environment {
-  etcd: ArgumentsOf<typeof EtcdCluster>;
-  nats: ArgumentsOf<typeof NatsCluster>;
+  services: { [S in ServiceName]: Omit<ServiceArguments[S], "namespace"> };
   /** Refuse to delete or replace what holds data. */
   protect: boolean;
   /** What the configuration must not ask for here. */
@@ -42,13 +63,9 @@ interface ServiceOutputs {
 }
 
 export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
-  const services = config.services.map((service) => ({
-    service,
-    args: merged<Environment[ServiceName]>(environment[service], argumentsIn(config, service)),
-  }));
   report(pulumi.getStack(), [
     ...(environment.refusals?.(config) ?? []),
-    ...services.flatMap(({ service, args }) => problemsOf(service, args, config.namespace)),
+    ...config.services.flatMap((service) => problemsOf(service, argumentsOf(service, config, environment))),
   ]);
 
   const provider = clusterProvider(config);
@@ -57,11 +74,9 @@ export function deployServices(config: StackConfig, environment: Environment): S
     provider,
     ...(environment.protect ? { transformations: [protectData] } : {}),
   };
-  const deployed = services.map(({ service, args }) => {
-    const all = { ...args, namespace: namespace.metadata.name };
-    const component =
-      service === "etcd" ? new EtcdCluster("etcd", all, options) : new NatsCluster("nats", all, options);
-    return { service, component, applications: args.applications ?? [] };
+  const deployed = config.services.map((service) => {
+    const args = { ...argumentsOf(service, config, environment), namespace: namespace.metadata.name };
+    return { service, component: create(service, args, options), applications: args.applications ?? [] };
   });
   return {
     checks: pulumi.all(deployed.map(({ component }) => component.checkTarget)),
@@ -83,21 +98,45 @@ export function deployServices(config: StackConfig, environment: Environment): S
   };
 }
 
-/** What the configuration says about a service, without what only the stack itself needs to know. */
-function argumentsIn(config: StackConfig, service: ServiceName): Omit<StackConfig[ServiceName], "tlsReason"> {
-  const given = { ...config[service] };
+/** What a service has when the configuration says nothing. */
+export function defaultArguments(service: ServiceName, environment: Environment): object {
+  return withDefaults(service, { ...environment.services[service], namespace: "cells" });
+}
+
+function withDefaults<S extends ServiceName>(service: S, args: ServiceArguments[S]): object {
+  const { image, ...resolved } = components[service].resolve(service, args);
+  // The image follows the version unless it is given.
+  return merged<object>(args, args.image === undefined ? resolved : { ...resolved, image });
+}
+
+/** The environment's, changed by what the configuration says, without what only the stack itself needs to know. */
+function argumentsOf<S extends ServiceName>(
+  service: S,
+  config: StackConfig,
+  environment: Environment,
+): ServiceArguments[S] {
+  const given: StackConfig[ServiceName] = { ...config[service] };
   delete given.tlsReason;
-  return given;
+  const { namespace } = config;
+  return merged<ServiceArguments[S]>({ ...environment.services[service], namespace }, given);
+}
+
+function create<S extends ServiceName>(
+  service: S,
+  args: ServiceArguments[S],
+  options: pulumi.ComponentResourceOptions,
+): EnsembleComponent {
+  const { Component } = components[service];
+  return new Component(service, args, options);
 }
 
 /**
  * A component refuses wrong arguments before any resource of its own, but then the namespace and other services exist
  * already. So each component looks at its arguments first.
  */
-function problemsOf(service: ServiceName, args: Environment[ServiceName], namespace: string): string[] {
-  const resolve = { etcd: resolveEtcd, nats: resolveNats }[service];
+function problemsOf<S extends ServiceName>(service: S, args: ServiceArguments[S]): string[] {
   try {
-    resolve(service, { ...args, namespace });
+    components[service].resolve(service, args);
     return [];
   } catch (error) {
     if (!pulumi.RunError.isInstance(error)) throw error;

@@ -205,8 +205,8 @@ async function askForPromotion(
       },
       spec: {
         ...spec,
-        // The name is free again when the same volume is lost twice within the hour.
-        ttlSecondsAfterFinished: 60,
+        // The name is free again soon, since the same volume may be lost again.
+        ttlSecondsAfterFinished: 5,
         template: { ...spec.template, spec: { ...spec.template.spec, containers } },
       },
     };

@@ -6,37 +6,33 @@ import { randomBytes } from "node:crypto";
 import { connect as tlsConnect } from "node:tls";
 import type { Etcd3, IOptions } from "etcd3";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
+import {
+  type Access,
+  adminAccess,
+  adminAccessRemedy,
+  applicationAccess,
+  expectUrl,
+  refusal,
+  unrelatedAuthority,
+  untrusted,
+} from "../shared/client-access";
 import { findingRecorder, within } from "../shared/findings";
 import { memberHost } from "../shared/names";
+import { scheme } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;
-
-interface Credentials {
-  username: string;
-  password: string;
-}
-
-interface Access {
-  /** Trust bundle; undefined for plain text. */
-  ca: string | undefined;
-  auth: Credentials | undefined;
-}
 
 export const check: Check = async (target, environment) => {
   const { findings, step } = findingRecorder(environment);
   const session = openSession(target, environment);
   try {
     let access: Access = { ca: undefined, auth: undefined };
-    const known = await step(
-      "credentials",
-      `look at the Secret ${target.adminSecret}${target.trust === null ? "" : ` and the ConfigMap ${target.trust}`}`,
-      async () => {
-        const auth = credentialsOf(await environment.secret(target.adminSecret), target.adminSecret);
-        access = { ca: target.trust === null ? undefined : await trustOf(environment, target.trust), auth };
-        return `administrator ${auth.username}${target.trust === null ? "" : " and trust bundle"} found`;
-      },
-    );
+    const known = await step("credentials", adminAccessRemedy(target), async () => {
+      const { auth, ca } = await adminAccess(target, environment);
+      access = { auth, ca };
+      return `administrator ${auth?.username ?? ""}${ca === undefined ? "" : " and trust bundle"} found`;
+    });
     if (!known) return findings;
 
     const clients = new Map<string, Etcd3>();
@@ -101,7 +97,7 @@ export const check: Check = async (target, environment) => {
       await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
         const stranger = await unrelatedAuthority();
         const shown = handshake(target, environment, member, stranger);
-        return refusal(shown, /certificate|self.signed|unable to verify/i, "a client that trusts another authority");
+        return refusal(shown, untrusted, "a client that trusts another authority");
       });
     }
     if (target.tls === "optional") {
@@ -204,21 +200,16 @@ async function checkApplication(
   session: Session,
   { member, application, secret }: { member: string; application: string; secret: string },
 ): Promise<string> {
-  const values = await environment.secret(secret);
-  const auth = credentialsOf(values, secret);
-  const expectedUrl = `${target.tls === "off" ? "http" : "https"}://${target.host}:${target.clientPort}`;
-  if (values["url"] !== expectedUrl)
-    throw new Error(`url in the Secret is ${values["url"] ?? "missing"}, expected ${expectedUrl}`);
-  if (target.tls !== "off" && !values["ca.crt"]) throw new Error(`ca.crt in the Secret ${secret} is missing`);
-  // With the trust of the Secret itself, as the application will do it.
-  const client = await session.open(member, { ca: target.tls === "off" ? undefined : values["ca.crt"], auth });
+  const { access, values } = await applicationAccess(target, environment, application);
+  expectUrl(values, `${scheme(target.tls)}://${target.host}:${target.clientPort}`);
+  const client = await session.open(member, access);
   const key = `${session.prefix}application/${application}`;
   await client.put(key).value(application);
   const read = await client.get(key).string();
   if (read !== application) throw new Error("a value written was not read back");
   const { deleted } = await client.delete().key(key);
   if (deleted !== "1") throw new Error(`a value written was not deleted, ${deleted} keys were`);
-  return `${auth.username} wrote, read and deleted with the Secret ${secret}`;
+  return `${application} wrote, read and deleted with the Secret ${secret}`;
 }
 
 interface Session {
@@ -287,36 +278,6 @@ async function handshake(
   }
 }
 
-/** The promise must be rejected for the right reason: a broken connection is no refusal. */
-async function refusal(promise: Promise<unknown>, reason: RegExp, who: string): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (reason.test(message)) return `${who} is refused`;
-    throw new Error(`${who} got neither in nor a refusal: ${message}`);
-  }
-  throw new Error(`${who} was let in`);
-}
-
-async function unrelatedAuthority(): Promise<string> {
-  const { createAuthority } = await import("../shared/authority-issue.js");
-  const now = Date.now();
-  return (await createAuthority("unrelated", { notBefore: now - 60_000, notAfter: now + 3_600_000 })).certificate;
-}
-
 function memberName(target: CheckTarget, member: string): string {
   return memberHost(target.name, target.namespace, member);
-}
-
-function credentialsOf(secret: Record<string, string>, name: string): Credentials {
-  const { username, password } = secret;
-  if (!username || !password) throw new Error(`username or password in the Secret ${name} is missing`);
-  return { username, password };
-}
-
-async function trustOf(environment: CheckEnvironment, name: string): Promise<string> {
-  const trust = (await environment.configMap(name))["ca.crt"];
-  if (!trust) throw new Error(`ca.crt in the ConfigMap ${name} is missing`);
-  return trust;
 }

@@ -10,9 +10,6 @@ import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionB
 import * as pulumi from "@pulumi/pulumi";
 import { RandomId } from "@pulumi/random/randomId";
 import {
-  applicationSecretName,
-  type CheckTarget,
-  checkTarget,
   clientService,
   createAccess,
   createAgentConfigMap,
@@ -23,6 +20,7 @@ import {
   digest,
   disruptionBudget,
   type Ensemble,
+  EnsembleComponent,
   type EnsembleArguments,
   encoded,
   jobMetadata,
@@ -61,23 +59,11 @@ export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble 
   });
 }
 
-export class EtcdCluster extends pulumi.ComponentResource {
-  /** The one DNS name, for life. */
-  readonly host: pulumi.Output<string>;
-  readonly port: pulumi.Output<number>;
-  readonly url: pulumi.Output<string>;
-  /** Name of the ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
-  readonly certificateAuthority: pulumi.Output<string | null>;
-  /** What `make check` needs to know; no secrets. */
-  readonly checkTarget: pulumi.Output<CheckTarget>;
-  private readonly secrets: Record<string, pulumi.Output<string>>;
-  private readonly ensemble: Ensemble;
-
+export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveEtcd(name, args);
     const bundle = readAgentBundle("etcd");
-    super("cells-services:index:EtcdCluster", name, args, opts);
-    this.ensemble = ensemble;
+    super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };
     const names = namesOf(name);
@@ -162,40 +148,7 @@ export class EtcdCluster extends pulumi.ComponentResource {
       pulumi.mergeOptions(judged, { dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets] }),
     );
 
-    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
-    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
-    this.secrets = Object.fromEntries(
-      ensemble.applications.map((application) => [application, usable(applicationSecretName(name, application))]),
-    );
-    this.host = host;
-    this.port = pulumi.output(ports.client);
-    this.url = url;
-    this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
-    this.checkTarget = pulumi
-      .all([namespace, host])
-      .apply(([known, hostname]) =>
-        checkTarget(ensemble, { namespace: known, host: hostname, ports, durability: null }),
-      );
-    this.registerOutputs({
-      host: this.host,
-      port: this.port,
-      url: this.url,
-      certificateAuthority: this.certificateAuthority,
-      checkTarget: this.checkTarget,
-    });
-  }
-
-  /** The Secret of one application: `username`, `password`, `url` and, with TLS, `ca.crt`. */
-  application(application: string): { secret: pulumi.Output<string> } {
-    const secret = this.secrets[application];
-    if (secret === undefined) {
-      const known = Object.keys(this.secrets).map((each) => JSON.stringify(each));
-      throw new pulumi.RunError(
-        `etcd ${JSON.stringify(this.ensemble.name)}: ${JSON.stringify(application)} is not one of its applications, ` +
-          `which are ${known.join(", ") || "none"}; add it to applications`,
-      );
-    }
-    return { secret };
+    this.publish({ url, ports, durability: null, setup });
   }
 
   /** Signs the tokens that all members accept. */

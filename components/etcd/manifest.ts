@@ -105,7 +105,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.S
       { name: "run", mountPath: paths.run },
       ...agentMounts(ensemble),
     ],
-    container: serverContainer(ensemble),
+    containers: [serverContainer(ensemble)],
     volumes: [
       ...agentSources(ensemble),
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },

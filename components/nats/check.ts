@@ -8,6 +8,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ConsumerInfo, JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
+import {
+  type Access,
+  adminAccess,
+  adminAccessRemedy,
+  applicationAccess,
+  expectUrl,
+  refusal,
+  unrelatedAuthority,
+  untrusted,
+} from "../shared/client-access";
 import { findingRecorder, within } from "../shared/findings";
 import { memberHost } from "../shared/names";
 import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
@@ -24,31 +34,16 @@ const reconcileMilliseconds = 90_000;
 const leftoverMilliseconds = 3_600_000;
 const streamPrefix = "cells-services-check-";
 
-interface Credentials {
-  username: string;
-  password: string;
-}
-
-interface Access {
-  /** Trust bundle; undefined for plain text. */
-  ca: string | undefined;
-  auth: Credentials | undefined;
-}
-
 export const check: Check = async (target, environment) => {
   const { findings, step } = findingRecorder(environment);
   const session = openSession(target, environment);
   try {
     let access: Access = { ca: undefined, auth: undefined };
-    const known = await step(
-      "credentials",
-      `look at the Secret ${target.adminSecret}${target.trust === null ? "" : ` and the ConfigMap ${target.trust}`}`,
-      async () => {
-        const auth = credentialsOf(await environment.secret(target.adminSecret), target.adminSecret);
-        access = { ca: target.trust === null ? undefined : await trustOf(environment, target.trust), auth };
-        return `administrator ${auth.username}${target.trust === null ? "" : " and trust bundle"} found`;
-      },
-    );
+    const known = await step("credentials", adminAccessRemedy(target), async () => {
+      const { auth, ca } = await adminAccess(target, environment);
+      access = { auth, ca };
+      return `administrator ${auth?.username ?? ""}${ca === undefined ? "" : " and trust bundle"} found`;
+    });
     if (!known) return findings;
 
     const servers = new Map<string, NatsConnection>();
@@ -105,11 +100,7 @@ export const check: Check = async (target, environment) => {
       await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
         const ca = await unrelatedAuthority();
         return everywhere((each) =>
-          refusal(
-            session.open(each, { ...access, ca }),
-            /certificate|self.signed|unable to verify/i,
-            "a client that trusts another authority",
-          ),
+          refusal(session.open(each, { ...access, ca }), untrusted, "a client that trusts another authority"),
         );
       });
     }
@@ -206,17 +197,11 @@ async function checkApplication(
   const wanted = wantedReplicas(target.members.length);
   let access: Access | undefined;
   await step(`application ${application}`, `look at the Secret ${secret} and the log of the setup job`, async () => {
-    const values = await environment.secret(secret);
-    const auth = credentialsOf(values, secret);
-    const expectedUrl = `${scheme(target.tls)}://${target.host}:${target.clientPort}`;
-    if (values["url"] !== expectedUrl)
-      throw new Error(`url in the Secret is ${values["url"] ?? "missing"}, expected ${expectedUrl}`);
-    if (target.tls !== "off" && !values["ca.crt"]) throw new Error(`ca.crt in the Secret ${secret} is missing`);
-    // With the trust of the Secret itself, as the application will do it.
-    const known = { ca: target.tls === "off" ? undefined : values["ca.crt"], auth };
-    for (const member of members) await session.open(member, known);
-    access = known;
-    return `${auth.username} logged in on ${members.join(", ")} with the Secret ${secret}`;
+    const known = await applicationAccess(target, environment, application);
+    expectUrl(known.values, `${scheme(target.tls)}://${target.host}:${target.clientPort}`);
+    for (const member of members) await session.open(member, known.access);
+    access = known.access;
+    return `${application} logged in on ${members.join(", ")} with the Secret ${secret}`;
   });
   if (access === undefined) return;
   const granted = access;
@@ -455,18 +440,6 @@ async function eventually(
   }
 }
 
-/** The promise must be rejected for the right reason: a broken connection is no refusal. */
-async function refusal(promise: Promise<unknown>, reason: RegExp, who: string): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (reason.test(message)) return `${who} is refused`;
-    throw new Error(`${who} got neither in nor a refusal: ${message}`);
-  }
-  throw new Error(`${who} was let in`);
-}
-
 /**
  * Speaks the protocol itself: the library would refuse before the server could. The greeting must have come, so that a
  * broken tunnel is no refusal.
@@ -506,22 +479,4 @@ export async function refusedInPlainText(
   } finally {
     socket.destroy();
   }
-}
-
-async function unrelatedAuthority(): Promise<string> {
-  const { createAuthority } = await import("../shared/authority-issue.js");
-  const now = Date.now();
-  return (await createAuthority("unrelated", { notBefore: now - 60_000, notAfter: now + 3_600_000 })).certificate;
-}
-
-function credentialsOf(secret: Record<string, string>, name: string): Credentials {
-  const { username, password } = secret;
-  if (!username || !password) throw new Error(`username or password in the Secret ${name} is missing`);
-  return { username, password };
-}
-
-async function trustOf(environment: CheckEnvironment, name: string): Promise<string> {
-  const trust = (await environment.configMap(name))["ca.crt"];
-  if (!trust) throw new Error(`ca.crt in the ConfigMap ${name} is missing`);
-  return trust;
 }

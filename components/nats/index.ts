@@ -9,11 +9,8 @@ import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import * as pulumi from "@pulumi/pulumi";
 import {
-  applicationSecretName,
-  type CheckTarget,
   type Credentials,
   checksum,
-  checkTarget,
   clientService,
   createAccess,
   createAgentConfigMap,
@@ -23,6 +20,7 @@ import {
   createPreflight,
   disruptionBudget,
   type Ensemble,
+  EnsembleComponent,
   type EnsembleArguments,
   encoded,
   jobMetadata,
@@ -72,24 +70,12 @@ export function resolveNats(name: string, args: NatsClusterArguments): Ensemble 
   });
 }
 
-export class NatsCluster extends pulumi.ComponentResource {
-  /** The one DNS name, for life. */
-  readonly host: pulumi.Output<string>;
-  readonly port: pulumi.Output<number>;
-  readonly url: pulumi.Output<string>;
-  /** Name of the ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
-  readonly certificateAuthority: pulumi.Output<string | null>;
-  /** What `make check` needs to know; no secrets. */
-  readonly checkTarget: pulumi.Output<CheckTarget>;
-  private readonly secrets: Record<string, pulumi.Output<string>>;
-  private readonly ensemble: Ensemble;
-
+export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveNats(name, args);
     const durability = args.durability ?? "fsync";
     const bundle = readAgentBundle("nats");
-    super("cells-services:index:NatsCluster", name, args, opts);
-    this.ensemble = ensemble;
+    super("cells-services:index:NatsCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };
     const names = namesOf(name);
@@ -170,38 +156,7 @@ export class NatsCluster extends pulumi.ComponentResource {
       );
     }
 
-    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
-    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
-    this.secrets = Object.fromEntries(
-      ensemble.applications.map((application) => [application, usable(applicationSecretName(name, application))]),
-    );
-    this.host = host;
-    this.port = pulumi.output(ports.client);
-    this.url = url;
-    this.certificateAuthority = pulumi.output(tls === "off" ? null : names.trust);
-    this.checkTarget = pulumi
-      .all([namespace, host])
-      .apply(([known, hostname]) => checkTarget(ensemble, { namespace: known, host: hostname, ports, durability }));
-    this.registerOutputs({
-      host: this.host,
-      port: this.port,
-      url: this.url,
-      certificateAuthority: this.certificateAuthority,
-      checkTarget: this.checkTarget,
-    });
-  }
-
-  /** The Secret of one application: `username`, `password`, `url` and, with TLS, `ca.crt`. */
-  application(application: string): { secret: pulumi.Output<string> } {
-    const secret = this.secrets[application];
-    if (secret === undefined) {
-      const known = Object.keys(this.secrets).map((each) => JSON.stringify(each));
-      throw new pulumi.RunError(
-        `nats ${JSON.stringify(this.ensemble.name)}: ${JSON.stringify(application)} is not one of its applications, ` +
-          `which are ${known.join(", ") || "none"}; add it to applications`,
-      );
-    }
-    return { secret };
+    this.publish({ url, ports, durability, setup });
   }
 
   private createReconcilerSecret(options: pulumi.CustomResourceOptions) {

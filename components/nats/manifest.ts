@@ -201,7 +201,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.S
     minReadySeconds,
     terminationGraceSeconds,
     memberMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
-    container: serverContainer(ensemble),
+    containers: [serverContainer(ensemble)],
     volumes: [
       {
         name: "config",

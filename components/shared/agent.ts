@@ -2,7 +2,6 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { gzipSync } from "node:zlib";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import * as pulumi from "@pulumi/pulumi";
 import type { Ensemble } from "./arguments";
@@ -16,14 +15,15 @@ export interface AgentBundle {
   checksum: string;
 }
 
-/** Reads `dist/agents/<service>.js` of this package, which `npm run build` makes. */
+/** Reads `dist/agents/<service>.js` of this package, and what it is compressed to, which `npm run build` makes. */
 export function readAgentBundle(service: ServiceKind, directory: string = bundleDirectory()): AgentBundle {
-  const file = join(directory, `${service}.js`);
-  if (!existsSync(file)) {
+  const source = join(directory, `${service}.js`);
+  const compressed = `${source}.gz`;
+  for (const file of [source, compressed]) {
+    if (existsSync(file)) continue;
     throw new pulumi.RunError(`the agent bundle of ${service} is missing, looked for ${file}; run "npm run build"`);
   }
-  const source = readFileSync(file);
-  return { content: gzipSync(source, { level: 9 }).toString("base64"), checksum: digest(source) };
+  return { content: readFileSync(compressed).toString("base64"), checksum: digest(readFileSync(source)) };
 }
 
 /** `dist/agents` beside the package.json above this file, whether this runs from sources or compiled. */

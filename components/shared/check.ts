@@ -24,7 +24,7 @@ export interface CheckTarget {
   trust: string | null;
   adminSecret: string;
   /** What a server must have done before it acknowledges; null where there is no choice. */
-  durability: "fsync" | "replicated" | null;
+  durability: "fsync" | "replicated" | "everysecond" | null;
   /** Application name to Secret name. */
   applications: Record<string, string>;
 }
@@ -32,6 +32,8 @@ export interface CheckTarget {
 /** Reaches a port of a pod through a local TCP port. Forwards are cached by (pod, port). */
 export interface Tunnel {
   dial(pod: string, port: number): Promise<{ host: string; port: number }>;
+  /** The same for a port of a Service, by way of one of the pods that are ready behind it now; asked again, of another. */
+  service(name: string, port: number): Promise<{ host: string; port: number }>;
 }
 
 export interface CheckEnvironment {

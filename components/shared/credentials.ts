@@ -20,7 +20,12 @@ export interface Credentials {
  */
 export function createCredentials(
   ensemble: Ensemble,
-  details: { adminUsername: string; url: pulumi.Input<string> },
+  details: {
+    adminUsername: string;
+    url: pulumi.Input<string>;
+    /** Further keys of an application's Secret; a `url` of its own replaces the common one. */
+    application?: (application: string) => Record<string, pulumi.Input<string>>;
+  },
   options: pulumi.CustomResourceOptions,
 ): Credentials {
   const admin = createCredential(ensemble, namesOf(ensemble.name).admin, { username: details.adminUsername }, options);
@@ -28,7 +33,12 @@ export function createCredentials(
     const name = applicationSecretName(ensemble.name, application);
     return [
       application,
-      createCredential(ensemble, name, { username: application, url: details.url }, options),
+      createCredential(
+        ensemble,
+        name,
+        { username: application, url: details.url, ...details.application?.(application) },
+        options,
+      ),
     ] as const;
   });
   const passwords = [admin, ...applications.map(([, credential]) => credential)].map(({ password }) => password.result);

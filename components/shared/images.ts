@@ -14,6 +14,10 @@ export const images = {
   etcd: { repository: "gcr.io/etcd-development/etcd", version: "3.6.8", tagPrefix: "v" },
   // From scratch: only /nats-server, no shell.
   nats: { repository: "docker.io/library/nats", version: "2.15.2", tagPrefix: "" },
+  redis: { repository: "docker.io/library/redis", version: "8.0.6", tagPrefix: "" },
+  mongodb: { repository: "docker.io/library/mongo", version: "6.0.27", tagPrefix: "" },
+  mysql: { repository: "docker.io/library/mysql", version: "9.7.4", tagPrefix: "" },
+  haproxy: { repository: "docker.io/library/haproxy", version: "3.2.26", tagPrefix: "" },
   // The stock Node.js image runs the agent from a bundle in a ConfigMap: there is no image of ours to publish.
   agent: { repository: "docker.io/library/node", version: "22.23.3-bookworm-slim", tagPrefix: "" },
 } as const satisfies Record<string, Image>;
@@ -22,4 +26,5 @@ export function imageReference(image: Image, version: string = image.version): s
   return `${image.repository}:${image.tagPrefix}${version}`;
 }
 
+export const gatewayImage = imageReference(images.haproxy);
 export const agentImage = imageReference(images.agent);

@@ -16,7 +16,9 @@ export {
 export { type CertificatesOptions, createCertificates } from "./certificates";
 export type { Check, CheckEnvironment, CheckTarget, Finding, TlsMode, Tunnel } from "./check";
 export { type Credentials, checksum, createCredentials, createPassword, encoded } from "./credentials";
-export { agentImage, imageReference, images } from "./images";
+export { EnsembleComponent } from "./component";
+export { createGateway, type Gateway, type GatewayInputs } from "./gateway";
+export { agentImage, gatewayImage, imageReference, images } from "./images";
 export * from "./names";
 export {
   agentContainer,
@@ -33,7 +35,7 @@ export {
 } from "./pod";
 export { createPreflight } from "./preflight";
 export { parseQuantity } from "./quantity";
-export { type ServerInputs, serverStatefulSet, setupDeadlineSeconds, setupJob } from "./servers";
+export { handOverHook, type ServerInputs, serverStatefulSet, setupDeadlineSeconds, setupJob } from "./servers";
 export {
   clientService,
   disruptionBudget,
@@ -44,5 +46,4 @@ export {
   type Port,
   peersService,
 } from "./services";
-export { memberSettings, settingsOf } from "./settings";
-export { checkTarget } from "./target";
+export { agentPorts, memberSettings, settingsOf } from "./settings";

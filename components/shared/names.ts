@@ -2,7 +2,8 @@
  * Names and labels of an ensemble, derived from the name of the component. Without any import, because the agent in the
  * cluster and the checks derive the same names from the same words.
  */
-export type ServiceKind = "etcd" | "nats";
+export const serviceKinds = ["etcd", "nats", "redis", "mongodb", "mysql"] as const;
+export type ServiceKind = (typeof serviceKinds)[number];
 
 export interface Names {
   /** StatefulSet, client Service, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the members. */
@@ -27,6 +28,8 @@ export interface Names {
   preflight: string;
   setup: string;
   maintenance: string;
+  /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
+  gateway: string;
 }
 
 export function namesOf(name: string): Names {
@@ -45,6 +48,7 @@ export function namesOf(name: string): Names {
     preflight: `${name}-preflight`,
     setup: `${name}-setup`,
     maintenance: `${name}-maintenance`,
+    gateway: `${name}-gateway`,
   };
 }
 
@@ -94,6 +98,11 @@ export function serverSelector(service: ServiceKind, name: string): Record<strin
 /** Labels of agent pods: Jobs that must reach the members. */
 export function agentSelector(service: ServiceKind, name: string): Record<string, string> {
   return { ...instanceLabels(service, name), [labelKeys.component]: "agent" };
+}
+
+/** Labels of the proxies. */
+export function gatewaySelector(service: ServiceKind, name: string): Record<string, string> {
+  return { ...instanceLabels(service, name), [labelKeys.component]: "gateway" };
 }
 
 /** Labels of any object of the ensemble. */

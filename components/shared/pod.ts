@@ -35,18 +35,25 @@ export const agentResources: core.v1.ResourceRequirements = {
   limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
 };
 
+/** Pods with these labels on different hosts. */
+export function spreadOverHosts(
+  spread: "preferred" | "required",
+  matchLabels: Record<string, string>,
+): core.v1.PodAntiAffinity {
+  const hosts = { topologyKey: "kubernetes.io/hostname", labelSelector: { matchLabels } };
+  return spread === "required"
+    ? { requiredDuringSchedulingIgnoredDuringExecution: [hosts] }
+    : { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: hosts }] };
+}
+
 /** Members on different hosts and, if asked for, in different zones. */
 export function placement(ensemble: Ensemble): core.v1.PodSpec {
   const { spread, zones, nodeSelector, tolerations } = ensemble.placement;
   const matchLabels = serverSelector(ensemble.service, ensemble.name);
-  const hosts = { topologyKey: "kubernetes.io/hostname", labelSelector: { matchLabels } };
   return {
     containers: [],
     affinity: {
-      podAntiAffinity:
-        spread === "required"
-          ? { requiredDuringSchedulingIgnoredDuringExecution: [hosts] }
-          : { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: hosts }] },
+      podAntiAffinity: spreadOverHosts(spread, matchLabels),
     },
     ...(zones
       ? {

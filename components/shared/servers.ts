@@ -15,7 +15,7 @@ import {
   secretVolume,
 } from "./pod";
 import { metadata } from "./services";
-import { memberSettings, settingsOf } from "./settings";
+import { agentPorts, memberSettings, settingsOf } from "./settings";
 
 export interface ServerInputs {
   bundle: AgentBundle;
@@ -29,9 +29,47 @@ export interface Servers {
   terminationGraceSeconds: number;
   /** Of the init container that decides how, or whether, the server starts. */
   memberMounts: core.v1.VolumeMount[];
-  container: core.v1.Container;
+  /** After `member`, before the servers. */
+  initContainers?: core.v1.Container[];
+  /** For servers that cannot say their own role over HTTP. */
+  sidecar?: SidecarInputs;
+  containers: core.v1.Container[];
   volumes: core.v1.Volume[];
 }
+
+export interface SidecarInputs {
+  /** Default: those of all members. No secrets. */
+  settings?: object;
+  volumeMounts: core.v1.VolumeMount[];
+}
+
+/**
+ * The agent beside the servers: it is there before they start and until they have stopped. Its readiness is that of the
+ * member; its death restarts nothing but itself.
+ */
+function sidecarContainer(ensemble: Ensemble, inputs: SidecarInputs): core.v1.Container {
+  const probe = (path: string) => ({ httpGet: { path, port: "agent", scheme: "HTTP" } });
+  return {
+    ...agentContainer({
+      name: "agent",
+      command: ["sidecar"],
+      settings: inputs.settings ?? memberSettings(ensemble),
+      volumeMounts: inputs.volumeMounts,
+    }),
+    restartPolicy: "Always",
+    ports: [
+      { name: "agent", containerPort: agentPorts.http, protocol: "TCP" },
+      { name: "gateway", containerPort: agentPorts.gateway, protocol: "TCP" },
+    ],
+    livenessProbe: { ...probe("/live"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    readinessProbe: { ...probe("/ready"), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3 },
+  };
+}
+
+/** Of a server whose agent gives the leadership away before it stops. The kubelet waits for the answer. */
+export const handOverHook: core.v1.Lifecycle = {
+  preStop: { httpGet: { path: "/hand-over", port: agentPorts.control, scheme: "HTTP" } },
+};
 
 export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): apps.v1.StatefulSet {
   const names = namesOf(ensemble.name);
@@ -71,8 +109,10 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
               settings: memberSettings(ensemble),
               volumeMounts: servers.memberMounts,
             }),
+            ...(servers.initContainers ?? []),
+            ...(servers.sidecar === undefined ? [] : [sidecarContainer(ensemble, servers.sidecar)]),
           ],
-          containers: [servers.container],
+          containers: servers.containers,
           volumes: [...agentVolumes(ensemble.name), ...servers.volumes],
         },
       },

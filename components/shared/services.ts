@@ -8,13 +8,17 @@ export interface Port {
   port: number;
 }
 
-/** The one name that clients use; only ready members are behind it. */
-export function clientService(ensemble: Ensemble, ports: Port[]): core.v1.Service {
+/** The one name that clients use; behind it are the ready members, or the gateway that follows the writable one. */
+export function clientService(
+  ensemble: Ensemble,
+  ports: Port[],
+  selector: Record<string, string> = serverSelector(ensemble.service, ensemble.name),
+): core.v1.Service {
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).server),
     spec: {
       type: "ClusterIP",
-      selector: serverSelector(ensemble.service, ensemble.name),
+      selector,
       ports: ports.map(servicePort),
     },
   };
@@ -51,6 +55,10 @@ export interface PolicyPorts {
   /** Between members only. */
   peer: number[];
   metrics: number;
+  /** For all pods of the ensemble, such as the gateway. */
+  internal?: number[];
+  /** Clients reach the gateway, and only the gateway reaches the members. Default: false. */
+  gateway?: boolean;
 }
 
 /**
@@ -68,8 +76,12 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networkin
       podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
       policyTypes: ["Ingress", "Egress"],
       ingress: [
-        { from: [instance, ...ensemble.clients.map(networkPeer)], ports: [tcp(ports.client)] },
-        { from: [servers], ports: ports.peer.map(tcp) },
+        {
+          from: ports.gateway === true ? [instance] : [instance, ...ensemble.clients.map(networkPeer)],
+          ports: [tcp(ports.client)],
+        },
+        ...(ports.peer.length > 0 ? [{ from: [servers], ports: ports.peer.map(tcp) }] : []),
+        ...(ports.internal === undefined ? [] : [{ from: [instance], ports: ports.internal.map(tcp) }]),
         // An empty list of sources would mean everybody: without sources there is no rule.
         ...(metricsFrom.length > 0 ? [{ from: metricsFrom, ports: [tcp(ports.metrics)] }] : []),
       ],
@@ -89,7 +101,7 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networkin
   };
 }
 
-function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
+export function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   return {
     ...(peer.namespaceLabels === undefined ? {} : { namespaceSelector: { matchLabels: peer.namespaceLabels } }),
     ...(peer.podLabels === undefined && peer.namespaceLabels !== undefined

@@ -3,6 +3,16 @@ import type { Ensemble } from "./arguments";
 import type { TlsMode } from "./check";
 import type { ServiceKind } from "./names";
 
+/** Of the agent beside a server that cannot say its own role over HTTP. */
+export const agentPorts = {
+  /** `/live`, `/ready`, `/primary`, `/metrics`. */
+  http: 8008,
+  /** For the gateway: "up" or "down", in HAProxy's agent-check protocol. */
+  gateway: 8009,
+  /** For the kubelet alone: `/hand-over`. No network policy admits anybody else. */
+  control: 8010,
+} as const;
+
 export interface EnsembleSettings {
   service: ServiceKind;
   name: string;

@@ -11,6 +11,7 @@ import { kubectl } from "../../sandbox/cluster";
 import { type Engine, pulumi, sandboxEngine } from "../../sandbox/engine";
 import { checkout, home, kubeconfig } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
+import { serviceNames } from "../../stacks/config";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 
 /**
@@ -104,7 +105,7 @@ describe("the dev stack", () => {
   it("passes the checks of every service", async () => {
     const result = await tsx("checks/cli.ts", "--json");
     expect(result.code, result.output).toBe(0);
-    for (const service of ["etcd", "nats"]) expect(result.output).toContain(`"${service}"`);
+    for (const service of serviceNames) expect(result.output).toContain(`"${service}"`);
   });
 
   it("has nothing to change afterwards", async () => {
@@ -191,17 +192,21 @@ describe("the dev stack", () => {
     }
   });
 
-  it("loses no acknowledged write when the leader of each service is killed", async () => {
-    const result = await tsx("drills/cli.ts", "leader-kill");
+  it.each([
+    ["loses no acknowledged write when the leader of each service is killed", ["leader-kill"]],
+    ["hands the leadership of each service over when its leader is stopped", ["hand-over"]],
+    ["goes on when another member of each service is killed", ["member-crash"]],
+    [
+      "does not notice the death of an agent",
+      ["agent-kill", "--service", "redis", "--service", "mongodb", "--service", "mysql"],
+    ],
+    ["gets a full member back when a volume of each service is lost", ["volume-loss"]],
+    ["comes back by itself when all members of all services die at once", ["full-stop", "--together"]],
+  ])("%s", async (_, drill) => {
+    const result = await tsx("drills/cli.ts", ...drill);
     process.stdout.write(result.output);
     expect(result.code, result.output).toBe(0);
-  });
-
-  it("gets a full voter back when a volume of etcd is lost", async () => {
-    const result = await tsx("drills/cli.ts", "volume-loss", "--service", "etcd");
-    process.stdout.write(result.output);
-    expect(result.code, result.output).toBe(0);
-    const checked = await tsx("checks/cli.ts", "--service", "etcd");
+    const checked = await tsx("checks/cli.ts");
     expect(checked.code, checked.output).toBe(0);
   });
 
@@ -257,6 +262,18 @@ describe("the dev stack", () => {
       "cells-services:etcd",
       { applications: ["root"] },
       'etcd "etcd": applications must not contain "root", which is the administrator; use another name',
+    ],
+    [
+      "too little memory",
+      "cells-services:mysql",
+      { resources: { limits: { memory: "256Mi" }, requests: { memory: "256Mi" } } },
+      'mysql "mysql": resources.limits.memory must be at least',
+    ],
+    [
+      "a value that nobody knows",
+      "cells-services:redis",
+      { eviction: "random" },
+      'cells-services:redis.eviction must be "none" or "allkeys-lru", got "random"',
     ],
   ])("refuses %s before anything is created", async (_, key, value, sentence) => {
     const file = join(home, "refused.yaml");

@@ -66,6 +66,12 @@ function randomValue({ urn, type, inputs, preview }: ProviderRequest): ProviderS
       const bytes = Buffer.from(characters(seed, plain.byteLength ?? 8));
       return { id: bytes.toString("base64url"), state: { ...inputs, hex: bytes.toString("hex") } };
     }
+    case "random:index/randomUuid:RandomUuid": {
+      const hex = createHash("sha256").update(seed).digest("hex");
+      const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)];
+      const result = parts.join("-");
+      return { id: result, state: { ...inputs, result } };
+    }
     default:
       throw new Error(`the recorder knows no values for ${type}; add them to tests/support/providers.ts`);
   }

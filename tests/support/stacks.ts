@@ -29,13 +29,15 @@ export async function recordStack(stack: StackName, options: RecordOptions = {})
 
 /** The components read the bundles of their agents from `dist`. Another test file may be doing the same right now. */
 export async function ensureAgentBundles(): Promise<void> {
-  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.js`)));
+  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.js.gz`)));
   if (missing.length === 0) return;
   mkdirSync(bundles, { recursive: true });
   const directory = mkdtempSync(join(root, "dist", "agents-"));
   try {
     await buildAgents(missing, directory);
-    for (const agent of missing) renameSync(join(directory, `${agent}.js`), join(bundles, `${agent}.js`));
+    for (const file of missing.flatMap((agent) => [`${agent}.js`, `${agent}.js.gz`])) {
+      renameSync(join(directory, file), join(bundles, file));
+    }
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -42,10 +42,12 @@ async function client(address: { host: string; port: number }): Promise<Socket> 
 
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
+const noServices = (): Promise<never> => Promise.reject(new Error("no such service"));
+
 describe("a tunnel", () => {
   it("has one local port for each port of a pod, and one channel for each connection", async () => {
     const { connect, channels } = fake();
-    const tunnel = openTunnel(connect);
+    const tunnel = openTunnel(connect, noServices);
     const first = await tunnel.dial("etcd-0", 2379);
     expect(await tunnel.dial("etcd-0", 2379)).toEqual(first);
     expect((await tunnel.dial("etcd-1", 2379)).port).not.toBe(first.port);
@@ -59,7 +61,7 @@ describe("a tunnel", () => {
 
   it("delivers an answer that comes after the client has ended its side", async () => {
     const { connect, channels } = fake();
-    const tunnel = openTunnel(connect);
+    const tunnel = openTunnel(connect, noServices);
     const socket = await client(await tunnel.dial("etcd-0", 2379));
     socket.end("question");
     await soon();
@@ -72,7 +74,7 @@ describe("a tunnel", () => {
   });
 
   it("resets the connection and remembers why when the pod cannot be reached", async () => {
-    const tunnel = openTunnel(() => Promise.reject(new Error("no such pod")));
+    const tunnel = openTunnel(() => Promise.reject(new Error("no such pod")), noServices);
     const socket = dial(await tunnel.dial("etcd-9", 2379));
     const [error] = (await once(socket, "error")) as [NodeJS.ErrnoException];
     expect(error.code).toBe("ECONNRESET");
@@ -82,7 +84,7 @@ describe("a tunnel", () => {
 
   it("resets the connection on an error of the pod's side, and keeps the first cause", async () => {
     const { connect, channels } = fake();
-    const tunnel = openTunnel(connect);
+    const tunnel = openTunnel(connect, noServices);
     const socket = await client(await tunnel.dial("etcd-0", 1));
     await soon();
     const failed = once(socket, "error");
@@ -95,7 +97,7 @@ describe("a tunnel", () => {
 
   it("takes no more from the client than the pod takes", async () => {
     const { connect, channels } = fake(false);
-    const tunnel = openTunnel(connect);
+    const tunnel = openTunnel(connect, noServices);
     const socket = await client(await tunnel.dial("etcd-0", 2379));
     socket.write(Buffer.alloc(1024 * 1024));
     await soon();
@@ -108,7 +110,7 @@ describe("a tunnel", () => {
 
   it("stops the pod when the client does not read", async () => {
     const { connect, channels } = fake();
-    const tunnel = openTunnel(connect);
+    const tunnel = openTunnel(connect, noServices);
     const socket = await client(await tunnel.dial("etcd-0", 2379));
     socket.pause();
     await soon();
@@ -118,7 +120,7 @@ describe("a tunnel", () => {
   });
 
   it("cannot be used after its end", async () => {
-    const tunnel = openTunnel(fake().connect);
+    const tunnel = openTunnel(fake().connect, noServices);
     await tunnel.close();
     await expect(tunnel.dial("etcd-0", 2379)).rejects.toThrow(/after its end/);
   });

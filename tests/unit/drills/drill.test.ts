@@ -1,13 +1,26 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { chooseDrills, main } from "../../../drills/cli";
-import { brokenOff, type DrillReport, readBack, victimOf, withFailures } from "../../../drills/drill";
-import { processesOf, serverProcess } from "../../../drills/faults";
+import { openBarrier } from "../../../drills/barrier";
+import { chooseDrills, chooseTasks, main } from "../../../drills/cli";
+import {
+  allOf,
+  brokenOff,
+  clusterFailures,
+  type DrillReport,
+  drillNames,
+  gapBudgetOf,
+  leadershipFailures,
+  lossOf,
+  oneCluster,
+  readBack,
+  recoveryBudgetOf,
+  victimOf,
+  withFailures,
+} from "../../../drills/drill";
+import { etcdProfile } from "../../../drills/etcd";
 import { judge } from "../../../drills/ledger";
+import { natsProfile } from "../../../drills/nats";
 import { renderDrills, summarizeDrills } from "../../../drills/report";
-import { firstAnswer, inTurn, rotation } from "../../../drills/workload";
+import { firstAnswer, inTurn, type Profile, rotation } from "../../../drills/workload";
 import { target } from "../checks/target";
 
 const passed: DrillReport = {
@@ -16,6 +29,7 @@ const passed: DrillReport = {
   name: "etcd",
   result: "passed",
   reasons: [],
+  notes: [],
   victim: "etcd-1",
   fault: "process 10 killed, runs again as 12 in the same pod",
   budgetSeconds: 5,
@@ -29,6 +43,14 @@ const passed: DrillReport = {
   gapSeconds: 1.876,
   baselineSeconds: 0.0312,
   recoveredSeconds: 3.21,
+  recoveryBudgetSeconds: 120,
+};
+
+const counting: Pick<Profile, "budgets" | "loss" | "lossSeconds" | "sidecar"> = {
+  budgets: { kill: 15, handOver: 3, follower: 1, volume: 60, fullStop: 61 },
+  loss: "counted",
+  lossSeconds: 10,
+  sidecar: true,
 };
 
 describe("the report of drills", () => {
@@ -38,16 +60,18 @@ describe("the report of drills", () => {
       result: "failed" as const,
       lostWrites: 2,
       reasons: ["etcd-2 lacks 2 acknowledged writes"],
+      notes: ["and this is worth knowing"],
     };
     expect(renderDrills(summarizeDrills([passed, failed]))).toMatchInlineSnapshot(`
-      "SERVICE  DRILL        RESULT  GAP s  BUDGET s  P99 BEFORE s  ACKNOWLEDGED  LOST  UNKNOWN  RECOVERED s  LEADER
-      etcd     leader-kill  ok       1.88         5         0.031          1234     0        7          3.2  etcd-1 (term 2) -> etcd-0 (term 3)
-      etcd     leader-kill  FAILED   1.88         5         0.031          1234     2        7          3.2  etcd-1 (term 2) -> etcd-0 (term 3)
+      "SERVICE  DRILL        RESULT  GAP s  BUDGET s  P99 BEFORE s  ACKNOWLEDGED  LOST  UNKNOWN  RECOVERED s  BUDGET s  LEADER
+      etcd     leader-kill  ok       1.88         5         0.031          1234     0        7          3.2       120  etcd-1 (term 2) -> etcd-0 (term 3)
+      etcd     leader-kill  FAILED   1.88         5         0.031          1234     2        7          3.2       120  etcd-1 (term 2) -> etcd-0 (term 3)
 
       etcd leader-kill: process 10 killed, runs again as 12 in the same pod
 
       etcd leader-kill: process 10 killed, runs again as 12 in the same pod
         etcd-2 lacks 2 acknowledged writes
+        and this is worth knowing
 
       2 drills: 1 passed, 1 NOT passed
       "
@@ -57,9 +81,47 @@ describe("the report of drills", () => {
   it("is a success only if there was a drill and all passed", () => {
     expect(summarizeDrills([]).ok).toBe(false);
     expect(summarizeDrills([passed]).ok).toBe(true);
-    expect(summarizeDrills([passed, brokenOff("leader-kill", target("etcd"), new Error("x"))]).ok).toBe(false);
+    const broken = brokenOff("leader-kill", target("etcd"), counting, new Error("x"));
+    expect(broken).toMatchObject({ result: "invalid", budgetSeconds: 15, recoveryBudgetSeconds: 120 });
+    expect(summarizeDrills([passed, broken]).ok).toBe(false);
     const late = withFailures({ ...passed, lost: {} }, ["late"]);
     expect(late).toMatchObject({ result: "failed", reasons: ["late"] });
+  });
+});
+
+describe("budgets", () => {
+  it("are those of the fault, with the recovery apart from the gap", () => {
+    const table = drillNames.map((drill) => [drill, gapBudgetOf(drill, counting), recoveryBudgetOf(drill, counting)]);
+    expect(table).toEqual([
+      ["leader-kill", 15, 120],
+      ["leader-delete", 15, 120],
+      ["leader-repeat", 30, 120],
+      ["hand-over", 3, 120],
+      ["member-crash", 1, 120],
+      ["agent-kill", 1, 120],
+      // As long as after a kill: a member that does not lead is replaced.
+      ["volume-loss", 15, 60],
+      ["full-stop", 61, 61],
+    ]);
+  });
+
+  it("of etcd allow a stall while a lost member is removed, and no longer than an election otherwise", () => {
+    expect(gapBudgetOf("volume-loss", etcdProfile)).toBe(15);
+    expect(gapBudgetOf("leader-kill", etcdProfile)).toBe(5);
+    expect(recoveryBudgetOf("volume-loss", etcdProfile)).toBe(120);
+    expect(gapBudgetOf("volume-loss", natsProfile)).toBe(natsProfile.budgets.kill);
+  });
+
+  it("allow losses only where the service counts them and its leader died unasked", () => {
+    expect(drillNames.filter((drill) => lossOf(drill, counting, [1]) !== undefined)).toEqual([
+      "leader-kill",
+      "leader-delete",
+      "leader-repeat",
+      "full-stop",
+    ]);
+    expect(lossOf("leader-kill", counting, [1, 2])).toEqual({ strikes: [1, 2], seconds: 10 });
+    expect(lossOf("leader-kill", { loss: "counted" }, [1])).toEqual({ strikes: [1] });
+    expect(lossOf("leader-kill", etcdProfile, [1])).toBeUndefined();
   });
 });
 
@@ -71,7 +133,13 @@ describe("what the members hold", () => {
     };
     const read = await readBack({ stored }, ["a", "b"]);
     expect(read.unreadable).toEqual(["b could not be read: no leader"]);
-    const writes = ["1", "2"].map((id, at) => ({ id, started: at * 10, ended: at * 10 + 1, outcome: "ok" as const }));
+    const writes = ["1", "2"].map((id, at) => ({
+      id,
+      writer: 0,
+      started: at * 10,
+      ended: at * 10 + 1,
+      outcome: "ok" as const,
+    }));
     const verdict = judge({
       writes,
       window: { fault: 5, end: 12 },
@@ -84,18 +152,127 @@ describe("what the members hold", () => {
   });
 });
 
+describe("the cluster", () => {
+  it("is the one that all members name, before a drill may begin", () => {
+    expect(oneCluster({ a: "7", b: "7" })).toBe("7");
+    expect(() => oneCluster({ a: "7", b: "8" })).toThrow("the members are not in one cluster: a in 7, b in 8");
+    expect(() => oneCluster({})).toThrow(/not in one cluster/);
+  });
+
+  it("is the same afterwards, for each of them", () => {
+    expect(clusterFailures("7", { a: "7", b: "7" })).toEqual([]);
+    expect(clusterFailures("7", { a: "7", b: "8" })).toEqual(["b is in the cluster 8, before the fault it was 7"]);
+  });
+});
+
+describe("leadership", () => {
+  const a = { member: "a", term: "1" };
+  const again = { member: "a", term: "2" };
+  const b = { member: "b", term: "2" };
+
+  it("must change its term when the leader is killed, where the service tells", () => {
+    const failures = (after: typeof a | { member: string }) =>
+      leadershipFailures("leader-kill", { before: a, during: undefined, after });
+    expect(failures(b)).toEqual([]);
+    expect(failures(again)).toEqual([]);
+    expect(failures({ member: "a" })).toEqual([]);
+    expect(failures(a)).toEqual(["no election took place: the term is still 1"]);
+  });
+
+  it("must move when the leader is asked to stop", () => {
+    const untold = { member: "a" };
+    const failures = (during: { member: string } | undefined, after: { member: string }) =>
+      leadershipFailures("hand-over", { before: untold, during, after });
+    expect(failures({ member: "b" }, { member: "a" })).toEqual([]);
+    expect(failures(undefined, { member: "b" })).toEqual([]);
+    expect(failures(undefined, { member: "a" })).toEqual([
+      "a was asked to stop, and nobody was seen to lead in its place",
+    ]);
+  });
+
+  it.each(["agent-kill", "member-crash"] as const)("must stay in %s", (drill) => {
+    const failures = (after: typeof a) => leadershipFailures(drill, { before: a, during: undefined, after });
+    expect(failures(a)).toEqual([]);
+    expect(failures(b)).toEqual(["b (term 2) leads instead of a (term 1), and nothing had happened to the leader"]);
+    expect(failures(again)).toHaveLength(1);
+  });
+
+  it("is free after everything was stopped, and is not judged when nobody leads", () => {
+    expect(leadershipFailures("full-stop", { before: a, during: undefined, after: a })).toEqual([]);
+    expect(leadershipFailures("leader-kill", { before: a, during: undefined, after: undefined })).toEqual([]);
+  });
+});
+
+describe("several faults", () => {
+  it("are proven when each is", () => {
+    const yes = { proven: true, detail: "pod 1 replaced by 2" };
+    expect(allOf([yes, yes])).toEqual({ proven: true, detail: "pod 1 replaced by 2; pod 1 replaced by 2" });
+    expect(allOf([yes, { proven: false, detail: "still there" }]).proven).toBe(false);
+    expect(allOf([]).proven).toBe(false);
+  });
+});
+
+describe("a fault of all services at once", () => {
+  it("waits for the last of them", async () => {
+    const barrier = openBarrier(2);
+    const order: string[] = [];
+    const first = barrier.arrive().then(() => order.push("struck"));
+    await Promise.resolve();
+    order.push("second arrives");
+    await Promise.all([first, barrier.arrive()]);
+    expect(order).toEqual(["second arrives", "struck"]);
+    barrier.giveUp("too late");
+    await barrier.arrive();
+  });
+
+  it("does not take place when one is not ready", async () => {
+    const barrier = openBarrier(2);
+    const first = barrier.arrive();
+    barrier.giveUp("nats is not ready");
+    await expect(first).rejects.toThrow("nats is not ready");
+    await expect(barrier.arrive()).rejects.toThrow("nats is not ready");
+  });
+});
+
 describe("the choice", () => {
   it("of drills keeps their order, and refuses unknown names", () => {
-    expect(chooseDrills(["all"])).toEqual(["leader-kill", "leader-delete", "member-crash", "volume-loss"]);
+    expect(chooseDrills(["all"])).toEqual(drillNames);
     expect(chooseDrills(["volume-loss", "leader-kill"])).toEqual(["leader-kill", "volume-loss"]);
     expect(() => chooseDrills([])).toThrow(/no drill is named/);
     expect(() => chooseDrills(["leader-kil"])).toThrow(/no drill "leader-kil"; use one of leader-kill/);
   });
 
-  it("of the victim is the leader only when the leader is to be killed", () => {
+  it("of all services at once is for the full stop alone", () => {
+    expect(chooseDrills(["full-stop"], true)).toEqual(["full-stop"]);
+    expect(() => chooseDrills(["full-stop", "leader-kill"], true)).toThrow(
+      "--together is for full-stop alone, got leader-kill, full-stop",
+    );
+  });
+
+  it("leaves out what makes no sense for a service, unless nothing would be left of a wish", () => {
+    const etcd = { target: target("etcd"), profile: etcdProfile };
+    const redis = { target: target("redis"), profile: { ...etcdProfile, sidecar: true } };
+    const chosen = (...args: Parameters<typeof chooseTasks>) =>
+      chooseTasks(...args).map((each) => `${each.target.name} ${each.drill}`);
+    expect(chosen(["agent-kill", "full-stop"], [etcd, redis])).toEqual([
+      "etcd full-stop",
+      "redis agent-kill",
+      "redis full-stop",
+    ]);
+    expect(chosen([...drillNames], [etcd])).toHaveLength(drillNames.length - 1);
+    expect(() => chosen(["agent-kill", "full-stop"], [etcd])).toThrow(
+      "agent-kill needs a service with an agent beside its server, got etcd",
+    );
+  });
+
+  it("of the victim is the leader only when the leader is to be hit", () => {
     expect(victimOf("leader-kill", target("etcd"), "etcd-2")).toBe("etcd-2");
+    expect(victimOf("hand-over", target("etcd"), "etcd-2")).toBe("etcd-2");
+    expect(victimOf("agent-kill", target("etcd"), "etcd-2")).toBe("etcd-2");
     expect(victimOf("member-crash", target("etcd"), "etcd-2")).toBe("etcd-1");
     expect(victimOf("volume-loss", target("etcd"), "etcd-0")).toBe("etcd-2");
+    expect(victimOf("full-stop", target("etcd"), "etcd-0")).toBeUndefined();
+    expect(() => victimOf("member-crash", { name: "one", members: ["one-0"] }, "one-0")).toThrow(/no other member/);
   });
 
   it("exits with 2 for bad input", async () => {
@@ -103,7 +280,14 @@ describe("the choice", () => {
     const run = (...args: string[]): Promise<number> => main(args, quiet, quiet);
     expect(await run()).toBe(2);
     expect(await run("all", "--steady", "0")).toBe(2);
+    expect(await run("all", "--together")).toBe(2);
     expect(await run("all", "--targets", "/nonexistent")).toBe(2);
+  });
+
+  it("is explained", async () => {
+    let text = "";
+    expect(await main(["--help"], (part) => void (text += part))).toBe(0);
+    for (const name of drillNames) expect(text).toContain(`\n  ${name} `);
   });
 });
 
@@ -124,31 +308,5 @@ describe("a client with a list of members", () => {
     expect(await inTurn(["a", "b"], ask)).toBe("b");
     await expect(firstAnswer(["a"], ask)).rejects.toThrow("no member answered: a is down");
     await expect(inTurn(["a"], ask)).rejects.toThrow("no member answered: a: a is down");
-  });
-});
-
-describe("the server process of a pod", () => {
-  const uid = "0f3c9a52-1111-2222-3333-444455556666";
-  const proc = mkdtempSync(join(tmpdir(), "proc-"));
-  const add = (pid: number, group: string, comm: string, cmdline = comm): void => {
-    mkdirSync(join(proc, String(pid)));
-    writeFileSync(join(proc, String(pid), "cgroup"), `4:memory:${group}\n`);
-    writeFileSync(join(proc, String(pid), "comm"), `${comm}\n`);
-    writeFileSync(join(proc, String(pid), "cmdline"), cmdline);
-  };
-  add(10, "/", "etcd");
-  add(11, `/kubepods/pod${uid}/abc`, "pause");
-  add(12, `/kubepods/pod${uid}/def`, "etcd", "");
-  add(13, `/kubepods.slice/kubepods-pod${uid.replaceAll("-", "_")}.slice/def`, "etcd");
-  mkdirSync(join(proc, "self"));
-
-  it("is found by the control group of the pod, and is not a zombie or somebody else's", () => {
-    expect(serverProcess(uid, "etcd", proc)).toBe(13);
-    expect(serverProcess(uid, "nats-server", proc)).toBeUndefined();
-    expect(processesOf(uid, proc).map((each) => each.pid)).toEqual([11, 13]);
-  });
-
-  it("is nothing for a pod without a uid", () => {
-    expect(serverProcess("", "etcd", proc)).toBeUndefined();
   });
 });

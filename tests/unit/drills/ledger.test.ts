@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   baselineGap,
   type Evidence,
+  failuresInARow,
   judge,
   type Outcome,
   percentile,
@@ -14,6 +15,7 @@ import {
 
 const write = (ended: number, outcome: Outcome = "ok"): Write => ({
   id: `w${ended}`,
+  writer: 0,
   started: ended - 1,
   ended,
   outcome,
@@ -61,6 +63,25 @@ describe("the write gap", () => {
     expect(baselineGap([...steady(0, 1000), ...steady(5000, 6000)], 1000)).toBe(10);
     expect(percentile([3, 1, 2], 0.5)).toBe(2);
     expect(percentile([], 0.5)).toBeUndefined();
+  });
+});
+
+describe("failures in a row", () => {
+  const attempt = (writer: number, ended: number, outcome: Outcome): Write => ({ ...write(ended, outcome), writer });
+
+  it("are counted for each writer, in the order of its attempts, from the fault on", () => {
+    const writes = [
+      attempt(0, 10, "unknown"),
+      attempt(0, 20, "unknown"),
+      attempt(1, 110, "unknown"),
+      attempt(0, 115, "fail"),
+      attempt(1, 130, "ok"),
+      attempt(1, 140, "unknown"),
+      attempt(0, 120, "ok"),
+    ];
+    expect(failuresInARow(writes, 100)).toBe(1);
+    expect(failuresInARow(writes, 0)).toBe(3);
+    expect(failuresInARow([], 0)).toBe(0);
   });
 });
 
@@ -119,6 +140,61 @@ describe("the verdict", () => {
     const verdict = judge(evidence({ writes: steady(0, 1000), window: { fault: 1005, end: 9000 } }));
     expect(verdict.result).toBe("failed");
     expect(verdict.reasons[0]).toBe("the write gap was 8.00 s and was still open at the end, the budget is 5 s");
+  });
+
+  it("judges the recovery apart from the gap", () => {
+    const recovered = (seconds: number | undefined) => judge(evidence({ recovery: { seconds, budgetSeconds: 60 } }));
+    expect(recovered(59.9).result).toBe("passed");
+    expect(recovered(61)).toMatchObject({
+      result: "failed",
+      reasons: ["all members were back after 61.0 s, the budget is 60 s"],
+    });
+    expect(recovered(undefined).reasons).toEqual(["not all members came back, the budget is 60 s"]);
+    const late = judge(evidence({ budgetSeconds: 1, recovery: { seconds: 1, budgetSeconds: 60 } }));
+    expect(late.reasons).toEqual(["the write gap was 2.00 s, the budget is 1 s"]);
+  });
+
+  it("fails when a write needed more than a retry, where that is what is promised", () => {
+    const failing = [...writes, write(2000, "unknown")];
+    expect(judge(evidence({ writes: failing, failuresInARow: 2 })).result).toBe("passed");
+    expect(judge(evidence({ writes: failing, failuresInARow: 1 })).reasons).toEqual([
+      "a writer failed 2 times in a row, 1 is what a retry saves",
+    ]);
+  });
+
+  describe("where losses are counted", () => {
+    const loss = { strikes: [1005], seconds: 0.2 };
+    const both = (...ids: string[]) => ({ "redis-0": without(...ids), "redis-1": without(...ids) });
+
+    it("passes with the last writes before the fault gone from all members, and counts them", () => {
+      expect(judge(evidence({ loss, stored: both("w990", "w1000") }))).toMatchObject({
+        result: "passed",
+        reasons: [],
+        lostWrites: 2,
+        notes: ["2 acknowledged writes are lost and counted: they had not been replicated when the leader died"],
+      });
+      expect(judge(evidence({ loss }))).toMatchObject({ result: "passed", notes: [], lostWrites: 0 });
+    });
+
+    it("fails when the members do not agree about what is gone", () => {
+      const verdict = judge(evidence({ loss, stored: { "redis-0": stored, "redis-1": without("w1000") } }));
+      expect(verdict.reasons).toEqual([
+        "redis-1 lacks 1 acknowledged writes that another member has, the first is w1000",
+      ]);
+    });
+
+    it("fails when a write is gone that another member must have had, or that came long after", () => {
+      expect(judge(evidence({ loss, stored: both("w500", "w1000") })).reasons).toEqual([
+        "1 lost writes were acknowledged more than 0.2 s away from the fault, the first is w500",
+      ]);
+      expect(judge(evidence({ loss, stored: both("w3500") })).result).toBe("failed");
+      const repeated = { strikes: [1005, 3400], seconds: 0.2 };
+      expect(judge(evidence({ loss: repeated, stored: both("w3500") })).result).toBe("passed");
+    });
+
+    it("still fails for a gap beyond its budget", () => {
+      expect(judge(evidence({ loss, budgetSeconds: 1 })).result).toBe("failed");
+    });
   });
 
   it.each<[string, Partial<Evidence>, RegExp]>([

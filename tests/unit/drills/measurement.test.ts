@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   goalMet,
   type Measurement,
+  memoryMeasurements,
   memoryUse,
   renderMeasurements,
   renderSection,
@@ -31,6 +32,20 @@ describe("a measurement", () => {
     const lost = { ...gap, name: "write gap (FAILED)", value: Number.POSITIVE_INFINITY };
     expect(goalMet(lost)).toBe(false);
     expect(renderMeasurements([lost])).toMatch(/write gap \(FAILED\) +none .* NO/);
+  });
+
+  it("may have a least instead of a most", () => {
+    const rate: Measurement = {
+      name: "GET through the gateway",
+      value: 9600.4,
+      unit: "/s",
+      reference: { name: "direct", value: 10_000 },
+      atLeast: 0.95,
+    };
+    expect(goalMet(rate)).toBe(true);
+    expect(goalMet({ ...rate, value: 9400 })).toBe(false);
+    expect(goalMet({ ...rate, value: Number.NaN })).toBe(false);
+    expect(renderMeasurements([rate])).toMatch(/9600 \/s +direct +10000 \/s +0.96 +at least 0.95 +yes/);
   });
 
   it("is a line of a table", () => {
@@ -73,20 +88,47 @@ describe("memory", () => {
     })),
   });
 
-  it("is that of the servers, and that of everything beside them", () => {
+  const pod = (instance: string, name: string, component: string) => ({
+    name,
+    namespace: "cells",
+    instance,
+    component,
+  });
+
+  it("is that of the servers, and apart from it that of agents and gateways, for each ensemble", () => {
     const pods = [
-      { name: "etcd-0", namespace: "cells", component: "server" },
-      { name: "etcd-maintenance-1", namespace: "cells", component: "agent" },
+      pod("redis", "redis-0", "server"),
+      pod("redis", "redis-gateway-1", "gateway"),
+      pod("etcd", "etcd-0", "server"),
+      pod("etcd", "etcd-maintenance-1", "agent"),
     ];
     const nodes = [
-      { pods: [stats("etcd-0", { etcd: 30, agent: 20 })] },
-      { pods: [stats("etcd-maintenance-1", { etcd: 5 })] },
+      { pods: [stats("redis-0", { redis: 30, sentinel: 10, agent: 20 }), stats("redis-gateway-1", { haproxy: 7 })] },
+      { pods: [stats("etcd-0", { etcd: 40 }), stats("etcd-maintenance-1", { maintenance: 5 })] },
     ];
-    expect(memoryUse(pods, nodes, ["etcd"])).toEqual({ serversMiB: 30, agentsMiB: 25, unknown: [] });
+    expect(memoryUse(pods, nodes)).toEqual({
+      ensembles: {
+        redis: { serversMiB: 40, agentsMiB: 20, gatewaysMiB: 7 },
+        etcd: { serversMiB: 40, agentsMiB: 5, gatewaysMiB: 0 },
+      },
+      unknown: [],
+    });
   });
 
   it("is unknown for a pod without numbers", () => {
-    const pods = [{ name: "etcd-0", namespace: "cells", component: "server" }];
-    expect(memoryUse(pods, [{}], ["etcd"]).unknown).toEqual(["etcd-0"]);
+    expect(memoryUse([pod("etcd", "etcd-0", "server")], [{}]).unknown).toEqual(["etcd-0"]);
+  });
+
+  it("is a goal for each ensemble and for all of them", () => {
+    const redis = { serversMiB: 40, agentsMiB: 20, gatewaysMiB: 7 };
+    const etcd = { serversMiB: 60, agentsMiB: 5, gatewaysMiB: 0 };
+    const measured = memoryMeasurements({ redis, etcd }, 0.15);
+    expect(measured.map(({ name, value, reference }) => [name, value, reference?.value])).toEqual([
+      ["redis: memory of agents that run all the time (20.0 MiB) and gateways (7.0 MiB)", 27, 40],
+      ["etcd: memory of agents that run all the time (5.0 MiB)", 5, 60],
+      ["all services: memory of agents that run all the time (25.0 MiB) and gateways (7.0 MiB)", 32, 100],
+    ]);
+    expect(measured.map(goalMet)).toEqual([false, true, false]);
+    expect(memoryMeasurements({ etcd }, 0.15)).toHaveLength(1);
   });
 });

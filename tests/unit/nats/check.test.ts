@@ -21,7 +21,10 @@ const target: CheckTarget = {
 
 function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
   return {
-    tunnel: { dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)) },
+    tunnel: {
+      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
+      service: async (name) => Promise.reject(new Error(`no pod is ready behind ${name}`)),
+    },
     secret: async () => ({ username: "admin", password: "secret" }),
     configMap: async () => ({ "ca.crt": "PEM" }),
     clock: () => 0,
@@ -71,7 +74,8 @@ describe("plain text against a member that requires TLS", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     stops.push(() => server.close());
     const { port } = server.address() as { port: number };
-    const tunnel = { dial: async () => ({ host: "127.0.0.1", port }) };
+    const dial = async () => ({ host: "127.0.0.1", port });
+    const tunnel = { dial, service: dial };
     const access = { ca: undefined, auth: { username: "admin", password: "secret" } };
     return refusedInPlainText(target, environment({ tunnel }), "nats-0", access);
   }

@@ -81,7 +81,8 @@ export const rules: Rule[] = [
         .filter((pod) => pod.serves)
         .flatMap((pod) =>
           list(at(pod.spec, "containers")).flatMap((container) =>
-            ["readinessProbe", "livenessProbe"]
+            // The agent beside a server may say whether it is ready: then it is asked, and restarted, by itself.
+            (isReadyBySidecar(pod) ? ["livenessProbe"] : ["readinessProbe", "livenessProbe"])
               .filter((probe) => at(container, probe) === undefined)
               .map((probe) => `${containerText(pod, container)}: ${probe} is missing`),
           ),
@@ -325,4 +326,13 @@ function isPositive(value: unknown): boolean {
 
 function said(lines: string[]): string[] {
   return lines.filter((each) => each !== "");
+}
+
+function isReadyBySidecar(pod: Pod): boolean {
+  return list(at(pod.spec, "initContainers")).some(
+    (container) =>
+      at(container, "restartPolicy") === "Always" &&
+      at(container, "readinessProbe") !== undefined &&
+      at(container, "livenessProbe") !== undefined,
+  );
 }

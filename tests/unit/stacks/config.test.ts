@@ -30,9 +30,12 @@ describe("the configuration of a stack", () => {
       environment: "dev",
       namespace: "cells",
       kubeContext: "test",
-      services: ["etcd", "nats"],
+      services: ["etcd", "nats", "redis", "mongodb", "mysql"],
       etcd: {},
       nats: {},
+      redis: {},
+      mongodb: {},
+      mysql: {},
     });
   });
 
@@ -65,7 +68,7 @@ describe("the configuration of a stack", () => {
       environment: "staging",
       kubecontext: "test",
       namespace: "Cells",
-      services: ["etcd", "redis"],
+      services: ["etcd", "postgres"],
       etcd: { members: "three", tls: "on", storage: { sise: "8Gi" }, applications: [1] },
       nats: { clients: [{ podLabel: {} }], deletion: "no" },
     };
@@ -74,7 +77,7 @@ describe("the configuration of a stack", () => {
         'stack "dev": 11 configuration values are wrong',
         '  - cells-services:environment must be "dev" or "prod", got "staging"',
         '  - cells-services:namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells", got "Cells"',
-        '  - cells-services:services[1] must be "etcd" or "nats", got "redis"',
+        '  - cells-services:services[1] must be "etcd", "nats", "redis", "mongodb" or "mysql", got "postgres"',
         '  - cells-services:etcd.members must be a number, got "three"',
         "  - cells-services:etcd.storage.sise is not a key of the configuration; did you mean size",
         '  - cells-services:etcd.tls must be "required", "optional" or "off", got "on"',
@@ -92,8 +95,8 @@ describe("the configuration of a stack", () => {
     ["an argument of another service", { etcd: { durability: "fsync" } }, "etcd.durability is not a key of the"],
     [
       "an unknown service",
-      { redis: {} },
-      "redis is not a key of the configuration; use one of environment, namespace,",
+      { postgres: {} },
+      "postgres is not a key of the configuration; use one of environment, namespace,",
     ],
     ["no services at all", { services: [] }, "services must be a list that is not empty, got []"],
     ["one service without a list", { services: "etcd" }, 'services must be a list, got "etcd"'],

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { serviceNames } from "../../../stacks/config";
 import { deployStack } from "../../../stacks/stack";
 import { type ProgramFailure, type RecordOptions, record, redacted } from "../../support/recorder";
 import { ensureAgentBundles, recordStack, stackNames } from "../../support/stacks";
@@ -100,30 +101,37 @@ describe.each(stackNames)("the stack %s", (stack) => {
   it("tells the checks and the users where the services are, without a secret", async () => {
     const { outputs } = await recordStack(stack);
     expect(JSON.stringify(outputs)).not.toContain(redacted);
-    expect(outputs["checks"]).toMatchObject([
-      { service: "etcd", name: "etcd", namespace: "cells", tls: "required", host: "etcd.cells.svc" },
-      { service: "nats", name: "nats", namespace: "cells", tls: "required", host: "nats.cells.svc" },
-    ]);
+    expect(outputs["checks"]).toMatchObject(
+      serviceNames.map((service) => ({
+        service,
+        name: service,
+        namespace: "cells",
+        tls: "required",
+        host: `${service}.cells.svc`,
+      })),
+    );
     expect(outputs["services"]).toMatchObject({
       etcd: {
         host: "etcd.cells.svc",
         url: "https://etcd.cells.svc:2379",
         applications: { cells: "etcd-application-cells" },
       },
-      nats: { host: "nats.cells.svc", applications: { cells: "nats-application-cells" } },
+      mysql: { host: "mysql.cells.svc", applications: { cells: "mysql-application-cells" } },
     });
   });
 
   it("runs three members of each service", async () => {
     const sets = (await recordStack(stack)).byType("kubernetes:apps/v1:StatefulSet");
-    expect(sets.map((each) => (each.inputs["spec"] as { replicas: number }).replicas)).toEqual([3, 3]);
+    expect(sets.map((each) => (each.inputs["spec"] as { replicas: number }).replicas)).toEqual(
+      serviceNames.map(() => 3),
+    );
   });
 });
 
 describe("the stack prod", () => {
   it("requires hosts and zones of their own", async () => {
     const sets = (await recordStack("prod")).byType("kubernetes:apps/v1:StatefulSet");
-    expect(sets).toHaveLength(2);
+    expect(sets).toHaveLength(serviceNames.length);
     for (const set of sets) {
       const text = JSON.stringify(set.inputs);
       expect(text).toContain('"requiredDuringSchedulingIgnoredDuringExecution":[{"');
@@ -172,7 +180,10 @@ describe("the stack prod", () => {
   it("does without TLS for a reason, which is no argument of the component", async () => {
     const etcd = JSON.stringify({ tls: "off", tlsReason: "a service mesh encrypts all connections" });
     const graph = await recordStack("prod", { config: { etcd } });
-    expect(graph.outputs["checks"]).toMatchObject([{ tls: "off" }, { tls: "required" }]);
+    expect(graph.outputs["checks"]).toMatchObject([
+      { tls: "off" },
+      ...serviceNames.slice(1).map(() => ({ tls: "required" })),
+    ]);
     expect(JSON.stringify(graph.resources)).not.toContain("service mesh");
   });
 

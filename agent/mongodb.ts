@@ -1,0 +1,4 @@
+import { commands } from "../components/mongodb/agent";
+import { run } from "./main";
+
+void run(commands);

@@ -1,0 +1,4 @@
+import { commands } from "../components/mysql/agent";
+import { run } from "./main";
+
+void run(commands);

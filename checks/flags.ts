@@ -1,0 +1,43 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import type { CheckTarget } from "../components/shared/check";
+import { loadCluster, reachCluster } from "./cluster";
+import { chooseCluster, readOutputs, selectTargets } from "./targets";
+
+/** The flags of every command that works on the services of a stack. */
+export const selectionFlags = {
+  service: { type: "string", multiple: true },
+  stack: { type: "string" },
+  directory: { type: "string" },
+  targets: { type: "string" },
+  kubeconfig: { type: "string" },
+  context: { type: "string" },
+} as const;
+
+export const selectionUsage = `  --service NAME     only this service; may be repeated
+  --stack NAME       default: PULUMI_STACK, then the selected stack
+  --directory DIR    of the Pulumi project, default: the current one
+  --targets FILE     outputs of a stack as JSON, instead of asking Pulumi
+  --kubeconfig FILE  default: KUBECONFIG
+  --context NAME     default: the output kubeContext of the stack`;
+
+type Flags = { [F in Exclude<keyof typeof selectionFlags, "service">]?: string | undefined } & {
+  service?: string[] | undefined;
+};
+
+/** What the flags select, in a cluster that answers. */
+export async function selected(flags: Flags): Promise<{ targets: CheckTarget[]; config: KubeConfig }> {
+  const outputs = await readOutputs(flags);
+  const targets = selectTargets(outputs.checks, flags.service ?? []);
+  const config = loadCluster(chooseCluster(flags, outputs, process.env));
+  await reachCluster(config, targets[0]?.namespace ?? "default");
+  return { targets, config };
+}
+
+/** Runs a command of this process, and ends the process with its exit code. */
+export function runMain(main: (args: string[]) => Promise<number>): void {
+  void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+    // A client library that keeps a handle must not keep a pipeline waiting. Unreferenced: it delays nobody else.
+    setTimeout(() => process.exit(code), 2000).unref();
+  });
+}

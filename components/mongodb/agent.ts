@@ -1,0 +1,203 @@
+/**
+ * What must run in the cluster for MongoDB:
+ *
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   member       the init container of each member: writes the files of its server, and takes the vote of an empty member away
+ *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
+ *   setup        a Job after the members are ready: users, write concern, marker
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Document, MongoClient } from "mongodb";
+import { absent } from "../../agent/files";
+import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { runSidecar } from "../../agent/sidecar";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand } from "../shared/authority-agent";
+import { livingContradiction } from "../shared/identity";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { command, type Endpoint, readConfig, withClient } from "./client";
+import { decideStart, type MarkerAnswer } from "./membership";
+import { databaseOf, paths, ports } from "./settings";
+import { askVote, createSidecar, type Self, setVotes, writeServerFiles } from "./sidecar";
+
+/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
+const memberDeadlineSeconds = 300;
+/** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
+const administratorDeadlineSeconds = 240;
+const usersDeadlineSeconds = 60;
+const commandSeconds = 30;
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember({ settings: readSettings<EnsembleSettings>(), pod: readPod() }, inClusterApi()),
+  sidecar: async () => {
+    const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
+    return runSidecar(createSidecar(self, () => askMarker(self, inClusterApi())));
+  },
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  certificates: certificatesCommand,
+};
+
+/** Throws when the marker is that of another replica set. */
+async function askMarker({ settings, pod }: Self, api: KubernetesApi): Promise<MarkerAnswer> {
+  const marker = await readMarker(settings.name, pod.namespace, api).catch((error: unknown) => error as Error);
+  if (marker instanceof Error) return { reason: marker.message };
+  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
+  if (reason !== undefined) throw new Error(reason);
+  return { formed: marker !== undefined };
+}
+
+// --- member
+
+async function startMember(self: Self, api: KubernetesApi): Promise<void> {
+  await writeServerFiles(self);
+  await waitFor(
+    `a safe way to start ${self.pod.name}`,
+    async () => {
+      const files = (await readdir(paths.data).catch(absent)) ?? [];
+      // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
+      const data = files.includes("WiredTiger") ? "present" : "empty";
+      const marker = data === "present" ? { formed: true } : await askMarker(self, api);
+      const asked = data === "empty" && "formed" in marker && marker.formed;
+      const action = decideStart({ data, marker, vote: asked ? await askVote(self) : undefined }, self.pod.name);
+      log(`decision: ${action.kind}: ${action.reason}`);
+      if (action.kind === "start") return { done: true };
+      if (action.kind === "silence") await setVotes(self, 0).catch((error: unknown) => log((error as Error).message));
+      return { waiting: action.reason };
+    },
+    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+// --- setup
+
+/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  await waitFor(
+    "the administrator on the primary",
+    async () => {
+      const reasons: string[] = [];
+      for (const member of memberNames(settings.name, settings.members)) {
+        try {
+          const endpoint = await endpointOf(settings, namespace, member, paths.admin, "admin");
+          const done = await withClient(endpoint, async (client) => {
+            if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
+            await keepWriteConcern(client);
+            await keepUsers(client, settings.applications);
+            const id = String((await readConfig(client)).settings?.replicaSetId);
+            // From here on an empty volume is a lost one.
+            await keepMarker(settings, namespace, api, id);
+            return true;
+          });
+          if (done) return { done: true };
+          reasons.push(`${member}: not the primary`);
+        } catch (error) {
+          reasons.push(`${member}: ${(error as Error).message}`);
+        }
+      }
+      return { waiting: reasons.join("; ") };
+    },
+    { deadlineSeconds: administratorDeadlineSeconds, intervalSeconds: 2 },
+  );
+  await verifyUsers(settings, namespace);
+}
+
+/** The implicit default depends on who is in the set; nobody should have to know. */
+async function keepWriteConcern(client: MongoClient): Promise<void> {
+  const wanted = { defaultWriteConcern: { w: "majority", wtimeout: 0 }, defaultReadConcern: { level: "local" } };
+  const known = await command(client, { getDefaultRWConcern: 1 });
+  const same =
+    (known["defaultWriteConcernSource"] as string) === "global" && is(known["defaultWriteConcern"], "majority");
+  if (same) return;
+  await command(client, { setDefaultRWConcern: 1, ...wanted, writeConcern: { w: "majority" } });
+  log("writes are acknowledged by a majority unless a client says otherwise");
+}
+
+const is = (concern: unknown, w: string): boolean => (concern as { w?: unknown } | undefined)?.w === w;
+
+interface User {
+  user: string;
+  db: string;
+  customData?: { managedBy?: string };
+}
+
+const managedBy = "cells-services";
+
+/** One user in the database of each application; users of former applications go, their data stays. */
+async function keepUsers(client: MongoClient, applications: string[]): Promise<void> {
+  const durable = { w: "majority", wtimeout: commandSeconds * 1000 };
+  const { users } = (await command(client, { usersInfo: { forAllDBs: true } })) as unknown as { users: User[] };
+  for (const application of applications) {
+    const database = databaseOf(application);
+    const pwd = await readFile(join(paths.applications, application, "password"), "utf8");
+    const exists = users.some(({ user, db }) => user === application && db === database);
+    const given: Document = {
+      [exists ? "updateUser" : "createUser"]: application,
+      pwd,
+      // Its own database only: reads and writes, indexes, collections.
+      roles: ["readWrite", "dbAdmin"].map((role) => ({ role, db: database })),
+      customData: { managedBy },
+      mechanisms: ["SCRAM-SHA-256"],
+      writeConcern: durable,
+    };
+    await client.db(database).command(given);
+    log(`${exists ? "keeping" : "adding"} the user ${application} of the database ${database}`);
+  }
+  const former = users.filter(
+    ({ user, db, customData }) =>
+      customData?.managedBy === managedBy && !applications.some((each) => each === user && databaseOf(each) === db),
+  );
+  for (const { user, db } of former) {
+    log(`removing the user ${user}, which is no longer an application; its database ${db} stays`);
+    await client.db(db).command({ dropUser: user, writeConcern: durable });
+  }
+}
+
+/** Users reach the members one after the other. */
+async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
+  for (const member of memberNames(settings.name, settings.members)) {
+    await waitFor(
+      `authentication on ${member}`,
+      async () => {
+        try {
+          for (const application of settings.applications) {
+            const folder = join(paths.applications, application);
+            const endpoint = await endpointOf(settings, namespace, member, folder, databaseOf(application));
+            await withClient(endpoint, (client) => client.db(databaseOf(application)).command({ ping: 1 }));
+          }
+          return { done: true };
+        } catch (error) {
+          return { waiting: (error as Error).message };
+        }
+      },
+      { deadlineSeconds: usersDeadlineSeconds },
+    );
+  }
+  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
+}
+
+/** Files are read for each connection: certificates and passwords may change while an agent waits. */
+async function endpointOf(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  folder: string,
+  source: string,
+): Promise<Endpoint> {
+  const [username, password] = await Promise.all(
+    ["username", "password"].map((file) => readFile(join(folder, file), "utf8")),
+  );
+  return {
+    host: memberHost(settings.name, namespace, member),
+    port: ports.client,
+    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
+    auth: { username: username ?? "", password: password ?? "", source },
+    timeoutMilliseconds: commandSeconds * 1000,
+  };
+}

@@ -1,0 +1,164 @@
+/** From resolved arguments to Kubernetes specs and the configuration file of mongod: pure. */
+import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import {
+  type AgentBundle,
+  certificateMounts,
+  certificateVolumes,
+  containerSecurityContext,
+  type Ensemble,
+  images,
+  namesOf,
+  parseQuantity,
+  type ServerInputs,
+  type ServiceProfile,
+  secretVolume,
+  serverStatefulSet,
+  setupJob,
+  trustMounts,
+  trustVolumes,
+} from "../shared";
+import { keyName, paths, ports } from "./settings";
+
+export const profile: ServiceProfile = {
+  service: "mongodb",
+  image: images.mongodb,
+  // Journal and diagnostics take 500 MiB, the log of operations 5 % and at least 990 MiB.
+  storage: { size: "8Gi", minimum: "3Gi" },
+  // No limit on CPU: throttled heartbeats cost elections.
+  resources: {
+    requests: { cpu: "200m", memory: "512Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
+  },
+};
+
+/**
+ * Half of what is left after 256 MiB for connections and sorting, which is how the server computes it from the memory of a
+ * whole machine: it would see that of the node. At least 0.25, the least that it takes.
+ */
+export function cacheGigabytes(ensemble: Ensemble): number {
+  const limit = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
+  return Math.max(0.25, Math.floor(((limit / 2 ** 30 - 0.25) / 2) * 100) / 100);
+}
+
+/** How long a member may be away and still catch up from the log: 5 % of the volume, as the server would take of a disk. */
+export function logMegabytes(ensemble: Ensemble): number {
+  return Math.max(990, Math.floor((ensemble.storage.bytes / 2 ** 20) * 0.05));
+}
+
+/** The drivers have heard of the new primary after one round of heartbeats; the rest of the default (15 s) only delays a roll. */
+const quiesceMilliseconds = 5_000;
+
+/** The configuration that all members have in common; no secrets. */
+export function serverConfig(ensemble: Ensemble): object {
+  return {
+    storage: {
+      dbPath: paths.data,
+      wiredTiger: { engineConfig: { cacheSizeGB: cacheGigabytes(ensemble) } },
+    },
+    net: {
+      port: ports.client,
+      bindIpAll: true,
+      // It would need a folder to write to, and nobody uses it.
+      unixDomainSocket: { enabled: false },
+      ...(ensemble.tls === "off" ? {} : { tls: tlsConfig(ensemble) }),
+    },
+    security: { authorization: "enabled", keyFile: paths.keyFile },
+    replication: { replSetName: ensemble.name, oplogSizeMB: logMegabytes(ensemble) },
+    setParameter: { shutdownTimeoutMillisForSignaledShutdown: quiesceMilliseconds },
+  };
+}
+
+function tlsConfig(ensemble: Ensemble): object {
+  return {
+    // Members prefer TLS among themselves, and clients choose.
+    mode: ensemble.tls === "optional" ? "preferTLS" : "requireTLS",
+    certificateKeyFile: paths.serverPem,
+    clusterFile: paths.peerPem,
+    CAFile: paths.authorities,
+    // Clients prove themselves by password.
+    allowConnectionsWithoutCertificates: true,
+    disabledProtocols: "TLS1_0,TLS1_1",
+  };
+}
+
+/** A restarted member is a secondary at once, and catches up in this time before the next one stops. */
+const minReadySeconds = 10;
+/**
+ * Steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured with 6.0.27, nobody
+ * could write for 1.0 to 1.3 s, and as long when the agent had made it step down before.
+ */
+export const terminationGraceSeconds = 60;
+
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+  const secrets = [
+    { name: "key", mountPath: paths.key, readOnly: true },
+    ...certificateMounts(ensemble, paths),
+    ...trustMounts(ensemble, paths),
+  ];
+  return serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [
+      { name: "data", mountPath: paths.data, readOnly: true },
+      { name: "run", mountPath: paths.run },
+      ...secrets,
+    ],
+    sidecar: {
+      volumeMounts: [
+        { name: "run", mountPath: paths.run },
+        { name: "admin", mountPath: paths.admin, readOnly: true },
+        ...secrets,
+      ],
+    },
+    containers: [serverContainer(ensemble)],
+    volumes: [
+      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
+      secretVolume("key", keyName(ensemble.name), ["key"]),
+      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
+      ...certificateVolumes(ensemble),
+      ...trustVolumes(ensemble),
+    ],
+  });
+}
+
+function serverContainer(ensemble: Ensemble): core.v1.Container {
+  const probe = { tcpSocket: { port: "client" } };
+  return {
+    name: "mongod",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/usr/bin/mongod", "--config", `${paths.config}/${paths.configFile}`],
+    ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    // It listens when it has recovered its volume, which takes as long as it takes: an hour.
+    startupProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 720 },
+    // Only this process: a restart cures neither a lost majority nor a full disk. Its agent says whether it is ready.
+    livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    volumeMounts: [
+      { name: "data", mountPath: paths.data },
+      { name: "config", mountPath: paths.config, readOnly: true },
+      { name: "run", mountPath: paths.run, readOnly: true },
+    ],
+  };
+}
+
+export function mongodbSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    applications: paths.applications,
+    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
+  });
+}
+
+/**
+ * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
+ * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
+ */
+export function rolloutSeconds(members: number): number {
+  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
+}

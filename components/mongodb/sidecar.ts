@@ -1,0 +1,261 @@
+/** The agent beside a server: what it sees and what it does. What follows from what is decided in `membership.ts`. */
+import { createHash } from "node:crypto";
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Document, MongoClient } from "mongodb";
+import { absent } from "../../agent/files";
+import { log } from "../../agent/log";
+import type { Sidecar } from "../../agent/sidecar";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings } from "../shared/settings";
+import { command, direct, type Endpoint, memberAuth, readConfig, toServer, withClient } from "./client";
+import {
+  type Action,
+  decide,
+  describe,
+  gauges,
+  initialConfig,
+  type MarkerAnswer,
+  type Observed,
+  type Server,
+  type SetStatus,
+  type Vote,
+  withVotes,
+} from "./membership";
+import { paths, ports } from "./settings";
+
+export interface Self {
+  settings: EnsembleSettings;
+  pod: { name: string; namespace: string };
+}
+
+/** An answer of a server on the same node takes milliseconds; two of these make an observation too old. */
+const timeoutMilliseconds = 1_500;
+/** Elections and votes wait for other members. */
+const actSeconds = 30;
+
+/** The files that the server reads, from Secrets whose files have other rights or another form. Returns their digest. */
+export async function writeServerFiles({ settings }: Pick<Self, "settings">): Promise<string> {
+  const key = await readFile(join(paths.key, "key"), "utf8");
+  const files: Record<string, string> = { [paths.keyFile]: key };
+  if (settings.tls !== "off") {
+    files[paths.serverPem] = await pem(paths.serverTls);
+    files[paths.peerPem] = await pem(paths.peerTls);
+    files[paths.authorities] = await readFile(join(paths.trust, "ca.crt"), "utf8");
+  }
+  for (const [file, content] of Object.entries(files)) {
+    if ((await readFile(file, "utf8").catch(absent)) === content) continue;
+    // Whole or not at all: the server may start at this moment. It refuses a key that others may read.
+    await writeFile(`${file}.new`, content, { mode: 0o600 });
+    await rename(`${file}.new`, file);
+  }
+  return createHash("sha256").update(JSON.stringify(files)).digest("hex");
+}
+
+/** Certificate and key in one file, as the server wants them. */
+async function pem(folder: string): Promise<string> {
+  const files = ["tls.crt", "tls.key"].map((file) => readFile(join(folder, file), "utf8"));
+  return (await Promise.all(files)).join("\n");
+}
+
+export async function memberEndpoint({ settings, pod }: Self, member: string): Promise<Endpoint> {
+  return {
+    host: memberHost(settings.name, pod.namespace, member),
+    port: ports.client,
+    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
+    auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
+    timeoutMilliseconds,
+  };
+}
+
+function setHost({ settings, pod }: Self, member: string): string {
+  return `${memberHost(settings.name, pod.namespace, member)}:${ports.client}`;
+}
+
+/** What the server says without being asked for a password, which one without users cannot check. */
+async function askServer(self: Self, member: string): Promise<Server> {
+  try {
+    const endpoint = { ...(await memberEndpoint(self, member)), auth: undefined };
+    return await withClient(endpoint, async (client) => toServer(await command(client, { hello: 1 }), memberOf));
+  } catch (error) {
+    return { state: "away", reason: (error as Error).message };
+  }
+}
+
+function memberOf(host: string): string {
+  return host.split(".")[0] ?? host;
+}
+
+/** How the set counts this member, by the word of its primary. */
+export async function askVote(self: Self): Promise<Vote> {
+  const reasons: string[] = [];
+  for (const member of otherMembers(self)) {
+    try {
+      const vote = await withClient(await memberEndpoint(self, member), async (client) => {
+        const hello = await command(client, { hello: 1 });
+        if (hello["isWritablePrimary"] !== true) throw new Error("is not the primary");
+        const config = await readConfig(client);
+        return config.members.find(({ host }) => host === setHost(self, self.pod.name))?.votes;
+      });
+      if (vote === undefined) throw new Error(`does not know ${self.pod.name}`);
+      return { state: "member", votes: vote };
+    } catch (error) {
+      reasons.push(`${member}: ${(error as Error).message}`);
+    }
+  }
+  return { state: "unknown", reason: reasons.join("; ") };
+}
+
+/** At the primary, which waits until a majority has the new configuration. */
+export async function setVotes(self: Self, votes: 0 | 1): Promise<void> {
+  for (const member of otherMembers(self)) {
+    const endpoint = { ...(await memberEndpoint(self, member)), timeoutMilliseconds: actSeconds * 1000 };
+    const done = await withClient(endpoint, async (client) => {
+      if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
+      const config = withVotes(await readConfig(client), setHost(self, self.pod.name), votes);
+      await command(client, { replSetReconfig: config, maxTimeMS: actSeconds * 1000 });
+      return true;
+    }).catch((error: unknown) => {
+      log(`${member}: ${(error as Error).message}`);
+      return false;
+    });
+    if (done) return;
+  }
+  throw new Error("no primary has changed the votes");
+}
+
+function otherMembers({ settings, pod }: Self): string[] {
+  return memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+}
+
+export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>): Sidecar<Observed, Action> {
+  const { settings, pod } = self;
+  const members = memberNames(settings.name, settings.members);
+  let open: { client: MongoClient; certificate: string } | undefined;
+  /** Of the files that the server has read for certain: a former agent may have died before it made the server read them. */
+  let loaded: string | undefined;
+  let verifiedPassword: string | undefined;
+
+  /** A client whose first connection has failed never connects again. */
+  const forget = async (): Promise<void> => {
+    const { client } = open ?? {};
+    open = undefined;
+    await client?.close();
+  };
+
+  /** One for as long as it works, and as what it trusts stays the same. */
+  const own = async (certificate: string): Promise<MongoClient> => {
+    if (open?.certificate === certificate) return open.client;
+    await forget();
+    open = { client: direct(await memberEndpoint(self, pod.name)), certificate };
+    return open.client;
+  };
+
+  const askAdministrator = async (): Promise<Observed["administrator"]> => {
+    const { username, password } = await administrator();
+    if (password === verifiedPassword) return "usable";
+    const endpoint = { ...(await memberEndpoint(self, pod.name)), auth: { username, password, source: "admin" } };
+    try {
+      await withClient(endpoint, (client) => command(client, { ping: 1 }));
+    } catch (error) {
+      if (!/authentication failed/i.test((error as Error).message)) throw error;
+      return "unusable";
+    }
+    verifiedPassword = password;
+    return "usable";
+  };
+
+  const observe = async (): Promise<Observed> => {
+    const certificate = await writeServerFiles(self);
+    if (settings.tls === "off") loaded = certificate;
+    const client = await own(certificate);
+    const server = await command(client, { hello: 1 }).then(
+      (hello) => toServer(hello, memberOf),
+      async (error: unknown): Promise<Server> => {
+        await forget();
+        return { state: "away", reason: (error as Error).message };
+      },
+    );
+    const unconfigured = server.state === "unconfigured";
+    const ask = async (member: string): Promise<Server> => {
+      if (member === pod.name) return server;
+      return unconfigured ? askServer(self, member) : { state: "away", reason: "not asked" };
+    };
+    const answers = members.map(async (member) => [member, await ask(member)] as const);
+    const servers = Object.fromEntries(await Promise.all(answers));
+    const configured = server.state === "configured";
+    const votes = configured
+      ? (await readConfig(client)).members.find(({ host }) => host === setHost(self, pod.name))?.votes
+      : undefined;
+    return {
+      self: pod.name,
+      servers,
+      marker: unconfigured ? await askMarker() : undefined,
+      votes,
+      administrator: configured && server.role === "primary" ? await askAdministrator() : undefined,
+      certificate: { file: certificate, loaded },
+      metrics: {
+        ...(votes === undefined ? {} : { votes }),
+        ...(configured ? await command(client, { replSetGetStatus: 1 }).then(toGauges, () => ({})) : {}),
+      },
+    };
+  };
+
+  const act = async (action: Action): Promise<void> => {
+    log(`${action.kind}: ${action.reason}`);
+    const endpoint = { ...(await memberEndpoint(self, pod.name)), timeoutMilliseconds: actSeconds * 1000 };
+    switch (action.kind) {
+      case "initiate": {
+        const config = initialConfig(
+          settings.name,
+          members.map((member) => setHost(self, member)),
+        );
+        await withClient(endpoint, (client) => command(client, { replSetInitiate: config }));
+        return;
+      }
+      case "administrator":
+        await withClient(endpoint, async (client) => keepAdministrator(client, await administrator()));
+        return;
+      case "vote":
+        return setVotes(self, 1);
+      case "reload": {
+        const certificate = await writeServerFiles(self);
+        await withClient(endpoint, (client) => command(client, { rotateCertificates: 1 }));
+        loaded = certificate;
+      }
+    }
+  };
+
+  return { service: "mongodb", observe, decide: (observed) => wanted(decide(observed)), status: describe, act };
+}
+
+function toGauges(status: Document): Record<string, number> {
+  return gauges(status as SetStatus);
+}
+
+function wanted(decision: ReturnType<typeof decide>): Action | undefined {
+  switch (decision.kind) {
+    case "none":
+    case "wait":
+    case "refuse":
+      return undefined;
+    default:
+      return decision;
+  }
+}
+
+async function administrator(): Promise<{ username: string; password: string }> {
+  const [username, password] = await Promise.all(
+    ["username", "password"].map((file) => readFile(join(paths.admin, file), "utf8")),
+  );
+  return { username: username ?? "", password: password ?? "" };
+}
+
+/** Makes the user, or gives it the password of the Secret. */
+async function keepAdministrator(client: MongoClient, { username, password }: { username: string; password: string }) {
+  const durable = { w: "majority", wtimeout: actSeconds * 1000 };
+  const known = (await command(client, { usersInfo: username }))["users"] as unknown[];
+  await (known.length === 0
+    ? command(client, { createUser: username, pwd: password, roles: ["root"], writeConcern: durable })
+    : command(client, { updateUser: username, pwd: password, writeConcern: durable }));
+}

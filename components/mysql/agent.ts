@@ -1,0 +1,302 @@
+/**
+ * What must run in the cluster for MySQL:
+ *
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   member       the first init container of each member: writes what its server reads
+ *   adopt        the init container after mysqld has made a data directory: puts it into its place
+ *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
+ *   setup        a Job after the members are ready: databases, users, marker
+ *   gateway      the init container of the proxies: their configuration
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Connection } from "mysql2/promise";
+import { absent } from "../../agent/files";
+import { writeGatewayConfig } from "../../agent/gateway";
+import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { runSidecar } from "../../agent/sidecar";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand } from "../shared/authority-agent";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { type Endpoint, open, readServer, rows } from "./client";
+import { initializeConfig, initStatements, memberConfig } from "./configuration";
+import { isPrimary, isReady, ordinalOf, type Server } from "./group";
+import { decideMember } from "./membership";
+import { internalUsername, paths, ports, reservedConnections } from "./settings";
+import { createSidecar } from "./sidecar";
+import { type Application, applicationStatements, lockStatement, madeBySetup, passwordStatement } from "./users";
+
+/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
+const memberDeadlineSeconds = 300;
+/** The members are ready when the setup starts; what remains is the time of one election or one restart. */
+const formationDeadlineSeconds = 240;
+const answerMilliseconds = 2_000;
+/** A change of users waits for transactions that are under way. */
+const changeMilliseconds = 60_000;
+
+interface Pod {
+  name: string;
+  namespace: string;
+}
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => prepareMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  adopt: async () => adopt(),
+  sidecar: async () => sidecar(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  gateway: writeGatewayConfig,
+  certificates: certificatesCommand,
+};
+
+// --- member
+
+/** Writes into memory only, and on the volume only beside what is there. */
+async function prepareMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
+  const decision = await waitFor(
+    `a safe way to start ${pod.name}`,
+    async () => {
+      const data = (await stat(paths.data).catch(absent)) === undefined ? "empty" : "present";
+      const kept = (await readFile(paths.group, "utf8").catch(absent))?.trim();
+      const action = decideMember(
+        {
+          data,
+          kept,
+          // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
+          marker: data === "present" && kept !== undefined ? undefined : await marker(settings, pod, api),
+          configured: (await readFile(join(paths.config, paths.groupKey), "utf8")).trim(),
+        },
+        { name: pod.name, members: settings.members, tls: settings.tls },
+      );
+      log(`decision: ${action.kind}: ${action.reason}`);
+      return action.kind === "start" ? { done: action } : { waiting: action.reason };
+    },
+    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
+  );
+  // Never used: it gets its name when it is complete.
+  await rm(paths.initializing, { recursive: true, force: true });
+  await rm(paths.temporary, { recursive: true, force: true });
+  await mkdir(paths.temporary, { mode: 0o700 });
+  await writeFile(paths.group, `${decision.group}\n`);
+
+  const host = memberHost(settings.name, pod.namespace, pod.name);
+  const common = await readFile(join(paths.config, paths.configFile), "utf8");
+  const passwords = {
+    admin: await readFile(join(paths.admin, "password"), "utf8"),
+    internal: await readFile(join(paths.internal, "password"), "utf8"),
+  };
+  const secret = { mode: 0o600 };
+  const member = { ordinal: ordinalOf(pod.name), host, group: decision.group };
+  await writeFile(paths.server, memberConfig(common, member), secret);
+  await writeFile(paths.initialize, initializeConfig(decision.data), secret);
+  await writeFile(paths.init, initStatements(passwords, settings.tls), secret);
+}
+
+async function marker(settings: EnsembleSettings, pod: Pod, api: KubernetesApi) {
+  return readMarker(settings.name, pod.namespace, api);
+}
+
+/** Comes only after mysqld has said that the directory is complete. */
+async function adopt(): Promise<void> {
+  const made = await stat(paths.initializing).catch(absent);
+  if (made === undefined) {
+    log("the volume has data");
+    return;
+  }
+  await rename(paths.initializing, paths.data);
+  log("a new data directory is in its place");
+}
+
+// --- sidecar
+
+async function sidecar(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
+  const formed = async (): Promise<boolean> => (await readMarker(settings.name, pod.namespace, api)) !== undefined;
+  await runSidecar(createSidecar({ settings, pod, formed }));
+}
+
+// --- setup
+
+/** Safe to be killed at any point and to be run again at any time: every step may be repeated. */
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const applications = await Promise.all(
+    settings.applications.map((application) => readCredentials(join(paths.applications, application))),
+  );
+  const group = await waitFor(
+    "databases and users",
+    async () => {
+      try {
+        return await onPrimary(settings, namespace, async (primary, server) => {
+          await ownPasswords(settings, namespace, primary.member, primary.connection);
+          await prepareApplications(settings, namespace, applications, primary);
+          return { done: server.group };
+        });
+      } catch (error) {
+        // A change of primary in between; all is done again.
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+  );
+  await verifyUsers(settings, namespace, applications);
+  // From here on an empty volume is a lost one.
+  await keepMarker(settings, namespace, api, group);
+}
+
+interface Primary {
+  member: string;
+  connection: Connection;
+}
+
+/** Waits for a whole group too: a member that is away would get the users later, but a first formation has no such member. */
+async function onPrimary<T>(
+  settings: EnsembleSettings,
+  namespace: string,
+  act: (primary: Primary, server: Server) => Promise<T>,
+): Promise<T> {
+  const opened: Connection[] = [];
+  try {
+    const seen: string[] = [];
+    let primary: (Primary & { server: Server }) | undefined;
+    for (const member of memberNames(settings.name, settings.members)) {
+      try {
+        const connection = await openAsAdministrator(settings, namespace, member);
+        opened.push(connection);
+        const server = await readServer((sql) => rows(connection, sql, answerMilliseconds));
+        if (!isReady(server)) seen.push(`${member} is not in the group`);
+        if (isPrimary(server)) primary = { member, connection, server };
+      } catch (error) {
+        seen.push(`${member}: ${(error as Error).message}`);
+      }
+    }
+    if (primary === undefined)
+      throw new Error(`no member is the primary${seen.length > 0 ? ` (${seen.join("; ")})` : ""}`);
+    return await act(primary, primary.server);
+  } finally {
+    for (const connection of opened) connection.destroy();
+  }
+}
+
+/** After a changed password one of the two still works. */
+async function openAsAdministrator(settings: EnsembleSettings, namespace: string, member: string): Promise<Connection> {
+  const endpoint = await endpointOf(settings, namespace, member);
+  const admin = await readCredentials(paths.admin);
+  try {
+    return await open({ ...endpoint, credentials: admin });
+  } catch (error) {
+    if (!isRefused(error)) throw error;
+    return open({ ...endpoint, credentials: await internalCredentials() });
+  }
+}
+
+/** The administrator and the internal user, when their Secrets have changed: one at a time, since one changes the other. */
+async function ownPasswords(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  connection: Connection,
+): Promise<void> {
+  for (const user of [await readCredentials(paths.admin), await internalCredentials()]) {
+    if (await canLogIn(settings, namespace, member, user)) continue;
+    await rows(connection, passwordStatement(user), changeMilliseconds);
+    log(`${user.username} has a new password; the former one works beside it for now`);
+  }
+}
+
+async function prepareApplications(
+  settings: EnsembleSettings,
+  namespace: string,
+  applications: Application[],
+  { member, connection: found }: Primary,
+): Promise<void> {
+  // Who gives rights must have them all: with a new password the administrator is let in by now.
+  const admin = await readCredentials(paths.admin);
+  const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials: admin });
+  try {
+    const [limits] = await rows<{ connections: string }>(found, "SELECT @@GLOBAL.max_connections AS connections");
+    const maxConnections = Number(limits?.connections) - reservedConnections;
+    for (const application of applications) {
+      for (const statement of applicationStatements(application, maxConnections)) {
+        await rows(connection, statement, changeMilliseconds);
+      }
+      if (await canLogIn(settings, namespace, member, application)) continue;
+      await rows(connection, passwordStatement(application), changeMilliseconds);
+      log(`${application.username} has a new password; the former one works for another day`);
+    }
+    for (const { username } of await rows<{ username: string }>(connection, madeBySetup)) {
+      if (settings.applications.includes(username)) continue;
+      await rows(connection, lockStatement(username), changeMilliseconds);
+      log(`${username} is no application any more: its user is locked, its data stays`);
+    }
+  } finally {
+    connection.destroy();
+  }
+}
+
+/** On every member: what the primary has told must have arrived. */
+async function verifyUsers(settings: EnsembleSettings, namespace: string, applications: Application[]): Promise<void> {
+  const users = [await readCredentials(paths.admin), await internalCredentials(), ...applications];
+  for (const member of memberNames(settings.name, settings.members)) {
+    await waitFor(
+      `authentication on ${member}`,
+      async () => {
+        try {
+          for (const user of users) {
+            if (!(await canLogIn(settings, namespace, member, user))) return { waiting: `${user.username} is refused` };
+          }
+          return { done: true };
+        } catch (error) {
+          return { waiting: (error as Error).message };
+        }
+      },
+      { deadlineSeconds: 60 },
+    );
+  }
+  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
+}
+
+/** false: refused. Throws when there is no answer. */
+async function canLogIn(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  credentials: Application,
+): Promise<boolean> {
+  try {
+    const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials });
+    connection.destroy();
+    return true;
+  } catch (error) {
+    if (isRefused(error)) return false;
+    throw error;
+  }
+}
+
+function isRefused(error: unknown): boolean {
+  return (error as { code?: string }).code === "ER_ACCESS_DENIED_ERROR";
+}
+
+async function endpointOf(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
+  const host = memberHost(settings.name, namespace, member);
+  return {
+    host,
+    port: ports.client,
+    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
+  };
+}
+
+async function readCredentials(directory: string): Promise<Application> {
+  const [username, password] = await Promise.all([
+    readFile(join(directory, "username"), "utf8"),
+    readFile(join(directory, "password"), "utf8"),
+  ]);
+  return { username, password };
+}
+
+async function internalCredentials(): Promise<Application> {
+  return { username: internalUsername, password: await readFile(join(paths.internal, "password"), "utf8") };
+}

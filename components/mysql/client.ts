@@ -1,0 +1,90 @@
+/** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
+import { connect as connectTcp } from "node:net";
+import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
+import { parseGtidSet, union } from "./gtid";
+import type { GroupMember, Server } from "./group";
+
+export interface Endpoint {
+  host: string;
+  port: number;
+  /** undefined: plain text. */
+  tls?: {
+    /** Trust bundle, PEM. */
+    ca: string;
+    /** The name that the certificate must carry, default: the host. */
+    servername?: string;
+  };
+  credentials?: { username: string; password: string };
+  database?: string;
+}
+
+const connectMilliseconds = 2_000;
+
+/** One attempt to one server. Who wants more asks again, with fresh certificates and passwords. */
+export async function open(endpoint: Endpoint, milliseconds: number = connectMilliseconds): Promise<Connection> {
+  const connection = await createConnection({ ...connectionOptions(endpoint), connectTimeout: milliseconds });
+  // An error between two statements, such as a server that ends, is found by the next statement.
+  connection.on("error", () => undefined);
+  return connection;
+}
+
+function connectionOptions(endpoint: Endpoint): ConnectionOptions {
+  const { host, port, tls, credentials, database } = endpoint;
+  return {
+    // The library verifies the certificate against this name, and connects where the stream leads.
+    host: tls?.servername ?? host,
+    port,
+    stream: () => connectTcp({ host, port }).setKeepAlive(true, 10_000),
+    user: credentials?.username ?? "",
+    ...(credentials === undefined ? {} : { password: credentials.password }),
+    ...(database === undefined ? {} : { database }),
+    charset: "utf8mb4_bin",
+    supportBigNumbers: true,
+    ...(tls === undefined
+      ? {}
+      : { ssl: { ca: tls.ca, minVersion: "TLSv1.2", rejectUnauthorized: true, verifyIdentity: true } }),
+  };
+}
+
+/** The rows of one statement. The connection is given up when the answer takes too long: it cannot be used any more. */
+export async function rows<T = Record<string, string | number | null>>(
+  connection: Connection,
+  sql: string,
+  milliseconds?: number,
+): Promise<T[]> {
+  try {
+    const [result] = await connection.query<RowDataPacket[]>({
+      sql,
+      ...(milliseconds === undefined ? {} : { timeout: milliseconds }),
+    });
+    return result as unknown as T[];
+  } catch (error) {
+    if ((error as { code?: string }).code === "PROTOCOL_SEQUENCE_TIMEOUT") connection.destroy();
+    throw error;
+  }
+}
+
+/** What a server says about itself and its group. */
+export async function readServer(ask: <T>(sql: string) => Promise<T[]>): Promise<Server> {
+  const [self] = await ask<Record<"uuid" | "grp" | "executed", string> & Record<"readOnly" | "offline", number>>(
+    "SELECT @@server_uuid AS uuid, @@GLOBAL.group_replication_group_name AS grp, @@GLOBAL.gtid_executed AS executed, " +
+      "@@GLOBAL.super_read_only AS readOnly, @@GLOBAL.offline_mode AS offline",
+  );
+  const received = await ask<{ received: string }>(
+    "SELECT RECEIVED_TRANSACTION_SET AS received FROM performance_schema.replication_connection_status " +
+      "WHERE CHANNEL_NAME = 'group_replication_applier'",
+  );
+  const members = await ask<GroupMember>(
+    "SELECT MEMBER_ID AS uuid, MEMBER_HOST AS host, MEMBER_STATE AS state, MEMBER_ROLE AS role " +
+      "FROM performance_schema.replication_group_members",
+  );
+  if (self === undefined) throw new Error("the server says nothing about itself");
+  return {
+    uuid: self.uuid,
+    group: self.grp,
+    transactions: union(parseGtidSet(self.executed), ...received.map((each) => parseGtidSet(each.received))),
+    members: members.filter(({ uuid }) => uuid !== ""),
+    superReadOnly: Number(self.readOnly) === 1,
+    offlineMode: Number(self.offline) === 1,
+  };
+}

@@ -1,0 +1,245 @@
+/** The configuration files of mysqld, and the statements that it runs when it starts: pure. */
+import type { TlsMode } from "../shared/check";
+import { memberHost, memberNames } from "../shared/names";
+import { adminUsername, address, internalUsername, paths, ports, reservedConnections } from "./settings";
+
+const MiB = 2 ** 20;
+
+export interface ServerConfiguration {
+  name: string;
+  members: number;
+  tls: TlsMode;
+  /** Of the container, in bytes. */
+  memoryLimit: number;
+  /** Of each application. */
+  maxConnections: number;
+}
+
+/**
+ * What the server takes beside its caches: 9.7.4 in a group, configured as below, had 425 MiB when it had joined and 500 MiB
+ * under the load of 64 clients, 64 MiB of it the buffer pool.
+ */
+const baseBytes = 448 * MiB;
+/** The least that the server accepts. */
+const leastMessageCacheBytes = 128 * MiB;
+
+/** Messages that other members have not confirmed yet. The server's default, 1 GiB, is the most. */
+export function messageCacheBytes(memoryLimit: number): number {
+  return Math.min(Math.max(Math.floor(memoryLimit / 8), leastMessageCacheBytes), 1024 * MiB);
+}
+
+/** In whole chunks of 1 MiB. */
+export function bufferPoolBytes(memoryLimit: number): number {
+  const free = memoryLimit - baseBytes - messageCacheBytes(memoryLimit);
+  return Math.max(Math.floor((free * 0.75) / MiB), 64) * MiB;
+}
+
+/** What all members have in common; no secrets. */
+export function serverConfig(server: ServerConfiguration, namespace: string): string {
+  const seeds = memberNames(server.name, server.members).map((member) =>
+    address(memberHost(server.name, namespace, member)),
+  );
+  return [
+    "[mysqld]",
+    `datadir=${paths.data}`,
+    `tmpdir=${paths.temporary}`,
+    `socket=${paths.run}/mysqld.sock`,
+    `pid_file=${paths.run}/mysqld.pid`,
+    "secure_file_priv=NULL",
+    "# Users of the ensemble, before the first client is let in.",
+    `init_file=${paths.init}`,
+    "",
+    `port=${ports.client}`,
+    "bind_address=*",
+    "# For the agent, when all connections are taken.",
+    "admin_address=127.0.0.1",
+    `admin_port=${ports.admin}`,
+    "create_admin_listener_thread=ON",
+    "mysqlx=OFF",
+    "# Users are not bound to hosts; and a proxy that only looks whether the port answers must not be blocked for it.",
+    "skip_name_resolve=ON",
+    "host_cache_size=0",
+    `max_connections=${server.maxConnections + reservedConnections}`,
+    "max_prepared_stmt_count=131056",
+    "character_set_server=utf8mb4",
+    "collation_server=utf8mb4_bin",
+    "",
+    "# On disk before it is acknowledged.",
+    "innodb_flush_log_at_trx_commit=1",
+    "sync_binlog=1",
+    `innodb_buffer_pool_size=${bufferPoolBytes(server.memoryLimit)}`,
+    "innodb_redo_log_capacity=134217728",
+    "# A member that was away for up to three days catches up from these; after that it is cloned.",
+    "binlog_expire_logs_seconds=259200",
+    "max_binlog_size=134217728",
+    "# Applications may create triggers and functions in their databases.",
+    "log_bin_trust_function_creators=ON",
+    "# The group refuses changes of tables without a primary key: such a table gets an invisible one.",
+    "sql_generate_invisible_primary_key=ON",
+    "# The state of the group is in this schema. What is switched off counts for users, hosts and threads, which nobody reads.",
+    "performance_schema=ON",
+    "performance_schema_accounts_size=0",
+    "performance_schema_hosts_size=0",
+    "performance_schema_users_size=0",
+    "performance_schema_events_statements_history_size=0",
+    "performance_schema_events_statements_history_long_size=0",
+    "performance_schema_events_stages_history_size=0",
+    "performance_schema_events_stages_history_long_size=0",
+    "performance_schema_events_transactions_history_size=0",
+    "performance_schema_events_transactions_history_long_size=0",
+    "performance_schema_events_waits_history_size=0",
+    "performance_schema_events_waits_history_long_size=0",
+    "performance_schema_digests_size=1000",
+    "performance_schema_max_digest_length=256",
+    "performance_schema_error_size=0",
+    "performance_schema_instrument='memory/%=OFF'",
+    "innodb_log_buffer_size=16777216",
+    "key_buffer_size=1048576",
+    "table_definition_cache=1400",
+    "table_open_cache=2000",
+    "",
+    "log_bin=binlog",
+    "relay_log=relay",
+    "gtid_mode=ON",
+    "enforce_gtid_consistency=ON",
+    "skip_replica_start=ON",
+    "# The group lifts it on the primary.",
+    "super_read_only=ON",
+    "plugin_load_add=group_replication.so",
+    "plugin_load_add=mysql_clone.so",
+    `group_replication_group_seeds=${seeds.join(",")}`,
+    "# The agent starts it, and knows how. The bootstrap flag is in no file and never persisted.",
+    "group_replication_start_on_boot=OFF",
+    "group_replication_bootstrap_group=OFF",
+    "group_replication_single_primary_mode=ON",
+    "group_replication_communication_stack=MYSQL",
+    "# A new primary serves when it has applied everything that the former one acknowledged.",
+    "group_replication_consistency=BEFORE_ON_PRIMARY_FAILOVER",
+    "# Expelled when it was silent for 5 s, which is the least. More is much more: the list of suspects is looked at rarely.",
+    "group_replication_member_expel_timeout=0",
+    "# A primary in a minority blocks its writes at once, and gives up after this time: they fail, and it leaves.",
+    "group_replication_unreachable_majority_timeout=20",
+    "# Then it lets nobody in, and runs on, for the agent to say why and to bring it back. One retries, not two.",
+    "group_replication_exit_state_action=OFFLINE_MODE",
+    "group_replication_autorejoin_tries=0",
+    `group_replication_message_cache_size=${messageCacheBytes(server.memoryLimit)}`,
+    "group_replication_recovery_reconnect_interval=5",
+    "",
+    ...transport(server.tls),
+  ].join("\n");
+}
+
+function transport(tls: TlsMode): string[] {
+  if (tls === "off") {
+    return [
+      "# Without TLS; passwords are encrypted with the public key of the server.",
+      "tls_version=",
+      "admin_tls_version=",
+      "auto_generate_certs=OFF",
+      "# The defaults of 9.7.4 are REQUIRED and ON, and a member could not reach even itself.",
+      "group_replication_ssl_mode=DISABLED",
+      "group_replication_recovery_use_ssl=OFF",
+      "group_replication_recovery_get_public_key=ON",
+      "",
+    ];
+  }
+  return [
+    `ssl_cert=${paths.serverTls}/tls.crt`,
+    `ssl_key=${paths.serverTls}/tls.key`,
+    "# Without it the server refuses to read renewed certificates, since it cannot verify its own.",
+    `ssl_ca=${paths.trust}/ca.crt`,
+    "auto_generate_certs=OFF",
+    ...(tls === "required" ? ["require_secure_transport=ON"] : []),
+    "# A member shows a certificate with its own name to the others.",
+    "group_replication_ssl_mode=VERIFY_IDENTITY",
+    "group_replication_recovery_use_ssl=ON",
+    `group_replication_recovery_ssl_ca=${paths.trust}/ca.crt`,
+    "group_replication_recovery_ssl_verify_server_cert=ON",
+    "",
+  ];
+}
+
+/** What is a member's own, after what they have in common. */
+export function memberConfig(common: string, member: { ordinal: number; host: string; group: string }): string {
+  return [
+    common,
+    `server_id=${member.ordinal + 1}`,
+    `report_host=${member.host}`,
+    `group_replication_local_address=${address(member.host)}`,
+    `group_replication_group_name=${member.group}`,
+    "",
+  ].join("\n");
+}
+
+/** For a run of mysqld before the server: makes a data directory, or looks at its options and ends. */
+export function initializeConfig(data: "present" | "empty"): string {
+  return [
+    "[mysqld]",
+    `datadir=${data === "empty" ? paths.initializing : paths.data}`,
+    `tmpdir=${paths.temporary}`,
+    "secure_file_priv=NULL",
+    ...(data === "empty" ? ["auto_generate_certs=OFF", "initialize-insecure=ON"] : ["validate-config=ON"]),
+    "",
+  ].join("\n");
+}
+
+export interface InternalPasswords {
+  admin: string;
+  internal: string;
+}
+
+/**
+ * What the agent does: observe, form and join the group, clone, hand over, reload certificates; and set passwords, since it
+ * runs the setup. With the last of these it can become anybody.
+ */
+const internalPrivileges = [
+  "SELECT",
+  "PROCESS",
+  "RELOAD",
+  "SHUTDOWN",
+  "REPLICATION SLAVE",
+  "REPLICATION CLIENT",
+  "CREATE USER",
+  "BACKUP_ADMIN",
+  "CLONE_ADMIN",
+  "CONNECTION_ADMIN",
+  "GROUP_REPLICATION_ADMIN",
+  "GROUP_REPLICATION_STREAM",
+  "REPLICATION_SLAVE_ADMIN",
+  "SERVICE_CONNECTION_ADMIN",
+  "SYSTEM_VARIABLES_ADMIN",
+  "SYSTEM_USER",
+  "APPLICATION_PASSWORD_ADMIN",
+];
+
+/**
+ * Run by the server at each start, before it lets anybody in: one statement in each line. Not in the binary log: each member
+ * has these users before it knows the others, and a transaction that the others lack would keep it out of the group.
+ * A changed password is one more until the next start, because members restart one by one.
+ */
+export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
+  const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [
+    `CREATE USER IF NOT EXISTS '${username}'@'%' IDENTIFIED BY ${quoted(password)};`,
+    `ALTER USER '${username}'@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD;`,
+    `ALTER USER '${username}'@'%' REQUIRE ${transportOf} ACCOUNT UNLOCK;`,
+  ];
+  return [
+    "SET SESSION sql_log_bin = OFF;",
+    "SET GLOBAL super_read_only = OFF;",
+    ...user(adminUsername, passwords.admin, "NONE"),
+    ...user(internalUsername, passwords.internal, tls === "off" ? "NONE" : "SSL"),
+    "DROP USER IF EXISTS 'root'@'localhost';",
+    `GRANT ALL ON *.* TO '${adminUsername}'@'%' WITH GRANT OPTION;`,
+    `GRANT ${internalPrivileges.join(", ")} ON *.* TO '${internalUsername}'@'%';`,
+    "SET GLOBAL super_read_only = ON;",
+    "",
+  ].join("\n");
+}
+
+/** For passwords and names that are known to be plain; anything else must not come into a statement. */
+export function quoted(text: string): string {
+  if (!/^[A-Za-z0-9_-]+$/.test(text)) {
+    throw new Error("a user name or password has characters other than letters, digits, hyphens and underscores");
+  }
+  return `'${text}'`;
+}

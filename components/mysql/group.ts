@@ -1,0 +1,318 @@
+/**
+ * What a member does about its group, and what it says about itself: pure. Every agent decides from what all servers say,
+ * by the same rules, so that for each situation at most one of them acts. The loop that observes and acts is in `sidecar.ts`.
+ */
+import { beginAnew } from "../shared/identity";
+import { contains, formatGtidSet, type GtidSet, isEmpty, subtract, union } from "./gtid";
+import { paths } from "./settings";
+
+export type MemberState = "ONLINE" | "RECOVERING" | "OFFLINE" | "ERROR" | "UNREACHABLE";
+
+/** One row of `performance_schema.replication_group_members`. */
+export interface GroupMember {
+  uuid: string;
+  host: string;
+  state: MemberState;
+  role: "PRIMARY" | "SECONDARY" | "";
+}
+
+/** What one server says. */
+export interface Server {
+  uuid: string;
+  /** Name of the group that it belongs to, or would join. */
+  group: string;
+  /** What it has executed, and what it has received from the group and not yet executed. */
+  transactions: GtidSet;
+  /** The group as it sees it. */
+  members: GroupMember[];
+  superReadOnly: boolean;
+  offlineMode: boolean;
+}
+
+export type Answer = { member: string; server: Server } | { member: string; reason: string };
+
+export type MarkerAnswer = { formed: boolean } | { reason: string };
+
+export interface Observed {
+  /** Pod name of this member. */
+  self: string;
+  namespace: string;
+  local: Server;
+  /** The flag of the local server that must never stay. */
+  bootstrapArmed: boolean;
+  /** Of the files that the local server shall show; differs from what it has read: it must read them again. */
+  certificate: { file: string | undefined; loaded: string | undefined };
+  /** What a person has asked for. */
+  requests: { recover: boolean; discard: boolean };
+  /** Of all other members; only asked while the local one is in no group. */
+  others: Answer[];
+  /** Only asked when it matters. */
+  marker: MarkerAnswer | undefined;
+  /** Users whose former password has worked long enough beside the new one. */
+  retirable: string[];
+  /** For the metrics. */
+  gauges: Record<string, number>;
+}
+
+export type Action =
+  /** Found the group with this member. At most one member decides so. */
+  | { kind: "bootstrap"; reason: string }
+  | { kind: "join"; reason: string }
+  /** Replace all that this member has by what the donor has. */
+  | { kind: "clone"; donor: string; reason: string }
+  /** Let clients in again. */
+  | { kind: "open"; reason: string }
+  | { kind: "disarm"; reason: string }
+  /** What a server writes on its own, the group would lack. */
+  | { kind: "close"; reason: string }
+  | { kind: "reload"; certificate: string; reason: string }
+  /** End what a changed password has left behind. */
+  | { kind: "retire"; usernames: string[]; reason: string }
+  /** Requests that have become pointless must not lie in wait. */
+  | { kind: "forget"; reason: string };
+
+export type Decision =
+  | Action
+  | { kind: "none" }
+  /** Passes when others act, or come back. */
+  | { kind: "wait"; reason: string }
+  /** Needs a person, and goes on by itself when the reason is gone. */
+  | { kind: "refuse"; reason: string };
+
+/** Its own word about itself. Without a group there is one row without an identity. */
+export function ownMember(server: Server): GroupMember | undefined {
+  return server.members.find(({ uuid }) => uuid === server.uuid);
+}
+
+export function stateOf(server: Server): MemberState {
+  return ownMember(server)?.state ?? "OFFLINE";
+}
+
+export function inGroup(server: Server): boolean {
+  const state = stateOf(server);
+  return state === "ONLINE" || state === "RECOVERING";
+}
+
+/** Whether the server reaches most of those that it takes for members. Without them it can acknowledge nothing. */
+export function hasMajority(server: Server): boolean {
+  const reached = server.members.filter(({ state }) => state === "ONLINE" || state === "RECOVERING");
+  return 2 * reached.length > server.members.length;
+}
+
+/** The member that may be written to: by its own word, with a majority, and with its read-only lifted. */
+export function isPrimary(server: Server): boolean {
+  const own = ownMember(server);
+  const leads = own?.state === "ONLINE" && own.role === "PRIMARY";
+  return leads && hasMajority(server) && !server.superReadOnly && !server.offlineMode;
+}
+
+export function isReady(server: Server): boolean {
+  return stateOf(server) === "ONLINE" && hasMajority(server) && !server.offlineMode;
+}
+
+export function decide(observed: Observed): Decision {
+  const { local, bootstrapArmed, certificate, requests, retirable } = observed;
+  if (bootstrapArmed)
+    return { kind: "disarm", reason: "the server would found a group the next time that it is started" };
+  if (!inGroup(local)) {
+    return local.superReadOnly
+      ? decideOutside(observed)
+      : { kind: "close", reason: "the member is in no group, and could be written to" };
+  }
+  if (local.offlineMode && isReady({ ...local, offlineMode: false })) {
+    return { kind: "open", reason: "the member is in the group again" };
+  }
+  if (requests.recover || requests.discard) return { kind: "forget", reason: "the member is in the group" };
+  if (certificate.file !== undefined && certificate.file !== certificate.loaded) {
+    return { kind: "reload", certificate: certificate.file, reason: "the certificate may have changed" };
+  }
+  if (isPrimary(local) && retirable.length > 0) {
+    return {
+      kind: "retire",
+      usernames: retirable,
+      reason: `the former passwords of ${retirable.join(", ")} have worked for a day beside the new ones`,
+    };
+  }
+  return { kind: "none" };
+}
+
+interface Found {
+  member: string;
+  server: Server;
+}
+
+function decideOutside(observed: Observed): Decision {
+  const answered = observed.others.filter((answer) => "server" in answer);
+  // One that is there but not heard cannot speak for the group; nor can one that has lost its majority.
+  const living = answered.filter(({ server }) => inGroup(server) && hasMajority(server));
+  const online = living.filter(({ server }) => stateOf(server) === "ONLINE");
+  if (online.length > 0) return decideJoin(observed, online);
+  const busy = answered.filter(({ server }) => inGroup(server));
+  if (busy.length > 0) {
+    const words = busy.map(({ member, server }) =>
+      living.some((each) => each.member === member)
+        ? `${member} is ${stateOf(server)}`
+        : `${member} is in a group and reaches no majority of it`,
+    );
+    return { kind: "wait", reason: `no group can be joined: ${words.join("; ")}` };
+  }
+  return decideFound(observed);
+}
+
+/** There is a living group. */
+function decideJoin(observed: Observed, online: Found[]): Decision {
+  const { local, self, marker, requests } = observed;
+  const foreign = online.find(({ server }) => server.group !== local.group);
+  if (foreign !== undefined) {
+    return {
+      kind: "refuse",
+      reason:
+        `${foreign.member} is in the group ${foreign.server.group}, but ${self} belongs to ${local.group}: a second group was ` +
+        "formed beside the first; find out which one holds the data before anything is changed",
+    };
+  }
+  // The primary has the least to spare: another one gives the copy, if there is one.
+  const donor = online.find(({ server }) => !isPrimary(server)) ?? online[0];
+  const source = donor?.member ?? "";
+  if (isEmpty(local.transactions)) {
+    if (marker === undefined || "reason" in marker) return { kind: "wait", reason: unknownMarker(marker) };
+    // What a group has before its setup has ended is a matter of seconds.
+    return marker.formed
+      ? { kind: "clone", donor: source, reason: `${self} is empty and is filled from ${source}` }
+      : { kind: "join", reason: "the group is being formed" };
+  }
+  const group = union(...online.map(({ server }) => server.transactions));
+  const errant = subtract(local.transactions, group);
+  if (isEmpty(errant)) return { kind: "join", reason: `${self} has nothing that the group lacks` };
+  if (requests.discard) {
+    return {
+      kind: "clone",
+      donor: source,
+      reason: `a person has decided that ${self} loses ${formatGtidSet(errant)} and is filled from ${source}`,
+    };
+  }
+  return {
+    kind: "refuse",
+    reason:
+      `${self} has transactions that the group lacks: ${formatGtidSet(errant)}; ${self} has ` +
+      `${formatGtidSet(local.transactions)}, the group has ${formatGtidSet(group)}; save what is needed of them, and then ` +
+      `let ${self} lose them with: ${command(observed, self, paths.discard)}`,
+  };
+}
+
+/** Nobody that answers is in a group: the first start, or after a full stop. */
+function decideFound(observed: Observed): Decision {
+  const { self, local, others, marker, requests } = observed;
+  const here: Found = { member: self, server: local };
+  const all = [here, ...others.filter((answer) => "server" in answer)].sort(byOrdinal);
+  const away = others.filter((answer) => "reason" in answer);
+  const empty = all.filter(({ server }) => isEmpty(server.transactions));
+  const filled = all.filter(({ server }) => !isEmpty(server.transactions));
+
+  if (requests.recover && !isEmpty(local.transactions)) {
+    return { kind: "bootstrap", reason: `a person has decided to go on from ${self}` };
+  }
+  const foreign = all.find(({ server }) => server.group !== local.group);
+  if (foreign !== undefined) {
+    return {
+      kind: "refuse",
+      reason: `${foreign.member} belongs to the group ${foreign.server.group}, but ${self} to ${local.group}; restore the volumes that belong together`,
+    };
+  }
+  const everybodyKnowsNothing = filled.length === 0;
+  if (empty.length > 0 && (marker === undefined || "reason" in marker)) {
+    return { kind: "wait", reason: unknownMarker(marker) };
+  }
+  const formed = marker !== undefined && "formed" in marker && marker.formed;
+
+  if (everybodyKnowsNothing && formed) {
+    const reason = `${names(empty)} have no data, and the group was formed before; bring a member with data back`;
+    return {
+      kind: "refuse",
+      reason: `${reason}${awayWords(away)}, or, when all volumes are lost, ${beginAnew}`,
+    };
+  }
+  if (away.length > 0) {
+    if (everybodyKnowsNothing) {
+      return { kind: "wait", reason: `a group is formed when all members answer${awayWords(away)}` };
+    }
+    return refuseRecovery(observed, filled, `not all members answer${awayWords(away)}`, empty);
+  }
+  // An empty volume in a group that was formed is a lost one. Nobody can say what it had: the last acknowledged
+  // transactions may have been on the disk of the former primary only, and in the memory of the others.
+  if (empty.length > 0 && formed) {
+    return refuseRecovery(observed, filled, `${names(empty)} lost the volume`, empty);
+  }
+  if (everybodyKnowsNothing) return found(all[0], observed, "all members are there and empty");
+  const most = filled.find(({ server }) =>
+    filled.every((each) => contains(server.transactions, each.server.transactions)),
+  );
+  if (most === undefined) return refuseRecovery(observed, filled, "no member has all transactions", empty);
+  return found(most, observed, `all members are there, in no group, and ${most.member} has all transactions`);
+}
+
+function found(chosen: Found | undefined, { self }: Observed, reason: string): Decision {
+  return chosen?.member === self
+    ? { kind: "bootstrap", reason }
+    : { kind: "wait", reason: `${chosen?.member ?? "nobody"} founds the group: ${reason}` };
+}
+
+function refuseRecovery(observed: Observed, filled: Found[], why: string, empty: Found[]): Decision {
+  const sets = [
+    ...filled.map(({ member, server }) => `${member} has ${formatGtidSet(server.transactions)}`),
+    ...empty.map(({ member }) => `${member} has nothing`),
+  ];
+  // Those that hold all that anybody who answers holds, or else those that hold something of their own.
+  const full = filled.filter(({ server }) =>
+    filled.every((each) => contains(server.transactions, each.server.transactions)),
+  );
+  const commands = (full.length > 0 ? full.slice(0, 1) : filled).map(({ member }) =>
+    command(observed, member, paths.recover),
+  );
+  return {
+    kind: "refuse",
+    reason:
+      `no member is in a group, and ${why}; ${sets.join("; ")}; bring the missing back, or accept that what only they have is ` +
+      `lost, and go on with: ${commands.join(" or ")}`,
+  };
+}
+
+/** A person says so inside the pod of the member, with the rights to do it. */
+function command({ namespace }: Observed, member: string, file: string): string {
+  return `kubectl -n ${namespace} exec ${member} -c agent -- touch ${file}`;
+}
+
+function unknownMarker(marker: MarkerAnswer | undefined): string {
+  const reason = marker !== undefined && "reason" in marker ? `: ${marker.reason}` : "";
+  return `it is not known whether the group was formed before${reason}`;
+}
+
+function awayWords(away: { member: string; reason: string }[]): string {
+  return away.length === 0 ? "" : ` (${away.map(({ member, reason }) => `${member}: ${reason}`).join("; ")})`;
+}
+
+function names(found: Found[]): string {
+  return found.map(({ member }) => member).join(", ");
+}
+
+function byOrdinal(a: Found, b: Found): number {
+  return ordinalOf(a.member) - ordinalOf(b.member);
+}
+
+export function ordinalOf(member: string): number {
+  return Number(/-([0-9]+)$/.exec(member)?.[1] ?? Number.NaN);
+}
+
+/** In one line, without secrets. */
+export function describe(observed: Observed): string {
+  const { local } = observed;
+  const decision = decide(observed);
+  const own = ownMember(local);
+  const state = `${stateOf(local)}${own?.role ? ` ${own.role}` : ""}`;
+  const online = local.members.filter((each) => each.state === "ONLINE").length;
+  const group = inGroup(local) ? `, ${online} of ${local.members.length} online` : "";
+  const majority = inGroup(local) && !hasMajority(local) ? ", no majority" : "";
+  const closed = local.offlineMode ? ", closed for clients" : "";
+  const next = decision.kind === "none" ? "" : `; ${decision.kind}: ${decision.reason}`;
+  return `${state}${group}${majority}${closed}${next}`;
+}

@@ -1,0 +1,161 @@
+/** From resolved arguments to Kubernetes specs: pure. The configuration of the server is in `configuration.ts`. */
+import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import {
+  type AgentBundle,
+  agentContainer,
+  containerSecurityContext,
+  type Ensemble,
+  handOverHook,
+  images,
+  memberSettings,
+  namesOf,
+  parseQuantity,
+  type ServerInputs,
+  type ServiceProfile,
+  secretVolume,
+  serverStatefulSet,
+  setupJob,
+  trustMounts,
+  trustVolumes,
+} from "../shared";
+import type { ServerConfiguration } from "./configuration";
+import { internalName, paths, ports } from "./settings";
+
+export const profile: ServiceProfile = {
+  service: "mysql",
+  image: images.mysql,
+  // A new data directory has 190 MiB, redo and relay logs up to 400, and three days of binary logs are on the volume too.
+  storage: { size: "16Gi", minimum: "4Gi" },
+  // No limit on CPU: a member that is throttled for five seconds is expelled.
+  resources: {
+    requests: { cpu: "250m", memory: "1Gi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "2Gi", "ephemeral-storage": "64Mi" },
+  },
+};
+
+/** Below it there is no room for the caches that the server must have. */
+export const leastMemory = "768Mi";
+
+export const defaultMaxConnections = 500;
+
+export function memoryLimit(ensemble: Ensemble): number {
+  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 31;
+}
+
+export function serverConfiguration(ensemble: Ensemble, maxConnections: number): ServerConfiguration {
+  const { name, members, tls } = ensemble;
+  return { name, members, tls, maxConnections, memoryLimit: memoryLimit(ensemble) };
+}
+
+/** The hand-over, at most 15 s; to leave the group; and dirty pages to a slow disk. What is killed then, recovers. */
+export const terminationGraceSeconds = 120;
+
+/** Recovered and in the group when it is ready; in this time others see it too, before the next one stops. */
+const minReadySeconds = 10;
+
+/** How long the server may take before it accepts connections: recovery after a crash of a large volume. */
+const startSeconds = 4 * 3600;
+
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+  const data: core.v1.VolumeMount = { name: "data", mountPath: paths.volume };
+  const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
+  const passwords: core.v1.VolumeMount[] = [
+    { name: "admin", mountPath: paths.admin, readOnly: true },
+    { name: "internal", mountPath: paths.internal, readOnly: true },
+  ];
+  return serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [data, run, ...passwords, { name: "config", mountPath: paths.config, readOnly: true }],
+    initContainers: [
+      initializeContainer(ensemble, [data, run]),
+      agentContainer({
+        name: "adopt",
+        command: ["adopt"],
+        settings: memberSettings(ensemble),
+        volumeMounts: [data],
+      }),
+    ],
+    sidecar: {
+      volumeMounts: [
+        run,
+        { name: "internal", mountPath: paths.internal, readOnly: true },
+        ...serverTlsMounts(ensemble),
+        ...trustMounts(ensemble, paths),
+      ],
+    },
+    containers: [serverContainer(ensemble, [data, run, ...serverTlsMounts(ensemble), ...trustMounts(ensemble, paths)])],
+    volumes: [
+      // Configuration with passwords is in memory only, for as long as the pod lives.
+      { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
+      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
+      secretVolume("internal", internalName(ensemble.name), ["password"]),
+      ...(ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)]),
+      ...trustVolumes(ensemble),
+    ],
+  });
+}
+
+function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
+  return ensemble.tls === "off" ? [] : [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }];
+}
+
+/** mysqld itself: makes a data directory beside the place of the real one, or looks at its options, and ends. */
+function initializeContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]): core.v1.Container {
+  return {
+    name: "initialize",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/usr/sbin/mysqld", `--defaults-file=${paths.initialize}`],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    volumeMounts,
+  };
+}
+
+function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]): core.v1.Container {
+  const answers = { tcpSocket: { port: "client" } };
+  return {
+    name: "mysqld",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/usr/sbin/mysqld", `--defaults-file=${paths.server}`],
+    ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    startupProbe: { ...answers, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: startSeconds / 5 },
+    // The process, never the group: a restart cures no lost majority. Readiness is that of the agent.
+    livenessProbe: { ...answers, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    lifecycle: handOverHook,
+    volumeMounts,
+  };
+}
+
+export function mysqlSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  const names = namesOf(ensemble.name);
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    applications: paths.applications,
+    volumeMounts: [
+      { name: "admin", mountPath: paths.admin, readOnly: true },
+      { name: "internal", mountPath: paths.internal, readOnly: true },
+      ...trustMounts(ensemble, paths),
+    ],
+    volumes: [
+      secretVolume("admin", names.admin, ["username", "password"]),
+      secretVolume("internal", internalName(ensemble.name), ["password"]),
+      ...trustVolumes(ensemble),
+    ],
+  });
+}
+
+/**
+ * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
+ * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
+ */
+export function rolloutSeconds(members: number): number {
+  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
+}

@@ -1,0 +1,309 @@
+/** The agent beside mysqld: asks the servers, and does what `group.ts` decides. */
+import { createHash } from "node:crypto";
+import { readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Connection } from "mysql2/promise";
+import { absent } from "../../agent/files";
+import { log } from "../../agent/log";
+import type { Sidecar, Status } from "../../agent/sidecar";
+import { within } from "../shared/findings";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings } from "../shared/settings";
+import { type Endpoint, open, readServer, rows } from "./client";
+import { quoted } from "./configuration";
+import {
+  type Action,
+  type Answer,
+  decide,
+  describe,
+  hasMajority,
+  inGroup,
+  isPrimary,
+  isReady,
+  type MarkerAnswer,
+  type Observed,
+  ownMember,
+  stateOf,
+} from "./group";
+import { address, internalUsername, paths, ports } from "./settings";
+import { retirable, retireStatement } from "./users";
+
+interface SidecarContext {
+  settings: EnsembleSettings;
+  pod: { name: string; namespace: string };
+  /** Whether the group was formed before: from the marker. */
+  formed(): Promise<boolean>;
+}
+
+/** Of one question. The loop takes an observation that is older than 5 s for none. */
+const answerMilliseconds = 2_000;
+/** Of what a person would wait for: to start includes to find and to be let in by all members. */
+const startMilliseconds = 120_000;
+/** Transactions that are still open then are ended: the server that runs them is about to stop. */
+const handOverTransactionSeconds = 2;
+const handOverMilliseconds = 15_000;
+const reloadRetryMilliseconds = 60_000;
+/** "Restart server failed (mysqld is not managed by supervisor process)" */
+const restartFailed = 3707;
+
+export function createSidecar(context: SidecarContext): Sidecar<Observed, Action> {
+  const { settings, pod } = context;
+  let local: Connection | undefined;
+  let loaded: string | undefined;
+  let reloadAfter = 0;
+  let formed: true | undefined;
+
+  /** One connection for all observations, made again when it has ended. */
+  const localRows = async <T>(sql: string): Promise<T[]> => {
+    local ??= await open(await localEndpoint(settings), answerMilliseconds);
+    try {
+      return await rows<T>(local, sql, answerMilliseconds);
+    } catch (error) {
+      local.destroy();
+      local = undefined;
+      throw error;
+    }
+  };
+
+  /** Known for ever once it was seen: a marker is never taken back. */
+  const marker = async (): Promise<MarkerAnswer> => {
+    if (formed) return { formed };
+    try {
+      if (await within(context.formed(), answerMilliseconds, "the marker")) formed = true;
+      return { formed: formed ?? false };
+    } catch (error) {
+      return { reason: (error as Error).message };
+    }
+  };
+
+  const observe = async (): Promise<Observed> => {
+    const server = await readServer(localRows);
+    const [state] = await localRows<{ armed: number; used: string; connections: string; queue: string | null }>(
+      "SELECT @@GLOBAL.group_replication_bootstrap_group AS armed, " +
+        "(SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Threads_connected') AS used, " +
+        "@@GLOBAL.max_connections AS connections, (SELECT COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE FROM " +
+        "performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid) AS queue",
+    );
+    const others = inGroup(server) ? [] : await askOthers(settings, pod);
+    const someEmpty = [server, ...others.flatMap((answer) => ("server" in answer ? [answer.server] : []))].some(
+      ({ transactions }) => transactions.size === 0,
+    );
+    return {
+      self: pod.name,
+      namespace: pod.namespace,
+      local: server,
+      bootstrapArmed: Number(state?.armed ?? 0) === 1,
+      certificate: { file: performance.now() < reloadAfter ? loaded : await certificate(settings), loaded },
+      requests: { recover: await exists(paths.recover), discard: await exists(paths.discard) },
+      others,
+      retirable: isPrimary(server)
+        ? (await localRows<{ username: string }>(retirable)).map(({ username }) => username)
+        : [],
+      marker: !inGroup(server) && someEmpty ? await marker() : undefined,
+      gauges: {
+        members: server.members.length,
+        members_online: server.members.filter((each) => each.state === "ONLINE").length,
+        majority: Number(inGroup(server) && hasMajority(server)),
+        connections: Number(state?.used ?? 0),
+        max_connections: Number(state?.connections ?? 0),
+        applier_queue: Number(state?.queue ?? 0),
+      },
+    };
+  };
+
+  return {
+    service: "mysql",
+    observe,
+    status: (observed): Status => ({
+      ready: isReady(observed.local),
+      primary: isPrimary(observed.local),
+      detail: describe(observed),
+      metrics: observed.gauges,
+    }),
+    decide: (observed) => actionOf(observed),
+    async act(action) {
+      log(`${action.kind}: ${action.reason}`);
+      if (action.kind === "forget") {
+        await Promise.all([rm(paths.recover, { force: true }), rm(paths.discard, { force: true })]);
+        return;
+      }
+      if (action.kind === "bootstrap") await stillSo(observe, action);
+      const connection = await open(await localEndpoint(settings), answerMilliseconds);
+      try {
+        await carryOut(connection, action, context);
+        if (action.kind === "reload") loaded = action.certificate;
+      } catch (error) {
+        // Half-written files are whole a moment later; what stays broken is said once in a while.
+        if (action.kind === "reload") reloadAfter = performance.now() + reloadRetryMilliseconds;
+        throw error;
+      } finally {
+        connection.destroy();
+      }
+    },
+    handOver: () => handOver(settings),
+  };
+}
+
+function actionOf(observed: Observed): Action | undefined {
+  const decision = decide(observed);
+  return decision.kind === "none" || decision.kind === "wait" || decision.kind === "refuse" ? undefined : decision;
+}
+
+/** To found a group is the one thing that cannot be taken back: what was seen must still be so. */
+async function stillSo(observe: () => Promise<Observed>, action: Action): Promise<void> {
+  const again = decide(await observe());
+  if (again.kind !== action.kind) {
+    throw new Error(`not done any more: ${"reason" in again ? again.reason : "the member is in a group"}`);
+  }
+}
+
+async function carryOut(
+  connection: Connection,
+  action: Exclude<Action, { kind: "forget" }>,
+  { settings, pod }: SidecarContext,
+): Promise<void> {
+  const run = async (sql: string, milliseconds = startMilliseconds): Promise<void> =>
+    void (await rows(connection, sql, milliseconds));
+  switch (action.kind) {
+    case "disarm":
+      return run("SET GLOBAL group_replication_bootstrap_group = OFF");
+    case "close":
+      return run("SET GLOBAL super_read_only = ON");
+    case "open":
+      return run("SET GLOBAL offline_mode = OFF");
+    case "reload":
+      // The interface inside the pod has no certificate of its own: it shows this one too.
+      return run("ALTER INSTANCE RELOAD TLS");
+    case "retire":
+      for (const username of action.usernames) await run(retireStatement(username));
+      return;
+    case "join":
+    case "bootstrap": {
+      // What a person asked for is done once.
+      await rm(paths.recover, { force: true });
+      await run("STOP GROUP_REPLICATION");
+      await run("SET GLOBAL offline_mode = OFF");
+      const start = `START GROUP_REPLICATION USER = '${internalUsername}', PASSWORD = ${quoted(await password())}`;
+      if (action.kind === "join") {
+        await run("SET GLOBAL group_replication_bootstrap_group = OFF");
+        return run(start);
+      }
+      await run("SET GLOBAL group_replication_bootstrap_group = ON");
+      try {
+        return await run(start);
+      } finally {
+        // Also seen to by the next observation, when this agent does not come so far.
+        await run("SET GLOBAL group_replication_bootstrap_group = OFF");
+      }
+    }
+    case "clone":
+      return clone(connection, action.donor, settings, pod.namespace);
+  }
+}
+
+/** Ends the server when it is done: the kubelet starts it again with the data of the donor. */
+async function clone(connection: Connection, donor: string, settings: EnsembleSettings, namespace: string) {
+  const host = memberHost(settings.name, namespace, donor);
+  await rm(paths.discard, { force: true });
+  await rows(connection, "STOP GROUP_REPLICATION", startMilliseconds);
+  await rows(connection, `SET GLOBAL clone_valid_donor_list = '${address(host)}'`, answerMilliseconds);
+  if (settings.tls !== "off") {
+    await rows(connection, `SET GLOBAL clone_ssl_ca = '${join(paths.trust, "ca.crt")}'`, answerMilliseconds);
+  }
+  await rows(connection, "SET GLOBAL super_read_only = OFF", answerMilliseconds);
+  try {
+    await rows(
+      connection,
+      `CLONE INSTANCE FROM '${internalUsername}'@'${host}':${ports.client} IDENTIFIED BY ${quoted(await password())} ` +
+        `REQUIRE ${settings.tls === "off" ? "NO " : ""}SSL`,
+    );
+  } catch (error) {
+    // The copy is complete. The server then ends by itself, and says before, or does not come to say, that nobody is there
+    // to start it again: that is the kubelet.
+    const { code, errno } = error as { code?: string; errno?: number };
+    if (errno !== restartFailed && code !== "PROTOCOL_CONNECTION_LOST" && code !== "ECONNRESET") {
+      await rows(connection, "SET GLOBAL super_read_only = ON", answerMilliseconds).catch(() => undefined);
+      throw error;
+    }
+  }
+  log(`filled from ${donor}; the server starts again`);
+}
+
+/** Only gives away what it has: a secondary just leaves the group when it stops. */
+async function handOver(settings: EnsembleSettings): Promise<string> {
+  const connection = await open(await localEndpoint(settings), answerMilliseconds);
+  try {
+    const server = await readServer((sql) => rows(connection, sql, answerMilliseconds));
+    if (stateOf(server) !== "ONLINE" || ownMember(server)?.role !== "PRIMARY") return "this member is not the primary";
+    const [best] = await rows<{ uuid: string; host: string }>(
+      connection,
+      "SELECT MEMBER_ID AS uuid, MEMBER_HOST AS host FROM performance_schema.replication_group_members " +
+        "JOIN performance_schema.replication_group_member_stats USING (MEMBER_ID) " +
+        "WHERE MEMBER_STATE = 'ONLINE' AND MEMBER_ROLE = 'SECONDARY' " +
+        "ORDER BY COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, MEMBER_HOST LIMIT 1",
+      answerMilliseconds,
+    );
+    if (best === undefined || !hasMajority(server)) return "nobody can take over";
+    await rows(
+      connection,
+      `SELECT group_replication_set_as_primary('${best.uuid}', ${handOverTransactionSeconds})`,
+      handOverMilliseconds,
+    );
+    return `${best.host} is the primary`;
+  } finally {
+    connection.destroy();
+  }
+}
+
+async function askOthers(settings: EnsembleSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
+  const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+  return Promise.all(
+    others.map(async (member): Promise<Answer> => {
+      let connection: Connection | undefined;
+      try {
+        const asked = await open(await memberEndpoint(settings, pod.namespace, member), answerMilliseconds);
+        connection = asked;
+        return { member, server: await readServer((sql) => rows(asked, sql, answerMilliseconds)) };
+      } catch (error) {
+        return { member, reason: (error as Error).message };
+      } finally {
+        connection?.destroy();
+      }
+    }),
+  );
+}
+
+/** Through the interface that has room when all connections are taken. */
+async function localEndpoint(settings: EnsembleSettings): Promise<Endpoint> {
+  return { ...(await credentials(settings, "localhost")), host: "127.0.0.1", port: ports.admin };
+}
+
+async function memberEndpoint(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
+  const host = memberHost(settings.name, namespace, member);
+  return { ...(await credentials(settings, host)), host, port: ports.client };
+}
+
+/** Files are read for each connection: certificates and passwords may change while an agent runs. */
+async function credentials(
+  settings: EnsembleSettings,
+  servername: string,
+): Promise<Pick<Endpoint, "tls" | "credentials">> {
+  return {
+    credentials: { username: internalUsername, password: await password() },
+    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8"), servername } }),
+  };
+}
+
+function password(): Promise<string> {
+  return readFile(join(paths.internal, "password"), "utf8");
+}
+
+async function certificate(settings: EnsembleSettings): Promise<string | undefined> {
+  if (settings.tls === "off") return undefined;
+  const content = await readFile(join(paths.serverTls, "tls.crt"));
+  return createHash("sha256").update(content).digest("hex");
+}
+
+async function exists(file: string): Promise<boolean> {
+  return (await stat(file).catch(absent)) !== undefined;
+}

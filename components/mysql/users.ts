@@ -1,0 +1,59 @@
+/** The statements that give applications what they need, run on the primary and replicated: pure. */
+import { quoted } from "./configuration";
+import { databaseOf, internalUsername } from "./settings";
+
+/** On accounts that the setup has made, so that it finds those of applications that are no more. */
+const attribute = '{"cells-services": "application"}';
+
+export interface Application {
+  username: string;
+  password: string;
+}
+
+/** All may be repeated. */
+export function applicationStatements({ username, password }: Application, maxConnections: number): string[] {
+  const database = databaseOf(username);
+  const account = `${quoted(username)}@'%'`;
+  return [
+    `CREATE DATABASE IF NOT EXISTS ${identifier(database)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
+    `CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY ${quoted(password)}`,
+    // What is left is for administrators, the agents and the members.
+    `ALTER USER ${account} WITH MAX_USER_CONNECTIONS ${maxConnections} ACCOUNT UNLOCK ATTRIBUTE '${attribute}'`,
+    `GRANT ALL ON ${pattern(database)}.* TO ${account}`,
+  ];
+}
+
+/** The former password works too, until it is retired: clients change over one by one. */
+export function passwordStatement({ username, password }: Application): string {
+  return `ALTER USER ${quoted(username)}@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD`;
+}
+
+export const madeBySetup =
+  "SELECT USER AS username FROM INFORMATION_SCHEMA.USER_ATTRIBUTES WHERE HOST = '%' " +
+  `AND ATTRIBUTE->>'$."cells-services"' = 'application'`;
+
+/** Its data stays: whoever wants it gone says so to the database. */
+export function lockStatement(username: string): string {
+  return `ALTER USER ${quoted(username)}@'%' ACCOUNT LOCK`;
+}
+
+/**
+ * A day is enough for every client to have read its Secret again. Not that of the members: what they have logged in to each
+ * other with stays in use until they start again, and ends with the start after that.
+ */
+export const retirable =
+  `SELECT User AS username FROM mysql.user WHERE Host = '%' AND User <> '${internalUsername}' ` +
+  "AND User_attributes->>'$.additional_password' IS NOT NULL AND password_last_changed < NOW() - INTERVAL 1 DAY";
+
+export function retireStatement(username: string): string {
+  return `ALTER USER ${quoted(username)}@'%' DISCARD OLD PASSWORD`;
+}
+
+function identifier(name: string): string {
+  return `\`${name.replaceAll("`", "``")}\``;
+}
+
+/** In a GRANT an underscore stands for any character: the database of one application must not match that of another. */
+function pattern(database: string): string {
+  return identifier(database.replaceAll("_", "\\_"));
+}

@@ -1,0 +1,156 @@
+/**
+ * What must run in the cluster for Redis:
+ *
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   member       the init container of each member: writes the configurations of its server and its Sentinel
+ *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
+ *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
+ *   gateway      the init container of the gateway, shared by all services that have one
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { writeGatewayConfig } from "../../agent/gateway";
+import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { runSidecar } from "../../agent/sidecar";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand } from "../shared/authority-agent";
+import { livingContradiction } from "../shared/identity";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { type Endpoint, open, toInfo } from "./client";
+import { writeMemberFiles } from "./files";
+import { markDatabase, markKey, paths, ports } from "./settings";
+import { createSidecar } from "./sidecar";
+
+/** The members are ready when the setup starts; what remains is the time of one election or one restart. */
+const formationDeadlineSeconds = 240;
+
+interface Pod {
+  name: string;
+  namespace: string;
+}
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember(readSettings<EnsembleSettings>(), readPod()),
+  sidecar: async () => {
+    const settings = readSettings<EnsembleSettings>();
+    const pod = readPod();
+    return runSidecar(createSidecar(settings, pod, () => wasFormed(settings, pod.namespace, inClusterApi())));
+  },
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  gateway: async () => writeGatewayConfig(),
+  certificates: certificatesCommand,
+};
+
+/** No question is asked here: whatever its volume holds, a server starts as a replica of nobody. */
+async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> {
+  const { name, members, tls } = settings;
+  await writeMemberFiles({ name, namespace: pod.namespace, member: pod.name, members, tls });
+  log("the configurations of server and sentinel are written");
+}
+
+/** Whether data was lost when all volumes are empty. Throws when the marker is that of another ensemble. */
+async function wasFormed(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<boolean> {
+  const marker = await readMarker(settings.name, namespace, api);
+  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
+  if (reason !== undefined) throw new Error(reason);
+  return marker !== undefined;
+}
+
+// --- setup
+
+/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const clusterId = await waitForFormation(settings, namespace);
+  // From here on empty volumes are lost ones.
+  await keepMarker(settings, namespace, api, clusterId);
+  await verifyUsers(settings, namespace);
+}
+
+/** Returns the id that the first master gave to the data: all members have it. */
+async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
+  const members = memberNames(settings.name, settings.members);
+  return waitFor(
+    `one master and ${settings.members - 1} replicas`,
+    async () => {
+      try {
+        const seen = await Promise.all(
+          members.map(async (member) => {
+            const client = await open(await endpoint(settings, namespace, member, paths.admin));
+            try {
+              const info = toInfo(await client.info("replication"));
+              await client.select(markDatabase);
+              return { member, info, clusterId: (await client.get(markKey))?.split(" ")[0] };
+            } finally {
+              client.disconnect();
+            }
+          }),
+        );
+        const masters = seen.filter(({ info }) => info["role"] === "master");
+        if (masters.length !== 1)
+          return { waiting: `masters: ${masters.map(({ member }) => member).join(", ") || "none"}` };
+        const unlinked = seen.filter(({ info }) => info["role"] !== "master" && info["master_link_status"] !== "up");
+        if (unlinked.length > 0) {
+          return { waiting: `not connected to the master: ${unlinked.map(({ member }) => member).join(", ")}` };
+        }
+        const ids = new Set(seen.map(({ clusterId }) => clusterId));
+        const [id] = ids;
+        return ids.size === 1 && id !== undefined
+          ? { done: id }
+          : { waiting: "the data has no mark yet, or not on all members" };
+      } catch (error) {
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+/** Each member has its own copy of the users: one with an old copy would refuse what the others accept. */
+async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
+  const users = settings.applications.map((application) => join(paths.applications, application));
+  for (const member of memberNames(settings.name, settings.members)) {
+    await waitFor(
+      `authentication on ${member}`,
+      async () => {
+        try {
+          for (const user of [paths.admin, ...users]) {
+            (await open(await endpoint(settings, namespace, member, user))).disconnect();
+          }
+          return { done: true };
+        } catch (error) {
+          return { waiting: (error as Error).message };
+        }
+      },
+      // The kubelet brings a changed Secret to the members within two minutes.
+      { deadlineSeconds: 180 },
+    );
+  }
+  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
+}
+
+/** Files are read for each connection: certificates and passwords may change while an agent waits. */
+async function endpoint(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  user: string,
+): Promise<Endpoint> {
+  const [username, password] = await Promise.all([
+    readFile(join(user, "username"), "utf8"),
+    readFile(join(user, "password"), "utf8"),
+  ]);
+  return {
+    host: memberHost(settings.name, namespace, member),
+    port: ports.client,
+    name: "cells-services-setup",
+    credentials: { username, password },
+    timeoutMilliseconds: 5000,
+    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
+  };
+}

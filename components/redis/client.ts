@@ -1,0 +1,76 @@
+/** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
+import { Redis } from "ioredis";
+
+export interface Endpoint {
+  host: string;
+  port: number;
+  /** undefined: plain text. */
+  tls?: {
+    /** Trust bundle, PEM. */
+    ca: string;
+    /** The name that the certificate must carry, default: the host. */
+    servername?: string;
+  };
+  credentials?: { username: string; password: string };
+  /** Shown in the server's list of connections. */
+  name?: string;
+  timeoutMilliseconds?: number;
+}
+
+/** One attempt to one server. Nothing is queued or repeated: who wants more asks again. */
+export async function open(endpoint: Endpoint): Promise<Redis> {
+  const { host, port, tls, credentials, timeoutMilliseconds = 2000 } = endpoint;
+  const client = new Redis({
+    host,
+    port,
+    ...(tls === undefined ? {} : { tls: { ca: tls.ca, servername: tls.servername ?? host } }),
+    ...(credentials === undefined ? {} : credentials),
+    ...(endpoint.name === undefined ? {} : { connectionName: endpoint.name }),
+    protocol: 2,
+    disableClientInfo: true,
+    lazyConnect: true,
+    // A server that reads its files is asked too.
+    enableReadyCheck: false,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+    connectTimeout: timeoutMilliseconds,
+    commandTimeout: timeoutMilliseconds,
+  });
+  // Without a listener the library prints; what matters is thrown by the commands.
+  let reason: Error | undefined;
+  client.on("error", (error: Error) => {
+    reason ??= error;
+  });
+  try {
+    await client.connect();
+    // The library sends the password and does not wait for the answer.
+    await client.ping();
+    return client;
+  } catch (error) {
+    // It reads its files, and answers some commands.
+    if (isLoading(error)) return client;
+    client.disconnect();
+    // The library says "Connection is closed." where it has told the cause before.
+    throw reason ?? error;
+  }
+}
+
+export function isLoading(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("LOADING");
+}
+
+/** The lines `key:value` of INFO. */
+export function toInfo(text: string): Record<string, string> {
+  const pairs = text.split(/\r?\n/).filter((line) => line.includes(":") && !line.startsWith("#"));
+  return Object.fromEntries(
+    pairs.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
+  );
+}
+
+/** A flat list of keys and values, as Sentinel and CONFIG GET answer. */
+export function toRecord(list: unknown): Record<string, string> {
+  const flat = (list as unknown[]).map(String);
+  return Object.fromEntries(flat.flatMap((key, index) => (index % 2 === 0 ? [[key, flat[index + 1] ?? ""]] : [])));
+}

@@ -1,0 +1,106 @@
+/** The configuration files that only the agent can write, since they hold passwords or the memory of a Sentinel: pure. */
+import { createHash } from "node:crypto";
+import type { TlsMode } from "../shared/check";
+import { memberHost } from "../shared/names";
+import { parking, paths, ports } from "./settings";
+
+export interface Member {
+  /** Of the ensemble. */
+  name: string;
+  namespace: string;
+  /** Of the pod. */
+  member: string;
+  members: number;
+  tls: TlsMode;
+}
+
+export interface InternalPasswords {
+  agent: string;
+  replication: string;
+  sentinel: string;
+}
+
+/**
+ * What one server has for itself. The server cannot write this file: what Sentinel tells it to keep (CONFIG REWRITE) is
+ * refused, and each start begins here again, as a replica of nobody that may not be elected.
+ */
+export function memberConfig({ name, namespace, member }: Member, passwords: InternalPasswords): string {
+  return [
+    `include ${paths.config}/${paths.configFile}`,
+    `replica-announce-ip ${memberHost(name, namespace, member)}`,
+    `replica-announce-port ${ports.client}`,
+    "masteruser replication",
+    `masterauth ${passwords.replication}`,
+    `replicaof ${parking.host} ${parking.port}`,
+    "replica-priority 0",
+    "",
+  ].join("\n");
+}
+
+/** How a Sentinel watches a master: in its file, and in the command that tells it of one. */
+export function watchSettings(password: string): [string, string][] {
+  return [
+    ["down-after-milliseconds", "5000"],
+    // A failover that came to nothing is tried again after twice this time; replicas that follow the wrong one are corrected
+    // after it. It limits no copy.
+    ["failover-timeout", "10000"],
+    ["parallel-syncs", "1"],
+    // A master that reads its files answers; longer than this, a replica that has everything in memory is quicker.
+    ["master-reboot-down-after-period", "10000"],
+    ["auth-user", "sentinel"],
+    ["auth-pass", password],
+  ];
+}
+
+/**
+ * The same for the life of a member, also when its volume is lost: a Sentinel with a new id would be one more in the count of
+ * which a majority is needed, and the old one would be missed for ever.
+ */
+export function sentinelId({ name, namespace, member }: Member): string {
+  return createHash("sha1").update(`${namespace}/${name}/${member}`).digest("hex");
+}
+
+/** What a Sentinel has learnt and whom it has voted for; everything else in its file is configuration. */
+const memory = /^sentinel (current-epoch|monitor|config-epoch|leader-epoch|known-replica|known-sentinel) /;
+
+export function sentinelConfig(self: Member, passwords: InternalPasswords, users: string[], former: string): string {
+  const { name, namespace, member, tls } = self;
+  const kept = former.split("\n").filter((line) => memory.test(line));
+  const monitored = kept.some((line) => line.startsWith("sentinel monitor "));
+  const isMonitor = (line: string): boolean => line.startsWith("sentinel monitor ");
+  return [
+    ...sentinelPort(tls),
+    "protected-mode no",
+    "daemonize no",
+    `dir ${paths.sentinelData}`,
+    "loglevel notice",
+    "user default off",
+    ...users,
+    `sentinel myid ${sentinelId(self)}`,
+    "sentinel resolve-hostnames yes",
+    "sentinel announce-hostnames yes",
+    `sentinel announce-ip ${memberHost(name, namespace, member)}`,
+    `sentinel announce-port ${ports.sentinel}`,
+    "sentinel sentinel-user sentinel",
+    `sentinel sentinel-pass ${passwords.sentinel}`,
+    "sentinel deny-scripts-reconfig yes",
+    ...kept.filter(isMonitor),
+    ...(monitored ? watchSettings(passwords.sentinel).map(([key, value]) => `sentinel ${key} ${name} ${value}`) : []),
+    ...kept.filter((line) => !isMonitor(line)),
+    "",
+  ].join("\n");
+}
+
+function sentinelPort(tls: TlsMode): string[] {
+  if (tls === "off") return [`port ${ports.sentinel}`];
+  return [
+    "port 0",
+    `tls-port ${ports.sentinel}`,
+    "# Towards servers and other Sentinels.",
+    "tls-replication yes",
+    `tls-cert-file ${paths.peerTls}/tls.crt`,
+    `tls-key-file ${paths.peerTls}/tls.key`,
+    `tls-ca-cert-file ${paths.trust}/ca.crt`,
+    "tls-auth-clients no",
+  ];
+}

@@ -1,0 +1,54 @@
+/** The files of the agent: passwords that it reads, configurations that it writes. */
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { absent } from "../../agent/files";
+import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
+import { type InternalUser, paths } from "./settings";
+
+export function internalPassword(user: InternalUser): Promise<string> {
+  return readFile(join(paths.internal, user), "utf8");
+}
+
+/** Before each start of the pod. */
+export async function writeMemberFiles(self: Member): Promise<void> {
+  const passwords: InternalPasswords = {
+    agent: await internalPassword("agent"),
+    replication: await internalPassword("replication"),
+    sentinel: await internalPassword("sentinel"),
+  };
+  await mkdir(paths.serverData, { recursive: true });
+  await mkdir(paths.sentinelData, { recursive: true });
+  await replace(paths.memberConfig, memberConfig(self, passwords));
+  const former = await readFile(paths.sentinelConfig, "utf8").catch(absent);
+  const users = sentinelUsers(await readFile(join(paths.users, paths.usersFile), "utf8"));
+  await replace(paths.sentinelConfig, sentinelConfig(self, passwords, users, former ?? ""));
+}
+
+/** Of all users, those that may talk to a Sentinel, with the same passwords: there they may do everything. */
+export function sentinelUsers(acl: string): string[] {
+  return acl
+    .split("\n")
+    .filter((line) => /^user (admin|agent|sentinel) /.test(line))
+    .map((line) => {
+      const [, user = ""] = line.split(" ");
+      return `user ${user} on ${passwordHash(line)} ~* &* +@all`;
+    });
+}
+
+export function passwordHash(line: string): string {
+  return line.split(" ").find((word) => word.startsWith("#")) ?? "";
+}
+
+/** Whole or not at all, and on the disk before anybody relies on it. */
+async function replace(file: string, content: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const temporary = `${file}.new`;
+  const handle = await open(temporary, "w", 0o600);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+}

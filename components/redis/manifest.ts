@@ -1,0 +1,274 @@
+/** From resolved arguments to Kubernetes specs and the configuration files of Redis: pure. */
+import { createHash } from "node:crypto";
+import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import {
+  type AgentBundle,
+  certificateMounts,
+  certificateVolumes,
+  containerSecurityContext,
+  type Ensemble,
+  handOverHook,
+  images,
+  namesOf,
+  parseQuantity,
+  type ServerInputs,
+  type ServiceProfile,
+  secretVolume,
+  serverStatefulSet,
+  setupJob,
+  trustMounts,
+  trustVolumes,
+} from "../shared";
+import {
+  adminUsername,
+  internalName,
+  internalUsers,
+  markDatabase,
+  markKey,
+  paths,
+  ports,
+  reservedUsers,
+  usersName,
+} from "./settings";
+
+/** "everysecond": on disk within a second. "fsync": on the disk of the master before it is acknowledged. */
+export type Durability = "everysecond" | "fsync";
+/** What happens when the memory is full: "none", writes are refused; "allkeys-lru", what was not used for long goes. */
+export type Eviction = "none" | "allkeys-lru";
+
+export const profile: ServiceProfile = {
+  service: "redis",
+  image: images.redis,
+  // The files hold the data once and, while they are rewritten, twice, beside what was written since.
+  storage: { size: "8Gi", minimum: "1Gi" },
+  // No limit on CPU: a throttled server is taken for dead.
+  resources: {
+    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+  },
+};
+
+/** Sentinel holds a few names: 18 MiB with TLS, measured with 8.0.6. */
+const sentinelResources = {
+  requests: { cpu: "10m", memory: "32Mi", "ephemeral-storage": "16Mi" },
+  limits: { memory: "64Mi", "ephemeral-storage": "64Mi" },
+};
+
+/** The rest is for the pages that are written while a child saves them, for buffers of clients and for fragmentation. */
+export function maximumMemory(ensemble: Ensemble): number {
+  return Math.floor((parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29) * 0.7);
+}
+
+/** The configuration that all members have in common; no secrets. */
+export function serverConfig(ensemble: Ensemble, durability: Durability, eviction: Eviction): string {
+  return [
+    ...serverPorts(ensemble),
+    "# Users with passwords are in the ACL file; the network policy decides who gets this far.",
+    "protected-mode no",
+    `aclfile ${paths.users}/${paths.usersFile}`,
+    "daemonize no",
+    `dir ${paths.serverData}`,
+    "# The last one belongs to the agents.",
+    `databases ${markDatabase + 1}`,
+    "tcp-keepalive 60",
+    "",
+    "# Each write goes into a file that begins with a snapshot; snapshots beside it would only cost a second copy.",
+    "appendonly yes",
+    durability === "fsync"
+      ? "# On disk before it is acknowledged."
+      : "# A power failure of a host loses what it has written in the last second, two when its disk is slow.",
+    `appendfsync ${durability === "fsync" ? "always" : "everysec"}`,
+    "aof-use-rdb-preamble yes",
+    'save ""',
+    "# A half-written end, after a power failure, is cut off.",
+    "aof-load-truncated yes",
+    "",
+    `maxmemory ${maximumMemory(ensemble)}`,
+    `maxmemory-policy ${eviction === "none" ? "noeviction" : eviction}`,
+    "",
+    "# A master that no replica follows takes no writes: they would be lost when the others elect another one.",
+    "min-replicas-to-write 1",
+    "min-replicas-max-lag 10",
+    "# The default waits 5 s for more replicas that want a copy, in which a restarted member is not one.",
+    "repl-diskless-sync yes",
+    "repl-diskless-sync-delay 0",
+    "# What a replica has is given up only when the whole copy has arrived.",
+    "repl-diskless-load disabled",
+    "# A replica that connects to the address of a pod that is gone hears nothing, and the name has a new address by then. The",
+    "# default, 60 s, would refuse writes for as long, since a master without replicas takes none.",
+    "repl-timeout 10",
+    "repl-ping-replica-period 3",
+    "# An interruption of this many bytes costs no whole copy.",
+    "repl-backlog-size 16mb",
+    "# A master that is told to stop waits for its replicas.",
+    "shutdown-timeout 10",
+    "",
+  ].join("\n");
+}
+
+function serverPorts(ensemble: Ensemble): string[] {
+  if (ensemble.tls === "off") return [`port ${ports.client}`];
+  return [
+    "port 0",
+    `tls-port ${ports.client}`,
+    "tls-replication yes",
+    `tls-cert-file ${paths.serverTls}/tls.crt`,
+    `tls-key-file ${paths.serverTls}/tls.key`,
+    `tls-ca-cert-file ${paths.trust}/ca.crt`,
+    "# Clients prove themselves by password.",
+    "tls-auth-clients no",
+    'tls-protocols "TLSv1.2 TLSv1.3"',
+  ];
+}
+
+export interface Passwords {
+  admin: string;
+  internal: Record<(typeof internalUsers)[number], string>;
+  applications: Record<string, string>;
+}
+
+/**
+ * The users, with digests instead of passwords: these are long and random, so nothing can be learnt from a digest. A line
+ * for each user, since the agent gives the same rules to a running server.
+ */
+export function usersConfig({ admin, internal, applications }: Passwords): string {
+  const user = (name: string, password: string, rules: string): string => {
+    return `user ${name} on #${createHash("sha256").update(password).digest("hex")} ${rules}`;
+  };
+  return [
+    "user default off",
+    user(adminUsername, admin, "~* &* +@all"),
+    user("agent", internal.agent, agentRules),
+    user("replication", internal.replication, "+psync +replconf +ping"),
+    user("sentinel", internal.sentinel, sentinelRules),
+    ...Object.entries(applications).map(([application, password]) => user(application, password, applicationRules)),
+    "",
+  ].join("\n");
+}
+
+const agentRules =
+  `~${markKey} +ping +select +info +get +set +replicaof +config|set +client|setname +client|pause +client|unpause ` +
+  "+acl|setuser +acl|deluser +acl|users";
+
+/** As documented for Sentinel: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ */
+const sentinelRules =
+  "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill";
+
+/** All data and channels. KEYS, INFO and SORT count as dangerous because they can be slow; what is left of these is refused. */
+const applicationRules = "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro";
+
+/** Longer than Sentinel believes what it last heard of a replica. */
+const minReadySeconds = 15;
+/** The hand-over (20 s), the replicas get the rest (10 s), and the end of the file reaches the disk. */
+export const terminationGraceSeconds = 60;
+
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+  return serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [
+      { name: "data", mountPath: paths.data },
+      { name: "run", mountPath: paths.run },
+      { name: "users", mountPath: paths.users, readOnly: true },
+      { name: "internal", mountPath: paths.internal, readOnly: true },
+    ],
+    sidecar: {
+      volumeMounts: [
+        { name: "data", mountPath: paths.data, readOnly: true },
+        { name: "users", mountPath: paths.users, readOnly: true },
+        { name: "internal", mountPath: paths.internal, readOnly: true },
+        ...trustMounts(ensemble, paths),
+      ],
+    },
+    containers: [serverContainer(ensemble), sentinelContainer(ensemble)],
+    volumes: [
+      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
+      secretVolume("users", usersName(ensemble.name), [paths.usersFile]),
+      secretVolume("internal", internalName(ensemble.name), [...internalUsers]),
+      ...certificateVolumes(ensemble),
+      ...trustVolumes(ensemble),
+    ],
+  });
+}
+
+function serverContainer(ensemble: Ensemble): core.v1.Container {
+  return {
+    name: "redis",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["redis-server", paths.memberConfig],
+    ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    livenessProbe: answers(ensemble, ports.client),
+    lifecycle: handOverHook,
+    volumeMounts: [
+      { name: "data", mountPath: paths.data },
+      { name: "config", mountPath: paths.config, readOnly: true },
+      // Only read: what Sentinel tells the server to keep must not become what it starts with.
+      { name: "run", mountPath: paths.run, readOnly: true },
+      { name: "users", mountPath: paths.users, readOnly: true },
+      ...certificateMounts(ensemble, paths),
+      ...trustMounts(ensemble, paths),
+    ],
+  };
+}
+
+function sentinelContainer(ensemble: Ensemble): core.v1.Container {
+  return {
+    name: "sentinel",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["redis-sentinel", paths.sentinelConfig],
+    ports: [{ name: "sentinel", containerPort: ports.sentinel, protocol: "TCP" }],
+    securityContext: containerSecurityContext,
+    resources: sentinelResources,
+    livenessProbe: answers(ensemble, ports.sentinel),
+    // Its vote is needed until the master beside it has handed over.
+    lifecycle: handOverHook,
+    volumeMounts: [
+      { name: "data", mountPath: paths.data },
+      ...certificateMounts(ensemble, paths),
+      ...trustMounts(ensemble, paths),
+    ],
+  };
+}
+
+/**
+ * Whether the process answers, not what: without a password it is a refusal, also while files are read, and that is enough. A
+ * connection alone would say nothing, since the kernel accepts those.
+ */
+function answers(ensemble: Ensemble, port: number): core.v1.Probe {
+  const tls = ensemble.tls === "off" ? [] : ["--tls", "--cacert", `${paths.trust}/ca.crt`];
+  return {
+    exec: { command: ["redis-cli", "-h", "127.0.0.1", "-p", String(port), ...tls, "ping"] },
+    periodSeconds: 20,
+    timeoutSeconds: 10,
+    failureThreshold: 3,
+  };
+}
+
+export function redisSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    applications: paths.applications,
+    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
+  });
+}
+
+/** Each mistake in a sentence. */
+export function reservedApplications(applications: string[]): string[] {
+  return applications.filter((application) => (reservedUsers as readonly string[]).includes(application));
+}
+
+/**
+ * How long a roll of all members may take: each one stops (its grace period), starts (image, its files, a whole copy: 3
+ * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
+ */
+export function rolloutSeconds(members: number): number {
+  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
+}

@@ -1,0 +1,330 @@
+/** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
+import { beginAnew } from "../shared/identity";
+import { electablePriority, majority } from "./settings";
+
+/** What one server says of itself. */
+export type Server =
+  | { state: "away"; reason: string }
+  /** Reads its files; nobody knows yet what is in them. */
+  | { state: "loading" }
+  | {
+      state: "up";
+      role: "master" | "replica";
+      /** Whom it replicates: a member, "nobody" after a start, or any other address. Undefined for a master. */
+      follows?: string;
+      linked: boolean;
+      /** It gets a whole copy: what it has now is old, or nothing. */
+      syncing: boolean;
+      priority: number;
+      /** In all databases. */
+      keys: number;
+      /** How far its data goes, 0 without a mark. Grows every second and with every new master. */
+      position: number;
+      /** Of the ensemble that the data belongs to. */
+      clusterId: string | undefined;
+      /** Of a master: replicas that are connected. */
+      replicas: number;
+    };
+
+/** What one Sentinel believes. */
+export type Sentinel =
+  | { state: "away"; reason: string }
+  | {
+      state: "up";
+      /** The member that it names as master; undefined: it knows of none. */
+      master: string | undefined;
+      /** Of the failover that made it master. The higher one is the later one. */
+      epoch: number;
+      /** It is just promoting another one. */
+      failover: boolean;
+    };
+
+export interface Observed {
+  /** By member; all members are in it. */
+  servers: Record<string, Server>;
+  sentinels: Record<string, Sentinel>;
+  /** Whether the ensemble was formed before; only asked when it matters. */
+  marker: "present" | "absent" | "unknown";
+  /** A person has said that this member is to be elected without those that do not answer. */
+  approved: boolean;
+}
+
+export interface Identity {
+  name: string;
+  /** By ordinal. */
+  members: string[];
+}
+
+export type Decision =
+  /** The server here becomes a replica of this member. */
+  | { kind: "follow"; master: string; reason: string }
+  /** The server here becomes the master that the Sentinels name, or that there is none of. */
+  | { kind: "promote"; reason: string }
+  /** The Sentinels name one that cannot be master: they are made to fail over to the server here, and to no other. */
+  | { kind: "elect"; reason: string }
+  /** The Sentinel here is told who the master is. */
+  | { kind: "monitor"; master: string; reason: string }
+  /** Whether Sentinels may promote the server here. */
+  | { kind: "priority"; value: number; reason: string }
+  /** The data gets its next mark. */
+  | { kind: "mark"; reason: string }
+  /** Passes when others are back, or needs a person. */
+  | { kind: "wait"; reason: string }
+  | { kind: "nothing" };
+
+export type Agreement =
+  /** A majority names it, and nobody names another one that was made master later. */
+  | { kind: "agreed"; master: string }
+  | { kind: "failover" }
+  /** All Sentinels answer, fewer than a majority remember: this is what the latest of them does. */
+  | { kind: "remembered"; master: string }
+  /** All Sentinels answer, and none knows of a master. */
+  | { kind: "none" }
+  | { kind: "unclear"; reason: string };
+
+type Up<T> = Extract<T, { state: "up" }>;
+
+export function agreement(observed: Pick<Observed, "sentinels">, members: string[]): Agreement {
+  const all = members.map((member) => observed.sentinels[member]);
+  const up = all.filter((each): each is Up<Sentinel> => each?.state === "up");
+  if (up.some(({ failover }) => failover)) return { kind: "failover" };
+  const naming = up.filter(({ master }) => master !== undefined);
+  const epoch = Math.max(...naming.map((each) => each.epoch));
+  const latest = new Set(naming.filter((each) => each.epoch === epoch).map(({ master }) => master));
+  const [master] = latest;
+  const away = members.filter((member) => observed.sentinels[member]?.state !== "up");
+  if (latest.size > 1) {
+    return { kind: "unclear", reason: `the sentinels name different masters: ${[...latest].join(" and ")}` };
+  }
+  if (master !== undefined) {
+    const votes = naming.filter((each) => each.master === master).length;
+    if (votes >= majority(members.length)) return { kind: "agreed", master };
+    if (away.length === 0) return { kind: "remembered", master };
+  } else if (away.length === 0) {
+    return { kind: "none" };
+  }
+  const known = master === undefined ? "none of them names a master" : `they do not agree on ${master}`;
+  return {
+    kind: "unclear",
+    reason: `${up.length} of ${members.length} sentinels answer and ${known} (away: ${away.join(", ") || "none"})`,
+  };
+}
+
+/** How many Sentinels name this member, whatever they are just doing. */
+export function isNamed(observed: Pick<Observed, "sentinels">, { name, members }: Identity): boolean {
+  const votes = members.filter((member) => {
+    const sentinel = observed.sentinels[member];
+    return sentinel?.state === "up" && sentinel.master === name;
+  });
+  return votes.length >= majority(members.length);
+}
+
+/**
+ * A server never begins as a master: it starts as a replica of nobody, loads its files, and waits for this. Then
+ *
+ * - the member that a majority of the Sentinels names becomes master, unless its volume is empty or one that answers has
+ *   newer data;
+ * - the others follow it as soon as it is;
+ * - when nobody is master and the one named cannot be, the newest data wins, but only when all members have told what they
+ *   have: who does not answer may have more;
+ * - all empty without a marker: the ensemble is new, and the first member founds it. With a marker: its data is lost, and a
+ *   person must decide.
+ *
+ * A running master is never demoted here, and a running replica never promoted: that is done by Sentinel.
+ */
+export function decide(observed: Observed, self: Identity): Decision {
+  const view = agreement(observed, self.members);
+  const memory = remind(observed, self, view);
+  if (memory !== undefined) return memory;
+  const own = observed.servers[self.name];
+  if (own === undefined || own.state === "away") return wait(`the server does not answer: ${own?.reason ?? "unknown"}`);
+  if (own.state === "loading") return wait("the server reads its files");
+  if (own.role === "master") return keep(own, view, self);
+
+  const priority = electability(own);
+  if (priority !== undefined) return priority;
+  if (own.linked || own.syncing) return { kind: "nothing" };
+  switch (view.kind) {
+    case "failover":
+      return wait("the sentinels are electing a master");
+    case "unclear":
+      return wait(view.reason);
+    case "remembered":
+      return wait(`not all sentinels know that ${view.master} was master`);
+    case "none":
+      return elect(observed, self, undefined);
+    case "agreed":
+      return view.master === self.name ? lead(observed, self, own) : join(observed, self, own, view.master);
+  }
+}
+
+function wait(reason: string): Decision {
+  return { kind: "wait", reason };
+}
+
+/** A Sentinel that knows no master was made new: its volume was lost, or the ensemble is new. */
+function remind(observed: Observed, self: Identity, view: Agreement): Decision | undefined {
+  const own = observed.sentinels[self.name];
+  if (own?.state !== "up" || own.master !== undefined) return undefined;
+  if (view.kind === "agreed" || view.kind === "remembered") {
+    return { kind: "monitor", master: view.master, reason: "the other sentinels name it" };
+  }
+  if (view.kind !== "none") return undefined;
+  const masters = self.members.filter((member) => {
+    const server = observed.servers[member];
+    return server?.state === "up" && server.role === "master";
+  });
+  const [master] = masters;
+  return master !== undefined && masters.length === 1
+    ? { kind: "monitor", master, reason: "it is the only master, and no sentinel knows of one" }
+    : undefined;
+}
+
+function keep(own: Up<Server>, view: Agreement, self: Identity): Decision {
+  if (view.kind === "agreed" && view.master === self.name) {
+    return own.replicas > 0 ? { kind: "mark", reason: "" } : wait("no replica is connected, so no write is accepted");
+  }
+  if (view.kind === "agreed") return wait(`the sentinels name ${view.master}, which this master has to follow`);
+  return view.kind === "unclear" ? wait(view.reason) : { kind: "nothing" };
+}
+
+/** A server starts as one that may not be elected, and becomes one that may with the first whole copy. */
+function electability(own: Up<Server>): Decision | undefined {
+  if (own.syncing && own.priority !== 0) {
+    return { kind: "priority", value: 0, reason: "it gets a whole copy and may not be elected until it has it" };
+  }
+  if (own.linked && !own.syncing && own.priority === 0) {
+    return { kind: "priority", value: electablePriority, reason: "it has all data and may be elected" };
+  }
+  return undefined;
+}
+
+/** The Sentinels name this member, and it has just started. */
+function lead(observed: Observed, self: Identity, own: Up<Server>): Decision {
+  const source = observed.servers[own.follows ?? ""];
+  if (source?.state === "up" && source.role === "master") {
+    return wait(`the sentinels name this member, but it follows ${own.follows ?? ""}, which is a master`);
+  }
+  const loading = self.members.filter((member) => observed.servers[member]?.state === "loading");
+  if (loading.length > 0) return wait(`${loading.join(", ")} may have newer data and reads its files`);
+  if (isUsable(observed, self.members, self.name)) {
+    return { kind: "promote", reason: "the sentinels name it, and nobody who answers has newer data" };
+  }
+  return elect(observed, self, self.name);
+}
+
+/** The Sentinels name another member. */
+function join(observed: Observed, self: Identity, own: Up<Server>, master: string): Decision {
+  const server = observed.servers[master];
+  if (server?.state === "up" && server.role === "master") {
+    return own.follows === master
+      ? wait(`it is not connected to its master ${master}`)
+      : { kind: "follow", master, reason: "the sentinels name it, and it is master" };
+  }
+  if (server?.state === "up" && !isUsable(observed, self.members, master)) return elect(observed, self, master);
+  if (server?.state === "up") return wait(`${master} is about to become master`);
+  if (server?.state === "loading") return wait(`${master}, which the sentinels name as master, reads its files`);
+  // Those that replicated until now may be promoted by the Sentinels; those that have just started may not.
+  if (own.follows !== "nobody") return wait(`its master ${master} does not answer`);
+  return elect(observed, self, master);
+}
+
+/** It has data, and nobody who answers has newer. */
+function isUsable(observed: Observed, members: string[], member: string): boolean {
+  const server = observed.servers[member];
+  if (server?.state !== "up" || server.keys === 0) return false;
+  return members.every((other) => {
+    const each = observed.servers[other];
+    return each?.state !== "up" || each.position <= server.position;
+  });
+}
+
+/** Nobody is master, and the one that the Sentinels name, if any, cannot be. */
+function elect(observed: Observed, self: Identity, named: string | undefined): Decision {
+  const reports = self.members.map((member) => ({ member, server: observed.servers[member] }));
+  const master = reports.find(({ server }) => server?.state === "up" && server.role === "master");
+  if (master !== undefined) return wait(`${master.member} is a master, and the sentinels do not name it yet`);
+  const up = reports.flatMap(({ member, server }) => (server?.state === "up" ? [{ member, ...server }] : []));
+  const missing = reports.filter(({ server }) => server?.state !== "up");
+  const loading = missing.filter(({ server }) => server?.state === "loading");
+  if (loading.length > 0) return wait(`${loading.map(({ member }) => member).join(", ")} reads its files`);
+  const approved = observed.approved && up.some(({ member, keys }) => member === self.name && keys > 0);
+  if (missing.length > 0 && !approved) {
+    const words = missing.map(({ member, server }) => `${member}: ${server?.state === "away" ? server.reason : ""}`);
+    return wait(
+      `nobody is master, and a member that does not answer may have the newest data (${words.join("; ")}); bring it back, ` +
+        "or, when its data is lost, decide which member is elected",
+    );
+  }
+  const clusters = new Set(up.flatMap(({ clusterId }) => (clusterId === undefined ? [] : [clusterId])));
+  if (clusters.size > 1) {
+    return wait(
+      `the volumes belong to different ensembles: ${[...clusters].join(", ")}; give each member its own volume`,
+    );
+  }
+
+  const filled = up.filter(({ keys }) => keys > 0);
+  if (filled.length === 0) return found(observed, self, named);
+  const newest = approved ? self.name : newestOf(filled, named);
+  if (newest !== self.name) return wait(`${newest} has the newest data and is to become master`);
+  const reason = approved
+    ? "a person has decided so"
+    : `all members have answered, and none has newer data (${filled.map(({ member, position }) => `${member}: ${position}`).join(", ")})`;
+  return named === undefined || named === self.name ? { kind: "promote", reason } : { kind: "elect", reason };
+}
+
+function found(observed: Observed, self: Identity, named: string | undefined): Decision {
+  if (observed.marker === "unknown") return wait("all volumes are empty, and the marker could not be read yet");
+  if (observed.marker === "present") {
+    return wait(
+      "all volumes are empty, but the ensemble was formed before, so its data is lost; " +
+        `restore a volume, or ${beginAnew}`,
+    );
+  }
+  const founder = named ?? self.members[0];
+  return founder === self.name
+    ? { kind: "promote", reason: "all members are empty, and the ensemble has not been formed yet" }
+    : wait(`${founder ?? "nobody"} founds the ensemble`);
+}
+
+/** Of several with equal marks the one that was master has what its replicas have not yet got; else the first. */
+function newestOf(filled: { member: string; position: number }[], named: string | undefined): string {
+  const highest = Math.max(...filled.map(({ position }) => position));
+  const equals = filled.filter(({ position }) => position === highest).map(({ member }) => member);
+  return named !== undefined && equals.includes(named) ? named : (equals[0] ?? "");
+}
+
+export interface View {
+  ready: boolean;
+  primary: boolean;
+  detail: string;
+}
+
+/** What the agent tells probes and gateway. */
+export function describe(observed: Observed, self: Identity): View {
+  const own = observed.servers[self.name];
+  const decision = decide(observed, self);
+  const news = decision.kind === "wait" ? `; ${decision.reason}` : "";
+  if (own?.state !== "up") {
+    const reason =
+      own?.state === "loading" ? "the server reads its files" : `the server does not answer: ${own?.reason}`;
+    return { ready: false, primary: false, detail: reason };
+  }
+  if (own.role === "master") {
+    // An old master that nobody else sees has no majority, and an election in progress is no reason to close early.
+    const primary = isNamed(observed, self);
+    const state = primary
+      ? "master, named by a majority of the sentinels"
+      : "master, but no majority of the sentinels names it";
+    return { ready: primary, primary, detail: `${state}${news}` };
+  }
+  const ready = own.linked && !own.syncing;
+  const state = ready
+    ? `replica of ${own.follows ?? "unknown"}, up to date`
+    : own.syncing
+      ? `replica of ${own.follows ?? "unknown"}, gets a whole copy`
+      : own.follows === "nobody"
+        ? "started, follows nobody yet"
+        : `replica of ${own.follows ?? "unknown"}, not connected`;
+  return { ready, primary: false, detail: `${state}${news}` };
+}

@@ -1,0 +1,414 @@
+/** The agent beside one server and one Sentinel: looks at all of them, does what `membership.ts` decides for its own. */
+import { randomUUID } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Redis } from "ioredis";
+import { absent } from "../../agent/files";
+import { log } from "../../agent/log";
+import type { Sidecar, Status } from "../../agent/sidecar";
+import { memberHost, memberNames } from "../shared/names";
+import type { EnsembleSettings } from "../shared/settings";
+import { createAccounts } from "./accounts";
+import { isLoading, open, toInfo, toRecord } from "./client";
+import { watchSettings } from "./configuration";
+import { internalPassword } from "./files";
+import {
+  type Decision,
+  decide,
+  describe,
+  type Identity,
+  isNamed,
+  type Observed,
+  type Sentinel,
+  type Server,
+} from "./membership";
+import { electablePriority, majority, markDatabase, markKey, parking, paths, ports } from "./settings";
+
+/** Two in a row must fit into the time after which an observation counts as old. */
+const answerMilliseconds = 1500;
+const handOverSeconds = 20;
+/** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
+const catchUpSeconds = 3;
+/** Sentinels ask replicas for news every ten seconds. */
+const newsSeconds = 12;
+
+interface Pod {
+  name: string;
+  namespace: string;
+}
+
+interface Look extends Observed {
+  /** Of the server here: gauges. */
+  metrics: Record<string, number>;
+  /** The passwords of the files are not those that server and Sentinel have. */
+  accounts: "changed" | "same";
+}
+
+type Deed = Decision | { kind: "accounts" };
+
+/** `isMarked`: whether the ensemble was formed before. */
+export function createSidecar(
+  settings: EnsembleSettings,
+  pod: Pod,
+  isMarked: () => Promise<boolean>,
+): Sidecar<Look, Deed> {
+  const members = memberNames(settings.name, settings.members);
+  const self: Identity = { name: pod.name, members };
+  const hostOf = (member: string): string => memberHost(settings.name, pod.namespace, member);
+  const memberOf = (host: string, port: number): string => {
+    if (host === parking.host && port === parking.port) return "nobody";
+    return members.find((member) => hostOf(member) === host) ?? host;
+  };
+  const connections = createConnections(settings, hostOf);
+  const server = (member: string) => connections.get(member, ports.client);
+  const sentinel = (member: string) => connections.get(member, ports.sentinel);
+  const accounts = createAccounts(settings.name);
+  /** The mark that was written last, while this server is master. */
+  let marked: { clusterId: string; position: number } | undefined;
+  let formed: boolean | undefined;
+  /** Of the server here; another one after each start. */
+  let run: string | undefined;
+  let handingOver: Promise<string> | undefined;
+
+  const observeServer = async (member: string): Promise<{ server: Server; info: Record<string, string> }> => {
+    try {
+      const client = await server(member);
+      const info = toInfo(await client.info("server", "replication", "keyspace", "persistence", "memory", "clients"));
+      if (info["loading"] === "1") return { server: { state: "loading" }, info };
+      const mark = await client.get(markKey);
+      return { server: toServer(info, mark, memberOf), info };
+    } catch (error) {
+      if (isLoading(error)) return { server: { state: "loading" }, info: {} };
+      connections.drop(member, ports.client);
+      return { server: { state: "away", reason: (error as Error).message }, info: {} };
+    }
+  };
+  const observeSentinel = async (member: string): Promise<Sentinel> => {
+    try {
+      const client = await sentinel(member);
+      const [address, details] = await Promise.all([
+        // Of these two, the first one tells of a promotion as soon as it has happened.
+        client.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings.name) as Promise<[string, string] | null>,
+        client.call("SENTINEL", "MASTER", settings.name).catch(unknownMaster),
+      ]);
+      if (address === null || details === undefined) {
+        return { state: "up", master: undefined, epoch: 0, failover: false };
+      }
+      const known = toRecord(details);
+      return {
+        state: "up",
+        master: memberOf(address[0], Number(address[1])),
+        epoch: Number(known["config-epoch"]),
+        failover: (known["flags"] ?? "").split(",").includes("failover_in_progress"),
+      };
+    } catch (error) {
+      connections.drop(member, ports.sentinel);
+      return { state: "away", reason: (error as Error).message };
+    }
+  };
+  const observeMarker = async (servers: Record<string, Server>): Promise<Observed["marker"]> => {
+    const empty = Object.values(servers).every((each) => each.state === "up" && each.keys === 0);
+    if (!empty) return "unknown";
+    if (formed !== true) formed = await isMarked().catch(() => undefined);
+    return formed === undefined ? "unknown" : formed ? "present" : "absent";
+  };
+
+  const promote = async (): Promise<void> => {
+    await (await server(pod.name)).replicaof("NO", "ONE");
+  };
+  const follow = async (master: string): Promise<void> => {
+    await (await server(pod.name)).replicaof(hostOf(master), ports.client);
+  };
+  const setPriority = async (value: number): Promise<void> => {
+    await (await server(pod.name)).config("SET", "replica-priority", String(value));
+  };
+  const monitor = async (master: string): Promise<void> => {
+    const client = await sentinel(pod.name);
+    const { name } = settings;
+    await client.call("SENTINEL", "MONITOR", name, hostOf(master), ports.client, majority(settings.members));
+    const watch = watchSettings(await internalPassword("sentinel"));
+    await client.call("SENTINEL", "SET", name, ...watch.flat());
+  };
+  const mark = async (): Promise<void> => {
+    const client = await server(pod.name);
+    if (marked === undefined) {
+      const { clusterId = randomUUID(), position } = toMark(await client.get(markKey));
+      // A new master is always ahead of the former one, whatever that has still written: no two have a thousand million seconds.
+      marked = { clusterId, position: (Math.floor(position / generation) + 1) * generation };
+    }
+    const next = { ...marked, position: marked.position + 1 };
+    try {
+      await client.set(markKey, `${next.clusterId} ${next.position}`);
+      marked = next;
+    } catch (error) {
+      // It takes no writes now: then nobody's data goes further.
+      if (!/^(NOREPLICAS|OOM|MISCONF|READONLY)/.test((error as Error).message)) throw error;
+    }
+  };
+
+  return {
+    service: "redis",
+    async observe() {
+      const [seen, views, approved] = await Promise.all([
+        Promise.all(members.map(observeServer)),
+        Promise.all(members.map(observeSentinel)),
+        stat(paths.approval).then(() => true, absent),
+      ]);
+      const byMember = <T>(values: T[]): Record<string, T> =>
+        Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
+      const servers = byMember(seen.map((each) => each.server));
+      const own = servers[pod.name];
+      run = own?.state === "up" ? seen[members.indexOf(pod.name)]?.info["run_id"] : undefined;
+      if (own?.state !== "up" || own.role !== "master") marked = undefined;
+      return {
+        servers,
+        sentinels: byMember(views),
+        marker: await observeMarker(servers),
+        approved: approved === true,
+        metrics: gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
+        accounts: (await accounts.changed(run)) ? "changed" : "same",
+      };
+    },
+    status(observed): Status {
+      return { ...describe(observed, self), metrics: observed.metrics };
+    },
+    decide(observed) {
+      const decision = decide(observed, self);
+      // A mark would wait behind the pause, and everything else on its connection behind it.
+      if (handingOver !== undefined) return undefined;
+      const idle = decision.kind === "nothing" || decision.kind === "wait";
+      // Beside everything else: who is master does not wait for passwords.
+      const reachable = observed.servers[pod.name]?.state === "up" && observed.sentinels[pod.name]?.state === "up";
+      if (observed.accounts === "changed" && reachable && (idle || decision.kind === "mark"))
+        return { kind: "accounts" };
+      return idle ? undefined : decision;
+    },
+    async act(deed) {
+      if (deed.kind === "mark") return mark();
+      if (deed.kind === "accounts") {
+        return accounts.apply(run, await server(pod.name), await sentinel(pod.name), (user) => log(user));
+      }
+      if (deed.kind === "nothing" || deed.kind === "wait") return;
+      const object = "master" in deed ? ` ${deed.master}` : "value" in deed ? ` ${deed.value}` : "";
+      log(`decision: ${deed.kind}${object}: ${deed.reason}`);
+      switch (deed.kind) {
+        case "follow":
+          return follow(deed.master);
+        case "promote":
+          return promote();
+        case "priority":
+          return setPriority(deed.value);
+        case "monitor":
+          return monitor(deed.master);
+        case "elect":
+          return takeOver();
+      }
+    },
+    handOver() {
+      // Server and Sentinel of a pod stop at the same time, and both wait for this.
+      handingOver ??= handOver().finally(() => {
+        handingOver = undefined;
+      });
+      return handingOver;
+    },
+  };
+
+  /** Those that have just started cannot be elected: once this one can, the Sentinels choose it, by themselves or when told. */
+  async function takeOver(): Promise<void> {
+    await setPriority(electablePriority);
+    // Sentinels ask replicas that are not connected every second.
+    const end = performance.now() + 2000;
+    for (;;) {
+      const [own, view] = await Promise.all([observeServer(pod.name), observeSentinel(pod.name)]);
+      if (own.server.state !== "up" || own.server.role === "master") return;
+      if (view.state !== "up" || view.failover || view.master === pod.name) return;
+      if (performance.now() > end) return startFailover();
+      await delay(200);
+    }
+  }
+
+  /** The master writes nothing any more until its replicas have everything; then the Sentinels promote one of them. */
+  async function handOver(): Promise<string> {
+    const own = await observeServer(pod.name);
+    if (own.server.state !== "up" || own.server.role !== "master") return "this member is no master";
+    const end = performance.now() + handOverSeconds * 1000;
+    const stale = await waitForNews(Math.min(end, performance.now() + newsSeconds * 1000));
+    if (stale !== undefined) return `not begun: ${stale}; the sentinels will notice that the master is gone`;
+    const begin = performance.now();
+    // Of its own: what was begun on the common one may be waiting behind the pause.
+    const client = await connections.fresh(pod.name, ports.client);
+    try {
+      await client.call("CLIENT", "PAUSE", handOverSeconds * 1000, "WRITE");
+      const behind = await caughtUp(client);
+      await startFailover();
+      for (;;) {
+        const successor = await named();
+        if (successor !== undefined && successor !== pod.name) {
+          const there = await observeServer(successor);
+          if (there.server.state === "up" && there.server.role === "master") {
+            const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+            // What clients have sent meanwhile gets an error now, instead of an answer that is lost.
+            await client.replicaof(hostOf(successor), ports.client);
+            return `${successor} is master after ${seconds} seconds${behind}`;
+          }
+        }
+        if (performance.now() > end) throw new Error(`no other master within ${handOverSeconds} seconds`);
+        await delay(100);
+      }
+    } catch (error) {
+      await client.call("CLIENT", "UNPAUSE").catch(() => undefined);
+      throw error;
+    } finally {
+      client.disconnect();
+    }
+  }
+
+  /** Sentinel chooses by what it last heard; whoever has lost its data since then must not be chosen. */
+  async function waitForNews(end: number): Promise<string | undefined> {
+    for (;;) {
+      const list = (await (await sentinel(pod.name)).call("SENTINEL", "REPLICAS", settings.name)) as unknown[];
+      const believed = list.map(toRecord).filter((each) => Number(each["slave-priority"]) > 0);
+      const able = await Promise.all(
+        believed.map(async ({ ip = "", port = "" }) => {
+          const member = memberOf(ip, Number(port));
+          const { server: seen } = members.includes(member) ? await observeServer(member) : { server: undefined };
+          return { member, able: seen?.state === "up" && seen.role === "replica" && seen.linked && seen.priority > 0 };
+        }),
+      );
+      const wrong = able.filter((each) => !each.able).map(({ member }) => member);
+      if (able.some((each) => each.able) && wrong.length === 0) return undefined;
+      if (performance.now() > end) {
+        return able.length === 0
+          ? "no replica can take over"
+          : `${wrong.join(", ")} cannot take over, and the sentinels believe otherwise`;
+      }
+      await delay(500);
+    }
+  }
+
+  async function caughtUp(client: Redis): Promise<string> {
+    const end = performance.now() + catchUpSeconds * 1000;
+    for (;;) {
+      const info = toInfo(await client.info("replication"));
+      const offset = Number(info["master_repl_offset"]);
+      const offsets = Object.entries(info).flatMap(([key, value]) =>
+        /^slave\d+$/.test(key) ? [Number(/offset=(\d+)/.exec(value)?.[1] ?? 0)] : [],
+      );
+      if (offsets.length > 0 && offsets.every((each) => each >= offset)) return "";
+      if (performance.now() > end) {
+        return `; a replica was ${offset - Math.min(...offsets)} bytes behind after ${catchUpSeconds} seconds`;
+      }
+      await delay(20);
+    }
+  }
+
+  /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
+  async function named(): Promise<string | undefined> {
+    const views = await Promise.all(members.map(observeSentinel));
+    const sentinels = Object.fromEntries(members.map((member, index) => [member, views[index] as Sentinel]));
+    return members.find((name) => isNamed({ sentinels }, { name, members }));
+  }
+
+  async function startFailover(): Promise<void> {
+    try {
+      await (await sentinel(pod.name)).call("SENTINEL", "FAILOVER", settings.name);
+    } catch (error) {
+      // Another Sentinel is at it already.
+      if (!(error as Error).message.startsWith("INPROG")) throw error;
+    }
+  }
+}
+
+/** Seconds in which one master may go on marking: thirty years. */
+const generation = 1_000_000_000;
+
+function toMark(value: string | null): { clusterId: string | undefined; position: number } {
+  const [clusterId, position] = (value ?? "").split(" ");
+  return position === undefined ? { clusterId: undefined, position: 0 } : { clusterId, position: Number(position) };
+}
+
+export function toServer(
+  info: Record<string, string>,
+  mark: string | null,
+  memberOf: (host: string, port: number) => string,
+): Server {
+  const keys = Object.entries(info).flatMap(([key, value]) =>
+    /^db\d+$/.test(key) ? [Number(/keys=(\d+)/.exec(value)?.[1] ?? 0)] : [],
+  );
+  const master = info["role"] === "master";
+  return {
+    state: "up",
+    role: master ? "master" : "replica",
+    ...(master ? {} : { follows: memberOf(info["master_host"] ?? "", Number(info["master_port"])) }),
+    linked: info["master_link_status"] === "up",
+    syncing: info["master_sync_in_progress"] === "1",
+    priority: Number(info["slave_priority"] ?? 0),
+    keys: keys.reduce((sum, each) => sum + each, 0),
+    ...toMark(mark),
+    replicas: Number(info["connected_slaves"] ?? 0),
+  };
+}
+
+function gauges(info: Record<string, string>, own: Server | undefined): Record<string, number> {
+  const numbers = {
+    keys: own?.state === "up" ? own.keys : undefined,
+    connected_clients: info["connected_clients"],
+    connected_replicas: info["connected_slaves"],
+    used_memory_bytes: info["used_memory"],
+    maxmemory_bytes: info["maxmemory"],
+    replication_offset_bytes: info["master_repl_offset"],
+    aof_last_write_ok:
+      info["aof_last_write_status"] === undefined ? undefined : Number(info["aof_last_write_status"] === "ok"),
+    uptime_seconds: info["uptime_in_seconds"],
+  };
+  return Object.fromEntries(
+    Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value)]])),
+  );
+}
+
+function unknownMaster(error: Error): undefined {
+  if (!/No such master/i.test(error.message)) throw error;
+}
+
+/** One connection for each server and Sentinel, made again when it has failed. */
+function createConnections(settings: EnsembleSettings, hostOf: (member: string) => string) {
+  const known = new Map<string, Promise<Redis>>();
+  const drop = (member: string, port: number): void => {
+    const key = `${member}:${port}`;
+    known.get(key)?.then(
+      (client) => client.disconnect(),
+      () => undefined,
+    );
+    known.delete(key);
+  };
+  const connect = async (member: string, port: number): Promise<Redis> => {
+    const password = await internalPassword("agent");
+    const client = await open({
+      host: hostOf(member),
+      port,
+      name: "cells-services-agent",
+      credentials: { username: "agent", password },
+      timeoutMilliseconds: answerMilliseconds,
+      ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
+    });
+    if (port === ports.client) await client.select(markDatabase);
+    return client;
+  };
+  return {
+    async get(member: string, port: number): Promise<Redis> {
+      const key = `${member}:${port}`;
+      const existing = known.get(key);
+      if (existing !== undefined) {
+        const client = await existing.catch(() => undefined);
+        if (client?.status === "ready") return client;
+        if (known.get(key) === existing) drop(member, port);
+      }
+      const fresh = connect(member, port);
+      known.set(key, fresh);
+      return fresh;
+    },
+    drop,
+    fresh: connect,
+  };
+}

@@ -1,0 +1,82 @@
+/** The configuration of the gateway, HAProxy 3.2: pure, and written by the agent because only a pod knows its cluster's domain. */
+import { memberHost, memberNames } from "./names";
+import { agentPorts } from "./settings";
+
+export const gatewayPaths = { run: "/run/haproxy", config: "/run/haproxy/haproxy.cfg" } as const;
+export const gatewayMetricsPort = 8405;
+
+export interface GatewaySettings {
+  name: string;
+  members: number;
+  /** Of the clients and of the servers alike. */
+  port: number;
+  maxConnections: number;
+}
+
+/** The domain of the cluster, from the search list that the kubelet writes: `<namespace>.svc.<domain>` comes first. */
+export function clusterDomain(resolvConf: string, namespace: string): string {
+  const search = resolvConf.split("\n").findLast((line) => /^search\s/.test(line)) ?? "";
+  const prefix = `${namespace}.svc.`;
+  const own = search.split(/\s+/).find((each) => each.startsWith(prefix));
+  if (own === undefined) {
+    throw new Error(
+      `/etc/resolv.conf has no search domain that starts with ${prefix}, got ${JSON.stringify(search)}; ` +
+        "the gateway needs the DNS policy ClusterFirst",
+    );
+  }
+  return own.slice(prefix.length).replace(/\.$/, "");
+}
+
+export function gatewayConfig(settings: GatewaySettings, namespace: string, domain: string): string {
+  const { name, members, port, maxConnections } = settings;
+  return [
+    "global",
+    `  maxconn ${maxConnections}`,
+    "  # Sessions that are still open when it is told to stop are closed then, inside the grace period.",
+    "  hard-stop-after 20s",
+    "  log stdout format raw local0 notice",
+    "",
+    "defaults",
+    "  mode tcp",
+    "  log global",
+    "  # Errors only: a line for each connection says nothing that metrics do not say.",
+    "  option dontlog-normal",
+    "  timeout connect 3s",
+    "  # Pools keep connections idle for hours; dead peers are found by keep-alive.",
+    "  timeout client 24h",
+    "  timeout server 24h",
+    "  option clitcpka",
+    "  option srvtcpka",
+    "  retries 3",
+    "",
+    "resolvers cluster",
+    "  parse-resolv-conf",
+    "  # A replaced pod has another address: look every second, forget after two.",
+    "  hold valid 1s",
+    "  hold obsolete 2s",
+    "  resolve_retries 3",
+    "  timeout resolve 1s",
+    "  timeout retry 500ms",
+    "  accepted_payload_size 8192",
+    "",
+    "frontend clients",
+    `  bind :${port}`,
+    "  default_backend primary",
+    "",
+    "backend primary",
+    "  # A connection is the server's as long as it is the primary. A server is used while its port answers and its agent has",
+    '  # said "up"; before the first answer of both it is not (fully-down), and an agent that is away changes nothing.',
+    `  default-server check inter 1s fastinter 500ms downinter 1s rise 2 fall 2 agent-check agent-port ${agentPorts.gateway} agent-inter 500ms init-state fully-down init-addr none resolvers cluster resolve-prefer ipv4 on-marked-down shutdown-sessions`,
+    ...memberNames(name, members).map(
+      (member) => `  server ${member} ${memberHost(name, namespace, member)}.${domain}.:${port}`,
+    ),
+    "",
+    "frontend status",
+    "  mode http",
+    `  bind :${gatewayMetricsPort}`,
+    "  monitor-uri /healthz",
+    "  http-request use-service prometheus-exporter if { path /metrics }",
+    "  timeout client 10s",
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+import { current, metrics } from "../../../agent/sidecar";
+
+const status = { ready: true, primary: true, detail: "primary of 3 members" };
+
+describe("what a sidecar answers", () => {
+  it("is neither ready nor primary before the first observation", () => {
+    expect(current(undefined, 0)).toMatchObject({ ready: false, primary: false });
+  });
+
+  it("is what was observed last", () => {
+    expect(current({ status, at: 1_000 }, 5_900)).toEqual(status);
+  });
+
+  it("is no longer primary when the observation is old, because another member may be", () => {
+    const answer = current({ status, at: 1_000 }, 6_100);
+    expect(answer).toMatchObject({ ready: false, primary: false });
+    expect(answer.detail).toBe("nothing was observed for 5 seconds; before: primary of 3 members");
+  });
+});
+
+describe("the metrics of a sidecar", () => {
+  it("are gauges in the text format, those of the service with its name", () => {
+    expect(metrics("redis", { ...status, metrics: { replicas: 2 } }).split("\n")).toEqual([
+      "# TYPE cells_services_ready gauge",
+      "cells_services_ready 1",
+      "# TYPE cells_services_primary gauge",
+      "cells_services_primary 1",
+      "# TYPE cells_services_redis_replicas gauge",
+      "cells_services_redis_replicas 2",
+    ]);
+  });
+});

@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { resolveMongodb } from "../../../components/mongodb";
+import { cacheGigabytes, logMegabytes, serverConfig } from "../../../components/mongodb/manifest";
+import { address, connectionString, databaseOf } from "../../../components/mongodb/settings";
+
+const resolve = (changes: object = {}) => resolveMongodb("mongodb", { namespace: "cells", ...changes });
+
+describe("the arguments of MongoDB", () => {
+  it.each([
+    [{ members: 2 }, "members must be odd so that a majority exists, got 2; use 3 or 5"],
+    [{ members: 1 }, "members must be at least 3 so that one may fail, got 1; use 3 or 5"],
+    [{ storage: { size: "1Gi" } }, 'storage.size must be at least 3Gi, got "1Gi"; use 3Gi or more'],
+    [
+      { applications: ["admin"] },
+      'applications must not contain "admin", which is a database of the server itself; use another name',
+    ],
+    [
+      { applications: ["local"] },
+      'applications must not contain "local", which is a database of the server itself; use another name',
+    ],
+    [{ arbiter: true }, "arbiter is not an argument; use one of"],
+  ])("refuses %j", (changes, message) => {
+    expect(() => resolve(changes)).toThrow(message);
+  });
+});
+
+describe("the configuration of mongod", () => {
+  it("gives the cache half of the memory limit beyond 256 MiB, and at least what the server takes", () => {
+    expect(cacheGigabytes(resolve({ resources: { limits: { memory: "4Gi" } } }))).toBe(1.87);
+    expect(cacheGigabytes(resolve({ resources: { requests: { memory: "128Mi" }, limits: { memory: "512Mi" } } }))).toBe(
+      0.25,
+    );
+  });
+
+  it("keeps a twentieth of the volume for members that were away, and at least the least that the server takes", () => {
+    expect(logMegabytes(resolve({ storage: { size: "100Gi" } }))).toBe(5120);
+    expect(logMegabytes(resolve({ storage: { size: "3Gi" } }))).toBe(990);
+  });
+
+  it.each([
+    ["required", "requireTLS"],
+    ["optional", "preferTLS"],
+  ] as const)("with tls %s is in mode %s and asks clients for no certificate", (tls, mode) => {
+    expect(serverConfig(resolve({ tls }))).toMatchObject({
+      net: { tls: { mode, allowConnectionsWithoutCertificates: true } },
+      security: { authorization: "enabled" },
+    });
+  });
+
+  it("without tls has none, and still passwords", () => {
+    const config = serverConfig(resolve({ tls: "off" }));
+    expect(config).not.toHaveProperty("net.tls");
+    expect(config).toHaveProperty("security.authorization", "enabled");
+  });
+});
+
+describe("the address of the set", () => {
+  it("names every member, the set, the database, and no password", () => {
+    const given = { name: "mongodb", namespace: "cells", members: 3, tls: "required" as const, database: "cells" };
+    expect(address(given)).toBe(
+      "mongodb://mongodb-0.mongodb-peers.cells.svc:27017,mongodb-1.mongodb-peers.cells.svc:27017," +
+        "mongodb-2.mongodb-peers.cells.svc:27017/cells?replicaSet=mongodb&w=majority&tls=true",
+    );
+  });
+
+  it("takes user and password where clients want them", () => {
+    const user = { username: "cells", password: "a/b@c" };
+    expect(connectionString("mongodb://a:27017,b:27017/cells?replicaSet=mongodb", user)).toBe(
+      "mongodb://cells:a%2Fb%40c@a:27017,b:27017/cells?replicaSet=mongodb",
+    );
+  });
+
+  it("has no hyphen in the name of a database", () => {
+    expect(databaseOf("my-app")).toBe("my_app");
+  });
+});

@@ -1,0 +1,278 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { buildAgents } from "../../../agent/build";
+import { MysqlCluster, type MysqlClusterArguments } from "../../../components/mysql";
+import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
+
+type Properties = Record<string, unknown>;
+
+/** The value at a path such as "spec.template.spec"; undefined where it ends. */
+function at(value: unknown, path: string): unknown {
+  return path.split(".").reduce<unknown>((inner, key) => (inner as Properties | undefined)?.[key], value);
+}
+
+function listAt(value: unknown, path: string): Properties[] {
+  return (at(value, path) ?? []) as Properties[];
+}
+
+async function deploy(args: Partial<MysqlClusterArguments> = {}, preview = false): Promise<Graph> {
+  return record(
+    () => {
+      const mysql = new MysqlCluster("mysql", { namespace: "cells", applications: ["cells"], ...args });
+      return {
+        url: mysql.url,
+        trust: mysql.certificateAuthority,
+        check: mysql.checkTarget,
+        secret: (args.applications ?? ["cells"]).includes("cells") ? mysql.application("cells").secret : "none",
+      };
+    },
+    { preview },
+  );
+}
+
+function only(graph: Graph, type: string, name: string): Recorded {
+  const found = graph.byType(type).filter((each) => each.name === name);
+  expect(found, `${type} ${name}`).toHaveLength(1);
+  return found[0] as Recorded;
+}
+
+function inputs(graph: Graph, type: string, name: string): Properties {
+  return only(graph, type, name).inputs;
+}
+
+const statefulSet = "kubernetes:apps/v1:StatefulSet";
+const deployment = "kubernetes:apps/v1:Deployment";
+const job = "kubernetes:batch/v1:Job";
+
+const podOf = (each: Recorded): unknown =>
+  at(each.inputs, "spec.jobTemplate.spec.template.spec") ?? at(each.inputs, "spec.template.spec");
+const serverOf = (graph: Graph): Properties =>
+  listAt(inputs(graph, statefulSet, "mysql"), "spec.template.spec.containers")[0] as Properties;
+const annotationsOf = (graph: Graph, type: string, name: string): Properties =>
+  at(inputs(graph, type, name), "spec.template.metadata.annotations") as Properties;
+
+beforeAll(() => buildAgents(["mysql"]));
+
+describe("a MySQL cluster", () => {
+  it("gives out one name, the trust and what the check needs", async () => {
+    const { outputs } = await deploy();
+    expect(outputs).toEqual({
+      url: "mysql://mysql.cells.svc:3306",
+      trust: "mysql-ca",
+      secret: "mysql-application-cells",
+      check: {
+        service: "mysql",
+        name: "mysql",
+        namespace: "cells",
+        members: ["mysql-0", "mysql-1", "mysql-2"],
+        peersService: "mysql-peers",
+        clientPort: 3306,
+        metricsPort: 8008,
+        host: "mysql.cells.svc",
+        tls: "required",
+        trust: "mysql-ca",
+        adminSecret: "mysql-admin",
+        durability: "fsync",
+        applications: { cells: "mysql-application-cells" },
+      },
+    });
+  });
+
+  it("gives out an application's Secret only after the setup", async () => {
+    expect((await deploy({}, true)).outputs["secret"]).toBe(unknown);
+  });
+
+  it("puts everything under the component and into the namespace", async () => {
+    const { resources } = await deploy();
+    const component = resources.find(({ type }) => type === "cells-services:index:MysqlCluster");
+    for (const each of resources.filter(({ custom, type }) => custom && !type.startsWith("pulumi:"))) {
+      expect(each.options.parent, each.name).toBe(component?.urn);
+      if (each.type.startsWith("kubernetes:")) {
+        expect(at(each.inputs, "metadata.namespace"), each.name).toBe("cells");
+        expect(at(each.inputs, "metadata.labels"), each.name).toMatchObject({ "app.kubernetes.io/instance": "mysql" });
+      }
+    }
+  });
+
+  it("orders certificates and preflight, members, setup", async () => {
+    const graph = await deploy();
+    const urn = (type: string, name: string): string => only(graph, type, name).urn;
+    const servers = only(graph, statefulSet, "mysql").options.dependsOn;
+    expect(servers).toContain(urn(job, "mysql-certificates"));
+    expect(servers).toContain(urn(job, "mysql-preflight"));
+    expect(servers).not.toContain(urn("kubernetes:core/v1:Service", "mysql"));
+    const setup = only(graph, job, "mysql-setup").options.dependsOn;
+    expect(setup).toContain(urn(statefulSet, "mysql"));
+    expect(setup).toContain(urn(deployment, "mysql-gateway"));
+  });
+
+  it("lets the preflight come before everything that a refused change would alter", async () => {
+    for (const args of [{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }] as const) {
+      const graph = await deploy(args);
+      const preflight = only(graph, job, "mysql-preflight");
+      const component = graph.resources.find(({ type }) => type === "cells-services:index:MysqlCluster")?.urn;
+      const unjudged = graph.resources.filter(
+        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
+      );
+      // The agent's program and the rights of the preflight itself.
+      expect([...new Set(unjudged.map(({ name }) => name))].sort()).toEqual(["mysql-agent", "mysql-preflight"]);
+    }
+  });
+
+  it("freezes the selector", async () => {
+    const set = inputs(await deploy({ version: "9.7.5" }), statefulSet, "mysql");
+    const selector = {
+      "app.kubernetes.io/name": "mysql",
+      "app.kubernetes.io/instance": "mysql",
+      "app.kubernetes.io/component": "server",
+    };
+    expect(at(set, "spec.selector.matchLabels")).toEqual(selector);
+    expect(at(set, "spec.template.metadata.labels")).toMatchObject(selector);
+  });
+
+  it("runs every container restricted, with resources, and gives tokens to the agent only", async () => {
+    const { resources } = await deploy();
+    const pods = resources.map(podOf).filter((spec) => spec !== undefined);
+    // Members, gateway, preflight, setup, and certificates as a Job and as a CronJob.
+    expect(pods).toHaveLength(6);
+    for (const pod of pods) {
+      expect(at(pod, "automountServiceAccountToken")).toBe(false);
+      expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });
+      for (const container of [...listAt(pod, "initContainers"), ...listAt(pod, "containers")]) {
+        expect(container["securityContext"]).toMatchObject({
+          readOnlyRootFilesystem: true,
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ["ALL"] },
+        });
+        expect(at(container, "resources.limits.memory")).toBeDefined();
+        const token = listAt(container, "volumeMounts").some((mount) => mount["name"] === "token");
+        expect(token, String(container["name"])).toBe(
+          !["mysqld", "initialize", "haproxy"].includes(container["name"] as string),
+        );
+      }
+    }
+  });
+
+  it("mounts every volume that it names, and names every volume that it mounts", async () => {
+    for (const tls of ["required", "off"] as const) {
+      const { resources } = await deploy({ tls });
+      for (const each of resources) {
+        const pod = podOf(each);
+        if (pod === undefined) continue;
+        const volumes = [
+          ...listAt(pod, "volumes"),
+          ...listAt(each.inputs, "spec.volumeClaimTemplates").map((claim) => claim["metadata"] as Properties),
+        ].map((volume) => volume["name"]);
+        const mounts = [...listAt(pod, "initContainers"), ...listAt(pod, "containers")]
+          .flatMap((container) => listAt(container, "volumeMounts"))
+          .map((mount) => mount["name"]);
+        expect([...new Set(mounts)].sort(), each.name).toEqual([...volumes].sort());
+      }
+    }
+  });
+
+  it("needs no shell to start, to be probed and to stop", async () => {
+    const graph = await deploy();
+    const server = serverOf(graph);
+    expect(server["command"]).toEqual(["/usr/sbin/mysqld", "--defaults-file=/run/mysql/mysqld.cnf"]);
+    expect(at(server, "lifecycle.preStop.httpGet.path")).toBe("/hand-over");
+    for (const probe of ["startupProbe", "livenessProbe"]) expect(at(server, `${probe}.tcpSocket.port`)).toBe("client");
+    const names = listAt(inputs(graph, statefulSet, "mysql"), "spec.template.spec.initContainers");
+    expect(names.map(({ name }) => name)).toEqual(["member", "initialize", "adopt", "agent"]);
+    expect(at(names[1], "command")).toEqual(["/usr/sbin/mysqld", "--defaults-file=/run/mysql/initialize.cnf"]);
+    expect(at(names[3], "restartPolicy")).toBe("Always");
+  });
+
+  it("keeps passwords in Secrets, and in memory", async () => {
+    const graph = await deploy();
+    expect(graph.secrets.length).toBeGreaterThan(0);
+    for (const each of graph.resources.filter(
+      ({ type }) => !type.endsWith(":Secret") && type.startsWith("kubernetes:"),
+    )) {
+      const text = JSON.stringify(each.inputs);
+      for (const secret of graph.secrets.filter((known) => known.length > 8)) {
+        expect(text, each.name).not.toContain(secret);
+      }
+    }
+    for (const name of ["mysql-admin", "mysql-application-cells", "mysql-internal"]) {
+      const { data } = inputs(graph, "kubernetes:core/v1:Secret", name);
+      expect(JSON.stringify(data), name).toContain(redacted);
+    }
+    const volumes = listAt(inputs(graph, statefulSet, "mysql"), "spec.template.spec.volumes");
+    expect(
+      at(
+        volumes.find(({ name }) => name === "run"),
+        "emptyDir.medium",
+      ),
+    ).toBe("Memory");
+  });
+
+  it("gives an application its own database", async () => {
+    const graph = await deploy({ applications: ["cells", "my-app"] });
+    const { data } = inputs(graph, "kubernetes:core/v1:Secret", "mysql-application-my-app");
+    expect(Object.keys(data as Properties).sort()).toEqual(["database", "password", "url", "username"]);
+  });
+
+  it("restarts the members for their configuration, and not for an application", async () => {
+    const base = await deploy();
+    const members = (graph: Graph) => annotationsOf(graph, statefulSet, "mysql")["cells-services/config"];
+    expect(members(await deploy())).toBe(members(base));
+    expect(members(await deploy({ maxConnections: 1000 }))).not.toBe(members(base));
+    expect(inputs(await deploy({ applications: ["cells", "portal"] }), statefulSet, "mysql")).toEqual(
+      inputs(base, statefulSet, "mysql"),
+    );
+  });
+
+  it("has neither certificates nor trust without TLS", async () => {
+    const graph = await deploy({ tls: "off" });
+    expect(graph.outputs).toMatchObject({ url: "mysql://mysql.cells.svc:3306", trust: null });
+    expect(graph.byType(job).map(({ name }) => name)).not.toContain("mysql-certificates");
+    expect(JSON.stringify(inputs(graph, statefulSet, "mysql"))).not.toMatch(/-tls|mysql-ca|mysql-trust/);
+  });
+
+  it.each<[string, Partial<MysqlClusterArguments>, string]>([
+    [
+      "too few connections",
+      { maxConnections: 5 },
+      'mysql "mysql": maxConnections must be a whole number from 10 to 10000, got 5; use 500',
+    ],
+    [
+      "no number of connections",
+      { maxConnections: "many" as never },
+      'mysql "mysql": maxConnections must be a whole number from 10 to 10000, got many; use 500',
+    ],
+    [
+      "too little memory",
+      { resources: { limits: { memory: "512Mi" }, requests: { memory: "512Mi" } } },
+      'mysql "mysql": resources.limits.memory must be at least 768Mi, got "512Mi"; use 768Mi or more',
+    ],
+    [
+      "the administrator as an application",
+      { applications: ["admin"] },
+      'mysql "mysql": applications must not contain "admin", which is a user of the ensemble; use another name',
+    ],
+    [
+      "a database of the server's own",
+      { applications: ["performance-schema"] },
+      'mysql "mysql": applications must not contain "performance-schema", whose database is the server\'s own; use another name',
+    ],
+    [
+      "a name that is too long",
+      { applications: ["a".repeat(33)] },
+      "applications must have names of at most 32 characters",
+    ],
+    ["members", { members: 4 }, 'mysql "mysql": members must be odd so that a majority exists, got 4; use 3 or 5'],
+    [
+      "a volume too small",
+      { storage: { size: "1Gi" } },
+      'mysql "mysql": storage.size must be at least 4Gi, got "1Gi"; use 4Gi or more',
+    ],
+    [
+      "a slip of the pen",
+      { maxConnection: 5 } as never,
+      'mysql "mysql": maxConnection is not an argument; did you mean maxConnections',
+    ],
+    ["several at once", { members: 2, maxConnections: 0 }, 'mysql "mysql": 2 arguments are wrong'],
+  ])("refuses %s", async (_, args, message) => {
+    await expect(deploy(args)).rejects.toThrow(message);
+  });
+});

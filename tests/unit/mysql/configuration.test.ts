@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import {
+  bufferPoolBytes,
+  initializeConfig,
+  initStatements,
+  memberConfig,
+  messageCacheBytes,
+  quoted,
+  type ServerConfiguration,
+  serverConfig,
+} from "../../../components/mysql/configuration";
+
+const MiB = 2 ** 20;
+const server: ServerConfiguration = {
+  name: "mysql",
+  members: 3,
+  tls: "required",
+  memoryLimit: 2048 * MiB,
+  maxConnections: 500,
+};
+
+function options(text: string): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const line of text.split("\n")) {
+    if (line === "" || line.startsWith("#") || line.startsWith("[")) continue;
+    const [name = "", ...value] = line.split("=");
+    found.set(name, [...(found.get(name) ?? []), value.join("=")]);
+  }
+  return found;
+}
+
+describe("the configuration of mysqld", () => {
+  it("has one value for each option", () => {
+    for (const tls of ["required", "optional", "off"] as const) {
+      const common = serverConfig({ ...server, tls }, "cells");
+      const all = options(memberConfig(common, { ordinal: 1, host: "mysql-1.mysql-peers.cells.svc", group: "g" }));
+      for (const [name, values] of all) expect(values, name).toHaveLength(name === "plugin_load_add" ? 2 : 1);
+    }
+  });
+
+  it("is durable, and numbers its transactions", () => {
+    const all = options(serverConfig(server, "cells"));
+    for (const [name, value] of Object.entries({
+      innodb_flush_log_at_trx_commit: "1",
+      sync_binlog: "1",
+      gtid_mode: "ON",
+      enforce_gtid_consistency: "ON",
+      super_read_only: "ON",
+      character_set_server: "utf8mb4",
+      collation_server: "utf8mb4_bin",
+      max_connections: "550",
+      max_prepared_stmt_count: "131056",
+      require_secure_transport: "ON",
+    })) {
+      expect(all.get(name), name).toEqual([value]);
+    }
+  });
+
+  it("never founds a group by itself", () => {
+    const all = options(serverConfig(server, "cells"));
+    expect(all.get("group_replication_start_on_boot")).toEqual(["OFF"]);
+    expect(all.get("group_replication_bootstrap_group")).toEqual(["OFF"]);
+  });
+
+  it("names all members, and itself", () => {
+    const all = options(memberConfig(serverConfig(server, "cells"), { ordinal: 1, host: "h", group: "g" }));
+    expect(all.get("group_replication_group_seeds")).toEqual([
+      "mysql-0.mysql-peers.cells.svc:3306,mysql-1.mysql-peers.cells.svc:3306,mysql-2.mysql-peers.cells.svc:3306",
+    ]);
+    expect(all.get("server_id")).toEqual(["2"]);
+    expect(all.get("report_host")).toEqual(["h"]);
+    expect(all.get("group_replication_local_address")).toEqual(["h:3306"]);
+    expect(all.get("group_replication_group_name")).toEqual(["g"]);
+  });
+
+  it("speaks TLS as asked for", () => {
+    const optional = options(serverConfig({ ...server, tls: "optional" }, "cells"));
+    expect(optional.has("require_secure_transport")).toBe(false);
+    expect(optional.get("group_replication_ssl_mode")).toEqual(["VERIFY_IDENTITY"]);
+    const off = options(serverConfig({ ...server, tls: "off" }, "cells"));
+    expect(off.get("tls_version")).toEqual([""]);
+    // Otherwise a member does not reach even itself.
+    expect(off.get("group_replication_ssl_mode")).toEqual(["DISABLED"]);
+    expect(off.get("group_replication_recovery_use_ssl")).toEqual(["OFF"]);
+    expect([...off.keys()].filter((name) => name.startsWith("ssl_"))).toEqual([]);
+  });
+
+  it.each([
+    [512, 128, 64],
+    [768, 128, 144],
+    [2048, 256, 1008],
+    [16384, 1024, 11184],
+  ])("fits its caches into %i MiB", (limit, messages, pool) => {
+    expect(messageCacheBytes(limit * MiB)).toBe(messages * MiB);
+    expect(bufferPoolBytes(limit * MiB)).toBe(pool * MiB);
+  });
+
+  it("makes data only where there are none", () => {
+    expect(initializeConfig("empty")).toContain("datadir=/data/initializing\n");
+    expect(initializeConfig("empty")).toContain("initialize-insecure=ON");
+    expect(initializeConfig("present")).toContain("datadir=/data/mysql\n");
+    expect(initializeConfig("present")).not.toContain("initialize-insecure");
+  });
+});
+
+describe("the statements at each start", () => {
+  const lines = initStatements({ admin: "A1", internal: "I1" }, "required").trim().split("\n");
+
+  it("stay out of the binary log, and leave the server read-only", () => {
+    expect(lines[0]).toBe("SET SESSION sql_log_bin = OFF;");
+    expect(lines.at(-1)).toBe("SET GLOBAL super_read_only = ON;");
+    for (const line of lines) expect(line).toMatch(/;$/);
+  });
+
+  it("leave nobody without a password, and let the members come with TLS only", () => {
+    expect(lines).toContain("DROP USER IF EXISTS 'root'@'localhost';");
+    expect(lines).toContain("ALTER USER 'member'@'%' REQUIRE SSL ACCOUNT UNLOCK;");
+    expect(initStatements({ admin: "A1", internal: "I1" }, "off")).not.toContain("REQUIRE SSL");
+  });
+
+  it("take no password that could end a statement", () => {
+    expect(() => initStatements({ admin: "a'; DROP", internal: "I1" }, "off")).toThrow("characters other than");
+    expect(() => quoted("a\\")).toThrow("characters other than");
+  });
+});

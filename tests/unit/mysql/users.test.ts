@@ -1,0 +1,26 @@
+import { describe, expect, it } from "vitest";
+import { applicationStatements, lockStatement, passwordStatement } from "../../../components/mysql/users";
+
+describe("the users of applications", () => {
+  it("own one database, and no other that looks like it", () => {
+    const statements = applicationStatements({ username: "my-app", password: "P1" }, 500);
+    expect(statements[0]).toBe("CREATE DATABASE IF NOT EXISTS `my_app` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    expect(statements.at(-1)).toBe("GRANT ALL ON `my\\_app`.* TO 'my-app'@'%'");
+    expect(statements.join()).toContain("MAX_USER_CONNECTIONS 500");
+  });
+
+  it("keep the former password beside a new one", () => {
+    expect(passwordStatement({ username: "cells", password: "P2" })).toBe(
+      "ALTER USER 'cells'@'%' IDENTIFIED BY 'P2' RETAIN CURRENT PASSWORD",
+    );
+  });
+
+  it("are locked, not removed, when they are no more", () => {
+    expect(lockStatement("cells")).toBe("ALTER USER 'cells'@'%' ACCOUNT LOCK");
+  });
+
+  it("cannot come with a name or a password that ends a statement", () => {
+    expect(() => applicationStatements({ username: "a'b", password: "P" }, 1)).toThrow("characters other than");
+    expect(() => passwordStatement({ username: "a", password: "P'" })).toThrow("characters other than");
+  });
+});

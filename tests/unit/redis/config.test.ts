@@ -1,0 +1,242 @@
+import { createHash } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { commandsOf } from "../../../components/redis/accounts";
+import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
+import { sentinelUsers } from "../../../components/redis/files";
+import {
+  type Durability,
+  type Eviction,
+  maximumMemory,
+  profile,
+  serverConfig,
+  terminationGraceSeconds,
+  usersConfig,
+} from "../../../components/redis/manifest";
+import { toServer } from "../../../components/redis/sidecar";
+import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared";
+
+const ensemble = (args: Partial<EnsembleArguments> = {}) =>
+  resolveEnsemble(profile, "redis", { namespace: "cells", ...args });
+
+function config(
+  args: Partial<EnsembleArguments> = {},
+  durability: Durability = "everysecond",
+  eviction: Eviction = "none",
+): string {
+  return serverConfig(ensemble(args), durability, eviction);
+}
+
+const lines = (text: string): string[] => text.split("\n").filter((line) => !/^\s*(#.*)?$/.test(line));
+
+describe("the configuration that all members share", () => {
+  it("is complete", () => {
+    expect(lines(config())).toEqual(
+      lines(`
+port 0
+tls-port 6379
+tls-replication yes
+tls-cert-file /etc/redis-server-tls/tls.crt
+tls-key-file /etc/redis-server-tls/tls.key
+tls-ca-cert-file /etc/redis-trust/ca.crt
+tls-auth-clients no
+tls-protocols "TLSv1.2 TLSv1.3"
+protected-mode no
+aclfile /etc/redis-users/users.acl
+daemonize no
+dir /data/redis
+databases 17
+tcp-keepalive 60
+appendonly yes
+appendfsync everysec
+aof-use-rdb-preamble yes
+save ""
+aof-load-truncated yes
+maxmemory 375809638
+maxmemory-policy noeviction
+min-replicas-to-write 1
+min-replicas-max-lag 10
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-diskless-load disabled
+repl-timeout 10
+repl-ping-replica-period 3
+repl-backlog-size 16mb
+shutdown-timeout 10
+`),
+    );
+  });
+
+  it("is plain text without TLS", () => {
+    expect(lines(config({ tls: "off" }))[0]).toBe("port 6379");
+    expect(config({ tls: "off" })).not.toMatch(/tls|crt/);
+  });
+
+  it("does what durability and eviction say", () => {
+    expect(config({}, "fsync")).toContain("appendfsync always");
+    expect(config({}, "fsync", "allkeys-lru")).toContain("maxmemory-policy allkeys-lru");
+  });
+
+  it("leaves memory beside the data", () => {
+    expect(maximumMemory(ensemble({ resources: { limits: { memory: "1000Mi" } } }))).toBe(700 * 2 ** 20);
+  });
+
+  it("gives the hand-over and the last copies their time", () => {
+    expect(terminationGraceSeconds).toBeGreaterThan(20 + 12 + 10);
+  });
+});
+
+const passwords = { agent: "secretA", replication: "secretR", sentinel: "secretS" };
+const member = { name: "redis", namespace: "cells", member: "redis-1", members: 3, tls: "required" } as const;
+const hash = (text: string): string => `#${createHash("sha256").update(text).digest("hex")}`;
+const acl = usersConfig({ admin: "secretX", internal: passwords, applications: { cells: "secretC" } });
+
+describe("the configuration of one member", () => {
+  it("starts as a replica of nobody that may not be elected", () => {
+    expect(lines(memberConfig(member, passwords))).toEqual([
+      "include /etc/redis/redis.conf",
+      "replica-announce-ip redis-1.redis-peers.cells.svc",
+      "replica-announce-port 6379",
+      "masteruser replication",
+      "masterauth secretR",
+      "replicaof 127.0.0.1 1",
+      "replica-priority 0",
+    ]);
+  });
+});
+
+describe("the users", () => {
+  it("are known by digests only", () => {
+    expect(acl).not.toContain("secret");
+    expect(acl.split("\n")[0]).toBe("user default off");
+  });
+
+  it("let an application use all data, KEYS and SCAN, and nothing that is for administrators", () => {
+    expect(acl).toContain(
+      `user cells on ${hash("secretC")} ~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro\n`,
+    );
+  });
+
+  it("let each agent do its work and no more", () => {
+    expect(acl).toContain(`user replication on ${hash("secretR")} +psync +replconf +ping\n`);
+    expect(acl).toMatch(/user agent on #\S+ ~cells-services:mark \+ping .*\+replicaof/);
+    expect(acl).toMatch(/user sentinel on #\S+ allchannels .*\+slaveof .*\+config\|rewrite/);
+    expect(acl).not.toMatch(/user (agent|sentinel|replication) .*@all/);
+  });
+
+  it("keep their former password beside the new one until the overlap ends", () => {
+    const line = `user cells on ${hash("new")} ~* &* +@all`;
+    expect(commandsOf(line, false)).toEqual([
+      "cells",
+      "resetkeys",
+      "resetchannels",
+      "nocommands",
+      "on",
+      "~*",
+      "&*",
+      "+@all",
+      hash("new"),
+    ]);
+    expect(commandsOf(line, true).slice(-2)).toEqual(["resetpass", hash("new")]);
+  });
+});
+
+describe("the configuration of a Sentinel", () => {
+  const write = (former: string, tls: "required" | "off" = "required"): string[] =>
+    lines(sentinelConfig({ ...member, tls }, passwords, sentinelUsers(acl), former));
+
+  it("knows no master at first", () => {
+    expect(write("")).toEqual([
+      "port 0",
+      "tls-port 26379",
+      "tls-replication yes",
+      "tls-cert-file /etc/redis-peer-tls/tls.crt",
+      "tls-key-file /etc/redis-peer-tls/tls.key",
+      "tls-ca-cert-file /etc/redis-trust/ca.crt",
+      "tls-auth-clients no",
+      "protected-mode no",
+      "daemonize no",
+      "dir /data/sentinel",
+      "loglevel notice",
+      "user default off",
+      `user admin on ${hash("secretX")} ~* &* +@all`,
+      `user agent on ${hash("secretA")} ~* &* +@all`,
+      `user sentinel on ${hash("secretS")} ~* &* +@all`,
+      `sentinel myid ${sentinelId(member)}`,
+      "sentinel resolve-hostnames yes",
+      "sentinel announce-hostnames yes",
+      "sentinel announce-ip redis-1.redis-peers.cells.svc",
+      "sentinel announce-port 26379",
+      "sentinel sentinel-user sentinel",
+      "sentinel sentinel-pass secretS",
+      "sentinel deny-scripts-reconfig yes",
+    ]);
+    expect(write("", "off")[0]).toBe("port 26379");
+  });
+
+  it("keeps what it has learnt and whom it has voted for, and nothing else", () => {
+    const former = [
+      "port 1",
+      "user admin on #old ~* &* +@all",
+      "sentinel myid 0000000000000000000000000000000000000000",
+      "sentinel current-epoch 7",
+      "sentinel monitor redis redis-2.redis-peers.cells.svc 6379 2",
+      "sentinel config-epoch redis 7",
+      "sentinel leader-epoch redis 7",
+      "sentinel down-after-milliseconds redis 1",
+      "sentinel auth-pass redis old",
+      "sentinel known-replica redis redis-0.redis-peers.cells.svc 6379",
+      "sentinel known-sentinel redis redis-0.redis-peers.cells.svc 26379 abc",
+    ].join("\n");
+    expect(write(former).slice(-12)).toEqual([
+      "sentinel monitor redis redis-2.redis-peers.cells.svc 6379 2",
+      "sentinel down-after-milliseconds redis 5000",
+      "sentinel failover-timeout redis 10000",
+      "sentinel parallel-syncs redis 1",
+      "sentinel master-reboot-down-after-period redis 10000",
+      "sentinel auth-user redis sentinel",
+      "sentinel auth-pass redis secretS",
+      "sentinel current-epoch 7",
+      "sentinel config-epoch redis 7",
+      "sentinel leader-epoch redis 7",
+      "sentinel known-replica redis redis-0.redis-peers.cells.svc 6379",
+      "sentinel known-sentinel redis redis-0.redis-peers.cells.svc 26379 abc",
+    ]);
+  });
+
+  it("has an id for the life of the member", () => {
+    expect(sentinelId(member)).toMatch(/^[0-9a-f]{40}$/);
+    expect(sentinelId({ ...member, tls: "off" })).toBe(sentinelId(member));
+    expect(sentinelId({ ...member, namespace: "other" })).not.toBe(sentinelId(member));
+    expect(sentinelId({ ...member, member: "redis-2" })).not.toBe(sentinelId(member));
+  });
+});
+
+describe("what a server says of itself", () => {
+  const memberOf = (host: string, port: number): string => (port === 1 ? "nobody" : host);
+
+  it("is a master", () => {
+    const info = {
+      role: "master",
+      connected_slaves: "2",
+      db0: "keys=3,expires=0",
+      db16: "keys=1",
+      slave_priority: "100",
+    };
+    expect(toServer(info, "id 1000000007", memberOf)).toEqual({
+      state: "up",
+      role: "master",
+      linked: false,
+      syncing: false,
+      priority: 100,
+      keys: 4,
+      position: 1_000_000_007,
+      clusterId: "id",
+      replicas: 2,
+    });
+  });
+
+  it("is a replica of nobody", () => {
+    const info = { role: "slave", master_host: "127.0.0.1", master_port: "1", master_link_status: "down" };
+    expect(toServer(info, null, memberOf)).toMatchObject({ role: "replica", follows: "nobody", keys: 0, position: 0 });
+  });
+});

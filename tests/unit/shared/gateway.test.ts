@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { clusterDomain, gatewayConfig } from "../../../components/shared/gateway-config";
+
+describe("the domain of the cluster", () => {
+  it("follows the namespace in the search list, whatever else is in it", () => {
+    const written =
+      "search cells.svc.k8s.example.org svc.k8s.example.org k8s.example.org corp.example\nnameserver 10.96.0.10\n";
+    expect(clusterDomain(written, "cells")).toBe("k8s.example.org");
+  });
+
+  it("is taken from the last search line, as resolvers do", () => {
+    const written = "search corp.example\nsearch cells.svc.cluster.local\n";
+    expect(clusterDomain(written, "cells")).toBe("cluster.local");
+  });
+
+  it("is refused when the pod does not use the DNS of the cluster", () => {
+    expect(() => clusterDomain("nameserver 1.1.1.1\n", "cells")).toThrow(
+      "/etc/resolv.conf has no search domain that starts with cells.svc.",
+    );
+  });
+});
+
+describe("the configuration of the gateway", () => {
+  const settings = { name: "redis", members: 3, port: 6379, maxConnections: 4096 };
+  const config = gatewayConfig(settings, "cells", "cluster.local");
+
+  it("names each member in full", () => {
+    const servers = config.split("\n").filter((line) => line.startsWith("  server "));
+    expect(servers).toEqual([
+      "  server redis-0 redis-0.redis-peers.cells.svc.cluster.local.:6379",
+      "  server redis-1 redis-1.redis-peers.cells.svc.cluster.local.:6379",
+      "  server redis-2 redis-2.redis-peers.cells.svc.cluster.local.:6379",
+    ]);
+  });
+
+  it("asks the agents, closes old sessions on a change, and uses nobody before both have answered", () => {
+    const checks = config.split("\n").find((line) => line.includes("default-server")) ?? "";
+    for (const word of [
+      "agent-check",
+      "agent-port 8009",
+      "on-marked-down shutdown-sessions",
+      "init-state fully-down",
+    ]) {
+      expect(checks).toContain(word);
+    }
+  });
+});
