@@ -52,6 +52,7 @@ import {
   internalName,
   paths,
   ports,
+  reservedConnections,
   reservedDatabases,
   reservedUsernames,
   usernameLimit,
@@ -171,7 +172,16 @@ export class MysqlCluster extends EnsembleComponent {
     );
     new PodDisruptionBudget(name, disruptionBudget(ensemble), judged);
     // Beside the StatefulSet: without members the proxies have nobody to send clients to, and are ready all the same.
-    const gateway = createGateway(ensemble, { port: ports.client, dependsOn: [agent, peers] }, judged);
+    const gateway = createGateway(
+      ensemble,
+      {
+        port: ports.client,
+        // All that the server takes may come through one proxy, while the other one is away.
+        maxConnections: maxConnections + reservedConnections,
+        dependsOn: [agent, peers],
+      },
+      judged,
+    );
 
     const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), judged);
     const setup = new Job(
