@@ -12,7 +12,7 @@ export interface OpenEnvironment extends CheckEnvironment {
 
 const requestSeconds = 10;
 /** Keys of a Secret that are no secrets: they appear in messages on purpose. */
-const publicKeys = ["ca.crt", "tls.crt", "username", "host", "port"];
+const publicKeys = ["ca.crt", "tls.crt", "username", "database", "host", "port"];
 
 export function openEnvironment(
   config: KubeConfig,

@@ -176,8 +176,8 @@ export class MysqlCluster extends EnsembleComponent {
       ensemble,
       {
         port: ports.client,
-        // All that the server takes may come through one proxy, while the other one is away.
-        maxConnections: maxConnections + reservedConnections,
+        // More than the server takes: it answers who is too many, a proxy would let him wait.
+        maxConnections: 2 * (maxConnections + reservedConnections),
         dependsOn: [agent, peers],
       },
       judged,

@@ -15,7 +15,7 @@ export interface SecretValue {
 }
 
 /** What everybody may read. The state is that of a rotation: its phase and its date. */
-const publicKeys: readonly string[] = ["ca.crt", "other.crt", "tls.crt", "state.json", "username", "url"];
+const publicKeys: readonly string[] = ["ca.crt", "other.crt", "tls.crt", "state.json", "username", "database", "url"];
 
 /** Every value of every Secret that is not public. */
 export function secretValues(secrets: readonly SecretObject[]): SecretValue[] {
