@@ -23,7 +23,7 @@ export interface Status {
 export interface Sidecar<Observed, Action> {
   /** Prefix of its metrics. */
   service: string;
-  /** May throw: the member is then neither ready nor primary. Bounded by time-outs of its own. */
+  /** May throw: what was seen before counts until it is old. Bounded by time-outs of its own. */
   observe(): Promise<Observed>;
   status(observed: Observed): Status;
   /** undefined: there is nothing to do. */
@@ -60,6 +60,7 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
   let view: View | undefined;
   let acting: Promise<void> | undefined;
   let failure = "";
+  let blindness = "";
   const stopped = new AbortController();
   process.once("SIGTERM", () => stopped.abort());
 
@@ -70,19 +71,23 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
   ];
 
   const pass = async (): Promise<void> => {
-    let observed: Observed;
+    let action: Action | undefined;
     try {
-      observed = await sidecar.observe();
+      const observed = await sidecar.observe();
+      view = show(view, sidecar.status(observed));
+      action = sidecar.decide(observed);
     } catch (error) {
-      view = show(view, { ready: false, primary: false, detail: (error as Error).message });
+      // One answer that is late says nothing: what was seen before counts until it is old.
+      const { message } = error as Error;
+      if (message !== blindness) log(`not observed: ${message}`);
+      blindness = message;
       return;
     }
-    view = show(view, sidecar.status(observed));
-    if (acting !== undefined) return;
-    const action = sidecar.decide(observed);
-    if (action === undefined) return;
-    acting = sidecar
-      .act(action)
+    blindness = "";
+    if (acting !== undefined || action === undefined) return;
+    const wanted = action;
+    acting = Promise.resolve()
+      .then(() => sidecar.act(wanted))
       .then(
         () => {
           failure = "";
@@ -98,8 +103,11 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
         acting = undefined;
       });
   };
-  await pass();
   // Not before something was observed: a restarted agent that said "down" would cut all sessions of a healthy primary.
+  const begin = performance.now();
+  while (view === undefined && performance.now() - begin < staleSeconds * 1000 && !stopped.signal.aborted) {
+    await Promise.all([pass(), delay(observeSeconds * 1000, undefined, stopped).catch(() => undefined)]);
+  }
   servers.push(await listen(gatewayServer(now), agentPorts.gateway));
   while (!stopped.signal.aborted) {
     await Promise.all([pass(), delay(observeSeconds * 1000, undefined, stopped).catch(() => undefined)]);

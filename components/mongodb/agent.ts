@@ -89,10 +89,10 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
           const done = await withClient(endpoint, async (client) => {
             if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
             await keepWriteConcern(client);
-            await keepUsers(client, settings.applications);
             const id = String((await readConfig(client)).settings?.replicaSetId);
-            // From here on an empty volume is a lost one.
+            // From here on an empty volume is a lost one; before it no application has a user.
             await keepMarker(settings, namespace, api, id);
+            await keepUsers(client, settings.applications);
             return true;
           });
           if (done) return { done: true };

@@ -93,14 +93,15 @@ export function decide(observed: Observed): Decision {
   const own = observed.servers[observed.self];
   if (own === undefined || own.state === "away") return { kind: "none" };
   if (own.state === "unconfigured") return decideUnconfigured(observed);
-  const { loaded, file } = observed.certificate;
-  if (loaded !== file) return { kind: "reload", reason: "its certificates may have been renewed" };
   if (own.role === "primary" && observed.administrator === "unusable") {
     return { kind: "administrator", reason: "the administrator cannot log in with its password" };
   }
   if (own.role === "secondary" && observed.votes === 0) {
     return { kind: "vote", reason: "the member has all data again" };
   }
+  // Last: what fails again and again must not keep the others from their turn.
+  const { loaded, file } = observed.certificate;
+  if (loaded !== file) return { kind: "reload", reason: "its certificates may have been renewed" };
   return { kind: "none" };
 }
 

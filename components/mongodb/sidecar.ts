@@ -18,6 +18,7 @@ import {
   type MarkerAnswer,
   type Observed,
   type Server,
+  type SetConfig,
   type SetStatus,
   type Vote,
   withVotes,
@@ -94,8 +95,11 @@ export async function askVote(self: Self): Promise<Vote> {
       const vote = await withClient(await memberEndpoint(self, member), async (client) => {
         const hello = await command(client, { hello: 1 });
         if (hello["isWritablePrimary"] !== true) throw new Error("is not the primary");
-        const config = await readConfig(client);
-        return config.members.find(({ host }) => host === setHost(self, self.pod.name))?.votes;
+        // One that a majority does not have yet can still be undone, by the election of a member that lacks it.
+        const known = await command(client, { replSetGetConfig: 1, commitmentStatus: true });
+        if (known["commitmentStatus"] !== true) throw new Error("a majority does not have its configuration yet");
+        const { members } = known["config"] as SetConfig;
+        return members.find(({ host }) => host === setHost(self, self.pod.name))?.votes;
       });
       if (vote === undefined) throw new Error(`does not know ${self.pod.name}`);
       return { state: "member", votes: vote };

@@ -62,7 +62,8 @@ async function prepareMember(settings: EnsembleSettings, pod: Pod, api: Kubernet
     `a safe way to start ${pod.name}`,
     async () => {
       const data = (await stat(paths.data).catch(absent)) === undefined ? "empty" : "present";
-      const kept = (await readFile(paths.group, "utf8").catch(absent))?.trim();
+      // Empty when the disk was full as it was written.
+      const kept = (await readFile(paths.group, "utf8").catch(absent))?.trim() || undefined;
       const action = decideMember(
         {
           data,
@@ -82,7 +83,8 @@ async function prepareMember(settings: EnsembleSettings, pod: Pod, api: Kubernet
   await rm(paths.initializing, { recursive: true, force: true });
   await rm(paths.temporary, { recursive: true, force: true });
   await mkdir(paths.temporary, { mode: 0o700 });
-  await writeFile(paths.group, `${decision.group}\n`);
+  await writeFile(`${paths.group}.new`, `${decision.group}\n`);
+  await rename(`${paths.group}.new`, paths.group);
 
   const host = memberHost(settings.name, pod.namespace, pod.name);
   const common = await readFile(join(paths.config, paths.configFile), "utf8");

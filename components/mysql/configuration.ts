@@ -122,6 +122,8 @@ export function serverConfig(server: ServerConfiguration, namespace: string): st
     "# Then it lets nobody in, and runs on, for the agent to say why and to bring it back. One retries, not two.",
     "group_replication_exit_state_action=OFFLINE_MODE",
     "group_replication_autorejoin_tries=0",
+    "# One transaction takes about three times its size in each member at once: the default, 150 MB, could end all of them.",
+    `group_replication_transaction_size_limit=${Math.floor(server.memoryLimit / 32)}`,
     `group_replication_message_cache_size=${messageCacheBytes(server.memoryLimit)}`,
     "group_replication_recovery_reconnect_interval=5",
     "",

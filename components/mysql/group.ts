@@ -219,6 +219,13 @@ function decideFound(observed: Observed): Decision {
       reason: `${foreign.member} belongs to the group ${foreign.server.group}, but ${self} to ${local.group}; restore the volumes that belong together`,
     };
   }
+  const twin = all.find(({ server }, index) => all.slice(0, index).some((each) => each.server.uuid === server.uuid));
+  if (twin !== undefined) {
+    return {
+      kind: "refuse",
+      reason: `${twin.member} has the identity of another member (${twin.server.uuid}); give each member a volume of its own`,
+    };
+  }
   const everybodyKnowsNothing = filled.length === 0;
   if (empty.length > 0 && (marker === undefined || "reason" in marker)) {
     return { kind: "wait", reason: unknownMarker(marker) };
@@ -273,7 +280,8 @@ function refuseRecovery(observed: Observed, filled: Found[], why: string, empty:
     kind: "refuse",
     reason:
       `no member is in a group, and ${why}; ${sets.join("; ")}; bring the missing back, or accept that what only they have is ` +
-      `lost, and go on with: ${commands.join(" or ")}`,
+      // New transactions get the same numbers, and nothing tells the two apart.
+      `lost, delete their volumes before they return, and go on with: ${commands.join(" or ")}`,
   };
 }
 

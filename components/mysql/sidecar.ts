@@ -182,7 +182,6 @@ async function carryOut(
       // What a person asked for is done once.
       await rm(paths.recover, { force: true });
       await run("STOP GROUP_REPLICATION");
-      await run("SET GLOBAL offline_mode = OFF");
       const start = `START GROUP_REPLICATION USER = '${internalUsername}', PASSWORD = ${quoted(await password())}`;
       if (action.kind === "join") {
         await run("SET GLOBAL group_replication_bootstrap_group = OFF");
@@ -263,6 +262,10 @@ async function askOthers(settings: EnsembleSettings, pod: { name: string; namesp
       try {
         const asked = await open(await memberEndpoint(settings, pod.namespace, member), answerMilliseconds);
         connection = asked;
+        // Names are cached: after a full stop the address may already be that of another member, which would count twice.
+        const host = memberHost(settings.name, pod.namespace, member);
+        const [answered] = await rows<{ host: string }>(asked, "SELECT @@report_host AS host", answerMilliseconds);
+        if (answered?.host !== host) return { member, reason: `${answered?.host ?? "somebody else"} answered instead` };
         return { member, server: await readServer((sql) => rows(asked, sql, answerMilliseconds)) };
       } catch (error) {
         return { member, reason: (error as Error).message };

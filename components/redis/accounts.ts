@@ -79,5 +79,14 @@ export function commandsOf(line: string, final: boolean): string[] {
   const [, user = "", ...rules] = line.split(" ");
   const password = passwordHash(line);
   const others = rules.filter((rule) => rule !== password);
-  return [user, "resetkeys", "resetchannels", "nocommands", ...others, ...(final ? ["resetpass"] : []), password];
+  return [
+    user,
+    "resetkeys",
+    "resetchannels",
+    "clearselectors",
+    "nocommands",
+    ...others,
+    ...(final ? ["resetpass"] : []),
+    password,
+  ];
 }

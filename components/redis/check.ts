@@ -18,7 +18,7 @@ import {
 } from "../shared/client-access";
 import { findingRecorder, within } from "../shared/findings";
 import { memberHost } from "../shared/names";
-import { majority, ports, scheme } from "./settings";
+import { markDatabase, majority, ports, scheme } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;
@@ -333,7 +333,17 @@ async function checkApplication(session: Session, access: Access, application: s
   }
   // Only asked about: where it is let in, it would do what it says.
   const admin = await session.adminAddress();
-  for (const command of [["FLUSHALL"], ["FLUSHDB"], ["SHUTDOWN"], ["REPLICAOF", "NO", "ONE"]]) {
+  const harmful = [
+    ["FLUSHALL"],
+    ["FLUSHDB"],
+    ["SHUTDOWN"],
+    ["REPLICAOF", "NO", "ONE"],
+    // What Sentinels tell each other, and what agents write down.
+    ["PUBLISH", "__sentinel__:hello", "x"],
+    ["SELECT", String(markDatabase)],
+    ["MOVE", key, String(markDatabase)],
+  ];
+  for (const command of harmful) {
     const answer = String(await admin.call("ACL", "DRYRUN", application, ...command));
     if (!/no permissions/i.test(answer)) throw new Error(`${application} may ${command.join(" ")}`);
   }

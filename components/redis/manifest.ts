@@ -155,8 +155,16 @@ const agentRules =
 const sentinelRules =
   "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill";
 
-/** All data and channels. KEYS, INFO and SORT count as dangerous because they can be slow; what is left of these is refused. */
-const applicationRules = "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro";
+/**
+ * All data of the databases of clients, and all channels. KEYS, INFO and SORT count as dangerous because they can be slow; what
+ * is left of these is refused. So is what Sentinels and agents tell each other by: whoever publishes on `__sentinel__:hello`
+ * can make the Sentinels follow whom he likes, and COPY and MOVE reach the database of the mark without SELECT.
+ */
+const applicationRules = [
+  "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro",
+  `-select ${Array.from({ length: markDatabase }, (_, database) => `+select|${database}`).join(" ")} -move -copy`,
+  "-publish (+publish ~* &[^_]*)",
+].join(" ");
 
 /** Longer than Sentinel believes what it last heard of a replica. */
 const minReadySeconds = 15;

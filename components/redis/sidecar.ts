@@ -325,7 +325,10 @@ const generation = 1_000_000_000;
 
 function toMark(value: string | null): { clusterId: string | undefined; position: number } {
   const [clusterId, position] = (value ?? "").split(" ");
-  return position === undefined ? { clusterId: undefined, position: 0 } : { clusterId, position: Number(position) };
+  // What is no number was not written by an agent.
+  return position === undefined || !Number.isSafeInteger(Number(position))
+    ? { clusterId: undefined, position: 0 }
+    : { clusterId, position: Number(position) };
 }
 
 export function toServer(

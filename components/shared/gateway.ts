@@ -10,7 +10,7 @@ import { digest } from "./agent";
 import type { Ensemble } from "./arguments";
 import { type GatewaySettings, gatewayConfig, gatewayMetricsPort, gatewayPaths } from "./gateway-config";
 import { gatewayImage } from "./images";
-import { gatewaySelector, labels, namesOf } from "./names";
+import { gatewaySelector, instanceLabels, labels, namesOf } from "./names";
 import { agentContainer, agentVolumes, containerSecurityContext, podSecurityContext, spreadOverHosts } from "./pod";
 import { clientService, metadata, networkPeer } from "./services";
 
@@ -72,7 +72,9 @@ export function createGateway(
 
 /** Clients come in here; the way out to the members is in the policy of all pods of the ensemble. */
 function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkPolicy {
-  const from = ensemble.clients.map(networkPeer);
+  // Never empty, which would mean everybody.
+  const instance = { podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) } };
+  const from = [instance, ...ensemble.clients.map(networkPeer)];
   const metricsFrom = ensemble.metrics.from.map(networkPeer);
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).gateway),

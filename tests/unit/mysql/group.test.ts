@@ -187,7 +187,7 @@ suite("after a full stop", () => {
     expect(kinds(decisions)).toEqual(["refuse", "refuse", "refuse"]);
     expect(reasonOf(decisions[1] as Decision)).toBe(
       `no member is in a group, and no member has all transactions; mysql-0 has ${group}:1-8:10; mysql-1 has ${group}:1-9; ` +
-        `mysql-2 has ${group}:1-9; bring the missing back, or accept that what only they have is lost, and go on with: ` +
+        `mysql-2 has ${group}:1-9; bring the missing back, or accept that what only they have is lost, delete their volumes before they return, and go on with: ` +
         "kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here or " +
         "kubectl -n cells exec mysql-1 -c agent -- touch /run/mysql/recover-from-here or " +
         "kubectl -n cells exec mysql-2 -c agent -- touch /run/mysql/recover-from-here",
@@ -200,7 +200,7 @@ suite("after a full stop", () => {
     expect(reasonOf(decisions[0] as Decision)).toBe(
       "no member is in a group, and not all members answer (mysql-1: connection refused); " +
         `mysql-0 has ${group}:1-10; mysql-2 has ${group}:1-10; bring the missing back, or accept that what only they have is ` +
-        "lost, and go on with: kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
+        "lost, delete their volumes before they return, and go on with: kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
     );
     expect(kinds(everybody(["1-10", undefined, undefined]))).toEqual(["refuse"]);
   });
@@ -210,7 +210,7 @@ suite("after a full stop", () => {
     expect(kinds(decisions)).toEqual(["refuse", "refuse", "refuse"]);
     expect(reasonOf(decisions[2] as Decision)).toBe(
       `no member is in a group, and mysql-1 lost the volume; mysql-0 has ${group}:1-10; mysql-2 has ${group}:1-9; mysql-1 has ` +
-        "nothing; bring the missing back, or accept that what only they have is lost, and go on with: " +
+        "nothing; bring the missing back, or accept that what only they have is lost, delete their volumes before they return, and go on with: " +
         "kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
     );
     expect(kinds(everybody(["1-10", "", "1-9"], unknown))).toEqual(["wait", "wait", "wait"]);

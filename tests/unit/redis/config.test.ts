@@ -112,8 +112,10 @@ describe("the users", () => {
 
   it("let an application use all data, KEYS and SCAN, and nothing that is for administrators", () => {
     expect(acl).toContain(
-      `user cells on ${hash("secretC")} ~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro\n`,
+      `user cells on ${hash("secretC")} ~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro -select +select|0 +select|1 `,
     );
+    expect(acl).toContain("+select|15 -move -copy -publish (+publish ~* &[^_]*)");
+    expect(acl).not.toContain("+select|16");
   });
 
   it("let each agent do its work and no more", () => {
@@ -129,6 +131,7 @@ describe("the users", () => {
       "cells",
       "resetkeys",
       "resetchannels",
+      "clearselectors",
       "nocommands",
       "on",
       "~*",

@@ -34,6 +34,7 @@ describe("the configuration of the gateway", () => {
   });
 
   it("asks the agents, closes old sessions on a change, and uses nobody before both have answered", () => {
+    expect(config).toContain("tcp-check expect string up");
     const checks = config.split("\n").find((line) => line.includes("default-server")) ?? "";
     for (const word of [
       "agent-check",
