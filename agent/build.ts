@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-export const agents = ["etcd", "nats", "redis", "mongodb", "mysql"] as const;
+export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
 
 export async function buildAgents(names: readonly string[] = agents, outdir?: string): Promise<void> {
   const root = join(__dirname, "..");

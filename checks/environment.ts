@@ -1,7 +1,7 @@
 import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
 import { apiMessage } from "./cluster";
-import type { Redaction } from "./redaction";
+import { publicKeys, type Redaction } from "./redaction";
 import { openTunnel, portForward, type TunnelManager } from "./tunnel";
 import { within } from "./wait";
 
@@ -11,8 +11,6 @@ export interface OpenEnvironment extends CheckEnvironment {
 }
 
 const requestSeconds = 10;
-/** Keys of a Secret that are no secrets: they appear in messages on purpose. */
-const publicKeys = ["ca.crt", "tls.crt", "username", "database", "host", "port"];
 
 export function openEnvironment(
   config: KubeConfig,

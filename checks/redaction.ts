@@ -4,6 +4,18 @@ export interface Redaction {
   redact(text: string): string;
 }
 
+/** Keys of a Secret that are no secrets: what they hold appears in messages and elsewhere on purpose. */
+export const publicKeys: readonly string[] = [
+  ...["username", "database", "host", "port"],
+  ...["ca.crt", "other.crt", "tls.crt"],
+  // The phase of a rotation, and its date.
+  "state.json",
+  // Of an application of the object store.
+  ...["accessKeyId", "endpoint", "region"],
+  // Of an application of Vault; which initialisation it was, and how many of the shares open it.
+  ...["mounts", "attempt", "threshold"],
+];
+
 /** Shorter values would blank out ordinary words; generated passwords are much longer. */
 const shortestSecret = 6;
 const mark = "[secret]";

@@ -5,6 +5,8 @@ export async function checkOf(service: CheckTarget["service"]): Promise<Check> {
   switch (service) {
     case "etcd":
       return (await import("../components/etcd/check.js")).check;
+    case "vault":
+      return (await import("../components/vault/check.js")).check;
     case "nats":
       return (await import("../components/nats/check.js")).check;
     case "redis":
@@ -13,5 +15,7 @@ export async function checkOf(service: CheckTarget["service"]): Promise<Check> {
       return (await import("../components/mongodb/check.js")).check;
     case "mysql":
       return (await import("../components/mysql/check.js")).check;
+    case "objectstore":
+      return (await import("../components/objectstore/check.js")).check;
   }
 }

@@ -48,7 +48,7 @@ import {
 } from "./measurement";
 import { profileOf } from "./profiles";
 import type { DrillsReport } from "./report";
-import { isLoaded, loadedServices, measureThroughput } from "./throughput";
+import { isLoaded, type LoadedService, loadedServices, measureThroughput } from "./throughput";
 
 const parts = ["preview", "deploy", "memory", "gateway", "drills"] as const;
 type Part = (typeof parts)[number];
@@ -298,7 +298,7 @@ async function measureMemory({ outputs, config }: Bench): Promise<Measurement[]>
 async function measureGateways({ outputs, config }: Bench): Promise<Measurement[]> {
   const measurements: Measurement[] = [];
   for (const target of outputs.checks) {
-    if (!isLoaded(target.service)) continue;
+    if (!isLoaded(target)) continue;
     const leader = await leaderOf(target, config);
     note(`load on ${target.name}, led by ${leader}`);
     measurements.push(...(await measureThroughput(config, target, target.service, leader)));
@@ -310,7 +310,7 @@ async function measureGateways({ outputs, config }: Bench): Promise<Measurement[
   return measurements;
 }
 
-async function leaderOf(target: CheckTarget, config: KubeConfig): Promise<string> {
+async function leaderOf(target: CheckTarget & { service: LoadedService }, config: KubeConfig): Promise<string> {
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
   try {
     const workload = await (await profileOf(target.service)).open(target, environment, "bench");

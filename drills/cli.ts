@@ -24,7 +24,7 @@ import {
   runDrill,
   strikeOf,
 } from "./drill";
-import { profileOf } from "./profiles";
+import { isDrilled, profileOf } from "./profiles";
 import { renderDrills, summarizeDrills } from "./report";
 import type { Profile } from "./workload";
 
@@ -85,8 +85,9 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     };
     const { targets, config } = await selected(flags);
     const candidates = await Promise.all(
-      targets.map(async (target) => ({ target, profile: await profileOf(target.service) })),
+      targets.filter(isDrilled).map(async (target) => ({ target, profile: await profileOf(target.service) })),
     );
+    if (candidates.length === 0) throw new CannotRun("only a service of several members can be drilled");
     const tasks = chooseTasks(drills, candidates);
     const run = (task: Task, more: Partial<DrillOptions> = {}): Promise<DrillReport> =>
       runTask(task, config, redaction, { ...options, ...more });

@@ -16,8 +16,8 @@ import type { Measurement } from "./measurement";
 export const loadedServices = ["redis", "mysql"] as const;
 export type LoadedService = (typeof loadedServices)[number];
 
-export function isLoaded(service: CheckTarget["service"]): service is LoadedService {
-  return loadedServices.some((each) => each === service);
+export function isLoaded<T extends Pick<CheckTarget, "service">>(target: T): target is T & { service: LoadedService } {
+  return loadedServices.some((each) => each === target.service);
 }
 
 /** What the client is told in LOAD. No secrets: they are files in `secrets`. */

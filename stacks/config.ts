@@ -106,12 +106,56 @@ const redis = ensemble.extend({
     .describe("when the memory is full: writes are refused, or what was not used for long goes"),
 });
 
+const vault = ensemble.extend({
+  seal: z
+    .strictObject({
+      type: z
+        .enum(["shamir", "awskms"])
+        .describe("what opens Vault: key shares in a Secret, or a key of AWS KMS; prod takes `awskms` only"),
+      shares: z.number().optional().describe("shamir: into how many shares the key is split, default 1"),
+      threshold: z.number().optional().describe("shamir: how many of them open Vault, default a majority"),
+      region: z.string().optional().describe("awskms: of the key"),
+      keyId: z.string().optional().describe("awskms: id, ARN or alias of the key; without it nobody opens Vault"),
+      endpoint: z.string().optional().describe("awskms: URL of the key service, unless it is that of AWS"),
+      credentialsSecret: z
+        .string()
+        .optional()
+        .describe("awskms: name of a Secret with the key `credentials`, a file as AWS's tools read it"),
+      serviceAccountAnnotations: labels
+        .optional()
+        .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key"),
+      recovery: z
+        .union(
+          [z.literal("none"), z.strictObject({ pgpKeys: z.array(z.string()), threshold: z.number().optional() })],
+          '"none" or an object with pgpKeys',
+        )
+        .optional()
+        .describe(
+          "awskms: who can make a root token later: `pgpKeys` (base64) and `threshold`, or `none`: nobody, ever",
+        ),
+    })
+    .optional(),
+  audit: z
+    .array(z.enum(["stdout", "file"]))
+    .optional()
+    .describe("where requests are recorded: in the log, on the volume; default `stdout`"),
+  tokens: z
+    .strictObject({
+      periodDays: z.number().optional().describe("life of a token without renewal, in days, default 30; renewed daily"),
+    })
+    .optional(),
+});
+
+const objectstore = ensemble.omit({ members: true, metrics: true }).extend({
+  region: z.string().optional().describe("that clients must sign for, default `us-east-1`"),
+});
+
 const mysql = ensemble.extend({
   maxConnections: z.number().optional().describe("connections that each application may have"),
 });
 
 /** Of each service, in the order in which they are deployed. */
-const services = { etcd: ensemble, nats, redis, mongodb: ensemble, mysql };
+const services = { etcd: ensemble, vault, nats, redis, mongodb: ensemble, mysql, objectstore };
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
 
@@ -130,13 +174,15 @@ export const schema = z.strictObject({
     .array(z.enum(serviceNames))
     .min(1)
     .refine((given) => new Set(given).size === given.length, "a list that names each service once")
-    .default([...serviceNames])
-    .describe("which of the services to deploy"),
+    .optional()
+    .describe("which of the services to deploy; default: all that the environment has"),
   etcd: services.etcd.prefault({}),
+  vault: services.vault.prefault({}),
   nats: services.nats.prefault({}),
   redis: services.redis.prefault({}),
   mongodb: services.mongodb.prefault({}),
   mysql: services.mysql.prefault({}),
+  objectstore: services.objectstore.prefault({}),
 });
 
 export type StackConfig = Readonly<z.output<typeof schema>>;

@@ -1,3 +1,4 @@
+import { bucketsForCells, vaultForCells } from "./cells";
 import type { StackConfig } from "./config";
 import { deployServices, type Environment, type StackOutputs } from "./services";
 
@@ -17,6 +18,17 @@ export const environment: Environment = {
       placement: { spread: "preferred" },
       tls: "required",
       applications: ["cells"],
+      deletion: "delete",
+    },
+    vault: {
+      members: 3,
+      storage: { size: "2Gi" },
+      resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "512Mi" } },
+      placement: { spread: "preferred" },
+      tls: "required",
+      seal: { type: "shamir" },
+      applications: ["cells"],
+      ...vaultForCells,
       deletion: "delete",
     },
     nats: {
@@ -58,6 +70,14 @@ export const environment: Environment = {
       tls: "required",
       applications: ["cells"],
       maxConnections: 500,
+      deletion: "delete",
+    },
+    objectstore: {
+      storage: { size: "5Gi" },
+      resources: small,
+      tls: "required",
+      applications: ["cells", "backup"],
+      ...bucketsForCells,
       deletion: "delete",
     },
   },

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { vaultForCells } from "./cells";
 import type { ServiceName, StackConfig } from "./config";
 import { deployServices, type Environment, type StackOutputs } from "./services";
 
@@ -9,6 +10,14 @@ export const environment: Environment = {
       placement: { spread: "required", zones: true },
       tls: "required",
       applications: ["cells"],
+      deletion: "keep",
+    },
+    vault: {
+      members: 3,
+      placement: { spread: "required", zones: true },
+      tls: "required",
+      applications: ["cells"],
+      ...vaultForCells,
       deletion: "keep",
     },
     nats: {
@@ -57,8 +66,8 @@ export function prod(config: StackConfig): StackOutputs {
 }
 
 /** The configuration may make prod larger, not weaker. */
-function refusals(config: StackConfig): string[] {
-  return [...namespaceRefusals(config), ...config.services.flatMap((service) => serviceRefusals(config, service))];
+function refusals(config: StackConfig, services: readonly ServiceName[]): string[] {
+  return [...namespaceRefusals(config), ...services.flatMap((service) => serviceRefusals(config, service))];
 }
 
 function namespaceRefusals({ namespace }: StackConfig): string[] {
@@ -72,6 +81,11 @@ function serviceRefusals(config: StackConfig, service: ServiceName): string[] {
   const durability = service === "nats" ? config.nats.durability : undefined;
   const key = (name: string): string => `${service}.${name}`;
   const problems: string[] = [];
+  const seal = service === "vault" ? config.vault.seal?.type : undefined;
+  if (seal === "shamir") {
+    const advice = "give the region and the id of a KMS key, so that no key lies in the cluster";
+    problems.push(refusal(key("seal.type"), '"awskms"', seal, advice));
+  }
   if (placement?.spread === "preferred") {
     const advice = "remove it, and give the cluster a node for each member";
     problems.push(refusal(key("placement.spread"), '"required"', placement.spread, advice));

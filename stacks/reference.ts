@@ -39,6 +39,8 @@ export function configurationReference(): string {
     "",
     ...table(["key", "value", "meaning"], commonKeys().map(inWords)),
     "",
+    "The object store is one server, without `members` and `metrics`, and not part of prod.",
+    "",
     "What the services have of it when the configuration says nothing, and what only one of them has:",
     "",
     ...serviceNames.flatMap(section),
@@ -49,8 +51,11 @@ function isService(name: string | undefined): boolean {
   return serviceNames.some((each) => each === name);
 }
 
+/** Those of every ensemble; a single server has fewer. */
 function commonKeys(): Key[] {
-  const [first, ...others] = serviceNames.map((service) => keysOf(schema.shape[service]));
+  const [first, ...others] = serviceNames
+    .filter((service) => service !== "objectstore")
+    .map((service) => keysOf(schema.shape[service]));
   const inAll = ({ path }: Key): boolean => others.every((keys) => keys.some((each) => sameKey(each, { path })));
   return (first ?? []).filter(inAll);
 }
@@ -89,7 +94,8 @@ function typeName(type: z.ZodType): string {
   }
   if (type instanceof z.ZodNumber) return "number";
   if (type instanceof z.ZodBoolean) return "`true` or `false`";
-  return type instanceof z.ZodRecord ? "object" : "text";
+  if (type instanceof z.ZodUnion) return type.options.map((each) => typeName(each as z.ZodType)).join(" or ");
+  return type instanceof z.ZodRecord || type instanceof z.ZodObject ? "object" : "text";
 }
 
 function unwrapped(type: z.ZodType): z.ZodType {

@@ -7,40 +7,46 @@ import { MongodbCluster, type MongodbClusterArguments, resolveMongodb } from "..
 import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../components/mysql";
 import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
 import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
+import { ObjectStore, type ObjectStoreArguments, resolveObjectStore } from "../components/objectstore";
 import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent } from "../components/shared";
-import { report, type ServiceName, type StackConfig } from "./config";
+import { resolveVault, VaultCluster, type VaultClusterArguments } from "../components/vault";
+import { report, type ServiceName, serviceNames, type StackConfig } from "./config";
 import { merged } from "./merge";
 import { protectData } from "./protection";
 
 interface ServiceArguments {
   etcd: EtcdClusterArguments;
+  vault: VaultClusterArguments;
   nats: NatsClusterArguments;
   redis: RedisClusterArguments;
   mongodb: MongodbClusterArguments;
   mysql: MysqlClusterArguments;
+  objectstore: ObjectStoreArguments;
 }
 
 /** For each service its component, and the function that looks at its arguments without creating anything. */
 const components: { [S in ServiceName]: Service<ServiceArguments[S]> } = {
   etcd: { Component: EtcdCluster, resolve: resolveEtcd },
+  vault: { Component: VaultCluster, resolve: resolveVault },
   nats: { Component: NatsCluster, resolve: resolveNats },
   redis: { Component: RedisCluster, resolve: resolveRedis },
   mongodb: { Component: MongodbCluster, resolve: resolveMongodb },
   mysql: { Component: MysqlCluster, resolve: resolveMysql },
+  objectstore: { Component: ObjectStore, resolve: resolveObjectStore },
 };
 
-interface Service<Arguments extends EnsembleArguments> {
+interface Service<Arguments extends Pick<EnsembleArguments, "namespace">> {
   Component: new (name: string, args: Arguments, options: pulumi.ComponentResourceOptions) => EnsembleComponent;
   resolve: (name: string, args: Arguments) => Ensemble;
 }
 
-/** How an environment wants its services; the configuration of the stack may change each argument. */
+/** How an environment wants its services; the configuration of the stack may change each argument, and gives what is missing. */
 export interface Environment {
-  services: { [S in ServiceName]: Omit<ServiceArguments[S], "namespace"> };
+  services: { [S in ServiceName]?: Partial<Omit<ServiceArguments[S], "namespace">> };
   /** Refuse to delete or replace what holds data. */
   protect: boolean;
   /** What the configuration must not ask for here. */
-  refusals?: (config: StackConfig) => string[];
+  refusals?: (config: StackConfig, services: readonly ServiceName[]) => string[];
 }
 
 export interface StackOutputs {
@@ -63,9 +69,12 @@ interface ServiceOutputs {
 }
 
 export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
+  const available = serviceNames.filter((each) => environment.services[each] !== undefined);
+  const services = available.filter((each) => config.services?.includes(each) ?? true);
   report(pulumi.getStack(), [
-    ...(environment.refusals?.(config) ?? []),
-    ...config.services.flatMap((service) => problemsOf(service, argumentsOf(service, config, environment))),
+    ...servicesProblems(config, available),
+    ...(environment.refusals?.(config, services) ?? []),
+    ...services.flatMap((service) => problemsOf(service, argumentsOf(service, config, environment))),
   ]);
 
   const provider = clusterProvider(config);
@@ -74,7 +83,7 @@ export function deployServices(config: StackConfig, environment: Environment): S
     provider,
     ...(environment.protect ? { transformations: [protectData] } : {}),
   };
-  const deployed = config.services.map((service) => {
+  const deployed = services.map((service) => {
     const args = { ...argumentsOf(service, config, environment), namespace: namespace.metadata.name };
     return { service, component: create(service, args, options), applications: args.applications ?? [] };
   });
@@ -98,13 +107,27 @@ export function deployServices(config: StackConfig, environment: Environment): S
   };
 }
 
-/** What a service has when the configuration says nothing. */
-export function defaultArguments(service: ServiceName, environment: Environment): object {
-  return withDefaults(service, { ...environment.services[service], namespace: "cells" });
+function servicesProblems({ services = [], environment }: StackConfig, available: ServiceName[]): string[] {
+  return services
+    .filter((each) => !available.includes(each))
+    .map(
+      (each) =>
+        `${pulumi.getProject()}:services must be a list of ${available.join(", ")} in ${environment}, ` +
+        `got ${JSON.stringify(each)}; remove it`,
+    );
 }
 
+/** What a service has when the configuration says nothing; nothing in an environment that does not have it. */
+export function defaultArguments(service: ServiceName, environment: Environment): object {
+  const own = environment.services[service];
+  return own === undefined ? {} : withDefaults(service, { ...own, namespace: "cells" });
+}
+
+/** What nobody but the configuration can know, so that everything else can be resolved without it. */
+const unknown: { [S in ServiceName]?: Partial<ServiceArguments[S]> } = { vault: { seal: { type: "shamir" } } };
+
 function withDefaults<S extends ServiceName>(service: S, args: ServiceArguments[S]): object {
-  const { image, ...resolved } = components[service].resolve(service, args);
+  const { image, ...resolved } = components[service].resolve(service, { ...unknown[service], ...args });
   // The image follows the version unless it is given.
   return merged<object>(args, args.image === undefined ? resolved : { ...resolved, image });
 }
@@ -118,7 +141,7 @@ function argumentsOf<S extends ServiceName>(
   const given: StackConfig[ServiceName] = { ...config[service] };
   delete given.tlsReason;
   const { namespace } = config;
-  return merged<ServiceArguments[S]>({ ...environment.services[service], namespace }, given);
+  return merged<ServiceArguments[S]>({ ...environment.services[service], namespace } as ServiceArguments[S], given);
 }
 
 function create<S extends ServiceName>(

@@ -87,6 +87,8 @@ export interface EnsembleArguments {
 export interface ServiceProfile {
   service: ServiceKind;
   image: Image;
+  /** For a service of one server, which takes no `members`. Default: what the argument says. */
+  members?: 1;
   storage: { size: string; minimum: string };
   resources: { requests: Record<string, string>; limits: Record<string, string> };
 }
@@ -175,8 +177,8 @@ export function resolveEnsemble(
   if (args.namespace === undefined || args.namespace === "") {
     problem("namespace is missing; give the name of an existing namespace");
   }
-  const members = args.members ?? 3;
-  checkMembers(members, problem);
+  const members = profile.members ?? args.members ?? 3;
+  if (profile.members === undefined) checkMembers(members, problem);
   const size = args.storage?.size ?? profile.storage.size;
   const bytes = checkSize(size, profile.storage.minimum, problem);
   oneOf("tls", args.tls, ["required", "optional", "off"], problem);

@@ -24,11 +24,12 @@ export function createCredentials(
     adminUsername: string;
     url: pulumi.Input<string>;
     /** Further keys of an application's Secret; a `url` of its own replaces the common one. */
-    application?: (application: string) => Record<string, pulumi.Input<string>>;
+    application?: (application: string, password: pulumi.Output<string>) => Record<string, pulumi.Input<string>>;
   },
   options: pulumi.CustomResourceOptions,
 ): Credentials {
-  const admin = createCredential(ensemble, namesOf(ensemble.name).admin, { username: details.adminUsername }, options);
+  const { admin: adminName } = namesOf(ensemble.name);
+  const admin = createCredential(ensemble, adminName, () => ({ username: details.adminUsername }), options);
   const applications = ensemble.applications.map((application) => {
     const name = applicationSecretName(ensemble.name, application);
     return [
@@ -36,7 +37,7 @@ export function createCredentials(
       createCredential(
         ensemble,
         name,
-        { username: application, url: details.url, ...details.application?.(application) },
+        (password) => ({ username: application, url: details.url, ...details.application?.(application, password) }),
         options,
       ),
     ] as const;
@@ -52,7 +53,7 @@ export function createCredentials(
 function createCredential(
   ensemble: Ensemble,
   name: string,
-  plain: Record<string, pulumi.Input<string>>,
+  others: (password: pulumi.Output<string>) => Record<string, pulumi.Input<string>>,
   options: pulumi.CustomResourceOptions,
 ) {
   const password = createPassword(name, options);
@@ -61,7 +62,7 @@ function createCredential(
     {
       metadata: metadata(ensemble, name),
       type: "Opaque",
-      data: encoded({ ...plain, password: password.result }),
+      data: encoded({ ...others(password.result), password: password.result }),
     },
     options,
   );

@@ -2,7 +2,7 @@
  * Names and labels of an ensemble, derived from the name of the component. Without any import, because the agent in the
  * cluster and the checks derive the same names from the same words.
  */
-export const serviceKinds = ["etcd", "nats", "redis", "mongodb", "mysql"] as const;
+export const serviceKinds = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
 export type ServiceKind = (typeof serviceKinds)[number];
 
 export interface Names {

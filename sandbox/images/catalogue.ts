@@ -47,6 +47,8 @@ export const references = {
   haproxy: `docker.io/library/haproxy:${serverVersions.haproxy}`,
   mysql: `docker.io/library/mysql:${serverVersions.mysql}`,
   mongo: `docker.io/library/mongo:${serverVersions.mongo}`,
+  vault: `docker.io/hashicorp/vault:${versions.vault}`,
+  versitygw: `docker.io/versity/versitygw:v${versions.versitygw}`,
 };
 
 const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -131,5 +133,20 @@ export const images: Image[] = [
     folders: ["/data/db", "/data/configdb", "/tmp"],
     command: ["mongod"],
     environment: { PATH: path, MONGO_VERSION: serverVersions.mongo },
+  },
+  {
+    // Like the next one, with a shell and an entrypoint script in the official image; workloads name the program to start.
+    reference: references.vault,
+    files: { "/bin/vault": binary("vault") },
+    texts: systemFiles("vault", 100, "/home/vault"),
+    folders: ["/vault/logs", "/vault/file", "/vault/config", "/tmp"],
+    command: ["server", "-dev"],
+    environment: { PATH: path, VERSION: versions.vault },
+  },
+  {
+    reference: references.versitygw,
+    files: { "/usr/local/bin/versitygw": binary("versitygw") },
+    folders: ["/tmp"],
+    environment: { PATH: path },
   },
 ];

@@ -60,8 +60,9 @@ function flags(tool: Tool): string[] {
 
 async function writeModule(tool: Tool, folder: string, log: string): Promise<void> {
   const require = Object.entries(tool.modules).map(([module, version]) => `require ${module} ${version}`);
-  const replace = tool.staging ? await stagingReplacements(tool.staging, tool.modules) : [];
-  const lines = [`module cells-services.local/${tool.name}`, "go 1.26", ...require, ...replace, ""];
+  const replace = Object.entries(tool.replacements ?? {}).map(([module, other]) => `replace ${module} => ${other}`);
+  const staged = tool.staging ? await stagingReplacements(tool.staging, tool.modules) : [];
+  const lines = [`module cells-services.local/${tool.name}`, "go 1.26", ...require, ...replace, ...staged, ""];
   writeFileSync(join(folder, "go.mod"), lines.join("\n"));
   if (tool.main !== undefined) {
     writeFileSync(join(folder, "main.go"), tool.main);

@@ -7,6 +7,8 @@ export interface Tool {
   version: string;
   /** Requirements of the go.mod made for this tool: module -> version. */
   modules: Record<string, string>;
+  /** Replacements of the same go.mod, for what a module replaces in its own: a replacement counts only in the main module. */
+  replacements?: Record<string, string>;
   /** Packages to build; the key is the name of the binary. */
   binaries: Record<string, string>;
   /** `go build -ldflags` beyond `-s -w`. */
@@ -26,8 +28,10 @@ const coredns = "1.14.2";
 const etcd = "3.6.8";
 const nats = "2.15.2";
 const containerd = "2.2.2";
+const vault = "1.21.2";
+const versitygw = "1.8.0";
 
-export const versions = { kubernetes, pulumi, coredns, etcd, nats, containerd, pause: "3.10" };
+export const versions = { kubernetes, pulumi, coredns, etcd, nats, containerd, vault, versitygw, pause: "3.10" };
 
 export const tools: Tool[] = [
   {
@@ -116,6 +120,28 @@ func main() { coremain.Run() }
     version: nats,
     modules: { "github.com/nats-io/nats-server/v2": `v${nats}` },
     binaries: { "nats-server": "github.com/nats-io/nats-server/v2" },
+    static: true,
+  },
+  {
+    // The newest version that compiles against a published version of its own sdk.
+    name: "vault",
+    version: vault,
+    modules: { "github.com/hashicorp/vault": `v${vault}`, "github.com/hashicorp/vault/sdk": "v0.20.0" },
+    replacements: {
+      "github.com/99designs/keyring": "github.com/Jeffail/keyring v1.2.3",
+      "github.com/ma314smith/signedxml v1.1.1": "github.com/moov-io/signedxml v1.1.1",
+    },
+    binaries: { vault: "github.com/hashicorp/vault" },
+    // Without most of the databases and clouds it can talk to; the seals and the storage are all in.
+    tags: ["minimal"],
+    static: true,
+  },
+  {
+    name: "versitygw",
+    version: versitygw,
+    modules: { "github.com/versity/versitygw": `v${versitygw}` },
+    binaries: { versitygw: "github.com/versity/versitygw/cmd/versitygw" },
+    variables: { "main.Version": `v${versitygw}` },
     static: true,
   },
   {

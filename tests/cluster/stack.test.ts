@@ -1,17 +1,16 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parse, stringify } from "yaml";
 import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
-import { natsProfile } from "../../drills/nats";
+import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
-import { type Engine, pulumi, sandboxEngine } from "../../sandbox/engine";
+import { pulumi } from "../../sandbox/engine";
 import { checkout, home, kubeconfig } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { serviceNames } from "../../stacks/config";
+import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 
 /**
@@ -20,39 +19,16 @@ import { leaks, type SecretObject, secretValues } from "../support/leaks";
  */
 const stack = "test";
 const namespace = `cells-${stack}`;
-let engine: Engine;
+let deployment: Deployment;
 
-interface Result {
-  code: number;
-  output: string;
-}
-
-async function execute(command: string, args: string[], environment: Record<string, string> = {}): Promise<Result> {
-  const child = spawn(command, args, {
-    cwd: checkout,
-    env: { ...process.env, ...engine.environment, PULUMI_STACK: stack, ...environment },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, "close") as Promise<[number | null]>,
-  ]);
-  return { code: code ?? 1, output: stdout + stderr };
-}
-
-const deploy = (command: string, ...args: string[]): Promise<Result> =>
-  execute("pulumi", [command, "--stack", stack, ...engine.configuration, "--non-interactive", ...args]);
-const tsx = (script: string, ...args: string[]): Promise<Result> => execute("tsx", [script, ...args]);
-
-/** A real client that writes to NATS, and reads back what each single member holds. */
-async function openNats() {
+/** A real client that writes, and reads back what each single member holds. */
+async function openWorkload(service: DrilledService) {
   const outputs = await readOutputs({ stack, directory: checkout });
-  const [target] = selectTargets(outputs.checks, ["nats"]);
-  if (target === undefined) throw new Error("the stack has no NATS");
+  const [target] = selectTargets(outputs.checks, [service]);
+  if (target === undefined) throw new Error(`the stack has no ${service}`);
   const config = loadCluster(chooseCluster({ kubeconfig }, outputs, {}));
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  const workload = await natsProfile.open(target, environment, "restart");
+  const workload = await (await profileOf(service)).open(target, environment, "restart");
   const close = async (): Promise<void> => {
     await workload.close();
     await environment.close();
@@ -62,33 +38,33 @@ async function openNats() {
 
 /** What the stack consists of, by the state of the engine. */
 async function resourcesOfState(): Promise<string[]> {
-  const state = await pulumi(engine, "stack", "export", "--stack", stack);
+  const state = await pulumi(deployment.engine, "stack", "export", "--stack", stack);
   const { resources = [] } = (JSON.parse(state) as { deployment: { resources?: { urn: string; id?: string }[] } })
     .deployment;
   return resources.map(({ urn, id }) => `${urn} ${id ?? ""}`).sort();
 }
 
 beforeAll(async () => {
-  engine = await sandboxEngine(stack);
-  Object.assign(process.env, engine.environment);
-  // What a run that was killed may have left.
-  await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
-  await deploy("destroy", "--yes", "--skip-preview", "--refresh");
-  await kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s");
+  deployment = await openDeployment(stack);
+  await deployment.clear();
 });
 
 afterAll(async () => {
-  await deploy("destroy", "--yes", "--skip-preview");
+  await deployment.deploy("destroy", "--yes", "--skip-preview");
 });
 
 describe("the dev stack", () => {
   it("converges when the first up is killed in the middle", async () => {
-    const child = spawn("pulumi", ["up", "--yes", "--skip-preview", "--stack", stack, ...engine.configuration], {
-      cwd: checkout,
-      env: { ...process.env, ...engine.environment },
-      stdio: "ignore",
-      detached: true,
-    });
+    const child = spawn(
+      "pulumi",
+      ["up", "--yes", "--skip-preview", "--stack", stack, ...deployment.engine.configuration],
+      {
+        cwd: checkout,
+        env: { ...process.env, ...deployment.engine.environment },
+        stdio: "ignore",
+        detached: true,
+      },
+    );
     const ended = once(child, "close");
     await until("the first StatefulSet", 120, async () =>
       (await kubectl("get", "statefulsets", "-n", namespace, "-o", "name")) === "" ? undefined : true,
@@ -97,21 +73,21 @@ describe("the dev stack", () => {
     // groups of their own: that nobody waits for them any more is for them to notice.
     process.kill(-(child.pid ?? 0), "SIGKILL");
     await ended;
-    const result = await execute("tsx", ["sandbox/cli.ts", "up"], { STACK: stack, KUBE_CONTEXT: "" });
+    const result = await deployment.execute("tsx", ["sandbox/cli.ts", "up"], { STACK: stack, KUBE_CONTEXT: "" });
     expect(result.code, result.output).toBe(0);
     expect(result.output).toContain("all passed");
   });
 
   it("passes the checks of every service", async () => {
-    const result = await tsx("checks/cli.ts", "--json");
+    const result = await deployment.tsx("checks/cli.ts", "--json");
     expect(result.code, result.output).toBe(0);
     for (const service of serviceNames) expect(result.output).toContain(`"${service}"`);
   });
 
   it("has nothing to change afterwards", async () => {
-    const preview = await deploy("preview", "--expect-no-changes", "--diff");
+    const preview = await deployment.deploy("preview", "--expect-no-changes", "--diff");
     expect(preview.code, preview.output).toBe(0);
-    const refresh = await deploy("refresh", "--preview-only", "--expect-no-changes", "--diff");
+    const refresh = await deployment.deploy("refresh", "--preview-only", "--expect-no-changes", "--diff");
     expect(refresh.code, refresh.output).toBe(0);
   });
 
@@ -135,7 +111,7 @@ describe("the dev stack", () => {
     }
     const pods = (await kubectl("get", "pods", "-n", namespace, "-o", "name")).trim().split("\n");
     const places = {
-      state: await pulumi(engine, "stack", "export", "--stack", stack),
+      state: await pulumi(deployment.engine, "stack", "export", "--stack", stack),
       configMaps: await kubectl("get", "configmaps", "-n", namespace, "-o", "json"),
       workloads: await kubectl("get", "pods,statefulsets,deployments,jobs,cronjobs", "-n", namespace, "-o", "json"),
       logs: (
@@ -198,21 +174,78 @@ describe("the dev stack", () => {
     ["goes on when another member of each service is killed", ["member-crash"]],
     [
       "does not notice the death of an agent",
-      ["agent-kill", "--service", "redis", "--service", "mongodb", "--service", "mysql"],
+      ["agent-kill", ...["vault", "redis", "mongodb", "mysql"].flatMap((service) => ["--service", service])],
     ],
     ["gets a full member back when a volume of each service is lost", ["volume-loss"]],
     ["comes back by itself when all members of all services die at once", ["full-stop", "--together"]],
   ])("%s", async (_, drill) => {
-    const result = await tsx("drills/cli.ts", ...drill);
+    const result = await deployment.tsx("drills/cli.ts", ...drill);
     process.stdout.write(result.output);
     expect(result.code, result.output).toBe(0);
-    const checked = await tsx("checks/cli.ts");
+    const checked = await deployment.tsx("checks/cli.ts");
     expect(checked.code, checked.output).toBe(0);
+  });
+
+  it("goes on writing when the node with the active member of Vault dies, and is whole when it is back", async () => {
+    const vault = await openWorkload("vault");
+    try {
+      const write = (id: string) =>
+        until(`the acknowledgement of ${id}`, 60, async () => vault.workload.write(id, 0).then(() => true));
+      await vault.workload.prepare();
+      await write("before");
+      const { member } = await vault.workload.leader();
+      const node = await kubectl("get", "pod", member, "-n", namespace, "-o", "jsonpath={.spec.nodeName}");
+      const order = (action: string) =>
+        deployment.execute("tsx", ["sandbox/cli.ts", "node", action, node.replace("node-", "")]);
+      expect((await order("stop")).code).toBe(0);
+      try {
+        await write("without");
+      } finally {
+        expect((await order("start")).code).toBe(0);
+      }
+      await until("the checks to pass", 240, async () =>
+        (await deployment.tsx("checks/cli.ts")).code === 0 ? true : undefined,
+      );
+      for (const holder of vault.members) {
+        expect([...(await vault.workload.stored(holder))]).toEqual(expect.arrayContaining(["before", "without"]));
+      }
+    } finally {
+      await vault.close();
+    }
+  });
+
+  it("keeps a member of Vault closed without the key shares, says so, and opens it when they are back", async () => {
+    const ready = `fetch("http://127.0.0.1:8008/ready").then((answer) => answer.text()).then(console.log)`;
+    const says = () =>
+      kubectl("exec", "-n", namespace, "vault-2", "-c", "agent", "--", "/usr/local/bin/node", "-e", ready);
+    const { metadata, ...shares } = JSON.parse(
+      await kubectl("get", "secret", "vault-unseal", "-n", namespace, "-o", "json"),
+    ) as { metadata: { name: string; labels: object } };
+    const { name, labels } = metadata;
+    await kubectl("delete", "secret", name, "-n", namespace);
+    try {
+      await kubectl("delete", "pod", "vault-2", "-n", namespace);
+      await until("vault-2 to say what is missing", 120, async () =>
+        (await says()).includes("is sealed, and the Secret vault-unseal with the key shares is missing")
+          ? true
+          : undefined,
+      );
+      const closed = await deployment.tsx("checks/cli.ts", "--service", "vault");
+      expect(closed.code, closed.output).toBe(1);
+    } finally {
+      const file = join(home, "unseal.json");
+      writeFileSync(file, JSON.stringify({ ...shares, metadata: { name, labels, namespace } }), { mode: 0o600 });
+      await kubectl("create", "-f", file).finally(() => rmSync(file));
+    }
+    await kubectl("rollout", "status", "statefulset/vault", "-n", namespace, "--timeout=120s");
+    await until("the checks to pass", 60, async () =>
+      (await deployment.tsx("checks/cli.ts", "--service", "vault")).code === 0 ? true : undefined,
+    );
   });
 
   it("says so when a service is down, and comes back with its data when all members were gone", async () => {
     const ids = Array.from({ length: 20 }, (_, index) => `message ${index}`);
-    const nats = await openNats();
+    const nats = await openWorkload("nats");
     try {
       await nats.workload.prepare();
       for (const id of ids) {
@@ -223,7 +256,7 @@ describe("the dev stack", () => {
       await until("the members to end", 120, async () =>
         (await kubectl("get", "pods", "-n", namespace, "-l", servers, "-o", "name")) === "" ? true : undefined,
       );
-      const down = await tsx("checks/cli.ts", "--service", "nats");
+      const down = await deployment.tsx("checks/cli.ts", "--service", "nats");
       expect(down.code, down.output).toBe(1);
       await kubectl("scale", "statefulset", "nats", "-n", namespace, "--replicas=3");
       await kubectl("rollout", "status", "statefulset/nats", "-n", namespace, "--timeout=180s");
@@ -234,7 +267,7 @@ describe("the dev stack", () => {
     } finally {
       await nats.close();
     }
-    const again = await tsx("checks/cli.ts", "--service", "nats");
+    const again = await deployment.tsx("checks/cli.ts", "--service", "nats");
     expect(again.code, again.output).toBe(0);
   });
 
@@ -270,19 +303,28 @@ describe("the dev stack", () => {
       'mysql "mysql": resources.limits.memory must be at least',
     ],
     [
+      "a seal without a key",
+      "cells-services:vault",
+      { seal: { type: "awskms", region: "eu-central-1", credentialsSecret: "aws", recovery: "none" } },
+      'vault "vault": seal.keyId is missing; give the id, the ARN or the alias of a symmetric KMS key',
+    ],
+    [
+      "a second store of objects",
+      "cells-services:objectstore",
+      { members: 2 },
+      "cells-services:objectstore.members is not a key of the configuration",
+    ],
+    [
       "a value that nobody knows",
       "cells-services:redis",
       { eviction: "random" },
       'cells-services:redis.eviction must be "none" or "allkeys-lru", got "random"',
     ],
   ])("refuses %s before anything is created", async (_, key, value, sentence) => {
-    const file = join(home, "refused.yaml");
-    const configuration = parse(readFileSync(engine.configuration[1] ?? "", "utf8")) as { config: object };
-    writeFileSync(file, stringify({ ...configuration, config: { ...configuration.config, [key]: value } }));
+    const file = deployment.configurationWith("refused", { [key]: value });
     try {
       const before = await resourcesOfState();
-      const flags = ["up", "--yes", "--stack", stack, "--config-file", file, "--non-interactive"];
-      const result = await execute("pulumi", flags);
+      const result = await deployment.deploy("up", "--yes", "--config-file", file);
       expect(result.code).not.toBe(0);
       expect(result.output).toContain(`stack "${stack}": 1 configuration value is wrong`);
       expect(result.output).toContain(sentence);
@@ -293,7 +335,7 @@ describe("the dev stack", () => {
   });
 
   it("is gone without a trace after destroy", async () => {
-    const result = await deploy("destroy", "--yes", "--skip-preview");
+    const result = await deployment.deploy("destroy", "--yes", "--skip-preview");
     expect(result.code, result.output).toBe(0);
     expect(await kubectl("get", "namespace", namespace, "--ignore-not-found")).toBe("");
     await until("the volumes to be gone", 60, async () => {

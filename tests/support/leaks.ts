@@ -1,4 +1,5 @@
 /** Finds the values of Secrets where they must not be. */
+import { publicKeys } from "../../checks/redaction";
 
 export interface SecretObject {
   metadata: { name: string };
@@ -14,15 +15,12 @@ export interface SecretValue {
   text: string;
 }
 
-/** What everybody may read. The state is that of a rotation: its phase and its date. */
-const publicKeys: readonly string[] = ["ca.crt", "other.crt", "tls.crt", "state.json", "username", "database", "url"];
-
 /** Every value of every Secret that is not public. */
 export function secretValues(secrets: readonly SecretObject[]): SecretValue[] {
   return secrets.flatMap(({ metadata, data }) =>
     Object.entries(data ?? {})
       .map(([key, value]) => ({ key, data: value, text: Buffer.from(value, "base64").toString() }))
-      .filter(({ key, text }) => !publicKeys.includes(key) || (key === "url" && passwordOfUrl(text) !== undefined))
+      .filter(({ key, text }) => (key === "url" ? passwordOfUrl(text) !== undefined : !publicKeys.includes(key)))
       .map(({ key, ...value }) => ({ where: `${metadata.name}/${key}`, ...value })),
   );
 }

@@ -14,8 +14,8 @@ describe("the load through a gateway", () => {
       port: 6379,
       tls: true,
     });
-    expect(isLoaded("mysql")).toBe(true);
-    expect(isLoaded("etcd")).toBe(false);
+    expect(isLoaded({ service: "mysql" })).toBe(true);
+    expect(isLoaded({ service: "etcd" })).toBe(false);
   });
 
   it("comes from a pod that the policy takes for one of the ensemble, and that no Service or budget selects", () => {

@@ -30,12 +30,13 @@ describe("the configuration of a stack", () => {
       environment: "dev",
       namespace: "cells",
       kubeContext: "test",
-      services: ["etcd", "nats", "redis", "mongodb", "mysql"],
       etcd: {},
+      vault: {},
       nats: {},
       redis: {},
       mongodb: {},
       mysql: {},
+      objectstore: {},
     });
   });
 
@@ -77,7 +78,7 @@ describe("the configuration of a stack", () => {
         'stack "dev": 11 configuration values are wrong',
         '  - cells-services:environment must be "dev" or "prod", got "staging"',
         '  - cells-services:namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells", got "Cells"',
-        '  - cells-services:services[1] must be "etcd", "nats", "redis", "mongodb" or "mysql", got "postgres"',
+        '  - cells-services:services[1] must be "etcd", "vault", "nats", "redis", "mongodb", "mysql" or "objectstore", got "postgres"',
         '  - cells-services:etcd.members must be a number, got "three"',
         "  - cells-services:etcd.storage.sise is not a key of the configuration; did you mean size",
         '  - cells-services:etcd.tls must be "required", "optional" or "off", got "on"',

@@ -6,6 +6,9 @@ import { ensureAgentBundles, recordStack, stackNames } from "../../support/stack
 
 beforeAll(ensureAgentBundles);
 
+/** prod keeps files in AWS S3. */
+const servicesOf = { dev: serviceNames, prod: serviceNames.filter((each) => each !== "objectstore") };
+
 async function failure(options: RecordOptions): Promise<ProgramFailure> {
   return record(deployStack, options).then(
     () => Promise.reject(new Error("the stack was accepted")),
@@ -102,7 +105,7 @@ describe.each(stackNames)("the stack %s", (stack) => {
     const { outputs } = await recordStack(stack);
     expect(JSON.stringify(outputs)).not.toContain(redacted);
     expect(outputs["checks"]).toMatchObject(
-      serviceNames.map((service) => ({
+      servicesOf[stack].map((service) => ({
         service,
         name: service,
         namespace: "cells",
@@ -120,18 +123,18 @@ describe.each(stackNames)("the stack %s", (stack) => {
     });
   });
 
-  it("runs three members of each service", async () => {
+  it("runs three members of each service but the object store", async () => {
     const sets = (await recordStack(stack)).byType("kubernetes:apps/v1:StatefulSet");
-    expect(sets.map((each) => (each.inputs["spec"] as { replicas: number }).replicas)).toEqual(
-      serviceNames.map(() => 3),
-    );
+    const replicas = sets.map(({ name, inputs }) => [name, (inputs["spec"] as { replicas: number }).replicas]);
+    const expected = servicesOf[stack].map((service) => [service, service === "objectstore" ? 1 : 3]);
+    expect(Object.fromEntries(replicas)).toEqual(Object.fromEntries(expected));
   });
 });
 
 describe("the stack prod", () => {
   it("requires hosts and zones of their own", async () => {
     const sets = (await recordStack("prod")).byType("kubernetes:apps/v1:StatefulSet");
-    expect(sets).toHaveLength(serviceNames.length);
+    expect(sets).toHaveLength(servicesOf.prod.length);
     for (const set of sets) {
       const text = JSON.stringify(set.inputs);
       expect(text).toContain('"requiredDuringSchedulingIgnoredDuringExecution":[{"');
@@ -152,15 +155,19 @@ describe("the stack prod", () => {
       config: {
         kubeContext: "test",
         namespace: "kube-system",
+        services: '["etcd","vault","nats","objectstore"]',
         etcd: '{"members":4,"tls":"optional","deletion":"delete"}',
+        vault: '{"seal":{"type":"shamir"}}',
         nats: '{"placement":{"spread":"preferred"},"tls":"off","durability":"replicated","deletion":"delete"}',
       },
     });
     expect(message.split("\n")).toEqual([
-      'stack "prod": 8 configuration values are wrong',
+      'stack "prod": 10 configuration values are wrong',
+      '  - cells-services:services must be a list of etcd, vault, nats, redis, mongodb, mysql in prod, got "objectstore"; remove it',
       '  - cells-services:namespace must be a namespace of the services alone in prod, got "kube-system"; use a name like "cells"',
       '  - cells-services:etcd.tls must be "required" in prod, got "optional"; remove it, or say why in cells-services:etcd.tlsReason',
       '  - cells-services:etcd.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
+      '  - cells-services:vault.seal.type must be "awskms" in prod, got "shamir"; give the region and the id of a KMS key, so that no key lies in the cluster',
       '  - cells-services:nats.placement.spread must be "required" in prod, got "preferred"; remove it, and give the cluster a node for each member',
       '  - cells-services:nats.tls must be "required" in prod, got "off"; remove it, or say why in cells-services:nats.tlsReason',
       '  - cells-services:nats.durability must be "fsync" in prod, got "replicated"; remove it, since acknowledged messages must survive a power failure of all members',
@@ -182,7 +189,7 @@ describe("the stack prod", () => {
     const graph = await recordStack("prod", { config: { etcd } });
     expect(graph.outputs["checks"]).toMatchObject([
       { tls: "off" },
-      ...serviceNames.slice(1).map(() => ({ tls: "required" })),
+      ...servicesOf.prod.slice(1).map(() => ({ tls: "required" })),
     ]);
     expect(JSON.stringify(graph.resources)).not.toContain("service mesh");
   });

@@ -1,0 +1,4 @@
+import { commands } from "../components/objectstore/agent";
+import { run } from "./main";
+
+void run(commands);

@@ -1,0 +1,4 @@
+import { commands } from "../components/vault/agent";
+import { run } from "./main";
+
+void run(commands);

@@ -1,0 +1,218 @@
+/**
+ * What must run in the cluster for the object store:
+ *
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living store cannot do
+ *   member       the init container: decides whether the server may start, and makes its directories
+ *   setup        a Job after the server is ready: users, buckets, their owners and policies, marker, proof
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  CreateBucketCommand,
+  GetBucketPolicyCommand,
+  ListBucketsCommand,
+  PutBucketPolicyCommand,
+  type S3Client,
+} from "@aws-sdk/client-s3";
+import { absent } from "../../agent/files";
+import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand } from "../shared/authority-agent";
+import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
+import { memberHost, memberName, serviceHost } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { type Admin, type Credentials, type Endpoint, named, open, openAdmin } from "./client";
+import { decide, type Identity } from "./membership";
+import {
+  type Bucket,
+  type BucketAction,
+  type BucketPolicy,
+  decideBuckets,
+  decideUsers,
+  role,
+  type User,
+  type UserAction,
+} from "./rights";
+import { paths, ports, type Store, scheme, storeId } from "./settings";
+
+/** Only a person can give a lost volume back: ask again for so long before the container ends and starts anew. */
+const memberDeadlineSeconds = 300;
+/** The server is ready when the setup starts; what remains is the time of one restart. */
+const serverDeadlineSeconds = 180;
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  certificates: certificatesCommand,
+};
+
+// --- member
+
+async function startMember(
+  settings: EnsembleSettings,
+  pod: { name: string; namespace: string },
+  api: KubernetesApi,
+): Promise<void> {
+  const self: Identity = { name: pod.name, storeId: storeId(settings.name, pod.namespace), tls: settings.tls };
+  await waitFor(
+    `a safe way to start ${self.name}`,
+    async () => {
+      const data = await observeData();
+      // With data the marker does not matter, and the server restarts even while the API server is away.
+      const marker = data === "present" ? undefined : await readMarker(settings.name, pod.namespace, api);
+      const action = decide({ data, marker }, self);
+      log(`decision: ${action.kind}: ${action.reason}`);
+      return action.kind === "start" ? { done: true } : { waiting: action.reason };
+    },
+    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
+  );
+  await mkdir(paths.buckets, { recursive: true });
+  await mkdir(paths.users, { recursive: true, mode: 0o700 });
+}
+
+/** Files of the server's own begin with a dot. */
+export async function observeData(buckets: string = paths.buckets): Promise<"present" | "empty"> {
+  const entries = (await readdir(buckets, { withFileTypes: true }).catch(absent)) ?? [];
+  return entries.some((entry) => entry.isDirectory() && !entry.name.startsWith(".")) ? "present" : "empty";
+}
+
+// --- setup
+
+async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const store = JSON.parse(await readFile(join(paths.config, paths.storeFile), "utf8")) as Store;
+  const admin = await readCredentials(paths.admin);
+  const users = await Promise.all(
+    settings.applications.map(async (application): Promise<User> => {
+      return { ...(await readCredentials(join(paths.applications, application))), role };
+    }),
+  );
+  const ca = settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8");
+  const { region } = store;
+  const at = (host: string, port: number, credentials: Credentials): Endpoint => {
+    return { url: `${scheme(settings.tls)}://${host}:${port}`, region, credentials, ca };
+  };
+  // The admin API is reached at the pod: the Service has no port for it.
+  const member = memberHost(settings.name, namespace, memberName(settings.name, 0));
+  const client = open(at(serviceHost(settings.name, namespace), ports.client, admin));
+  try {
+    await waitForServer(client);
+    await establish({
+      admin: openAdmin(at(member, ports.admin, admin)),
+      client,
+      store,
+      users,
+      root: admin.accessKeyId,
+    });
+    // From here on an empty volume is a lost one.
+    await keepMarker(settings, namespace, api, storeId(settings.name, namespace));
+    for (const user of users) {
+      const applications = open(at(serviceHost(settings.name, namespace), ports.client, user));
+      await verifyUser(applications, user.accessKeyId, store.applicationBuckets[user.accessKeyId] ?? []);
+      applications.destroy();
+    }
+    log(`all applications see their buckets: ${settings.applications.join(", ") || "there are none"}`);
+  } finally {
+    client.destroy();
+  }
+}
+
+async function waitForServer(client: S3Client): Promise<void> {
+  await waitFor(
+    "the object store",
+    async () => {
+      try {
+        await named(client.send(new ListBucketsCommand({})));
+        return { done: true };
+      } catch (error) {
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: serverDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+export interface Establishment {
+  admin: Admin;
+  client: S3Client;
+  store: Store;
+  users: User[];
+  /** Access key of the root account. */
+  root: string;
+}
+
+/** Safe to be killed at any point and to be run again at any time: it reads before it writes, and deletes no data. */
+export async function establish({ admin, client, store, users, root }: Establishment): Promise<void> {
+  for (const action of decideUsers(await admin.users(), users)) await changeUser(admin, action);
+  const existing = await observeBuckets(admin, client);
+  for (const action of decideBuckets(existing, store, root)) await changeBucket(admin, client, action);
+  const kept = existing.filter(({ name }) => !store.buckets.includes(name)).map(({ name }) => name);
+  if (kept.length > 0) log(`kept as they are, though no longer asked for: ${kept.join(", ")}`);
+}
+
+async function observeBuckets(admin: Admin, client: S3Client): Promise<Bucket[]> {
+  const buckets: Bucket[] = [];
+  for (const [name, owner] of await admin.owners()) {
+    // Without an owner there is nothing to ask for: the server was killed while it made the bucket.
+    buckets.push({ name, owner, policy: owner === "" ? undefined : await readPolicy(client, name) });
+  }
+  return buckets;
+}
+
+async function readPolicy(client: S3Client, bucket: string): Promise<BucketPolicy | undefined> {
+  try {
+    const { Policy: text } = await client.send(new GetBucketPolicyCommand({ Bucket: bucket }));
+    return text === undefined ? undefined : (JSON.parse(text) as BucketPolicy);
+  } catch (error) {
+    if ((error as Error).name === "NoSuchBucketPolicy") return undefined;
+    throw await named(Promise.reject(error as Error)).catch((readable: Error) => readable);
+  }
+}
+
+async function changeUser(admin: Admin, action: UserAction): Promise<void> {
+  switch (action.kind) {
+    case "create-user":
+      await admin.createUser(action.user);
+      return log(`user ${action.user.accessKeyId} created`);
+    case "update-user":
+      await admin.updateUser(action.user);
+      return log(`user ${action.user.accessKeyId} brought up to date`);
+    case "delete-user":
+      await admin.deleteUser(action.accessKeyId);
+      return log(`user ${action.accessKeyId} deleted: it is no application any more`);
+  }
+}
+
+async function changeBucket(admin: Admin, client: S3Client, action: BucketAction): Promise<void> {
+  switch (action.kind) {
+    case "create-bucket":
+      await named(client.send(new CreateBucketCommand({ Bucket: action.bucket })));
+      return log(`bucket ${action.bucket} created`);
+    case "change-owner":
+      await admin.changeOwner(action.bucket, action.owner);
+      return log(`bucket ${action.bucket} given to ${action.owner}`);
+    case "put-policy": {
+      const policy = JSON.stringify(action.policy);
+      await named(client.send(new PutBucketPolicyCommand({ Bucket: action.bucket, Policy: policy })));
+      return log(`policy of bucket ${action.bucket} set`);
+    }
+  }
+}
+
+export async function verifyUser(client: S3Client, application: string, buckets: string[]): Promise<void> {
+  const { Buckets: seen = [] } = await named(client.send(new ListBucketsCommand({})));
+  const names = seen.map(({ Name: name }) => name);
+  const missing = buckets.filter((bucket) => !names.includes(bucket));
+  if (missing.length > 0) throw new Error(`${application} does not see its buckets ${missing.join(", ")}`);
+}
+
+async function readCredentials(directory: string): Promise<Credentials> {
+  const [accessKeyId, secretAccessKey] = await Promise.all([
+    readFile(join(directory, "username"), "utf8"),
+    readFile(join(directory, "password"), "utf8"),
+  ]);
+  return { accessKeyId, secretAccessKey };
+}

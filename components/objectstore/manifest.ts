@@ -1,0 +1,140 @@
+/** From resolved arguments to Kubernetes specs: pure. */
+import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import {
+  type AgentBundle,
+  containerSecurityContext,
+  type Ensemble,
+  images,
+  namesOf,
+  parseQuantity,
+  type ServerInputs,
+  type ServiceProfile,
+  secretVolume,
+  serverStatefulSet,
+  setupJob,
+  trustMounts,
+  trustVolumes,
+} from "../shared";
+import { healthPath, paths, ports, type Store, scheme } from "./settings";
+
+export const profile: ServiceProfile = {
+  service: "objectstore",
+  image: images.versitygw,
+  // One server with one volume.
+  members: 1,
+  // Files are bigger than everything else; below 1Gi a few uploads of several parts, which are on the volume twice, fill it.
+  storage: { size: "20Gi", minimum: "1Gi" },
+  resources: {
+    requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+  },
+};
+
+/** On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks. */
+export const terminationGraceSeconds = 30;
+
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string): apps.v1.StatefulSet {
+  return serverStatefulSet(ensemble, inputs, {
+    // Nobody stops next.
+    minReadySeconds: 0,
+    terminationGraceSeconds,
+    memberMounts: [{ name: "data", mountPath: paths.volume }],
+    containers: [serverContainer(ensemble, region)],
+    volumes: ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)],
+  });
+}
+
+function serverContainer(ensemble: Ensemble, region: string): core.v1.Container {
+  const { admin } = namesOf(ensemble.name);
+  const fromAdmin = (name: string, key: string) => ({ name, valueFrom: { secretKeyRef: { name: admin, key } } });
+  // It says that the server answers, over TLS too: the kubelet does not look at the certificate.
+  const health = { httpGet: { path: healthPath, port: "client", scheme: scheme(ensemble.tls).toUpperCase() } };
+  return {
+    name: "versitygw",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/usr/local/bin/versitygw", ...serverArguments(ensemble, region)],
+    env: [
+      // The server reads its root account from arguments or from the environment only. Arguments can be read in the pod, and by
+      // everybody on the node; a reference to the Secret keeps the values out of the pod's definition.
+      fromAdmin("ROOT_ACCESS_KEY_ID", "username"),
+      fromAdmin("ROOT_SECRET_ACCESS_KEY", "password"),
+      // Below the limit of the container, so that garbage is collected before memory runs out.
+      { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
+    ],
+    ports: [
+      { name: "client", containerPort: ports.client, protocol: "TCP" },
+      { name: "admin", containerPort: ports.admin, protocol: "TCP" },
+    ],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    // It listens within a second: nothing has to be recovered.
+    startupProbe: { ...health, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 },
+    livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    readinessProbe: { ...health, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
+    volumeMounts: [
+      { name: "data", mountPath: paths.volume },
+      ...(ensemble.tls === "off" ? [] : [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }]),
+    ],
+  };
+}
+
+/** Global options come before the name of the backend. No secrets. */
+export function serverArguments(ensemble: Ensemble, region: string): string[] {
+  const certificate = `${paths.serverTls}/tls.crt`;
+  const key = `${paths.serverTls}/tls.key`;
+  return [
+    `--port=:${ports.client}`,
+    // Takes the admin API off the port of the clients.
+    `--admin-port=:${ports.admin}`,
+    ...(ensemble.tls === "off"
+      ? []
+      : [`--cert=${certificate}`, `--key=${key}`, `--admin-cert=${certificate}`, `--admin-cert-key=${key}`]),
+    `--region=${region}`,
+    `--iam-dir=${paths.users}`,
+    // A deleted user or a changed password counts at once, for the price of reading a small file with each request.
+    "--iam-cache-disable",
+    `--health=${healthPath}`,
+    // Otherwise each request is a handshake.
+    "--keep-alive",
+    // Otherwise each request, of probes too, is a line in the log.
+    "--quiet",
+    // Metadata are extended attributes of the files, which change together with them. The server refuses to start on a file
+    // system without; keeping them in files beside (--sidecar) would tear them apart in a crash.
+    "posix",
+    paths.buckets,
+  ];
+}
+
+function memoryLimit(ensemble: Ensemble): number {
+  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29;
+}
+
+/** The file that tells the setup, and the check, what is to exist. No secrets. */
+export function storeConfig(store: Store): string {
+  return `${JSON.stringify(store, null, 2)}\n`;
+}
+
+/** `checksum`: of all passwords and of the configuration, which the setup puts into effect. */
+export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum: Input<string>) {
+  const names = namesOf(ensemble.name);
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum: checksum,
+    applications: paths.applications,
+    volumeMounts: [
+      { name: "config", mountPath: paths.config, readOnly: true },
+      { name: "admin", mountPath: paths.admin, readOnly: true },
+      ...trustMounts(ensemble, paths),
+    ],
+    volumes: [
+      { name: "config", configMap: { name: names.config } },
+      secretVolume("admin", names.admin, ["username", "password"]),
+      ...trustVolumes(ensemble),
+    ],
+  });
+}
+
+/** It stops (its grace period) and starts again: a minute. The first start is one of these, plus the images. */
+export const rolloutSeconds = 300 + terminationGraceSeconds + 60;

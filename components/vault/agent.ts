@@ -1,0 +1,120 @@
+/**
+ * What must run in the cluster for Vault:
+ *
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   seal         a Job before the members: proves that the seal will open, and that it is the one the data were made with
+ *   member       the init container of each member: folders, and whether the volume belongs to this cluster
+ *   sidecar      beside each member: initialises once, joins, unseals, reloads certificates, says what the member is
+ *   setup        a Job after the members are ready: marker, policies, mounts, tokens; revokes the root token
+ *   tokens       a CronJob: renews the tokens in the Secrets, and replaces what was revoked
+ *   certificates a Job and a CronJob, shared by all services
+ */
+import { core, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { type Commands, readPod, readSettings } from "../../agent/main";
+import { runSidecar } from "../../agent/sidecar";
+import { certificatesCommand } from "../shared/authority-agent";
+import { preflight, readMarker } from "../shared/identity-agent";
+import { namesOf } from "../shared/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { findCredentials, proveKey } from "./kms";
+import { foreignData } from "./membership";
+import { keysName, paths, type SetupSettings, type VaultSettings } from "./settings";
+import { renewTokens, setup } from "./setup";
+import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
+import { hasData, prepareVolume, readNote } from "./volume";
+
+export const commands: Commands = {
+  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
+  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  sidecar: async () => {
+    serveKeys(kubernetesKeys);
+    await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
+  },
+  setup: async () => setup(setupContext()),
+  tokens: async () => renewTokens(setupContext()),
+  certificates: certificatesCommand,
+};
+
+function setupContext() {
+  return { settings: readSettings<SetupSettings>(), namespace: readPod().namespace, api: inClusterApi() };
+}
+
+// --- seal
+
+/** Throws when the members could not open what they have, or what they are about to make. */
+async function judgeSeal(settings: VaultSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const { seal, name } = settings;
+  const exists = async (secret: string) => (await api.get(core(namespace, "secrets", secret))) !== undefined;
+  const marker = await readMarker(name, namespace, api);
+  const reason = sealContradiction(
+    {
+      formed: marker !== undefined,
+      shamir: await exists(keysName(name, "shamir")),
+      awskms: await exists(keysName(name, "awskms")),
+    },
+    seal.type,
+    name,
+  );
+  if (reason !== undefined) throw new Error(reason);
+  if (seal.type === "shamir") {
+    log(marker === undefined ? "the key shares will be made with the cluster" : "the key shares are there");
+    return;
+  }
+  try {
+    await proveKey(seal, await findCredentials(seal.region));
+  } catch (error) {
+    throw new Error(
+      `the KMS key ${seal.keyId} in ${seal.region}${seal.endpoint === undefined ? "" : ` at ${seal.endpoint}`} cannot ` +
+        `seal Vault: ${(error as Error).message}; nothing was changed; mend seal (keyId, region, endpoint, credentials) ` +
+        "or the rights on the key, and run pulumi up again",
+      { cause: error },
+    );
+  }
+  log(`the KMS key ${seal.keyId} encrypts and decrypts`);
+}
+
+/** What the data of a cluster that was formed say about its seal. */
+export function sealContradiction(
+  observed: { formed: boolean; shamir: boolean; awskms: boolean },
+  wanted: "shamir" | "awskms",
+  name: string,
+): string | undefined {
+  if (!observed.formed || observed[wanted]) return undefined;
+  const other = wanted === "shamir" ? "awskms" : "shamir";
+  if (observed[other]) {
+    return (
+      `the cluster was initialised with the seal ${other}, got seal.type ${JSON.stringify(wanted)}; ` +
+      `the seal of a living cluster cannot be changed; set seal.type to ${JSON.stringify(other)}`
+    );
+  }
+  if (wanted === "awskms") return undefined;
+  return (
+    `the Secret ${keysName(name, "shamir")} with the key shares is missing, and without it no member that restarts can be ` +
+    "unsealed; restore it from a copy; the data is kept"
+  );
+}
+
+// --- member
+
+async function startMember(
+  settings: EnsembleSettings,
+  pod: { name: string; namespace: string },
+  api: KubernetesApi,
+): Promise<void> {
+  await prepareVolume();
+  const joined = await readNote(paths.joined);
+  if (joined === undefined || !(await hasData())) {
+    log(`decision: start: ${joined === undefined ? "this volume has not served yet" : "the volume has no data"}`);
+    return;
+  }
+  // A member restarts with its data even while the API server is away.
+  const marker = await readMarker(settings.name, pod.namespace, api).catch((error: unknown) => {
+    log(`the marker ${namesOf(settings.name).marker} could not be read: ${(error as Error).message}`);
+    return undefined;
+  });
+  const reason = foreignData({ joined }, marker, pod.name);
+  if (reason !== undefined) throw new Error(reason);
+  log(`decision: start: the volume belongs to the cluster ${joined}`);
+}

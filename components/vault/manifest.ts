@@ -1,0 +1,431 @@
+/** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
+import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
+import {
+  type AgentBundle,
+  agentJobSpec,
+  agentPorts,
+  certificateMounts,
+  certificateVolumes,
+  containerSecurityContext,
+  type Ensemble,
+  images,
+  instanceLabels,
+  memberSettings,
+  metadata,
+  namesOf,
+  parseQuantity,
+  type Rule,
+  readMarkerRule,
+  type ServerInputs,
+  type ServiceProfile,
+  secretVolume,
+  serverStatefulSet,
+  settingsOf,
+  setupDeadlineSeconds,
+  setupRules,
+  trustMounts,
+  trustVolumes,
+} from "../shared";
+import { applicationSecretName } from "../shared/names";
+import {
+  audience,
+  keysName,
+  type Mount,
+  paths,
+  type PolicyRule,
+  ports,
+  rootName,
+  type SealSettings,
+  sealName,
+  service,
+  type SetupSettings,
+  tokensName,
+  type VaultSettings,
+  type AuditDevice,
+} from "./settings";
+
+export const profile: ServiceProfile = {
+  service,
+  image: images.vault,
+  // The log, the database and a snapshot of it; below 1Gi an audit file alone takes a good part.
+  storage: { size: "4Gi", minimum: "1Gi" },
+  // No limit on CPU: a member that joins slowly takes itself for removed (hashicorp/vault#32099).
+  resources: {
+    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": "128Mi" },
+  },
+};
+
+/** What only Vault has, with all defaults. */
+export interface VaultDetails {
+  seal: SealSettings;
+  credentialsSecret: string | undefined;
+  mounts: Record<string, Mount>;
+  policies: Record<string, PolicyRule[]>;
+  audit: AuditDevice[];
+  tokenPeriodDays: number;
+}
+
+/** The configuration that all members have in common, in Vault's file format (JSON is one of them). No secrets. */
+export function serverConfig(ensemble: Ensemble, seal: SealSettings): Record<string, unknown> {
+  const { tls } = ensemble;
+  const secured =
+    tls === "off"
+      ? { tls_disable: true }
+      : {
+          tls_cert_file: `${paths.serverTls}/tls.crt`,
+          tls_key_file: `${paths.serverTls}/tls.key`,
+          tls_min_version: "tls12",
+        };
+  const listener = (port: number, cluster: string, more: object = {}) => ({
+    tcp: { address: `0.0.0.0:${port}`, cluster_address: cluster, ...secured, ...more },
+  });
+  return {
+    storage: {
+      raft: {
+        path: paths.data,
+        // Vault's default of 5 waits for 5 to 10 seconds until it misses its leader.
+        performance_multiplier: "1",
+      },
+    },
+    listener: [
+      listener(ports.client, `0.0.0.0:${ports.peer}`),
+      // Metrics name mounts and policies: without a token only where the network policy admits nobody else.
+      listener(ports.metrics, `127.0.0.1:${ports.metricsCluster}`, {
+        telemetry: { unauthenticated_metrics_access: true },
+      }),
+    ],
+    ...(seal.type === "awskms"
+      ? {
+          seal: {
+            awskms: {
+              region: seal.region,
+              kms_key_id: seal.keyId,
+              ...(seal.endpoint === undefined ? {} : { endpoint: seal.endpoint }),
+            },
+          },
+        }
+      : {}),
+    // Locking memory needs a capability that Pod Security "restricted" does not grant, and would keep the whole mapped
+    // database in memory. Nodes of Kubernetes have no swap, or an encrypted one.
+    disable_mlock: true,
+    telemetry: { prometheus_retention_time: "30s", disable_hostname: true },
+    ui: false,
+    log_level: "info",
+  };
+}
+
+export function vaultSettings(ensemble: Ensemble, seal: SealSettings): VaultSettings {
+  return { ...memberSettings(ensemble), seal };
+}
+
+export function setupSettings(ensemble: Ensemble, details: VaultDetails): SetupSettings {
+  const { seal, mounts, policies, audit, tokenPeriodDays } = details;
+  return { ...settingsOf(ensemble), seal, mounts, policies, audit, tokenPeriodDays };
+}
+
+/** The server seals itself, hands over and closes its files; most of the time is for a full disk queue. */
+const terminationGraceSeconds = 60;
+/** A member that lost its volume votes after it was well for 10 s, and is looked at every few seconds. */
+const minReadySeconds = 15;
+
+export function statefulSetSpec(
+  ensemble: Ensemble,
+  details: VaultDetails,
+  inputs: ServerInputs & { settings: VaultSettings },
+): apps.v1.StatefulSetSpec {
+  const set = serverStatefulSet(ensemble, inputs, {
+    minReadySeconds,
+    terminationGraceSeconds,
+    memberMounts: [{ name: "data", mountPath: paths.volume }],
+    sidecar: {
+      settings: inputs.settings,
+      volumeMounts: [
+        { name: "data", mountPath: paths.volume },
+        ...unsealMounts(details.seal),
+        ...serverTlsMounts(ensemble),
+        ...trustMounts(ensemble, paths),
+      ],
+    },
+    containers: [serverContainer(ensemble, details)],
+    volumes: [
+      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
+      ...unsealVolumes(ensemble, details.seal),
+      ...awsVolumes(details.credentialsSecret),
+      // The cluster port has certificates of Vault's own making.
+      ...certificateVolumes(ensemble).filter(({ name }) => name !== "peer-tls"),
+      ...trustVolumes(ensemble),
+    ],
+  });
+  return withSharedProcesses(set);
+}
+
+/** The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user. */
+function withSharedProcesses(set: apps.v1.StatefulSet): apps.v1.StatefulSetSpec {
+  const spec = set.spec as apps.v1.StatefulSetSpec;
+  const template = spec.template as core.v1.PodTemplateSpec;
+  const pod = template.spec as core.v1.PodSpec;
+  return { ...spec, template: { ...template, spec: { ...pod, shareProcessNamespace: true } } };
+}
+
+function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
+  return certificateMounts(ensemble, paths).filter(({ name }) => name !== "peer-tls");
+}
+
+/** Optional: before the initialisation there are no keys, and without them a member must say so instead of hanging. */
+function unsealVolumes(ensemble: Ensemble, seal: SealSettings): core.v1.Volume[] {
+  if (seal.type !== "shamir") return [];
+  const secretName = keysName(ensemble.name, seal.type);
+  return [{ name: "unseal", secret: { secretName, optional: true, defaultMode: 0o440 } }];
+}
+
+function unsealMounts(seal: SealSettings): core.v1.VolumeMount[] {
+  return seal.type === "shamir" ? [{ name: "unseal", mountPath: paths.unseal, readOnly: true }] : [];
+}
+
+function awsVolumes(secret: string | undefined): core.v1.Volume[] {
+  return secret === undefined ? [] : [secretVolume("aws", secret, ["credentials"])];
+}
+
+function awsMounts(secret: string | undefined): core.v1.VolumeMount[] {
+  return secret === undefined ? [] : [{ name: "aws", mountPath: paths.aws, readOnly: true }];
+}
+
+/** The file, not the values: what is in the environment of a process ends up in dumps and child processes. */
+function awsEnvironment(secret: string | undefined): core.v1.EnvVar[] {
+  return secret === undefined ? [] : [{ name: "AWS_SHARED_CREDENTIALS_FILE", value: `${paths.aws}/credentials` }];
+}
+
+function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Container {
+  const scheme = ensemble.tls === "off" ? "HTTP" : "HTTPS";
+  const own = `$(POD_NAME).${namesOf(ensemble.name).peers}.$(POD_NAMESPACE).svc`;
+  const protocol = ensemble.tls === "off" ? "http" : "https";
+  const probe = (query: string) => ({ httpGet: { path: `/v1/sys/health?${query}`, port: "client", scheme } });
+  // Every state that a server can be in for good: what is left is one that does not answer.
+  const alive = probe("standbyok=true&sealedcode=200&uninitcode=200&removedcode=200&haunhealthycode=200");
+  const field = (name: string, fieldPath: string) => ({
+    name,
+    valueFrom: { fieldRef: { apiVersion: "v1", fieldPath } },
+  });
+  return {
+    name: "vault",
+    image: ensemble.image,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/bin/vault", "server", `-config=${paths.configFile}`],
+    ports: [
+      { name: "client", containerPort: ports.client, protocol: "TCP" },
+      { name: "peer", containerPort: ports.peer, protocol: "TCP" },
+      { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
+    ],
+    env: [
+      field("POD_NAME", "metadata.name"),
+      field("POD_NAMESPACE", "metadata.namespace"),
+      // Names, never addresses: those change with every restart, and are kept in the raft configuration.
+      { name: "VAULT_API_ADDR", value: `${protocol}://${own}:${ports.client}` },
+      { name: "VAULT_CLUSTER_ADDR", value: `https://${own}:${ports.peer}` },
+      // Below the limit of the container, so that garbage is collected before memory runs out.
+      { name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) },
+      ...awsEnvironment(details.credentialsSecret),
+    ],
+    securityContext: containerSecurityContext,
+    resources: ensemble.resources,
+    // A server whose key service is away ends by itself; its last words are the reason.
+    terminationMessagePolicy: "FallbackToLogsOnError",
+    // It answers within seconds, whatever its state; the rest is for a machine under load.
+    startupProbe: { ...alive, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150 },
+    livenessProbe: { ...alive, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 12 },
+    // 200: active, or standby that has an answer of the active one; 501 not initialised, 503 sealed, 474 standby alone,
+    // 530 removed. The agent's own probe is stricter at the start: a standby must have had its first answer.
+    readinessProbe: { ...probe("standbyok=true"), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2 },
+    // The address leaves the Service before the server stops. No shell needed. On SIGTERM the active one hands over.
+    lifecycle: { preStop: { sleep: { seconds: 2 } } },
+    volumeMounts: [
+      { name: "data", mountPath: paths.volume },
+      { name: "config", mountPath: paths.config, readOnly: true },
+      { name: "tmp", mountPath: "/tmp" },
+      ...awsMounts(details.credentialsSecret),
+      ...serverTlsMounts(ensemble),
+      // The roots of the key service are those of the image; this is for the members' own.
+    ],
+  };
+}
+
+function memoryTarget(ensemble: Ensemble): number {
+  return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
+}
+
+export function sealJob(ensemble: Ensemble, details: VaultDetails, bundle: AgentBundle, settings: VaultSettings) {
+  const spec = agentJobSpec(ensemble, {
+    name: "seal",
+    command: ["seal"],
+    settings,
+    // That of the members: AWS gives a role to a service account.
+    serviceAccount: namesOf(ensemble.name).server,
+    checksum: bundle.checksum,
+    deadlineSeconds: 180,
+    // A wrong key does not become right by trying again; a network that is just coming up may.
+    retries: 1,
+    volumeMounts: awsMounts(details.credentialsSecret),
+    volumes: awsVolumes(details.credentialsSecret),
+  });
+  return withEnvironment(spec, awsEnvironment(details.credentialsSecret));
+}
+
+function withEnvironment<T extends { template: core.v1.PodTemplateSpec }>(spec: T, more: core.v1.EnvVar[]): T {
+  const pod = spec.template.spec as core.v1.PodSpec;
+  const containers = (pod.containers as core.v1.Container[]).map((container) => ({
+    ...container,
+    env: [...((container.env ?? []) as core.v1.EnvVar[]), ...more],
+  }));
+  return { ...spec, template: { ...spec.template, spec: { ...pod, containers } } };
+}
+
+/** A token of the service account that is good for Vault alone, and for minutes only. */
+function loginVolume(ensemble: Ensemble, namespace: string): core.v1.Volume {
+  return {
+    name: "login",
+    projected: {
+      defaultMode: 0o440,
+      sources: [
+        {
+          serviceAccountToken: {
+            audience: audience(ensemble.name, namespace),
+            expirationSeconds: 600,
+            path: "token",
+          },
+        },
+      ],
+    },
+  };
+}
+
+const loginMount = { name: "login", mountPath: paths.login, readOnly: true };
+
+export interface JobInputs {
+  namespace: string;
+  bundle: AgentBundle;
+  settings: SetupSettings;
+}
+
+export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings }: JobInputs) {
+  return agentJobSpec(ensemble, {
+    name: "setup",
+    command: ["setup"],
+    settings,
+    serviceAccount: namesOf(ensemble.name).setup,
+    checksum: bundle.checksum,
+    deadlineSeconds: setupDeadlineSeconds,
+    retries: 4,
+    volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
+    volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
+  });
+}
+
+export function tokensCronJob(ensemble: Ensemble, { namespace, bundle, settings }: JobInputs) {
+  const name = tokensName(ensemble.name);
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      // A token that somebody revoked is back within the hour. Renewals are once a day, of thirty.
+      schedule: "41 * * * *",
+      concurrencyPolicy: "Forbid",
+      startingDeadlineSeconds: 3600,
+      successfulJobsHistoryLimit: 1,
+      failedJobsHistoryLimit: 2,
+      jobTemplate: {
+        metadata: { labels: metadata(ensemble, name).labels },
+        spec: {
+          ...agentJobSpec(ensemble, {
+            name: "tokens",
+            command: ["tokens"],
+            settings,
+            serviceAccount: name,
+            checksum: bundle.checksum,
+            deadlineSeconds: 300,
+            retries: 2,
+            volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
+            volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
+          }),
+          ttlSecondsAfterFinished: 86_400,
+        },
+      },
+    },
+  };
+}
+
+/** Secrets that the jobs fill with tokens. */
+function tokenSecrets(ensemble: Ensemble): string[] {
+  return [
+    namesOf(ensemble.name).admin,
+    ...ensemble.applications.map((application) => applicationSecretName(ensemble.name, application)),
+  ];
+}
+
+/**
+ * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
+ * by server-side apply, whose request carries the name.
+ */
+export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rule[] {
+  const names = namesOf(ensemble.name);
+  const other = seal === "shamir" ? "awskms" : "shamir";
+  return [
+    readMarkerRule(ensemble),
+    {
+      apiGroups: [""],
+      resources: ["secrets"],
+      verbs: ["get", "create", "patch"],
+      resourceNames: [keysName(ensemble.name, seal), rootName(ensemble.name)],
+    },
+    // Whether the data were made with the other kind of seal.
+    { apiGroups: [""], resources: ["secrets"], verbs: ["get"], resourceNames: [keysName(ensemble.name, other)] },
+    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.server] },
+  ];
+}
+
+export function setupJobRules(ensemble: Ensemble): Rule[] {
+  return [
+    ...setupRules(ensemble),
+    {
+      apiGroups: [""],
+      resources: ["secrets"],
+      verbs: ["get", "patch"],
+      resourceNames: [rootName(ensemble.name), ...tokenSecrets(ensemble)],
+    },
+  ];
+}
+
+export function tokensRules(ensemble: Ensemble): Rule[] {
+  return [{ apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: tokenSecrets(ensemble) }];
+}
+
+/** Peers ask each other's agent who is active, while one of them has no data. */
+export const policyPorts = { client: ports.client, peer: [ports.peer, agentPorts.http], metrics: ports.metrics };
+
+/** A key service at another port than 443, such as an emulator, needs a rule of its own; undefined otherwise. */
+export function sealPolicy(
+  ensemble: Ensemble,
+  seal: { type: string; endpoint?: string },
+): networking.v1.NetworkPolicy | undefined {
+  if (seal.type !== "awskms" || seal.endpoint === undefined) return undefined;
+  const { port, protocol } = new URL(seal.endpoint);
+  const number = port === "" ? (protocol === "http:" ? 80 : 443) : Number(port);
+  if (number === 443 || number === 6443) return undefined;
+  return {
+    metadata: metadata(ensemble, sealName(ensemble.name)),
+    spec: {
+      // Members, and the job that proves the seal.
+      podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
+      policyTypes: ["Egress"],
+      egress: [{ ports: [{ protocol: "TCP", port: number }] }],
+    },
+  };
+}
+
+/**
+ * How long a roll of all members may take: each one stops (its grace period), starts and replays its log (2 minutes), and is
+ * watched for minReadySeconds. The first start is one of these, in parallel, plus the images and the joining one by one.
+ */
+export function rolloutSeconds(members: number): number {
+  return 300 + members * (terminationGraceSeconds + 120 + minReadySeconds);
+}

@@ -1,0 +1,217 @@
+/** What the agent beside a member says of it and does for it: pure. The loop that observes and acts is in `sidecar.ts`. */
+import type { Status } from "../../agent/sidecar";
+import { beginAnew } from "../shared/identity";
+import type { Health } from "./client";
+
+export type Server = ({ state: "up" } & Health) | { state: "away"; reason: string };
+
+/** Another member, and what the agent beside it says. */
+export interface Other {
+  server: Server;
+  /** Its agent takes it for the active member of a cluster that was formed for certain. */
+  primary: boolean;
+  /** Its agent takes it for a full member. */
+  ready: boolean;
+}
+
+export interface Observed {
+  server: Server;
+  /** Its data were made with another kind of seal. */
+  foreignSeal: boolean;
+  volume: {
+    /** An initialisation was begun, and its answer is not known to be stored. */
+    forming: string | undefined;
+    /** The cluster that this member has served in. */
+    joined: string | undefined;
+  };
+  /** Looked at only when a decision needs it. */
+  marker: { clusterId: string } | "absent" | "unknown";
+  /** The Secret with the keys: which attempt made it. */
+  keys: { attempt: string } | "absent" | "unknown";
+  /** Only for a member without data. */
+  others: Record<string, Other>;
+  /** How long this member has been without data. */
+  emptySeconds: number;
+  /** How long it has been a full member. */
+  readySeconds: number;
+  /** The server has another certificate than the one on disk. */
+  certificates: "changed" | "same";
+}
+
+export interface Identity {
+  name: string;
+  members: string[];
+  seal: "shamir" | "awskms";
+  /** Secret with the keys. */
+  keysName: string;
+}
+
+export type Action =
+  /** Makes the keys of a new cluster. */
+  | { kind: "initialise" }
+  /** The answer to the initialisation was stored: what is here counts from now on. */
+  | { kind: "commit" }
+  /** Puts data aside that nobody can have used, and starts the server without them. */
+  | { kind: "discard"; reason: string }
+  | { kind: "join"; leader: string }
+  | { kind: "unseal" }
+  /** Notes on the volume that this member has served. */
+  | { kind: "record"; clusterId: string }
+  | { kind: "reload" };
+
+/** A member that joins replays a log; others wait so long for it at most, since it may never come. */
+const turnSeconds = 60;
+/** A joining member on a slow machine may take itself for removed while it replays the log; by then it is through. */
+const provenSeconds = 30;
+
+export function isReady({ server, volume }: Pick<Observed, "server" | "volume">): boolean {
+  if (server.state !== "up" || volume.forming !== undefined) return false;
+  if (!server.initialised || server.sealed || server.removed) return false;
+  return !server.standby || server.following === true;
+}
+
+export function status(observed: Observed, self: Identity): Status {
+  const { server } = observed;
+  const ready = isReady(observed);
+  return {
+    ready,
+    primary: ready && server.state === "up" && !server.standby,
+    detail: `${self.name} ${describe(observed, self)}`,
+    metrics: {
+      up: Number(server.state === "up"),
+      initialised: Number(server.state === "up" && server.initialised),
+      sealed: Number(server.state === "up" && server.sealed),
+      removed: Number(server.state === "up" && server.removed),
+    },
+  };
+}
+
+export function describe(observed: Observed, self: Identity): string {
+  const { server, volume, foreignSeal, keys } = observed;
+  if (server.state === "away") return `does not answer: ${server.reason}`;
+  if (volume.forming !== undefined) return "is being initialised";
+  if (server.removed) {
+    return volume.joined === undefined
+      ? "was removed from the cluster before it had served; it begins again"
+      : "was removed from the cluster; its data is kept; delete its volume claim and its pod to have it filled again";
+  }
+  if (!server.initialised) return `is not initialised: ${whyEmpty(observed, self)}`;
+  if (server.sealed && foreignSeal) {
+    return "is sealed: its data were made with another kind of seal; set seal as it was";
+  }
+  if (server.sealed && self.seal === "shamir") {
+    return keys === "absent"
+      ? `is sealed, and the Secret ${self.keysName} with the key shares is missing; restore it; the data is kept`
+      : "is sealed and is being unsealed";
+  }
+  if (server.sealed) return "is sealed: the key service has not opened it; look at the log of the server";
+  return describeServer(server);
+}
+
+/** What the member itself says, without what its agent knows. */
+export function describeServer(server: Health): string {
+  if (!server.initialised) return "is not initialised";
+  if (server.removed) return "was removed from the cluster";
+  if (server.sealed) return "is sealed";
+  if (!server.standby) return "is active";
+  if (server.following === true) return "is standby and follows the active member";
+  return "is standby, but has no answer of an active member";
+}
+
+function whyEmpty(observed: Observed, self: Identity): string {
+  const { marker, others, keys } = observed;
+  const primary = Object.keys(others).find((member) => others[member]?.primary);
+  if (primary !== undefined) {
+    const first = waitsFor(observed, self);
+    return first === undefined ? `it joins ${primary}` : `it joins ${primary} after ${first}`;
+  }
+  if (marker === "unknown") return "whether the cluster was formed before is not known";
+  if (marker !== "absent") {
+    return "the cluster was formed before and no active member answers; bring a member with data back, or " + beginAnew;
+  }
+  const initiator = self.members[0] ?? "";
+  if (self.name !== initiator) return `waiting for ${initiator}`;
+  const away = Object.keys(others).filter((member) => others[member]?.server.state === "away");
+  if (away.length > 0) return `waiting for ${away.join(", ")} before the cluster is formed`;
+  const filled = Object.keys(others).filter((member) => isFilled(others[member]));
+  if (filled.length > 0) return `${filled.join(", ")} has data, but is not active`;
+  if (keys === "unknown") return "waiting for the Kubernetes API";
+  return "the cluster is being formed";
+}
+
+function isFilled(other: Other | undefined): boolean {
+  return other?.server.state === "up" && other.server.initialised;
+}
+
+export function decide(observed: Observed, self: Identity): Action | undefined {
+  const { server, volume, keys, certificates } = observed;
+  if (server.state === "away") return undefined;
+  if (volume.forming !== undefined) return finishForming(volume.forming, keys);
+  if (server.removed) {
+    // A copy that never served is worth nothing, and nobody counted it for the majority.
+    return volume.joined === undefined ? { kind: "discard", reason: "it was removed before it had served" } : undefined;
+  }
+  if (!server.initialised) return fill(observed, self);
+  if (server.sealed) {
+    const openable = self.seal === "shamir" && keys !== "absent" && !observed.foreignSeal;
+    return openable ? { kind: "unseal" } : undefined;
+  }
+  const { clusterId } = server;
+  if (volume.joined === undefined && clusterId !== undefined && observed.readySeconds >= provenSeconds) {
+    return { kind: "record", clusterId };
+  }
+  return certificates === "changed" ? { kind: "reload" } : undefined;
+}
+
+/**
+ * The note on the volume was made before the call, and is removed after the answer was stored. What it says is therefore
+ * true however often agent or server die in between: without a stored answer nobody has ever had the keys of this data.
+ */
+function finishForming(attempt: string, keys: Observed["keys"]): Action | undefined {
+  if (keys === "unknown") return undefined;
+  if (keys !== "absent" && keys.attempt === attempt) return { kind: "commit" };
+  return { kind: "discard", reason: "its initialisation was interrupted, so nobody has its keys" };
+}
+
+/** Without data: join those who have them; form a cluster only when there was none and everybody is here and empty. */
+function fill(observed: Observed, self: Identity): Action | undefined {
+  const { others, marker, keys } = observed;
+  const leader = Object.keys(others).find((member) => others[member]?.primary);
+  if (leader !== undefined) return waitsFor(observed, self) === undefined ? { kind: "join", leader } : undefined;
+  if (self.name !== self.members[0] || marker !== "absent" || keys === "unknown") return undefined;
+  const all = self.members.filter((member) => member !== self.name);
+  const allEmpty = all.every((member) => {
+    const server = others[member]?.server;
+    return server?.state === "up" && !server.initialised;
+  });
+  return allEmpty ? { kind: "initialise" } : undefined;
+}
+
+/** One at a time: first those with a smaller number, and whoever is on its way. Who does not answer has no turn. */
+function waitsFor({ others, emptySeconds }: Observed, self: Identity): string | undefined {
+  if (emptySeconds >= turnSeconds) return undefined;
+  const own = self.members.indexOf(self.name);
+  return self.members.find((member, ordinal) => {
+    const other = others[member];
+    if (other?.server.state !== "up" || other.server.removed) return false;
+    return other.server.initialised ? !other.ready : ordinal < own;
+  });
+}
+
+/** What a server says that was stopped while it began: it is not initialised, but does not begin again either. */
+export function isHalfMade(error: Error): boolean {
+  return /already has state/.test(error.message);
+}
+
+/** Whether the data on a volume may meet the cluster that the marker tells of. */
+export function foreignData(
+  volume: { joined: string | undefined },
+  marker: { clusterId: string } | undefined,
+  self: string,
+): string | undefined {
+  if (volume.joined === undefined || marker === undefined || volume.joined === marker.clusterId) return undefined;
+  return (
+    `the volume of ${self} belongs to the cluster ${volume.joined}, but the marker says ${marker.clusterId}; ` +
+    `give ${self} its own volume back, or ${beginAnew}`
+  );
+}

@@ -1,0 +1,368 @@
+/**
+ * What the setup and the job that keeps the tokens do in Vault. Safe to be killed at any point and to be run again at any
+ * time: every step reads before it writes.
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import { waitFor } from "../../agent/wait";
+import { keepMarker } from "../shared/identity-agent";
+import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/names";
+import { mountConfig, vaultClient, type VaultClient, VaultError } from "./client";
+import { type Server } from "./membership";
+import {
+  applicationRole,
+  leftovers,
+  loginRoles,
+  monitorRole,
+  mountActions,
+  policies,
+  setupRole,
+  tokenRoles,
+  tokensRole,
+} from "./policies";
+import {
+  type AuditDevice,
+  memberUrl,
+  paths,
+  ports,
+  rootName,
+  scheme,
+  type SetupSettings,
+  tokensName,
+} from "./settings";
+import { decideToken, type TokenState } from "./tokens";
+
+/** The members are ready when the setup starts; what remains is the time of one election or one restart. */
+const formationDeadlineSeconds = 240;
+/** A new key-value mount takes a moment until it can be configured. */
+const mountDeadlineSeconds = 60;
+/** Stabilisation (10 s), and the rounds in which autopilot looks. */
+const voteDeadlineSeconds = 120;
+/** Within it, every member has seen what was written through another. */
+const loginDeadlineSeconds = 60;
+
+/** Field manager of the key `token` in the Secrets that Pulumi made, and of the emptied root token. */
+const tokenManager = "cells-services-tokens";
+const rootManager = "cells-services-initialisation";
+
+export interface Context {
+  settings: SetupSettings;
+  namespace: string;
+  api: KubernetesApi;
+}
+
+interface Secret extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+export async function setup(context: Context): Promise<void> {
+  const clusterId = await waitForFormation(context);
+  const client = await login(context, setupRole, await bootstrapIfNeeded(context));
+  try {
+    // Before any application has a token: without a marker there is nothing of a user in Vault.
+    await keepMarker(context.settings, context.namespace, context.api, clusterId);
+    await keepAuthentication(context, client);
+    await forgetRoot(context);
+    await keepAutopilot(client);
+    await keepAudit(context.settings.audit, client);
+    await keepMounts(context, client);
+    await keepTokens(context, client);
+    await waitForVotes(context, client);
+  } finally {
+    await client.revokeSelf().catch(() => undefined);
+  }
+}
+
+/** The job that keeps the tokens: renews long before the end, and replaces what was revoked. */
+export async function renewTokens(context: Context): Promise<void> {
+  let maker: VaultClient | undefined;
+  try {
+    await keepTokens(context, async () => {
+      maker ??= await login(context, tokensRole, undefined);
+      return maker;
+    });
+  } finally {
+    await maker?.revokeSelf().catch(() => undefined);
+  }
+}
+
+async function trust({ settings }: Context): Promise<string | undefined> {
+  return settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8");
+}
+
+/** By the name that clients use: standbys pass on what only the active member can do. */
+async function clientWith(context: Context, token?: string): Promise<VaultClient> {
+  const { settings, namespace } = context;
+  const url = `${scheme(settings.tls)}://${serviceHost(settings.name, namespace)}:${ports.client}`;
+  return vaultClient({ url, ca: await trust(context), token });
+}
+
+async function waitForFormation(context: Context): Promise<string> {
+  const { settings, namespace } = context;
+  return waitFor(
+    `${settings.members} unsealed members of one cluster`,
+    async () => {
+      const servers = await Promise.all(
+        memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
+          try {
+            const url = memberUrl(settings, namespace, member);
+            const client = vaultClient({ url, ca: await trust(context), timeoutSeconds: 5 });
+            return [member, { state: "up", ...(await client.health()) }];
+          } catch (error) {
+            return [member, { state: "away", reason: (error as Error).message }];
+          }
+        }),
+      );
+      const reason = whyNotFormed(servers);
+      if (reason !== undefined) return { waiting: reason };
+      const [, first] = servers[0] ?? [];
+      return { done: (first?.state === "up" ? first.clusterId : undefined) ?? "" };
+    },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+/** undefined: all are unsealed members of one cluster, and one of them is active. */
+export function whyNotFormed(servers: [string, Server][]): string | undefined {
+  for (const [member, server] of servers) {
+    if (server.state === "away") return `${member} does not answer: ${server.reason}`;
+    if (server.removed) return `${member} was removed from the cluster`;
+    if (!server.initialised) return `${member} is not initialised`;
+    if (server.sealed) return `${member} is sealed`;
+    if (server.clusterId === undefined) return `${member} does not know its cluster yet`;
+  }
+  const clusters = new Set(servers.map(([, server]) => (server.state === "up" ? server.clusterId : undefined)));
+  if (clusters.size > 1) return `the members belong to different clusters: ${[...clusters].join(", ")}`;
+  const active = servers.filter(([, server]) => server.state === "up" && !server.standby).map(([member]) => member);
+  if (active.length !== 1) return active.length === 0 ? "no member is active" : `${active.join(" and ")} are active`;
+  return undefined;
+}
+
+// --- logging in
+
+/** With the token of this pod's service account, made for Vault alone. `firstError`: what to say when that is refused. */
+async function login(context: Context, role: string, firstError: string | undefined): Promise<VaultClient> {
+  const jwt = (await readFile(join(paths.login, "token"), "utf8")).trim();
+  const token = await waitFor(
+    `a login as ${role}`,
+    async () => {
+      try {
+        return { done: await (await clientWith(context)).login(role, jwt) };
+      } catch (error) {
+        if (isRefusal(error)) {
+          throw new Error(
+            `${(error as Error).message}; ${firstError ?? "nobody can change Vault any more but with its recovery keys"}`,
+            { cause: error },
+          );
+        }
+        return { waiting: (error as Error).message };
+      }
+    },
+    { deadlineSeconds: loginDeadlineSeconds },
+  );
+  return clientWith(context, token);
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof VaultError && (error.status === 400 || error.status === 403 || error.status === 404);
+}
+
+/**
+ * Only with the root token that the initialisation left: makes the ways in by which every later run comes. Returns what to
+ * say when those ways are closed nevertheless.
+ */
+async function bootstrapIfNeeded(context: Context): Promise<string | undefined> {
+  const token = await rootToken(context);
+  if (token === undefined) {
+    return (
+      `the Secret ${rootName(context.settings.name)} has no root token either: make one with the recovery keys or the ` +
+      'key shares ("vault operator generate-root"), put it into the key "token" of that Secret, and run this again'
+    );
+  }
+  const client = await clientWith(context, token);
+  try {
+    await client.lookupSelf();
+  } catch (error) {
+    // A run before this one has revoked it and died before it could forget it.
+    if (error instanceof VaultError && error.status === 403) return "the root token in the Secret is no longer valid";
+    throw error;
+  }
+  await keepAuthentication(context, client);
+  return undefined;
+}
+
+async function rootToken({ settings, namespace, api }: Context): Promise<string | undefined> {
+  const secret = await api.get<Secret>(core(namespace, "secrets", rootName(settings.name)));
+  return decoded(secret?.data)["token"] || undefined;
+}
+
+/** Revoked first, forgotten then: a token that nobody knows any more cannot be revoked. */
+async function forgetRoot(context: Context): Promise<void> {
+  const { settings, namespace, api } = context;
+  const token = await rootToken(context);
+  if (token === undefined) return;
+  const client = await clientWith(context, token);
+  try {
+    await client.revokeSelf();
+  } catch (error) {
+    if (!(error instanceof VaultError && error.status === 403)) throw error;
+  }
+  const name = rootName(settings.name);
+  const emptied = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: "" } } as KubernetesObject;
+  await api.apply(core(namespace, "secrets", name), emptied, rootManager);
+  log("the root token is revoked");
+}
+
+// --- what Vault must have
+
+async function keepAuthentication({ settings, namespace }: Context, client: VaultClient): Promise<void> {
+  const methods = (await client.read<Record<string, { type?: string }>>("sys/auth")) ?? {};
+  if (methods["jwt/"] === undefined) await client.write("sys/auth/jwt", { type: "jwt" });
+  // Served by the agent beside each member, so that new keys of Kubernetes are known at once and without a right in Vault.
+  await client.write("auth/jwt/config", { jwks_url: `http://127.0.0.1:${ports.keys}/` });
+  for (const [name, policy] of Object.entries(policies(settings))) {
+    await client.write(`sys/policies/acl/${name}`, { policy: JSON.stringify(policy) });
+  }
+  const accounts = { [setupRole]: namesOf(settings.name).setup, [tokensRole]: tokensName(settings.name) };
+  for (const [name, role] of Object.entries(loginRoles(settings.name, namespace, accounts))) {
+    await client.write(`auth/jwt/role/${name}`, role);
+  }
+  for (const [name, role] of Object.entries(tokenRoles(settings))) await client.write(`auth/token/roles/${name}`, role);
+  for (const name of leftovers(await client.list("auth/token/roles"), settings.applications)) {
+    await client.remove(`auth/token/roles/${name}`);
+    await client.remove(`sys/policies/acl/${name}`);
+    log(`${name} is no longer wanted: its tokens open nothing any more`);
+  }
+}
+
+/** The members are those of the StatefulSet: one that is away for long must not be removed, since it could not come back. */
+async function keepAutopilot(client: VaultClient): Promise<void> {
+  await client.write("sys/storage/raft/autopilot/configuration", {
+    cleanup_dead_servers: false,
+    server_stabilization_time: "10s",
+  });
+}
+
+const auditOptions: Record<AuditDevice, object> = {
+  stdout: { file_path: "stdout" },
+  file: { file_path: paths.auditFile },
+};
+
+async function keepAudit(wanted: AuditDevice[], client: VaultClient): Promise<void> {
+  const existing = (await client.read<Record<string, unknown>>("sys/audit")) ?? {};
+  for (const device of wanted) {
+    if (existing[`${device}/`] !== undefined) continue;
+    await client.write(`sys/audit/${device}`, { type: "file", options: auditOptions[device] });
+    log(`requests are recorded: ${device}`);
+  }
+  for (const device of Object.keys(auditOptions) as AuditDevice[]) {
+    if (wanted.includes(device) || existing[`${device}/`] === undefined) continue;
+    await client.remove(`sys/audit/${device}`);
+    log(`requests are no longer recorded: ${device}`);
+  }
+}
+
+async function keepMounts({ settings }: Context, client: VaultClient): Promise<void> {
+  const actions = mountActions(settings.mounts, await client.mounts());
+  const refused = actions.flatMap((action) => (action.kind === "refuse" ? [action.reason] : []));
+  if (refused.length > 0) throw new Error(refused.join("; "));
+  for (const action of actions) {
+    if (action.kind === "refuse") continue;
+    if (action.kind === "enable") {
+      await client.write(`sys/mounts/${action.path}`, { type: "kv", options: { version: "2" } });
+      log(`enabled the mount ${action.path}`);
+    }
+    await waitFor(
+      `the mount ${action.path}`,
+      async () => {
+        try {
+          await client.write(`${action.path}/config`, mountConfig(action.mount));
+          return { done: true };
+        } catch (error) {
+          // A new mount says for a moment that it is being made ready.
+          if (error instanceof VaultError && error.status === 400) return { waiting: error.message };
+          throw error;
+        }
+      },
+      { deadlineSeconds: mountDeadlineSeconds },
+    );
+  }
+}
+
+/** A member that joined gets its vote some seconds later; before, the death of another one may stop all writes. */
+async function waitForVotes({ settings }: Context, client: VaultClient): Promise<void> {
+  await waitFor(
+    `the votes of ${settings.members} members`,
+    async () => {
+      const peers = await client.peers();
+      const votes = peers.filter(({ voter }) => voter).length;
+      return votes < settings.members ? { waiting: `${votes} of ${peers.length} peers vote` } : { done: true };
+    },
+    { deadlineSeconds: voteDeadlineSeconds, intervalSeconds: 1 },
+  );
+}
+
+// --- tokens
+
+/** One that cannot be kept must not keep the others from being renewed. */
+async function keepTokens(context: Context, maker: VaultClient | (() => Promise<VaultClient>)): Promise<void> {
+  const { settings } = context;
+  const held = [
+    { secret: namesOf(settings.name).admin, role: monitorRole },
+    ...settings.applications.map((application) => ({
+      secret: applicationSecretName(settings.name, application),
+      role: applicationRole(application),
+    })),
+  ];
+  const failures: string[] = [];
+  for (const { secret, role } of held) {
+    try {
+      await keepToken(context, secret, role, typeof maker === "function" ? maker : async () => maker);
+    } catch (error) {
+      failures.push(`${secret}: ${(error as Error).message}`);
+    }
+  }
+  if (failures.length > 0) throw new Error(failures.join("; "));
+}
+
+async function keepToken(
+  context: Context,
+  name: string,
+  role: string,
+  maker: () => Promise<VaultClient>,
+): Promise<void> {
+  const { api, namespace } = context;
+  const secret = await api.get<Secret>(core(namespace, "secrets", name));
+  if (secret === undefined) throw new Error("the Secret is missing; run pulumi up");
+  const token = decoded(secret.data)["token"];
+  const client = await clientWith(context, token);
+  const action = decideToken(await tokenState(token, client), role, context.settings.tokenPeriodDays);
+  switch (action.kind) {
+    case "keep":
+      log(`${name}: the token lives for ${action.days} more days`);
+      return;
+    case "renew":
+      log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
+      return;
+    case "replace": {
+      const fresh = await (await maker()).createToken(role);
+      const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: base64(fresh) } };
+      await api.apply(core(namespace, "secrets", name), object, tokenManager);
+      log(`${name}: a new token: ${action.reason}`);
+      return;
+    }
+  }
+}
+
+async function tokenState(token: string | undefined, client: VaultClient): Promise<TokenState> {
+  if (!token) return { state: "none" };
+  try {
+    return { state: "valid", ...(await client.lookupSelf()) };
+  } catch (error) {
+    // Only Vault's own word: one that is sealed or away says nothing about a token.
+    if (error instanceof VaultError && error.status === 403) return { state: "refused" };
+    throw error;
+  }
+}

@@ -1,0 +1,397 @@
+/** The agent beside one member: looks at it and, while it has no data, at the others; does what `membership.ts` decides. */
+import { randomUUID } from "node:crypto";
+import { createServer, type Server as HttpServer } from "node:http";
+import { readFile, rename, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { absent } from "../../agent/files";
+import { http } from "../../agent/http";
+import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
+import { log } from "../../agent/log";
+import type { Sidecar } from "../../agent/sidecar";
+import { waitFor } from "../../agent/wait";
+import { ownerReference } from "../shared/authority-agent";
+import { readMarker } from "../shared/identity-agent";
+import { labels, memberHost, memberNames, namesOf } from "../shared/names";
+import { agentPorts } from "../shared/settings";
+import { type VaultClient, VaultError, vaultClient } from "./client";
+import {
+  type Action,
+  decide,
+  type Identity,
+  isHalfMade,
+  isReady,
+  type Observed,
+  type Other,
+  type Server,
+  status,
+} from "./membership";
+import { findServers, signalServer } from "./processes";
+import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./settings";
+import { digestOf, putDataAside, readNote, removeNote, writeNote } from "./volume";
+
+/** Two in a row must fit into the time after which an observation counts as old. */
+const answerSeconds = 2;
+/** A busy API server must not be asked every second; what is asked for changes by hands only. */
+const apiSeconds = 5;
+const stopSeconds = 60;
+const auditBytes = 64 * 2 ** 20;
+
+/** Field manager of the Secrets with keys. */
+const manager = "cells-services-initialisation";
+const ownerManager = "cells-services-owner";
+
+interface Pod {
+  name: string;
+  namespace: string;
+}
+
+interface Secret extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+export interface Kept {
+  attempt: string;
+  shares: string[];
+  threshold: number;
+}
+
+export function createSidecar(settings: VaultSettings, pod: Pod, api: KubernetesApi): Sidecar<Observed, Action> {
+  const members = memberNames(settings.name, settings.members);
+  const keys = keysName(settings.name, settings.seal.type);
+  const self: Identity = { name: pod.name, members, seal: settings.seal.type, keysName: keys };
+  const others = members.filter((member) => member !== pod.name);
+  const tls = settings.tls !== "off";
+  let emptySince: number | undefined;
+  let readySince: number | undefined;
+  /** The certificate that the server has read for certain. */
+  let loaded: string | undefined;
+
+  const clientOf = async (member: string): Promise<VaultClient> => {
+    const ca = tls ? await readFile(join(paths.trust, "ca.crt"), "utf8") : undefined;
+    const own = member === pod.name;
+    return vaultClient({
+      // A name that does not resolve yet must not keep a member from its own server.
+      url: own ? `${tls ? "https" : "http"}://127.0.0.1:${ports.client}` : memberUrl(settings, pod.namespace, member),
+      ca,
+      ...(own && tls ? { servername: memberHost(settings.name, pod.namespace, member) } : {}),
+      timeoutSeconds: answerSeconds,
+    });
+  };
+  const serverOf = async (member: string): Promise<Server> => {
+    try {
+      return { state: "up", ...(await (await clientOf(member)).health()) };
+    } catch (error) {
+      return { state: "away", reason: (error as Error).message };
+    }
+  };
+  const agentSays = async (member: string, path: string): Promise<boolean> => {
+    const url = `http://${memberHost(settings.name, pod.namespace, member)}:${agentPorts.http}${path}`;
+    return http({ url, timeoutSeconds: answerSeconds }).then(
+      ({ status: code }) => code === 200,
+      () => false,
+    );
+  };
+  const otherOf = async (member: string): Promise<[string, Other]> => {
+    const [server, primary, ready] = await Promise.all([
+      serverOf(member),
+      agentSays(member, "/primary"),
+      agentSays(member, "/ready"),
+    ]);
+    return [member, { server, primary, ready }];
+  };
+
+  // --- the Kubernetes API
+
+  const secretKeys = async (): Promise<Kept | undefined> =>
+    toKept((await api.get<Secret>(core(pod.namespace, "secrets", keys)))?.data);
+  const attemptOf = (kept: Kept | undefined): Observed["keys"] =>
+    kept === undefined ? "absent" : { attempt: kept.attempt };
+  // The mounted copy is there while the API server is away, but comes up to a minute late: good for unsealing alone.
+  const askKeys = throttled<Observed["keys"]>("unknown", async () =>
+    attemptOf((await mountedKeys()) ?? (await secretKeys())),
+  );
+  const askStored = throttled<Observed["keys"]>("unknown", async () => attemptOf(await secretKeys()));
+  const askMarker = throttled<Observed["marker"]>("unknown", async () => {
+    const marker = await readMarker(settings.name, pod.namespace, api);
+    return marker === undefined ? "absent" : { clusterId: marker.clusterId };
+  });
+
+  // --- deeds
+
+  const initialise = async (): Promise<void> => {
+    const attempt = randomUUID();
+    await writeNote(paths.forming, attempt);
+    const answer = await (await clientOf(pod.name)).init(initBody(settings));
+    log("initialised a new cluster");
+    const base = { apiVersion: "v1", kind: "Secret", type: "Opaque" };
+    const metadataOf = (name: string) => ({
+      name,
+      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+    });
+    const root = rootName(settings.name);
+    await api.apply(
+      core(pod.namespace, "secrets", root),
+      {
+        ...base,
+        metadata: metadataOf(root),
+        data: { attempt: base64(attempt), token: base64(answer.rootToken) },
+      } as KubernetesObject,
+      manager,
+    );
+    // Last: from here on the initialisation counts.
+    await api.apply(
+      core(pod.namespace, "secrets", keys),
+      { ...base, metadata: metadataOf(keys), data: toData(settings, attempt, answer.keys) } as KubernetesObject,
+      manager,
+    );
+    askKeys.forget();
+    askStored.forget();
+    await commit();
+    await keepOwners();
+  };
+  const commit = async (): Promise<void> => {
+    await removeNote(paths.forming);
+    log("the keys of the cluster are stored");
+  };
+  /** Keys must outlive the component exactly when the data does. */
+  const keepOwners = async (): Promise<void> => {
+    if (pod.name !== members[0]) return;
+    const owners =
+      settings.deletion === "keep" ? [] : [await ownerReference(api, pod.namespace, namesOf(settings.name).server)];
+    for (const name of [rootName(settings.name), keys]) {
+      const path = core(pod.namespace, "secrets", name);
+      const uid = (await api.get<Secret>(path))?.metadata?.uid;
+      // With its uid, a Secret that was removed in between is not made again without keys.
+      if (uid === undefined) continue;
+      const metadata = { name, uid, ownerReferences: owners };
+      await api.apply(path, { apiVersion: "v1", kind: "Secret", metadata }, ownerManager);
+    }
+  };
+  void keepOwners().catch((error: unknown) =>
+    log(`the owner of the keys is not up to date: ${(error as Error).message}`),
+  );
+
+  const discard = async (reason: string): Promise<void> => {
+    const aside = await putDataAside(Date.now());
+    log(`put the data aside as ${aside} and starting the server without: ${reason}`);
+    const stopping = await signalServer("SIGTERM");
+    // What it still writes goes to the files put aside. Another one may be running by then, without data.
+    await waitFor(
+      "the server to stop",
+      async () => {
+        const running = await findServers();
+        return stopping.some((id) => running.includes(id)) ? { waiting: "it is still running" } : { done: true };
+      },
+      { deadlineSeconds: stopSeconds },
+    );
+    await removeNote(paths.forming);
+  };
+  const unseal = async (): Promise<void> => {
+    const mounted = await mountedKeys();
+    try {
+      if (mounted !== undefined) return await unsealWith(mounted);
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error;
+      log(`the mounted key shares do not fit: ${error.message}`);
+    }
+    const stored = await secretKeys();
+    if (stored === undefined) throw new Error(`the Secret ${keys} with the key shares is missing`);
+    await unsealWith(stored);
+  };
+  const unsealWith = async ({ shares, threshold }: Kept): Promise<void> => {
+    const client = await clientOf(pod.name);
+    // Half of an earlier attempt would be counted together with this one.
+    await client.forgetProgress();
+    let state = await client.sealStatus();
+    for (const share of shares.slice(0, threshold)) {
+      if (!state.sealed) break;
+      state = await client.unseal(share);
+    }
+    log(state.sealed ? "the key shares were given, and the server is at work" : "unsealed");
+  };
+  const joinLeader = async (leader: string): Promise<void> => {
+    const ca = tls ? await readFile(join(paths.trust, "ca.crt"), "utf8") : undefined;
+    log(`joining ${leader}`);
+    await (await clientOf(pod.name)).join({ url: memberUrl(settings, pod.namespace, leader), ca });
+  };
+  /** What was begun and never came to serve must not keep the member from beginning again. */
+  const unlessHalfMade = async (deed: Promise<void>): Promise<void> => {
+    try {
+      await deed;
+    } catch (error) {
+      if (!isHalfMade(error as Error) || (await readNote(paths.joined)) !== undefined) throw error;
+      await discard("the server was stopped while it began, and does not finish");
+    }
+  };
+  const reload = async (digest: string | undefined): Promise<void> => {
+    if ((await signalServer("SIGHUP")).length > 0) loaded = digest;
+  };
+
+  return {
+    service: "vault",
+    async observe() {
+      const [server, forming, joined] = await Promise.all([
+        serverOf(pod.name),
+        readNote(paths.forming),
+        readNote(paths.joined),
+      ]);
+      const up = server.state === "up";
+      const empty = up && !server.initialised && forming === undefined;
+      const sealed = up && server.initialised && server.sealed;
+      const now = performance.now();
+      emptySince = empty ? (emptySince ?? now) : undefined;
+      readySince = isReady({ server, volume: { forming, joined } }) ? (readySince ?? now) : undefined;
+      const [sealState, known, marker, looks, digest] = await Promise.all([
+        sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
+        forming !== undefined || empty
+          ? askStored()
+          : sealed && settings.seal.type === "shamir"
+            ? askKeys()
+            : ("unknown" as const),
+        empty ? askMarker() : ("unknown" as const),
+        Promise.all(empty ? others.map(otherOf) : []),
+        tls ? digestOf(join(paths.serverTls, "tls.crt")) : undefined,
+        rotateAudit(paths.auditFile),
+      ]);
+      return {
+        server,
+        foreignSeal: sealState?.migration ?? false,
+        volume: { forming, joined },
+        marker,
+        keys: known,
+        others: Object.fromEntries(looks),
+        emptySeconds: emptySince === undefined ? 0 : (now - emptySince) / 1000,
+        readySeconds: readySince === undefined ? 0 : (now - readySince) / 1000,
+        certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
+      };
+    },
+    status: (observed) => status(observed, self),
+    decide: (observed) => decide(observed, self),
+    async act(action) {
+      switch (action.kind) {
+        case "initialise":
+          return unlessHalfMade(initialise());
+        case "commit":
+          return commit();
+        case "discard":
+          return discard(action.reason);
+        case "join":
+          return unlessHalfMade(joinLeader(action.leader));
+        case "unseal":
+          return unseal();
+        case "record":
+          return writeNote(paths.joined, action.clusterId);
+        case "reload":
+          return reload(await digestOf(join(paths.serverTls, "tls.crt")));
+      }
+    },
+  };
+}
+
+/** What the server is asked to make. Recovery keys that nobody wants are made, since Vault insists, and forgotten. */
+export function initBody({ seal }: VaultSettings): object {
+  if (seal.type === "shamir") return { secret_shares: seal.shares, secret_threshold: seal.threshold };
+  if (seal.recovery === "none") return { recovery_shares: 1, recovery_threshold: 1 };
+  const { pgpKeys, threshold } = seal.recovery;
+  return { recovery_shares: pgpKeys.length, recovery_threshold: threshold, recovery_pgp_keys: pgpKeys };
+}
+
+/** Recovery keys only as their owners can read them: with them one can make a root token. */
+export function toData({ seal }: VaultSettings, attempt: string, keys: string[]): Record<string, string> {
+  const note = { attempt: base64(attempt) };
+  if (seal.type === "shamir") {
+    return { ...note, shares: base64(JSON.stringify(keys)), threshold: base64(String(seal.threshold)) };
+  }
+  if (seal.recovery === "none") return note;
+  const threshold = { threshold: base64(String(seal.recovery.threshold)) };
+  return { ...note, ...threshold, encrypted: base64(JSON.stringify(keys)) };
+}
+
+export function toKept(data: Record<string, string> | undefined): Kept | undefined {
+  const { attempt, shares, threshold } = decoded(data);
+  if (!attempt) return undefined;
+  return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [], threshold: Number(threshold ?? 0) };
+}
+
+/** The optional volume with the Secret; not there with awskms, nor before kubelet has seen the Secret. */
+async function mountedKeys(): Promise<Kept | undefined> {
+  const file = (key: string) => readFile(join(paths.unseal, key), "utf8").catch(absent);
+  const [attempt, shares, threshold] = await Promise.all([file("attempt"), file("shares"), file("threshold")]);
+  if (!attempt || !shares) return undefined;
+  return { attempt, shares: JSON.parse(shares) as string[], threshold: Number(threshold ?? 0) };
+}
+
+/** At most every few seconds, and with the last answer in between; never waits for an API server that is away. */
+function throttled<T>(unknown: T, ask: () => Promise<T>): (() => Promise<T>) & { forget(): void } {
+  let last: T = unknown;
+  let asked = Number.NEGATIVE_INFINITY;
+  let asking: Promise<void> | undefined;
+  const get = async (): Promise<T> => {
+    if (asking === undefined && performance.now() - asked >= apiSeconds * 1000) {
+      asking = ask()
+        .then(
+          (answer) => {
+            last = answer;
+          },
+          () => {
+            last = unknown;
+          },
+        )
+        .finally(() => {
+          asked = performance.now();
+          asking = undefined;
+        });
+    }
+    if (asking !== undefined) await Promise.race([asking, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+    return last;
+  };
+  return Object.assign(get, {
+    forget: () => {
+      asked = Number.NEGATIVE_INFINITY;
+    },
+  });
+}
+
+/** One old file is kept. The server goes on in a new one when it is told to. */
+async function rotateAudit(file: string): Promise<void> {
+  const size = (await stat(file).catch(absent))?.size ?? 0;
+  if (size < auditBytes) return;
+  await rename(file, `${file}.1`);
+  await signalServer("SIGHUP");
+}
+
+/**
+ * Gives the server in this pod the keys with which Kubernetes signs tokens. They change without notice, and the server
+ * itself has no right to ask for them.
+ */
+export function serveKeys(fetchKeys: () => Promise<string>, port: number = ports.keys): HttpServer {
+  return createServer((_, response) => {
+    fetchKeys().then(
+      (body) => response.writeHead(200, { "content-type": "application/json" }).end(body),
+      (error: unknown) => {
+        log(`the keys of Kubernetes could not be read: ${(error as Error).message}`);
+        response.writeHead(502).end();
+      },
+    );
+  }).listen(port, "127.0.0.1");
+}
+
+const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/** Every service account may read them. The page is of a type of its own, which the calls of objects do not accept. */
+export async function kubernetesKeys(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
+  const host = environment["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
+  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
+  const [token, ca] = await Promise.all([
+    readFile(join(tokenDirectory, "token"), "utf8"),
+    readFile(join(tokenDirectory, "ca.crt"), "utf8"),
+  ]);
+  const { status: code, body } = await http({
+    url: `https://${host.includes(":") ? `[${host}]` : host}:${port}/openid/v1/jwks`,
+    headers: { authorization: `Bearer ${token.trim()}` },
+    ca,
+    timeoutSeconds: 5,
+  });
+  if (code !== 200) throw new Error(`status ${code}`);
+  return body;
+}

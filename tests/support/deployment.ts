@@ -1,0 +1,66 @@
+/** A stack of the tests' own on the sandbox cluster, by the commands that a user has. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { parse, stringify } from "yaml";
+import { kubectl } from "../../sandbox/cluster";
+import { type Engine, pulumi, sandboxEngine } from "../../sandbox/engine";
+import { checkout, home } from "../../sandbox/paths";
+
+export interface Result {
+  code: number;
+  output: string;
+}
+
+export interface Deployment {
+  engine: Engine;
+  execute(command: string, args: string[], environment?: Record<string, string>): Promise<Result>;
+  /** A command of pulumi with the configuration of the stack, or with the one in a file. */
+  deploy(command: string, ...args: string[]): Promise<Result>;
+  tsx(script: string, ...args: string[]): Promise<Result>;
+  /** Writes the configuration of the stack with other values of some keys to a file, and returns its path. */
+  configurationWith(name: string, values: Record<string, unknown>): string;
+  /** Removes what a run that was killed may have left. */
+  clear(): Promise<void>;
+}
+
+export async function openDeployment(stack: string): Promise<Deployment> {
+  const engine = await sandboxEngine(stack);
+  Object.assign(process.env, engine.environment);
+  const execute: Deployment["execute"] = async (command, args, environment = {}) => {
+    const child = spawn(command, args, {
+      cwd: checkout,
+      env: { ...process.env, ...engine.environment, PULUMI_STACK: stack, ...environment },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const [stdout, stderr, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, "close") as Promise<[number | null]>,
+    ]);
+    return { code: code ?? 1, output: stdout + stderr };
+  };
+  const deploy: Deployment["deploy"] = (command, ...args) => {
+    const configuration = args.includes("--config-file") ? [] : engine.configuration;
+    return execute("pulumi", [command, "--stack", stack, ...configuration, "--non-interactive", ...args]);
+  };
+  return {
+    engine,
+    execute,
+    deploy,
+    tsx: (script, ...args) => execute("tsx", [script, ...args]),
+    configurationWith(name, values) {
+      const given = parse(readFileSync(engine.configuration[1] ?? "", "utf8")) as { config: object };
+      const file = join(home, `${stack}-${name}.yaml`);
+      writeFileSync(file, stringify({ ...given, config: { ...given.config, ...values } }));
+      return file;
+    },
+    async clear() {
+      await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
+      await deploy("destroy", "--yes", "--skip-preview", "--refresh");
+      await kubectl("delete", "namespace", `cells-${stack}`, "--ignore-not-found", "--timeout=120s");
+    },
+  };
+}

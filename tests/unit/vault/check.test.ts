@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import { check, memberOf, whyNotWhole } from "../../../components/vault/check";
+
+const target: CheckTarget = {
+  service: "vault",
+  name: "vault",
+  namespace: "cells",
+  members: ["vault-0", "vault-1", "vault-2"],
+  peersService: "vault-peers",
+  clientPort: 8200,
+  metricsPort: 8202,
+  host: "vault.cells.svc",
+  tls: "required",
+  trust: "vault-ca",
+  adminSecret: "vault-admin",
+  durability: null,
+  applications: { cells: "vault-application-cells" },
+};
+
+function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
+  return {
+    tunnel: {
+      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
+      service: async (name) => Promise.reject(new Error(`no pod is ready behind ${name}`)),
+    },
+    secret: async () => ({ token: "hvs.secret" }),
+    configMap: async () => ({ "ca.crt": "PEM" }),
+    clock: () => 0,
+    signal: new AbortController().signal,
+    ...changes,
+  };
+}
+
+describe("the check when nothing works", () => {
+  it("reports every member and does not throw", async () => {
+    const findings = await check(target, environment());
+    expect(findings.map(({ check: step, ok, detail }) => [step, ok, detail])).toEqual([
+      ["credentials", true, "monitoring token and trust bundle found"],
+      ["member vault-0", false, "the pod vault-0 is not running"],
+      ["member vault-1", false, "the pod vault-1 is not running"],
+      ["member vault-2", false, "the pod vault-2 is not running"],
+    ]);
+    for (const { ok, remedy } of findings) expect(remedy === undefined).toBe(ok);
+    expect(JSON.stringify(findings)).not.toContain("hvs.");
+  });
+
+  it("looks at the members without a token too", async () => {
+    const findings = await check(target, environment({ secret: async () => ({}) }));
+    expect(findings[0]).toMatchObject({ ok: false, detail: "token in the Secret vault-admin is missing" });
+    expect(findings).toHaveLength(4);
+  });
+
+  it("ends without trust", async () => {
+    const findings = await check(target, environment({ configMap: async () => ({}) }));
+    expect(findings).toMatchObject([{ ok: false, detail: "ca.crt in the ConfigMap vault-ca is missing" }]);
+  });
+});
+
+describe("the peers", () => {
+  const peer = (ordinal: number, changes: object = {}) => ({
+    id: `id-${ordinal}`,
+    address: `vault-${ordinal}.vault-peers.cells.svc:8201`,
+    leader: ordinal === 0,
+    voter: true,
+    ...changes,
+  });
+  it.each([
+    ["are whole", [peer(0), peer(1), peer(2)], undefined],
+    ["miss one", [peer(0), peer(1)], "the peers are vault-0, vault-1, expected vault-0, vault-1, vault-2"],
+    [
+      "have a dead one",
+      [peer(0), peer(1), peer(2), peer(2, { id: "old" })],
+      "the peers are vault-0, vault-1, vault-2, vault-2, expected vault-0, vault-1, vault-2",
+    ],
+    ["have one without a vote", [peer(0), peer(1), peer(2, { voter: false })], "without a vote: vault-2"],
+    ["have no leader", [peer(0, { leader: false }), peer(1), peer(2)], "0 peers lead"],
+  ])("%s", (_, peers, reason) => {
+    expect(whyNotWhole(target, peers)).toBe(reason);
+  });
+
+  it("are known by their names, strangers by their addresses", () => {
+    expect(memberOf(target, "vault-1.vault-peers.cells.svc:8201")).toBe("vault-1");
+    expect(memberOf(target, "10.0.0.1:8201")).toBe("10.0.0.1:8201");
+  });
+});
