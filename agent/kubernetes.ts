@@ -27,9 +27,17 @@ export interface KubernetesApi {
 }
 
 const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
-const requestSeconds = 10;
-/** How long the API server may be away, as during the upgrade of a single control plane node. */
-const outageSeconds = 60;
+
+/** How long a caller waits for one answer, and for an API server that is away. */
+export interface Patience {
+  requestSeconds: number;
+  outageSeconds: number;
+}
+
+/** As long as the upgrade of a single control plane node takes. */
+const patient: Patience = { requestSeconds: 10, outageSeconds: 60 };
+/** Of a sidecar: its next pass asks again, and until then what it sees of its server grows old. */
+export const impatient: Patience = { requestSeconds: 2, outageSeconds: 1 };
 
 export function core(namespace: string, resource: string, name?: string): string {
   return `/api/v1/namespaces/${namespace}/${resource}${name === undefined ? "" : `/${name}`}`;
@@ -39,15 +47,16 @@ export function group(apiVersion: string, namespace: string, resource: string, n
   return `/apis/${apiVersion}/namespaces/${namespace}/${resource}${name === undefined ? "" : `/${name}`}`;
 }
 
-export function inClusterApi(environment: NodeJS.ProcessEnv = process.env): KubernetesApi {
-  const host = environment["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
-  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
-  return kubernetesApi({
+export function inClusterApi(patience: Patience = patient): KubernetesApi {
+  const host = process.env["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
+  const port = process.env["KUBERNETES_SERVICE_PORT"] ?? "443";
+  const endpoint: KubernetesEndpoint = {
     server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
     // Both files change during the life of the pod: the token every hour.
     token: () => readFile(`${tokenDirectory}/token`, "utf8"),
     ca: () => readFile(`${tokenDirectory}/ca.crt`, "utf8"),
-  });
+  };
+  return kubernetesApi(endpoint, patience);
 }
 
 export interface KubernetesEndpoint {
@@ -56,7 +65,7 @@ export interface KubernetesEndpoint {
   ca: () => Promise<string | undefined>;
 }
 
-export function kubernetesApi(endpoint: KubernetesEndpoint): KubernetesApi {
+export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience = patient): KubernetesApi {
   const call = async (method: "GET" | "POST" | "PATCH", path: string, object?: KubernetesObject) => {
     const [token, ca] = await Promise.all([endpoint.token(), endpoint.ca()]);
     return http({
@@ -70,7 +79,7 @@ export function kubernetesApi(endpoint: KubernetesEndpoint): KubernetesApi {
       },
       ...(object === undefined ? {} : { body: JSON.stringify(object) }),
       ...(ca === undefined ? {} : { ca }),
-      timeoutSeconds: requestSeconds,
+      timeoutSeconds: patience.requestSeconds,
     });
   };
   // All calls may be repeated: get and apply change nothing the second time, and create reports what exists.
@@ -85,7 +94,7 @@ export function kubernetesApi(endpoint: KubernetesEndpoint): KubernetesApi {
           return { waiting: (error as Error).message };
         }
       },
-      { deadlineSeconds: outageSeconds },
+      { deadlineSeconds: patience.outageSeconds },
     );
   return {
     async get<T extends KubernetesObject>(path: string) {

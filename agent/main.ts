@@ -16,6 +16,9 @@ export async function run(commands: Commands, argv: string[] = process.argv.slic
     process.exitCode = 2;
     return;
   }
+  // As process 1 of its container it has no default for it. Every command may be killed at any point; what was begun must not
+  // keep the pod.
+  process.once("SIGTERM", () => process.exit(128 + 15));
   try {
     await command(args);
   } catch (error) {

@@ -36,6 +36,8 @@ export interface Sidecar<Observed, Action> {
 
 /** Older than this, an observation says nothing any more: two observations whose time-outs (2 s) ran out. */
 const staleSeconds = 5;
+/** Far more than the time-outs of an observation: it hangs, and only a new process ends it. No server stops with its agent. */
+const hungSeconds = 60;
 /** Half of what a hand-over of three seconds leaves for noticing it. */
 const observeSeconds = 0.5;
 /** The kubelet waits for a hand-over; what is left of the grace period is for the server to stop. */
@@ -56,21 +58,25 @@ export function current(view: View | undefined, now: number): Status {
   return { ready: false, primary: false, detail };
 }
 
+/** Milliseconds of the monotonic clock: the last pass began then. */
+export function isLive(passBegan: number, now: number): boolean {
+  return now - passBegan < hungSeconds * 1000;
+}
+
 export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Action>): Promise<void> {
   let view: View | undefined;
   let acting: Promise<void> | undefined;
   let failure = "";
   let blindness = "";
-  const stopped = new AbortController();
-  process.once("SIGTERM", () => stopped.abort());
+  let passed = performance.now();
 
   const now = (): Status => current(view, performance.now());
-  const servers: (Server | TcpServer)[] = [
-    await listen(createHttpServer(answer(sidecar.service, now)), agentPorts.http),
-    await listen(createHttpServer(control(sidecar.handOver?.bind(sidecar))), agentPorts.control),
-  ];
+  const live = (): boolean => isLive(passed, performance.now());
+  await listen(createHttpServer(answer(sidecar.service, now, live)), agentPorts.http);
+  await listen(createHttpServer(control(sidecar.handOver?.bind(sidecar))), agentPorts.control);
 
   const pass = async (): Promise<void> => {
+    passed = performance.now();
     let action: Action | undefined;
     try {
       const observed = await sidecar.observe();
@@ -105,16 +111,11 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
   };
   // Not before something was observed: a restarted agent that said "down" would cut all sessions of a healthy primary.
   const begin = performance.now();
-  while (view === undefined && performance.now() - begin < staleSeconds * 1000 && !stopped.signal.aborted) {
-    await Promise.all([pass(), delay(observeSeconds * 1000, undefined, stopped).catch(() => undefined)]);
+  while (view === undefined && performance.now() - begin < staleSeconds * 1000) {
+    await Promise.all([pass(), delay(observeSeconds * 1000)]);
   }
-  servers.push(await listen(gatewayServer(now), agentPorts.gateway));
-  while (!stopped.signal.aborted) {
-    await Promise.all([pass(), delay(observeSeconds * 1000, undefined, stopped).catch(() => undefined)]);
-  }
-  for (const server of servers) server.close();
-  // What was begun must not keep the pod.
-  process.exit(0);
+  await listen(gatewayServer(now), agentPorts.gateway);
+  for (;;) await Promise.all([pass(), delay(observeSeconds * 1000)]);
 }
 
 function show(before: View | undefined, status: Status): View {
@@ -122,22 +123,21 @@ function show(before: View | undefined, status: Status): View {
   return { status, at: performance.now() };
 }
 
-async function listen<T extends Server | TcpServer>(server: T, port: number): Promise<T> {
+async function listen(server: Server | TcpServer, port: number): Promise<void> {
   server.listen(port);
   await once(server, "listening");
-  return server;
 }
 
-function answer(service: string, now: () => Status): RequestListener {
+function answer(service: string, now: () => Status, live: () => boolean): RequestListener {
   return (request, response) => {
     const status = now();
     const say = (ok: boolean, text: string): void => {
       response.writeHead(ok ? 200 : 503, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
     };
     switch (request.url) {
-      // That this process answers: a server that is away is no reason to restart its agent.
+      // That this process observes: a server that is away is no reason to restart its agent.
       case "/live":
-        return say(true, "running");
+        return live() ? say(true, "running") : say(false, "an observation hangs");
       case "/ready":
         return say(status.ready, status.detail);
       case "/primary":

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, kubectl, nodeActions, removeData, startCluster, stopCluster } from "./cluster";
 import { nodes } from "./cluster/layout";
-import { type Engine, installedEngine, pulumiOnTerminal, sandboxEngine } from "./engine";
+import { deploy, type Engine, installedEngine, pulumiOnTerminal, sandboxEngine } from "./engine";
 import { makeImages } from "./images";
 import { checkout, home, kubeconfig, logs } from "./paths";
 import { buildServers } from "./servers";
@@ -46,7 +46,7 @@ async function boot(): Promise<void> {
 async function up(): Promise<number> {
   if (!context) await boot();
   const engine = await engineOf();
-  const deployed = await pulumiOnTerminal(engine, "up", ...withoutAsking("--skip-preview"), "--suppress-outputs");
+  const deployed = await deploy(engine, ...withoutAsking("--skip-preview"), "--suppress-outputs");
   if (deployed !== 0) return deployed;
   const checked = await tsx(engine, "checks/cli.ts", []);
   process.stdout.write(context ? nextSteps([]) : nextSteps([`export KUBECONFIG=${kubeconfig}`]));

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
+import { awsCredentials, emulatedAws, giveCredentials, startAws } from "./aws";
 import { writeIfChanged } from "./files";
 import { nodeBinary } from "./images";
 import { checkout, home, kubeconfig } from "./paths";
@@ -9,20 +10,24 @@ import { installStandIns } from "./plugins/install";
 import { attach, run } from "./shell";
 import { engineFolders } from "./toolchain";
 
+type Configuration = Record<string, unknown>;
+
 /** Where `pulumi` runs against: which programs, state and cluster. */
 export interface Engine {
   stack: string;
   environment: Record<string, string>;
   /** Flags of the commands that read the stack's configuration. */
   configuration: string[];
+  /** Namespace whose pods need credentials of the emulated AWS. */
+  credentialsFor?: string;
 }
-
-type Configuration = Record<string, unknown>;
 
 /** The installed pulumi with the user's own login and plugins, against a context the user named. */
 export async function installedEngine(stack: string, context: string): Promise<Engine> {
   const folder = join(checkout, "dist", "pulumi");
-  const engine = await configured({ stack, environment: {} }, folder, { "cells-services:kubeContext": context });
+  const engine = await configured({ stack, environment: {} }, folder, () => ({
+    "cells-services:kubeContext": context,
+  }));
   const deployed = await pulumi(engine, "stack", "output", "kubeContext", "--stack", stack).catch(() => "");
   // The state knows objects by name only: in another cluster it would take them for existing.
   if (deployed.trim() !== "" && deployed.trim() !== context) {
@@ -33,6 +38,8 @@ export async function installedEngine(stack: string, context: string): Promise<E
   }
   return engine;
 }
+
+const ownNamespace = (stack: string): string => `cells-${stack}`;
 
 /** The engine that the sandbox built, with its state and passphrase outside the checkout. */
 export async function sandboxEngine(stack: string): Promise<Engine> {
@@ -50,16 +57,28 @@ export async function sandboxEngine(stack: string): Promise<Engine> {
     // The language host that can be built is older than the option that names this file in Pulumi.yaml.
     PULUMI_NODEJS_TSCONFIG_PATH: join(checkout, "tsconfig.pulumi.json"),
     KUBECONFIG: kubeconfig,
+    // Never those of a real account.
+    AWS_ACCESS_KEY_ID: awsCredentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: awsCredentials.secretAccessKey,
   };
   for (const notice of await installStandIns(environment.PULUMI_HOME, nodeBinary)) {
     process.stderr.write(`  ${notice}\n`);
   }
-  const engine = await configured({ stack, environment }, folder, {
-    "cells-services:kubeconfig": kubeconfig,
-    "cells-services:kubeContext": "cells-services",
+  let aws: Configuration | undefined;
+  const engine = await configured({ stack, environment }, folder, (given) => {
+    aws = emulatedAws(given, stack);
+    return {
+      "cells-services:kubeconfig": kubeconfig,
+      "cells-services:kubeContext": "cells-services",
+      // All stacks are in one cluster.
+      ...(stack === "dev" ? {} : { "cells-services:namespace": ownNamespace(stack) }),
+      ...aws,
+    };
   });
   await breakStaleLock(engine, state);
-  return engine;
+  if (aws === undefined) return engine;
+  await startAws();
+  return { ...engine, credentialsFor: ownNamespace(stack) };
 }
 
 /**
@@ -69,7 +88,7 @@ export async function sandboxEngine(stack: string): Promise<Engine> {
 async function configured(
   engine: Pick<Engine, "stack" | "environment">,
   folder: string,
-  own: Configuration,
+  own: (given: Configuration) => Configuration,
 ): Promise<Engine> {
   const { stack, environment } = engine;
   const elsewhere = join(folder, "project");
@@ -78,14 +97,14 @@ async function configured(
   await run("pulumi", ["stack", "select", stack, "--create", "--cwd", elsewhere], { env: environment });
 
   const read = (file: string): Configuration => (parse(readFileSync(file, "utf8")) ?? {}) as Configuration;
-  const tracked = join(checkout, `Pulumi.${stack}.yaml`);
-  // A stack without a file of its own is one more dev, beside the first and apart from it.
-  const base = read(existsSync(tracked) ? tracked : join(checkout, "Pulumi.dev.yaml"));
-  const apart = existsSync(tracked)
-    ? {}
-    : { "cells-services:environment": "dev", "cells-services:namespace": `cells-${stack}` };
+  // A stack without a file of its own is one more prod or dev, beside the first and apart from it.
+  const names = [stack, stack.startsWith("prod-") ? "prod" : "dev"];
+  const file = names.map((name) => join(checkout, `Pulumi.${name}.yaml`)).find(existsSync) ?? "";
+  const base = read(file);
+  const apart = file.endsWith(`Pulumi.${stack}.yaml`) ? {} : { "cells-services:namespace": ownNamespace(stack) };
+  const given = { ...(base["config"] as Configuration), ...apart };
   const salt = existsSync(salted) ? { encryptionsalt: read(salted)["encryptionsalt"] } : {};
-  const merged = { ...salt, ...base, config: { ...(base["config"] as Configuration), ...apart, ...own } };
+  const merged = { ...salt, ...base, config: { ...given, ...own(given) } };
   const copy = join(folder, `Pulumi.${stack}.yaml`);
   writeIfChanged(copy, stringify(merged));
   return { ...engine, configuration: ["--config-file", copy] };
@@ -102,6 +121,19 @@ async function breakStaleLock({ stack, environment }: Engine, state: string): Pr
   if (holders.length === 0 || alive.length > 0) return;
   await run("pulumi", ["cancel", "--yes", "--stack", stack], { cwd: checkout, env: environment });
   process.stderr.write(`  the lock of the ended process ${holders.join(", ")} on the stack ${stack} was removed\n`);
+}
+
+/** `pulumi up`, and what nobody else gives to the pods of a stack that uses AWS. */
+export async function deploy(engine: Engine, ...args: string[]): Promise<number> {
+  const ended = new AbortController();
+  const { credentialsFor } = engine;
+  const given = credentialsFor === undefined ? undefined : giveCredentials(credentialsFor, ended.signal);
+  try {
+    return await pulumiOnTerminal(engine, "up", ...args);
+  } finally {
+    ended.abort();
+    await given;
+  }
 }
 
 /** Runs pulumi in the checkout and returns its output. */

@@ -14,8 +14,11 @@ export const vaultForCells = {
   policies: { cells: policy },
 };
 
-/** One for each of its datasources and stores, as its chart demands; backups are no business of Cells. */
-const buckets = ["default", "personal", "cells", "binaries", "thumbs", "versions"].map((each) => `cells-${each}`);
+/** One for each of its datasources and stores, in the words of its installation file; backups are no business of Cells. */
+export const bucketPurposes = ["default", "personal", "cells", "binaries", "thumbs", "versions"] as const;
+export type BucketPurpose = (typeof bucketPurposes)[number];
+
+const buckets = bucketPurposes.map((purpose) => `cells-${purpose}`);
 const backups = "cells-backups";
 
 export const bucketsForCells = {

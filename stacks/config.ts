@@ -10,7 +10,12 @@ export const environments = ["dev", "prod"] as const;
 
 const labels = z.record(z.string(), z.string());
 const peers = z.array(z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() }));
-const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+const dnsLabel = z
+  .string()
+  .regex(
+    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+    'a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells"',
+  );
 const resources = "by resource: `cpu`, `memory`, `ephemeral-storage`, as Kubernetes quantities";
 
 /** What a stack may say about any service: the plain arguments of its component. The words are those of docs/configuration.md. */
@@ -21,7 +26,12 @@ const ensemble = z.strictObject({
   storage: z
     .strictObject({
       size: z.string().optional().describe("of each member's volume, with a unit; cannot be changed later"),
-      class: z.string().optional().describe("StorageClass, or the default of the cluster; cannot be changed later"),
+      class: z
+        .string()
+        .optional()
+        .describe(
+          "StorageClass; default: in prod one of the stack (gp3, encrypted), else that of the cluster; cannot be changed later",
+        ),
     })
     .optional(),
   resources: z
@@ -111,6 +121,7 @@ const vault = ensemble.extend({
     .strictObject({
       type: z
         .enum(["shamir", "awskms"])
+        .optional()
         .describe("what opens Vault: key shares in a Secret, or a key of AWS KMS; prod takes `awskms` only"),
       shares: z.number().optional().describe("shamir: into how many shares the key is split, default 1"),
       threshold: z.number().optional().describe("shamir: how many of them open Vault, default a majority"),
@@ -151,13 +162,48 @@ const objectstore = ensemble.omit({ members: true, metrics: true }).extend({
 });
 
 const mysql = ensemble.extend({
-  maxConnections: z.number().optional().describe("connections that each application may have"),
+  maxConnections: z.number().optional().describe("connections of all applications together; each gets an equal share"),
 });
 
 /** Of each service, in the order in which they are deployed. */
 const services = { etcd: ensemble, vault, nats, redis, mongodb: ensemble, mysql, objectstore };
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
+
+const aws = z.strictObject({
+  region: z
+    .string()
+    .regex(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, 'the name of a region, such as "eu-central-1"')
+    .describe("of all keys and buckets"),
+  prefix: z
+    .string()
+    // The longest name of a bucket, of 63 characters, ends with "-versions".
+    .regex(/^[a-z][a-z0-9-]{1,30}[a-z0-9]$/, '3 to 32 lower case letters, digits and hyphens, such as "acme-cells"')
+    .describe("what the names of keys, buckets and roles begin with; those of buckets are unique in all of AWS"),
+  oidcProvider: z
+    .string()
+    .regex(/^arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider\/.+$/, "the ARN of an IAM OIDC provider")
+    .describe("ARN of the IAM OIDC provider of the cluster, through which pods get their roles"),
+  cellsServiceAccount: z
+    .strictObject({
+      namespace: dnsLabel.describe("of Cells, default `cells`"),
+      name: dnsLabel.describe(
+        "of the ServiceAccount that its pods run as, which gets a role for the buckets; default `cells`",
+      ),
+    })
+    .default({ namespace: "cells", name: "cells" }),
+  lockDays: z
+    .number()
+    .int("a whole number of days")
+    .min(1, "at least 1 day")
+    .default(30)
+    .describe("how long nobody can delete or overwrite a backup, in days, default 30"),
+  endpoint: z
+    .url({ protocol: /^https?$/, error: 'a URL, such as "http://localhost:5000"' })
+    .optional()
+    .describe("URL of an emulator that stands for AWS; the credentials are those of the environment all the same"),
+});
+export type AwsConfig = z.output<typeof aws>;
 
 export const schema = z.strictObject({
   environment: z.enum(environments).describe("of the stack; default: the name of the stack, if it is one of these"),
@@ -176,6 +222,7 @@ export const schema = z.strictObject({
     .refine((given) => new Set(given).size === given.length, "a list that names each service once")
     .optional()
     .describe("which of the services to deploy; default: all that the environment has"),
+  aws: aws.optional(),
   etcd: services.etcd.prefault({}),
   vault: services.vault.prefault({}),
   nats: services.nats.prefault({}),
@@ -296,9 +343,8 @@ function accepted(issue: Issue): string {
       const values = issue.values.map((each) => JSON.stringify(each));
       return [values.slice(0, -1).join(", "), values.at(-1) ?? ""].filter((each) => each !== "").join(" or ");
     }
-    case "invalid_format":
-      return 'a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells"';
     case "too_small":
+      if (issue.origin === "number") return issue.message;
       return issue.origin === "array" ? "a list that is not empty" : "a text that is not empty";
     default:
       return issue.message;

@@ -65,7 +65,7 @@ export const environment: Environment = {
     mysql: {
       members: 3,
       storage: { size: "4Gi" },
-      resources: { requests: { cpu: "100m", memory: "768Mi" }, limits: { memory: "768Mi" } },
+      resources: { requests: { cpu: "100m", memory: "768Mi" }, limits: { memory: "1152Mi" } },
       placement: { spread: "preferred" },
       tls: "required",
       applications: ["cells"],

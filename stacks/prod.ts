@@ -1,6 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { AwsKmsSeal } from "../components/vault";
+import { createAws } from "./aws";
+import { awsNames } from "./aws/names";
 import { vaultForCells } from "./cells";
-import type { ServiceName, StackConfig } from "./config";
+import type { AwsConfig, ServiceName, StackConfig } from "./config";
 import { deployServices, type Environment, type StackOutputs } from "./services";
 
 export const environment: Environment = {
@@ -60,20 +63,55 @@ export const environment: Environment = {
   refusals,
 };
 
-/** Three members on three hosts in different zones; volumes outlive the stack. */
+/** Three members on three hosts in different zones, keys and files in AWS; volumes outlive the stack. */
 export function prod(config: StackConfig): StackOutputs {
-  return deployServices(config, environment);
+  return deployServices(config, config.aws === undefined ? environment : onAws(config, config.aws));
+}
+
+/** The services with the key, the role and the volumes that the stack makes for them. */
+function onAws(config: StackConfig, aws: AwsConfig): Environment {
+  const { storageClass, region, keys, roles } = awsNames(aws);
+  const seal: Partial<AwsKmsSeal> = {
+    type: "awskms",
+    region,
+    keyId: keys.vault,
+    ...(aws.endpoint === undefined ? {} : { endpoint: aws.endpoint }),
+    serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles.vault.arn },
+  };
+  const { vault, ...others } = environment.services;
+  const services = { ...others, vault: { ...vault, seal } };
+  const onVolumes = Object.entries(services).map(([service, args]) => [
+    service,
+    { ...args, storage: { class: storageClass } },
+  ]);
+  return {
+    ...environment,
+    services: Object.fromEntries(onVolumes) as Environment["services"],
+    resources: (kubernetes) => createAws(config, aws, kubernetes),
+  };
 }
 
 /** The configuration may make prod larger, not weaker. */
 function refusals(config: StackConfig, services: readonly ServiceName[]): string[] {
-  return [...namespaceRefusals(config), ...services.flatMap((service) => serviceRefusals(config, service))];
+  return [
+    ...namespaceRefusals(config),
+    ...awsRefusals(config),
+    ...services.flatMap((service) => serviceRefusals(config, service)),
+  ];
 }
 
 function namespaceRefusals({ namespace }: StackConfig): string[] {
   return namespace === "default" || namespace.startsWith("kube-")
     ? [refusal("namespace", "a namespace of the services alone", namespace, 'use a name like "cells"')]
     : [];
+}
+
+function awsRefusals({ aws }: StackConfig): string[] {
+  if (aws !== undefined) return [];
+  const key = `${pulumi.getProject()}:aws`;
+  return [
+    `${key} is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix and oidcProvider`,
+  ];
 }
 
 function serviceRefusals(config: StackConfig, service: ServiceName): string[] {

@@ -45,6 +45,8 @@ export interface Environment {
   services: { [S in ServiceName]?: Partial<Omit<ServiceArguments[S], "namespace">> };
   /** Refuse to delete or replace what holds data. */
   protect: boolean;
+  /** Makes what the services need and is not in the cluster; they wait for what it returns. */
+  resources?: (kubernetes: Provider) => pulumi.Resource[];
   /** What the configuration must not ask for here. */
   refusals?: (config: StackConfig, services: readonly ServiceName[]) => string[];
 }
@@ -81,6 +83,7 @@ export function deployServices(config: StackConfig, environment: Environment): S
   const namespace = servicesNamespace(config, environment, { provider });
   const options: pulumi.ComponentResourceOptions = {
     provider,
+    dependsOn: environment.resources?.(provider) ?? [],
     ...(environment.protect ? { transformations: [protectData] } : {}),
   };
   const deployed = services.map((service) => {

@@ -11,7 +11,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
 import { absent } from "../../agent/files";
-import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { impatient, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { runSidecar } from "../../agent/sidecar";
@@ -22,7 +22,7 @@ import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
 import { memberHost, memberNames } from "../shared/names";
 import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
 import { command, type Endpoint, readConfig, withClient } from "./client";
-import { decideStart, type MarkerAnswer } from "./membership";
+import { decideStart, identity, type MarkerAnswer } from "./membership";
 import { databaseOf, paths, ports } from "./settings";
 import { askVote, createSidecar, type Self, setVotes, writeServerFiles } from "./sidecar";
 
@@ -38,7 +38,7 @@ export const commands: Commands = {
   member: async () => startMember({ settings: readSettings<EnsembleSettings>(), pod: readPod() }, inClusterApi()),
   sidecar: async () => {
     const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
-    return runSidecar(createSidecar(self, () => askMarker(self, inClusterApi())));
+    return runSidecar(createSidecar(self, () => askMarker(self, inClusterApi(impatient))));
   },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
@@ -50,7 +50,7 @@ async function askMarker({ settings, pod }: Self, api: KubernetesApi): Promise<M
   if (marker instanceof Error) return { reason: marker.message };
   const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
   if (reason !== undefined) throw new Error(reason);
-  return { formed: marker !== undefined };
+  return marker === undefined ? { formed: false } : { formed: true, clusterId: marker.clusterId };
 }
 
 // --- member
@@ -63,7 +63,7 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
       const files = (await readdir(paths.data).catch(absent)) ?? [];
       // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
       const data = files.includes("WiredTiger") ? "present" : "empty";
-      const marker = data === "present" ? { formed: true } : await askMarker(self, api);
+      const marker = data === "present" ? { reason: "not asked" } : await askMarker(self, api);
       const asked = data === "empty" && "formed" in marker && marker.formed;
       const action = decideStart({ data, marker, vote: asked ? await askVote(self) : undefined }, self.pod.name);
       log(`decision: ${action.kind}: ${action.reason}`);
@@ -89,7 +89,7 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
           const done = await withClient(endpoint, async (client) => {
             if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
             await keepWriteConcern(client);
-            const id = String((await readConfig(client)).settings?.replicaSetId);
+            const id = identity(await readConfig(client));
             // From here on an empty volume is a lost one; before it no application has a user.
             await keepMarker(settings, namespace, api, id);
             await keepUsers(client, settings.applications);
@@ -196,7 +196,7 @@ async function endpointOf(
   return {
     host: memberHost(settings.name, namespace, member),
     port: ports.client,
-    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
+    tls: settings.tls === "off" ? "off" : { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
     auth: { username: username ?? "", password: password ?? "", source },
     timeoutMilliseconds: commandSeconds * 1000,
   };

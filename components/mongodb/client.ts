@@ -6,15 +6,19 @@ import type { Server, SetConfig } from "./membership";
 export interface Endpoint {
   host: string;
   port: number;
-  /** The only authority to trust, PEM; undefined for plain text. */
-  ca: string | undefined;
+  /** How the server proves itself before the password does. "unverified" is for the own server, see `ownEndpoint`. */
+  tls: { ca: string } | "unverified" | "off";
   auth: { username: string; password: string; source: string } | undefined;
   timeoutMilliseconds: number;
 }
 
 /** To this one server, whatever it says about others. Connects when it is used first. */
-export function direct({ host, port, ca, auth, timeoutMilliseconds }: Endpoint): Client {
-  const options: MongoClientOptions = {
+export function direct(endpoint: Endpoint): Client {
+  return new MongoClient(`mongodb://${endpoint.host}:${endpoint.port}/`, clientOptions(endpoint));
+}
+
+export function clientOptions({ tls, auth, timeoutMilliseconds }: Endpoint): MongoClientOptions {
+  return {
     directConnection: true,
     appName: "cells-services",
     maxPoolSize: 2,
@@ -23,7 +27,7 @@ export function direct({ host, port, ca, auth, timeoutMilliseconds }: Endpoint):
     socketTimeoutMS: timeoutMilliseconds,
     retryReads: false,
     retryWrites: false,
-    ...(ca === undefined ? {} : { tls: true, ca }),
+    ...(tls === "off" ? {} : { tls: true, ...(tls === "unverified" ? { tlsAllowInvalidCertificates: true } : tls) }),
     ...(auth === undefined
       ? {}
       : {
@@ -32,7 +36,6 @@ export function direct({ host, port, ca, auth, timeoutMilliseconds }: Endpoint):
           authMechanism: "SCRAM-SHA-256",
         }),
   };
-  return new MongoClient(`mongodb://${host}:${port}/`, options);
 }
 
 /** The user that members are to each other: it may do what a member may, and its password is the key. */
@@ -68,4 +71,9 @@ export function toServer(hello: Document, memberOf: (host: string) => string): S
 
 export async function readConfig(client: Client): Promise<SetConfig> {
   return (await command(client, { replSetGetConfig: 1 }))["config"] as SetConfig;
+}
+
+/** What the volume says, which a server tells that does not find itself in it, and says to be in no set. */
+export async function readStoredConfig(client: Client): Promise<SetConfig | undefined> {
+  return (await client.db("local").collection("system.replset").findOne<SetConfig>()) ?? undefined;
 }

@@ -33,7 +33,15 @@ import {
   setupDeadlineSeconds,
   setupRules,
 } from "../shared";
-import { mongodbSetupJob, profile, rolloutSeconds, serverConfig, statefulSet } from "./manifest";
+import {
+  checkMemory,
+  checkVersion,
+  mongodbSetupJob,
+  profile,
+  rolloutSeconds,
+  serverConfig,
+  statefulSet,
+} from "./manifest";
 import { adminUsername, address, databaseOf, keyName, paths, ports, reservedDatabases } from "./settings";
 
 export type MongodbClusterArguments = EnsembleArguments;
@@ -49,6 +57,8 @@ export function resolveMongodb(name: string, args: MongodbClusterArguments): Ens
           `applications must not contain "${application}", which is a database of the server itself; use another name`,
         );
       }
+      checkMemory(args.resources?.limits?.["memory"], problem);
+      checkVersion(args.version, problem);
     },
   });
 }

@@ -8,7 +8,7 @@ export type Server =
   | { state: "unconfigured" }
   | { state: "configured"; set: string; role: "primary" | "secondary" | "other"; primary: string | undefined };
 
-export type MarkerAnswer = { formed: boolean } | { reason: string };
+export type MarkerAnswer = { formed: false } | { formed: true; clusterId: string } | { reason: string };
 
 // --- before the server starts
 
@@ -16,7 +16,9 @@ export type MarkerAnswer = { formed: boolean } | { reason: string };
 export type Vote =
   | { state: "unknown"; reason: string }
   /** In the configuration of the set, with this many votes. */
-  | { state: "member"; votes: number };
+  | { state: "member"; votes: number }
+  /** Not in it: its configuration has these hosts, and not this one. */
+  | { state: "stranger"; host: string; hosts: string[] };
 
 export interface StartObserved {
   data: "present" | "empty";
@@ -52,6 +54,13 @@ export function decideStart({ data, marker, vote }: StartObserved, name: string)
         `that has data the only one with a vote; when all are lost, ${beginAnew}`,
     };
   }
+  if (vote.state === "stranger") {
+    const { host, hosts } = vote;
+    return {
+      kind: "wait",
+      reason: `the volume of ${name} is empty, and the replica set has ${hosts.join(", ")}, without it; ${takeIn(host)}`,
+    };
+  }
   return vote.votes === 0
     ? { kind: "start", reason: "the volume is empty; it is filled by the others, and has no vote until then" }
     : { kind: "silence", reason: "the volume is empty, and an empty member must not vote" };
@@ -61,16 +70,23 @@ export function decideStart({ data, marker, vote }: StartObserved, name: string)
 
 export interface Observed {
   self: string;
+  /** As the set knows this member. */
+  host: string;
+  /** On the volume of this member, undefined when it has none. */
+  config: SetConfig | undefined;
   /** By ordinal; all members are in it. Others are only asked while the own server is unconfigured. */
   servers: Record<string, Server>;
-  /** Only asked while the own server is unconfigured. */
+  /** Only asked while the own server follows no primary. */
   marker: MarkerAnswer | undefined;
-  /** Votes of this member, undefined when unknown. */
-  votes: number | undefined;
   /** Only asked of a primary. */
   administrator: "usable" | "unusable" | undefined;
-  /** Of the certificate files; differs from what the server has read: it must read them again. */
-  certificate: { file: string; loaded: string | undefined };
+  /** Digests of the certificate files, and of what the server has read: when they differ, it must read them again. */
+  certificate: {
+    file: string;
+    loaded: string | undefined;
+    /** The last try to make it read these files. */
+    failed: { reason: string; secondsAgo: number } | undefined;
+  };
   /** Gauges. */
   metrics: Record<string, number>;
 }
@@ -80,7 +96,7 @@ export type Action =
   | { kind: "initiate"; reason: string }
   | { kind: "administrator"; reason: string }
   | { kind: "vote"; reason: string }
-  | { kind: "reload"; reason: string };
+  | { kind: "reload"; certificate: string; reason: string };
 
 export type Decision =
   | Action
@@ -89,23 +105,68 @@ export type Decision =
   /** Needs a person. */
   | { kind: "refuse"; reason: string };
 
+/** Certificates are renewed weeks before they expire: a minute loses nothing, and leaves the server and its log alone. */
+const reloadPauseSeconds = 60;
+
 export function decide(observed: Observed): Decision {
   const own = observed.servers[observed.self];
   if (own === undefined || own.state === "away") return { kind: "none" };
+  const contradiction = volumeContradiction(observed);
+  if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
   if (own.state === "unconfigured") return decideUnconfigured(observed);
   if (own.role === "primary" && observed.administrator === "unusable") {
     return { kind: "administrator", reason: "the administrator cannot log in with its password" };
   }
-  if (own.role === "secondary" && observed.votes === 0) {
+  if (own.role === "secondary" && votesOf(observed) === 0) {
     return { kind: "vote", reason: "the member has all data again" };
   }
   // Last: what fails again and again must not keep the others from their turn.
-  const { loaded, file } = observed.certificate;
-  if (loaded !== file) return { kind: "reload", reason: "its certificates may have been renewed" };
-  return { kind: "none" };
+  const { loaded, file, failed } = observed.certificate;
+  if (loaded === file) return { kind: "none" };
+  if (failed === undefined) {
+    return { kind: "reload", certificate: file, reason: "its certificates may have been renewed" };
+  }
+  const reason = `its server has not read its renewed certificates: ${failed.reason}`;
+  return failed.secondsAgo < reloadPauseSeconds
+    ? { kind: "wait", reason }
+    : { kind: "reload", certificate: file, reason };
 }
 
-function decideUnconfigured({ self, servers, marker }: Observed): Decision {
+/** Why the volume of this member has no place in the set as it is now, which only a person can change. */
+function volumeContradiction({ self, host, config, marker }: Observed): string | undefined {
+  if (config === undefined) return undefined;
+  const hosts = config.members.map((member) => member.host);
+  const volume = `the volume of ${self} is of the replica set ${config._id} ${identity(config)} with ${hosts.join(", ")}`;
+  const discard = `delete the volume claim data-${self} and then the pod`;
+  if (marker !== undefined && "clusterId" in marker && marker.clusterId !== identity(config)) {
+    return (
+      `${volume}; the cluster is ${marker.clusterId}, as its marker says; bring back the volume that belongs here, or, ` +
+      `when the others have all data, ${discard}: it is filled by the others`
+    );
+  }
+  if (hosts.includes(host)) return undefined;
+  if (marker !== undefined && "clusterId" in marker) {
+    return `${volume}, and not this member, although the set is the one of the marker; ${takeIn(host)}`;
+  }
+  return marker !== undefined && "reason" in marker
+    ? `${volume}, and not this member; whether the set is this cluster's is unknown: ${marker.reason}`
+    : `${volume}, and not this member; there is no marker; when these are the data of this cluster, bring the marker back; ` +
+        `when nobody wants them, ${discard}`;
+}
+
+/** Without a vote, which it gets when it has all data. */
+function takeIn(host: string): string {
+  return `at the primary, rs.add({ host: "${host}", votes: 0, priority: 0 })`;
+}
+
+function votesOf({ host, config }: Pick<Observed, "host" | "config">): number | undefined {
+  return config?.members.find((member) => member.host === host)?.votes;
+}
+
+function decideUnconfigured({ self, host, config, servers, marker }: Observed): Decision {
+  if (config !== undefined) {
+    return { kind: "wait", reason: `the volume has the set, in which its server has not found itself as ${host} yet` };
+  }
   const members = Object.keys(servers);
   const configured = members.filter((member) => servers[member]?.state === "configured");
   if (configured.length > 0) {
@@ -164,7 +225,12 @@ export interface View {
 
 export function describe(observed: Observed): View {
   const own = observed.servers[observed.self];
-  const { metrics } = observed;
+  const votes = votesOf(observed);
+  const metrics = {
+    ...observed.metrics,
+    ...(votes === undefined ? {} : { votes }),
+    certificate_reload_failed: Number(observed.certificate.failed !== undefined),
+  };
   const decision = decide(observed);
   const news = decision.kind === "none" ? "" : `; ${decision.reason}`;
   if (own === undefined || own.state === "away") {
@@ -177,12 +243,12 @@ export function describe(observed: Observed): View {
   const primary = own.role === "primary";
   // A secondary without a primary has everything that was acknowledged to it, and is needed for the election. One without
   // a vote counts for nothing yet: another member must not be taken away for its sake.
-  const voter = observed.votes !== 0;
-  const ready = primary || (own.role === "secondary" && voter);
+  const voter = votes !== 0;
+  const ready = (primary || (own.role === "secondary" && voter)) && decision.kind !== "refuse";
   const role = own.role === "other" ? "neither primary nor secondary, it may be filled or recover" : own.role;
-  const votes = voter ? "" : ", without a vote";
+  const silent = voter ? "" : ", without a vote";
   const follows = primary ? "" : `, primary ${own.primary ?? "unknown"}`;
-  return { ready, primary, detail: `${role}${votes}${follows}${news}`, metrics };
+  return { ready, primary, detail: `${role}${silent}${follows}${news}`, metrics };
 }
 
 // --- the configuration of the set
@@ -200,6 +266,11 @@ export interface SetConfig {
   version: number;
   members: SetMember[];
   settings?: { replicaSetId?: unknown };
+}
+
+/** Made once, when the set is formed; a set of the same name that is formed again has another. */
+export function identity({ settings }: SetConfig): string {
+  return String(settings?.replicaSetId);
 }
 
 /**

@@ -8,7 +8,16 @@ import { log } from "../../agent/log";
 import type { Sidecar } from "../../agent/sidecar";
 import { memberHost, memberNames } from "../shared/names";
 import type { EnsembleSettings } from "../shared/settings";
-import { command, direct, type Endpoint, memberAuth, readConfig, toServer, withClient } from "./client";
+import {
+  command,
+  direct,
+  type Endpoint,
+  memberAuth,
+  readConfig,
+  readStoredConfig,
+  toServer,
+  withClient,
+} from "./client";
 import {
   type Action,
   decide,
@@ -59,11 +68,25 @@ async function pem(folder: string): Promise<string> {
   return (await Promise.all(files)).join("\n");
 }
 
-export async function memberEndpoint({ settings, pod }: Self, member: string): Promise<Endpoint> {
+async function memberEndpoint({ settings, pod }: Self, member: string): Promise<Endpoint> {
   return {
     host: memberHost(settings.name, pod.namespace, member),
     port: ports.client,
-    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
+    tls: settings.tls === "off" ? "off" : { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
+    auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
+    timeoutMilliseconds,
+  };
+}
+
+/**
+ * Whatever its certificate says: one that has expired is why the server must be reached, to make it read the next. In the
+ * network of the pod nobody else listens on this port, and SCRAM proves the server to the client too.
+ */
+async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
+  return {
+    host: "127.0.0.1",
+    port: ports.client,
+    tls: settings.tls === "off" ? "off" : "unverified",
     auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
     timeoutMilliseconds,
   };
@@ -92,17 +115,19 @@ export async function askVote(self: Self): Promise<Vote> {
   const reasons: string[] = [];
   for (const member of otherMembers(self)) {
     try {
-      const vote = await withClient(await memberEndpoint(self, member), async (client) => {
+      return await withClient(await memberEndpoint(self, member), async (client): Promise<Vote> => {
         const hello = await command(client, { hello: 1 });
         if (hello["isWritablePrimary"] !== true) throw new Error("is not the primary");
         // One that a majority does not have yet can still be undone, by the election of a member that lacks it.
         const known = await command(client, { replSetGetConfig: 1, commitmentStatus: true });
         if (known["commitmentStatus"] !== true) throw new Error("a majority does not have its configuration yet");
         const { members } = known["config"] as SetConfig;
-        return members.find(({ host }) => host === setHost(self, self.pod.name))?.votes;
+        const host = setHost(self, self.pod.name);
+        const votes = members.find((each) => each.host === host)?.votes;
+        return votes === undefined
+          ? { state: "stranger", host, hosts: members.map((each) => each.host) }
+          : { state: "member", votes };
       });
-      if (vote === undefined) throw new Error(`does not know ${self.pod.name}`);
-      return { state: "member", votes: vote };
     } catch (error) {
       reasons.push(`${member}: ${(error as Error).message}`);
     }
@@ -135,30 +160,24 @@ function otherMembers({ settings, pod }: Self): string[] {
 export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>): Sidecar<Observed, Action> {
   const { settings, pod } = self;
   const members = memberNames(settings.name, settings.members);
-  let open: { client: MongoClient; certificate: string } | undefined;
+  let open: MongoClient | undefined;
   /** Of the files that the server has read for certain: a former agent may have died before it made the server read them. */
   let loaded: string | undefined;
+  let failed: { certificate: string; reason: string; at: number } | undefined;
+  /** Only while this server is the primary: another one may give the administrator another password. */
   let verifiedPassword: string | undefined;
 
   /** A client whose first connection has failed never connects again. */
   const forget = async (): Promise<void> => {
-    const { client } = open ?? {};
+    const client = open;
     open = undefined;
     await client?.close();
-  };
-
-  /** One for as long as it works, and as what it trusts stays the same. */
-  const own = async (certificate: string): Promise<MongoClient> => {
-    if (open?.certificate === certificate) return open.client;
-    await forget();
-    open = { client: direct(await memberEndpoint(self, pod.name)), certificate };
-    return open.client;
   };
 
   const askAdministrator = async (): Promise<Observed["administrator"]> => {
     const { username, password } = await administrator();
     if (password === verifiedPassword) return "usable";
-    const endpoint = { ...(await memberEndpoint(self, pod.name)), auth: { username, password, source: "admin" } };
+    const endpoint = { ...(await ownEndpoint(self)), auth: { username, password, source: "admin" } };
     try {
       await withClient(endpoint, (client) => command(client, { ping: 1 }));
     } catch (error) {
@@ -170,9 +189,10 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   };
 
   const observe = async (): Promise<Observed> => {
-    const certificate = await writeServerFiles(self);
-    if (settings.tls === "off") loaded = certificate;
-    const client = await own(certificate);
+    const file = await writeServerFiles(self);
+    if (settings.tls === "off") loaded = file;
+    open ??= direct(await ownEndpoint(self));
+    const client = open;
     const server = await command(client, { hello: 1 }).then(
       (hello) => toServer(hello, memberOf),
       async (error: unknown): Promise<Server> => {
@@ -180,34 +200,39 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
         return { state: "away", reason: (error as Error).message };
       },
     );
+    const answers = server.state !== "away";
     const unconfigured = server.state === "unconfigured";
+    const primary = server.state === "configured" && server.role === "primary";
+    if (!primary) verifiedPassword = undefined;
     const ask = async (member: string): Promise<Server> => {
       if (member === pod.name) return server;
       return unconfigured ? askServer(self, member) : { state: "away", reason: "not asked" };
     };
-    const answers = members.map(async (member) => [member, await ask(member)] as const);
-    const servers = Object.fromEntries(await Promise.all(answers));
-    const configured = server.state === "configured";
-    const votes = configured
-      ? (await readConfig(client)).members.find(({ host }) => host === setHost(self, pod.name))?.votes
-      : undefined;
+    const asked = members.map(async (member) => [member, await ask(member)] as const);
+    const servers = Object.fromEntries(await Promise.all(asked));
+    const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
       self: pod.name,
+      host: setHost(self, pod.name),
+      config: answers ? await readStoredConfig(client) : undefined,
       servers,
-      marker: unconfigured ? await askMarker() : undefined,
-      votes,
-      administrator: configured && server.role === "primary" ? await askAdministrator() : undefined,
-      certificate: { file: certificate, loaded },
-      metrics: {
-        ...(votes === undefined ? {} : { votes }),
-        ...(configured ? await command(client, { replSetGetStatus: 1 }).then(toGauges, () => ({})) : {}),
+      marker: alone ? await askMarker() : undefined,
+      administrator: primary ? await askAdministrator() : undefined,
+      certificate: {
+        file,
+        loaded,
+        failed:
+          failed?.certificate === file
+            ? { reason: failed.reason, secondsAgo: (performance.now() - failed.at) / 1000 }
+            : undefined,
       },
+      metrics: answers ? await command(client, { replSetGetStatus: 1 }).then(toGauges, () => ({})) : {},
     };
   };
 
   const act = async (action: Action): Promise<void> => {
     log(`${action.kind}: ${action.reason}`);
-    const endpoint = { ...(await memberEndpoint(self, pod.name)), timeoutMilliseconds: actSeconds * 1000 };
+    const endpoint = { ...(await ownEndpoint(self)), timeoutMilliseconds: actSeconds * 1000 };
     switch (action.kind) {
       case "initiate": {
         const config = initialConfig(
@@ -222,11 +247,16 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
         return;
       case "vote":
         return setVotes(self, 1);
-      case "reload": {
-        const certificate = await writeServerFiles(self);
-        await withClient(endpoint, (client) => command(client, { rotateCertificates: 1 }));
-        loaded = certificate;
-      }
+      case "reload":
+        try {
+          await withClient(endpoint, (client) => command(client, { rotateCertificates: 1 }));
+          // The files may have changed since: then they are read once more.
+          loaded = action.certificate;
+          failed = undefined;
+        } catch (error) {
+          failed = { certificate: action.certificate, reason: (error as Error).message, at: performance.now() };
+          throw error;
+        }
     }
   };
 

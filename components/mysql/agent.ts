@@ -25,11 +25,18 @@ import { memberHost, memberNames } from "../shared/names";
 import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
-import { isPrimary, isReady, ordinalOf, type Server } from "./group";
-import { decideMember } from "./membership";
+import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./group";
+import { decideAdopt, decideMember } from "./membership";
 import { internalUsername, paths, ports, reservedConnections } from "./settings";
 import { createSidecar } from "./sidecar";
-import { type Application, applicationStatements, lockStatement, madeBySetup, passwordStatement } from "./users";
+import {
+  type Application,
+  applicationStatements,
+  lockStatement,
+  madeBySetup,
+  passwordStatement,
+  shareOf,
+} from "./users";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -103,15 +110,12 @@ async function marker(settings: EnsembleSettings, pod: Pod, api: KubernetesApi) 
   return readMarker(settings.name, pod.namespace, api);
 }
 
-/** Comes only after mysqld has said that the directory is complete. */
 async function adopt(): Promise<void> {
-  const made = await stat(paths.initializing).catch(absent);
-  if (made === undefined) {
-    log("the volume has data");
-    return;
-  }
-  await rename(paths.initializing, paths.data);
-  log("a new data directory is in its place");
+  const exists = async (directory: string): Promise<boolean> => (await stat(directory).catch(absent)) !== undefined;
+  const action = decideAdopt({ made: await exists(paths.initializing), data: await exists(paths.data) });
+  if (action.kind === "refuse") throw new Error(action.reason);
+  if (action.kind === "rename") await rename(paths.initializing, paths.data);
+  log(action.kind === "rename" ? "a new data directory is in its place" : "the volume has data");
 }
 
 // --- sidecar
@@ -128,14 +132,14 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   const applications = await Promise.all(
     settings.applications.map((application) => readCredentials(join(paths.applications, application))),
   );
-  const group = await waitFor(
+  const primary = await waitFor(
     "databases and users",
     async () => {
       try {
         return await onPrimary(settings, namespace, async (primary, server) => {
           await ownPasswords(settings, namespace, primary.member, primary.connection);
           await prepareApplications(settings, namespace, applications, primary);
-          return { done: server.group };
+          return { done: server };
         });
       } catch (error) {
         // A change of primary in between; all is done again.
@@ -144,9 +148,10 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
     },
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
   );
-  await verifyUsers(settings, namespace, applications);
+  await verifyUsers(settings, namespace, applications, primary);
+  const marked = await readMarker(settings.name, namespace, api);
   // From here on an empty volume is a lost one.
-  await keepMarker(settings, namespace, api, group);
+  await keepMarker(settings, namespace, api, clusterOf(primary, marked?.clusterId));
 }
 
 interface Primary {
@@ -220,9 +225,9 @@ async function prepareApplications(
   const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials: admin });
   try {
     const [limits] = await rows<{ connections: string }>(found, "SELECT @@GLOBAL.max_connections AS connections");
-    const maxConnections = Number(limits?.connections) - reservedConnections;
+    const share = shareOf(Number(limits?.connections) - reservedConnections, applications.length);
     for (const application of applications) {
-      for (const statement of applicationStatements(application, maxConnections)) {
+      for (const statement of applicationStatements(application, share)) {
         await rows(connection, statement, changeMilliseconds);
       }
       if (await canLogIn(settings, namespace, member, application)) continue;
@@ -239,10 +244,19 @@ async function prepareApplications(
   }
 }
 
-/** On every member: what the primary has told must have arrived. */
-async function verifyUsers(settings: EnsembleSettings, namespace: string, applications: Application[]): Promise<void> {
+/** What the primary has told must have arrived. A member that is away gets the users when it comes back. */
+async function verifyUsers(
+  settings: EnsembleSettings,
+  namespace: string,
+  applications: Application[],
+  primary: Server,
+): Promise<void> {
   const users = [await readCredentials(paths.admin), await internalCredentials(), ...applications];
-  for (const member of memberNames(settings.name, settings.members)) {
+  const online = onlineHosts(primary);
+  const members = memberNames(settings.name, settings.members).filter((member) =>
+    online.includes(memberHost(settings.name, namespace, member)),
+  );
+  for (const member of members) {
     await waitFor(
       `authentication on ${member}`,
       async () => {
@@ -258,7 +272,7 @@ async function verifyUsers(settings: EnsembleSettings, namespace: string, applic
       { deadlineSeconds: 60 },
     );
   }
-  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
+  log(`all users can log in on ${members.join(", ")}; applications: ${settings.applications.join(", ") || "none"}`);
 }
 
 /** false: refused. Throws when there is no answer. */

@@ -1,8 +1,8 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
 import { connect as connectTcp } from "node:net";
 import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
-import { parseGtidSet, union } from "./gtid";
 import type { GroupMember, Server } from "./group";
+import { parseGtidSet } from "./gtid";
 
 export interface Endpoint {
   host: string;
@@ -82,7 +82,8 @@ export async function readServer(ask: <T>(sql: string) => Promise<T[]>): Promise
   return {
     uuid: self.uuid,
     group: self.grp,
-    transactions: union(parseGtidSet(self.executed), ...received.map((each) => parseGtidSet(each.received))),
+    executed: parseGtidSet(self.executed),
+    received: parseGtidSet(received[0]?.received ?? ""),
     members: members.filter(({ uuid }) => uuid !== ""),
     superReadOnly: Number(self.readOnly) === 1,
     offlineMode: Number(self.offline) === 1,

@@ -1,7 +1,7 @@
 /** The configuration files of mysqld, and the statements that it runs when it starts: pure. */
 import type { TlsMode } from "../shared/check";
 import { memberHost, memberNames } from "../shared/names";
-import { adminUsername, address, internalUsername, paths, ports, reservedConnections } from "./settings";
+import { address, adminUsername, internalUsername, paths, ports, reservedConnections } from "./settings";
 
 const MiB = 2 ** 20;
 
@@ -11,15 +11,18 @@ export interface ServerConfiguration {
   tls: TlsMode;
   /** Of the container, in bytes. */
   memoryLimit: number;
-  /** Of each application. */
+  /** Of all applications together. */
   maxConnections: number;
 }
 
 /**
- * What the server takes beside its caches: 9.7.4 in a group, configured as below, had 425 MiB when it had joined and 500 MiB
- * under the load of 64 clients, 64 MiB of it the buffer pool.
+ * What the server takes beside its caches and connections: 9.7.4 in a group, configured as below, had 425 MiB when it had
+ * joined, 64 MiB of it the buffer pool.
  */
-const baseBytes = 448 * MiB;
+const baseBytes = 384 * MiB;
+const leastBufferPoolBytes = 64 * MiB;
+/** What a connection that works takes: about 0.9 MB. */
+const connectionBytes = 900_000;
 /** The least that the server accepts. */
 const leastMessageCacheBytes = 128 * MiB;
 
@@ -28,10 +31,21 @@ export function messageCacheBytes(memoryLimit: number): number {
   return Math.min(Math.max(Math.floor(memoryLimit / 8), leastMessageCacheBytes), 1024 * MiB);
 }
 
+/** What the buffer pool shares with temporary tables and large transactions. */
+function freeBytes(memoryLimit: number, maxConnections: number): number {
+  const connections = (maxConnections + reservedConnections) * connectionBytes;
+  return memoryLimit - baseBytes - messageCacheBytes(memoryLimit) - connections;
+}
+
 /** In whole chunks of 1 MiB. */
-export function bufferPoolBytes(memoryLimit: number): number {
-  const free = memoryLimit - baseBytes - messageCacheBytes(memoryLimit);
-  return Math.max(Math.floor((free * 0.75) / MiB), 64) * MiB;
+export function bufferPoolBytes(memoryLimit: number, maxConnections: number): number {
+  return Math.max(Math.floor((freeBytes(memoryLimit, maxConnections) * 0.75) / MiB) * MiB, leastBufferPoolBytes);
+}
+
+/** So many that the least buffer pool has room beside them. */
+export function mostConnections(memoryLimit: number): number {
+  const bytes = freeBytes(memoryLimit, 0) - leastBufferPoolBytes;
+  return Math.floor(bytes / connectionBytes);
 }
 
 /** What all members have in common; no secrets. */
@@ -67,7 +81,7 @@ export function serverConfig(server: ServerConfiguration, namespace: string): st
     "# On disk before it is acknowledged.",
     "innodb_flush_log_at_trx_commit=1",
     "sync_binlog=1",
-    `innodb_buffer_pool_size=${bufferPoolBytes(server.memoryLimit)}`,
+    `innodb_buffer_pool_size=${bufferPoolBytes(server.memoryLimit, server.maxConnections)}`,
     "innodb_redo_log_capacity=134217728",
     "# A member that was away for up to three days catches up from these; after that it is cloned.",
     "binlog_expire_logs_seconds=259200",

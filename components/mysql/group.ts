@@ -21,8 +21,9 @@ export interface Server {
   uuid: string;
   /** Name of the group that it belongs to, or would join. */
   group: string;
-  /** What it has executed, and what it has received from the group and not yet executed. */
-  transactions: GtidSet;
+  executed: GtidSet;
+  /** From the group, executed or not: what was acknowledged may be here only. */
+  received: GtidSet;
   /** The group as it sees it. */
   members: GroupMember[];
   superReadOnly: boolean;
@@ -44,7 +45,7 @@ export interface Observed {
   certificate: { file: string | undefined; loaded: string | undefined };
   /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
-  /** Of all other members; only asked while the local one is in no group. */
+  /** Of all other members while the local one is in no group; of a primary, those that are outside its group. */
   others: Answer[];
   /** Only asked when it matters. */
   marker: MarkerAnswer | undefined;
@@ -56,8 +57,8 @@ export interface Observed {
 
 export type Action =
   /** Found the group with this member. At most one member decides so. */
-  | { kind: "bootstrap"; reason: string }
-  | { kind: "join"; reason: string }
+  | { kind: "bootstrap"; name: "kept" | "new"; reason: string }
+  | { kind: "join"; group: string; reason: string }
   /** Replace all that this member has by what the donor has. */
   | { kind: "clone"; donor: string; reason: string }
   /** Let clients in again. */
@@ -99,11 +100,52 @@ export function hasMajority(server: Server): boolean {
   return 2 * reached.length > server.members.length;
 }
 
+/** All that it has, in its tables or on the way there. */
+export function transactionsOf(server: Server): GtidSet {
+  return union(server.executed, server.received);
+}
+
+/**
+ * By what it has executed only: a copy empties that first, and leaves the files of what was received. After a copy that was
+ * interrupted these would pass for data.
+ */
+export function hasNoData(server: Server): boolean {
+  return isEmpty(server.executed);
+}
+
+/**
+ * As which cluster the marker knows a group: after a recovery it has a new name, and still what was executed under the one
+ * that was marked.
+ */
+export function clusterOf(server: Server, marked: string | undefined): string {
+  const sources = [...server.executed.keys()].map((key) => key.split(":")[0]);
+  return marked !== undefined && sources.includes(marked) ? marked : server.group;
+}
+
+/**
+ * A primary of another group: a person has gone on from two members that did not reach each other. One of the same group is
+ * one that does not know yet that it was expelled.
+ */
+function rivalOf({ local, others }: Observed): Found | undefined {
+  return others
+    .filter((answer) => "server" in answer)
+    .find(({ server }) => isPrimary(server) && server.group !== local.group);
+}
+
+/** Whom the gateway may lead to: of two primaries nobody knows which one is right. */
+export function mayServe(observed: Observed): boolean {
+  return isPrimary(observed.local) && rivalOf(observed) === undefined;
+}
+
 /** The member that may be written to: by its own word, with a majority, and with its read-only lifted. */
 export function isPrimary(server: Server): boolean {
   const own = ownMember(server);
   const leads = own?.state === "ONLINE" && own.role === "PRIMARY";
   return leads && hasMajority(server) && !server.superReadOnly && !server.offlineMode;
+}
+
+export function onlineHosts(server: Server): string[] {
+  return server.members.filter(({ state }) => state === "ONLINE").map(({ host }) => host);
 }
 
 export function isReady(server: Server): boolean {
@@ -125,6 +167,15 @@ export function decide(observed: Observed): Decision {
   if (requests.recover || requests.discard) return { kind: "forget", reason: "the member is in the group" };
   if (certificate.file !== undefined && certificate.file !== certificate.loaded) {
     return { kind: "reload", certificate: certificate.file, reason: "the certificate may have changed" };
+  }
+  const rival = isPrimary(local) ? rivalOf(observed) : undefined;
+  if (rival !== undefined) {
+    return {
+      kind: "refuse",
+      reason:
+        `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
+        "which one holds the data, and stop the members of the other one",
+    };
   }
   if (isPrimary(local) && retirable.length > 0) {
     return {
@@ -162,28 +213,31 @@ function decideOutside(observed: Observed): Decision {
 /** There is a living group. */
 function decideJoin(observed: Observed, online: Found[]): Decision {
   const { local, self, marker, requests } = observed;
-  const foreign = online.find(({ server }) => server.group !== local.group);
-  if (foreign !== undefined) {
+  const group = online[0]?.server.group ?? local.group;
+  const second = online.find(({ server }) => server.group !== group);
+  if (second !== undefined) {
     return {
       kind: "refuse",
       reason:
-        `${foreign.member} is in the group ${foreign.server.group}, but ${self} belongs to ${local.group}: a second group was ` +
+        `${online[0]?.member} is in the group ${group}, but ${second.member} in ${second.server.group}: a second group was ` +
         "formed beside the first; find out which one holds the data before anything is changed",
     };
   }
   // The primary has the least to spare: another one gives the copy, if there is one.
   const donor = online.find(({ server }) => !isPrimary(server)) ?? online[0];
   const source = donor?.member ?? "";
-  if (isEmpty(local.transactions)) {
+  if (hasNoData(local)) {
     if (marker === undefined || "reason" in marker) return { kind: "wait", reason: unknownMarker(marker) };
     // What a group has before its setup has ended is a matter of seconds.
     return marker.formed
       ? { kind: "clone", donor: source, reason: `${self} is empty and is filled from ${source}` }
-      : { kind: "join", reason: "the group is being formed" };
+      : { kind: "join", group, reason: "the group is being formed" };
   }
-  const group = union(...online.map(({ server }) => server.transactions));
-  const errant = subtract(local.transactions, group);
-  if (isEmpty(errant)) return { kind: "join", reason: `${self} has nothing that the group lacks` };
+  const here = transactionsOf(local);
+  const there = union(...online.map(({ server }) => transactionsOf(server)));
+  const errant = subtract(here, there);
+  // Whatever its name is: a group that was recovered has a new one, and under it what was acknowledged before.
+  if (isEmpty(errant)) return { kind: "join", group, reason: `${self} has nothing that the group lacks` };
   if (requests.discard) {
     return {
       kind: "clone",
@@ -195,7 +249,7 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
     kind: "refuse",
     reason:
       `${self} has transactions that the group lacks: ${formatGtidSet(errant)}; ${self} has ` +
-      `${formatGtidSet(local.transactions)}, the group has ${formatGtidSet(group)}; save what is needed of them, and then ` +
+      `${formatGtidSet(here)}, the group has ${formatGtidSet(there)}; save what is needed of them, and then ` +
       `let ${self} lose them with: ${command(observed, self, paths.discard)}`,
   };
 }
@@ -206,18 +260,12 @@ function decideFound(observed: Observed): Decision {
   const here: Found = { member: self, server: local };
   const all = [here, ...others.filter((answer) => "server" in answer)].sort(byOrdinal);
   const away = others.filter((answer) => "reason" in answer);
-  const empty = all.filter(({ server }) => isEmpty(server.transactions));
-  const filled = all.filter(({ server }) => !isEmpty(server.transactions));
+  const empty = all.filter(({ server }) => hasNoData(server));
+  const filled = all.filter(({ server }) => !hasNoData(server));
 
-  if (requests.recover && !isEmpty(local.transactions)) {
-    return { kind: "bootstrap", reason: `a person has decided to go on from ${self}` };
-  }
-  const foreign = all.find(({ server }) => server.group !== local.group);
-  if (foreign !== undefined) {
-    return {
-      kind: "refuse",
-      reason: `${foreign.member} belongs to the group ${foreign.server.group}, but ${self} to ${local.group}; restore the volumes that belong together`,
-    };
+  if (requests.recover && !hasNoData(local)) {
+    // New transactions must not get the numbers of those that only the missing have: nothing would tell the two apart.
+    return { kind: "bootstrap", name: "new", reason: `a person has decided to go on from ${self}` };
   }
   const twin = all.find(({ server }, index) => all.slice(0, index).some((each) => each.server.uuid === server.uuid));
   if (twin !== undefined) {
@@ -251,28 +299,24 @@ function decideFound(observed: Observed): Decision {
     return refuseRecovery(observed, filled, `${names(empty)} lost the volume`, empty);
   }
   if (everybodyKnowsNothing) return found(all[0], observed, "all members are there and empty");
-  const most = filled.find(({ server }) =>
-    filled.every((each) => contains(server.transactions, each.server.transactions)),
-  );
+  const [most] = fullest(filled);
   if (most === undefined) return refuseRecovery(observed, filled, "no member has all transactions", empty);
   return found(most, observed, `all members are there, in no group, and ${most.member} has all transactions`);
 }
 
 function found(chosen: Found | undefined, { self }: Observed, reason: string): Decision {
   return chosen?.member === self
-    ? { kind: "bootstrap", reason }
+    ? { kind: "bootstrap", name: "kept", reason }
     : { kind: "wait", reason: `${chosen?.member ?? "nobody"} founds the group: ${reason}` };
 }
 
 function refuseRecovery(observed: Observed, filled: Found[], why: string, empty: Found[]): Decision {
   const sets = [
-    ...filled.map(({ member, server }) => `${member} has ${formatGtidSet(server.transactions)}`),
+    ...filled.map(({ member, server }) => `${member} has ${formatGtidSet(transactionsOf(server))}`),
     ...empty.map(({ member }) => `${member} has nothing`),
   ];
   // Those that hold all that anybody who answers holds, or else those that hold something of their own.
-  const full = filled.filter(({ server }) =>
-    filled.every((each) => contains(server.transactions, each.server.transactions)),
-  );
+  const full = fullest(filled);
   const commands = (full.length > 0 ? full.slice(0, 1) : filled).map(({ member }) =>
     command(observed, member, paths.recover),
   );
@@ -280,9 +324,14 @@ function refuseRecovery(observed: Observed, filled: Found[], why: string, empty:
     kind: "refuse",
     reason:
       `no member is in a group, and ${why}; ${sets.join("; ")}; bring the missing back, or accept that what only they have is ` +
-      // New transactions get the same numbers, and nothing tells the two apart.
-      `lost, delete their volumes before they return, and go on with: ${commands.join(" or ")}`,
+      `lost, and go on with: ${commands.join(" or ")}`,
   };
+}
+
+/** Those that have all that the others have too. */
+function fullest(filled: Found[]): Found[] {
+  const sets = filled.map(({ server }) => transactionsOf(server));
+  return filled.filter((_, index) => sets.every((each) => contains(sets[index] ?? new Map(), each)));
 }
 
 /** A person says so inside the pod of the member, with the rights to do it. */

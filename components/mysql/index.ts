@@ -36,10 +36,13 @@ import {
   setupDeadlineSeconds,
   setupRules,
 } from "../shared";
-import { serverConfig } from "./configuration";
+import { mostConnections, serverConfig } from "./configuration";
 import {
   defaultMaxConnections,
+  defaultMemory,
   leastMemory,
+  leastShare,
+  memoryLimit,
   mysqlSetupJob,
   profile,
   rolloutSeconds,
@@ -59,7 +62,10 @@ import {
 } from "./settings";
 
 export type MysqlClusterArguments = EnsembleArguments & {
-  /** Connections that each application may have, default 500. Some more are kept for administrators and the members. */
+  /**
+   * Connections of all applications together, default 500; each may have an equal share. Some more are kept for
+   * administrators and the members.
+   */
   maxConnections?: number;
 };
 
@@ -68,20 +74,27 @@ export function resolveMysql(name: string, args: MysqlClusterArguments): Ensembl
   return resolveEnsemble(profile, name, args, {
     keys: ["maxConnections"],
     validate: (problem) => {
-      const { maxConnections, applications, resources } = args;
-      if (
-        maxConnections !== undefined &&
-        (!Number.isInteger(maxConnections) || maxConnections < 10 || maxConnections > 10_000)
-      ) {
-        problem(
-          `maxConnections must be a whole number from 10 to 10000, got ${maxConnections}; use ${defaultMaxConnections}`,
-        );
-      }
+      const { maxConnections = defaultMaxConnections, applications, resources } = args;
       const limit = resources?.limits?.["memory"];
-      const bytes = typeof limit === "string" ? parseQuantity(limit) : undefined;
-      if (bytes !== undefined && bytes < (parseQuantity(leastMemory) ?? 0)) {
+      const bytes = memoryLimit(resources?.limits);
+      const shares = leastShare * Math.max(Array.isArray(applications) ? applications.length : 0, 1);
+      if (!Number.isInteger(maxConnections) || maxConnections < leastShare || maxConnections > 10_000) {
+        problem(
+          `maxConnections must be a whole number from ${leastShare} to 10000, got ${maxConnections}; use ${defaultMaxConnections}`,
+        );
+      } else if (bytes < (parseQuantity(leastMemory) ?? 0)) {
         problem(
           `resources.limits.memory must be at least ${leastMemory}, got ${JSON.stringify(limit)}; use ${leastMemory} or more`,
+        );
+      } else if (maxConnections > mostConnections(bytes)) {
+        problem(
+          `maxConnections must be at most ${mostConnections(bytes)} with resources.limits.memory ` +
+            `${JSON.stringify(limit ?? defaultMemory)}, got ${maxConnections}; lower it, or raise the limit`,
+        );
+      } else if (maxConnections < shares) {
+        problem(
+          `maxConnections must be at least ${shares}, which is ${leastShare} for each application, got ${maxConnections}; ` +
+            `use ${shares} or more`,
         );
       }
       for (const application of Array.isArray(applications) ? applications : []) {

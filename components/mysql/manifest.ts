@@ -22,6 +22,8 @@ import {
 import type { ServerConfiguration } from "./configuration";
 import { internalName, paths, ports } from "./settings";
 
+export const defaultMemory = "2Gi";
+
 export const profile: ServiceProfile = {
   service: "mysql",
   image: images.mysql,
@@ -30,7 +32,7 @@ export const profile: ServiceProfile = {
   // No limit on CPU: a member that is throttled for five seconds is expelled.
   resources: {
     requests: { cpu: "250m", memory: "1Gi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "2Gi", "ephemeral-storage": "64Mi" },
+    limits: { memory: defaultMemory, "ephemeral-storage": "64Mi" },
   },
 };
 
@@ -38,14 +40,17 @@ export const profile: ServiceProfile = {
 export const leastMemory = "768Mi";
 
 export const defaultMaxConnections = 500;
+/** Of an application: fewer than the pool of one client has. */
+export const leastShare = 10;
 
-export function memoryLimit(ensemble: Ensemble): number {
-  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 31;
+/** NaN for what is no quantity, which is said where quantities are looked at. */
+export function memoryLimit(limits: Record<string, string> | undefined): number {
+  return parseQuantity(limits?.["memory"] ?? defaultMemory) ?? Number.NaN;
 }
 
 export function serverConfiguration(ensemble: Ensemble, maxConnections: number): ServerConfiguration {
   const { name, members, tls } = ensemble;
-  return { name, members, tls, maxConnections, memoryLimit: memoryLimit(ensemble) };
+  return { name, members, tls, maxConnections, memoryLimit: memoryLimit(ensemble.resources.limits) };
 }
 
 /** The hand-over, at most 15 s; to leave the group; and dirty pages to a slow disk. What is killed then, recovers. */

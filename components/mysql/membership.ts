@@ -1,6 +1,7 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
 import type { TlsMode } from "../shared/check";
 import { livingContradiction, type Marker } from "../shared/identity";
+import { paths } from "./settings";
 
 export interface Identity {
   name: string;
@@ -23,6 +24,18 @@ export type MemberAction =
   | { kind: "start"; data: "present" | "empty"; group: string; reason: string }
   /** Needs a person, and goes on by itself when the reason is gone. */
   | { kind: "refuse"; reason: string };
+
+export type AdoptAction = { kind: "rename" } | { kind: "keep" } | { kind: "refuse"; reason: string };
+
+/** After mysqld has said that the directory is complete. Without one the server would end at each start, and say less. */
+export function decideAdopt({ made, data }: { made: boolean; data: boolean }): AdoptAction {
+  if (made) return { kind: "rename" };
+  if (data) return { kind: "keep" };
+  return {
+    kind: "refuse",
+    reason: `neither ${paths.data} nor ${paths.initializing} exists; delete the pod: a new one begins anew`,
+  };
+}
 
 /**
  * A member with data keeps the name of its group, whatever it is told: transactions carry this name, and volumes that were

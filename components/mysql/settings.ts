@@ -17,7 +17,10 @@ export const paths = {
   initializing: "/data/initializing",
   /** Temporary tables and files of large sorts: on the volume, which has room. */
   temporary: "/data/tmp",
-  /** Name of the group, written with the data: it stays when everything around it is deployed anew. */
+  /**
+   * Name of the group that the volume was made for: it stays when everything around it is deployed anew. The one that the
+   * server has persisted since, as it joined or was recovered, counts more.
+   */
   group: "/data/group",
   config: "/etc/mysql-config",
   configFile: "mysqld.cnf",

@@ -1,5 +1,5 @@
 /** The agent beside mysqld: asks the servers, and does what `group.ts` decides. */
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
@@ -17,12 +17,15 @@ import {
   decide,
   describe,
   hasMajority,
+  hasNoData,
   inGroup,
   isPrimary,
   isReady,
   type MarkerAnswer,
+  mayServe,
   type Observed,
   ownMember,
+  type Server,
   stateOf,
 } from "./group";
 import { address, internalUsername, paths, ports } from "./settings";
@@ -43,6 +46,8 @@ const startMilliseconds = 120_000;
 const handOverTransactionSeconds = 2;
 const handOverMilliseconds = 15_000;
 const reloadRetryMilliseconds = 60_000;
+/** What changes in days, and costs the server more than a glance. */
+const slowMilliseconds = 60_000;
 /** "Restart server failed (mysqld is not managed by supervisor process)" */
 const restartFailed = 3707;
 
@@ -52,6 +57,11 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
   let loaded: string | undefined;
   let reloadAfter = 0;
   let formed: true | undefined;
+  let failedStarts = 0;
+  let startAfter = 0;
+  let slow: Slow | undefined;
+  let rivals: Answer[] = [];
+  let asking: Promise<void> | undefined;
 
   /** One connection for all observations, made again when it has ended. */
   const localRows = async <T>(sql: string): Promise<T[]> => {
@@ -76,6 +86,38 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
     }
   };
 
+  const slowly = async (server: Server): Promise<Slow> => {
+    const primary = isPrimary(server);
+    if (slow !== undefined && slow.primary === primary && performance.now() < slow.until) return slow;
+    const users = primary ? await localRows<{ username: string }>(retirable) : [];
+    const files = await localRows<{ File_size: number | string }>("SHOW BINARY LOGS");
+    slow = {
+      primary,
+      until: performance.now() + slowMilliseconds,
+      retirable: users.map(({ username }) => username),
+      binlogBytes: files.reduce((sum, file) => sum + Number(file.File_size), 0),
+    };
+    return slow;
+  };
+
+  /** Beside the observations: a member that is away must not make a primary late. */
+  const outside = (server: Server): Answer[] => {
+    const lacks = ({ member }: { member: string }): boolean =>
+      server.members.every(({ host }) => host !== memberHost(settings.name, pod.namespace, member));
+    if (!isPrimary(server) || server.members.length >= settings.members) {
+      rivals = [];
+      return rivals;
+    }
+    asking ??= askOthers(settings, pod)
+      .then((answers) => {
+        rivals = answers;
+      })
+      .finally(() => {
+        asking = undefined;
+      });
+    return rivals.filter(lacks);
+  };
+
   const observe = async (): Promise<Observed> => {
     const server = await readServer(localRows);
     const [state] = await localRows<{ armed: number; used: string; connections: string; queue: string | null }>(
@@ -84,10 +126,11 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
         "@@GLOBAL.max_connections AS connections, (SELECT COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE FROM " +
         "performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid) AS queue",
     );
-    const others = inGroup(server) ? [] : await askOthers(settings, pod);
+    const others = inGroup(server) ? outside(server) : await askOthers(settings, pod);
     const someEmpty = [server, ...others.flatMap((answer) => ("server" in answer ? [answer.server] : []))].some(
-      ({ transactions }) => transactions.size === 0,
+      hasNoData,
     );
+    const { retirable, binlogBytes } = await slowly(server);
     return {
       self: pod.name,
       namespace: pod.namespace,
@@ -96,9 +139,7 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
       certificate: { file: performance.now() < reloadAfter ? loaded : await certificate(settings), loaded },
       requests: { recover: await exists(paths.recover), discard: await exists(paths.discard) },
       others,
-      retirable: isPrimary(server)
-        ? (await localRows<{ username: string }>(retirable)).map(({ username }) => username)
-        : [],
+      retirable,
       marker: !inGroup(server) && someEmpty ? await marker() : undefined,
       gauges: {
         members: server.members.length,
@@ -107,6 +148,7 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
         connections: Number(state?.used ?? 0),
         max_connections: Number(state?.connections ?? 0),
         applier_queue: Number(state?.queue ?? 0),
+        binlog_bytes: binlogBytes,
       },
     };
   };
@@ -116,11 +158,14 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
     observe,
     status: (observed): Status => ({
       ready: isReady(observed.local),
-      primary: isPrimary(observed.local),
+      primary: mayServe(observed),
       detail: describe(observed),
       metrics: observed.gauges,
     }),
-    decide: (observed) => actionOf(observed),
+    decide: (observed) => {
+      const action = actionOf(observed);
+      return action !== undefined && isStart(action) && performance.now() < startAfter ? undefined : action;
+    },
     async act(action) {
       log(`${action.kind}: ${action.reason}`);
       if (action.kind === "forget") {
@@ -132,7 +177,13 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
       try {
         await carryOut(connection, action, context);
         if (action.kind === "reload") loaded = action.certificate;
+        if (action.kind === "retire") slow = undefined;
+        if (isStart(action)) failedStarts = 0;
       } catch (error) {
+        if (isStart(action)) {
+          startAfter = performance.now() + backOffSeconds(failedStarts) * 1000;
+          failedStarts += 1;
+        }
         // Half-written files are whole a moment later; what stays broken is said once in a while.
         if (action.kind === "reload") reloadAfter = performance.now() + reloadRetryMilliseconds;
         throw error;
@@ -142,6 +193,24 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
     },
     handOver: () => handOver(settings),
   };
+}
+
+/** What is asked for once in a while. */
+interface Slow {
+  /** A new primary has something to retire that it had not before. */
+  primary: boolean;
+  until: number;
+  retirable: string[];
+  binlogBytes: number;
+}
+
+function isStart({ kind }: Action): boolean {
+  return kind === "join" || kind === "bootstrap" || kind === "clone";
+}
+
+/** Each attempt costs the members of the group a change of their view, or a copy: they must not be kept busy by it. */
+export function backOffSeconds(failures: number): number {
+  return Math.min(2 ** failures, 30);
 }
 
 function actionOf(observed: Observed): Action | undefined {
@@ -182,6 +251,8 @@ async function carryOut(
       // What a person asked for is done once.
       await rm(paths.recover, { force: true });
       await run("STOP GROUP_REPLICATION");
+      if (action.kind === "join") await run(nameStatement(action.group));
+      else if (action.name === "new") await run(nameStatement(randomUUID()));
       const start = `START GROUP_REPLICATION USER = '${internalUsername}', PASSWORD = ${quoted(await password())}`;
       if (action.kind === "join") {
         await run("SET GLOBAL group_replication_bootstrap_group = OFF");
@@ -198,6 +269,11 @@ async function carryOut(
     case "clone":
       return clone(connection, action.donor, settings, pod.namespace);
   }
+}
+
+/** With its data, where it counts more than what the configuration says. */
+function nameStatement(group: string): string {
+  return `SET PERSIST group_replication_group_name = ${quoted(group)}`;
 }
 
 /** Ends the server when it is done: the kubelet starts it again with the data of the donor. */

@@ -10,6 +10,11 @@ export interface Application {
   password: string;
 }
 
+/** Together they must leave what is kept for administrators, agents and members; and 0 would be no limit. */
+export function shareOf(maxConnections: number, applications: number): number {
+  return Math.max(Math.floor(maxConnections / applications), 1);
+}
+
 /** All may be repeated. */
 export function applicationStatements({ username, password }: Application, maxConnections: number): string[] {
   const database = databaseOf(username);
@@ -17,7 +22,6 @@ export function applicationStatements({ username, password }: Application, maxCo
   return [
     `CREATE DATABASE IF NOT EXISTS ${identifier(database)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
     `CREATE USER IF NOT EXISTS ${account} IDENTIFIED BY ${quoted(password)}`,
-    // What is left is for administrators, the agents and the members.
     `ALTER USER ${account} WITH MAX_USER_CONNECTIONS ${maxConnections} ACCOUNT UNLOCK ATTRIBUTE '${attribute}'`,
     `GRANT ALL ON ${pattern(database)}.* TO ${account}`,
   ];

@@ -2,14 +2,21 @@
  * Users and passwords of a running server and its Sentinel: a changed Secret reaches them without a restart. The former
  * password of a user stays valid beside the new one for a while, so clients can take the new one in their own time.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Redis } from "ioredis";
-import { internalPassword, passwordHash, sentinelUsers } from "./files";
-import { paths } from "./settings";
+import { internalPasswords, passwordHash, sentinelUsers, showPasswords, shownPasswords, usersFile } from "./files";
 
-/** For clients to read their Secret again, which takes the kubelet up to two minutes, and to open new connections. */
+/** How far a member is with the passwords of its Secret. */
+export type Stage = "accept" | "show" | "refuse former";
+
+/** The kubelet brings a Secret to all members within two minutes: before that, some would refuse what this one shows. */
+const showSeconds = 240;
+/** Then for clients to read their Secret again and to open new connections, and for the last member to show the new ones. */
 const overlapSeconds = 600;
+
+export function stageAt(seconds: number): Stage {
+  if (seconds < showSeconds) return "accept";
+  return seconds < overlapSeconds ? "show" : "refuse former";
+}
 
 export interface Accounts {
   /** `run`: a server that was started anew has read old files, or files that only the start of the pod writes. */
@@ -18,19 +25,23 @@ export interface Accounts {
 }
 
 export function createAccounts(name: string, now: () => number = () => performance.now()): Accounts {
-  let applied: { files: string; run: string | undefined } | undefined;
-  /** When former passwords end. */
-  let overlap: number | undefined;
+  let applied: { files: string; stage: Stage; run: string | undefined } | undefined;
+  /** An agent that has just started may be in the midst of an overlap, and begins it again. */
+  let seen = { files: "", at: 0 };
+  const look = async () => {
+    const [acl, passwords] = await Promise.all([usersFile(), internalPasswords()]);
+    const files = JSON.stringify([acl, passwords]);
+    if (files !== seen.files) seen = { files, at: now() };
+    return { acl, passwords, files, stage: stageAt((now() - seen.at) / 1000) };
+  };
   return {
     async changed(run) {
-      if (applied === undefined || (run !== undefined && run !== applied.run)) return true;
-      return (await everything()) !== applied.files || (overlap !== undefined && now() > overlap);
+      const { files, stage } = await look();
+      return applied?.files !== files || applied.stage !== stage || (run !== undefined && run !== applied.run);
     },
     async apply(run, server, sentinel, log) {
-      const files = await everything();
-      const known = files === applied?.files;
-      const final = known && overlap !== undefined && now() > overlap;
-      const acl = await readFile(join(paths.users, paths.usersFile), "utf8");
+      const { acl, passwords, files, stage } = await look();
+      const final = stage === "refuse former";
       for (const line of usersOf(acl)) {
         // Rules of a user are given anew, its passwords are added to those it has.
         await server.call("ACL", "SETUSER", ...commandsOf(line, final));
@@ -42,32 +53,18 @@ export function createAccounts(name: string, now: () => number = () => performan
         await server.call("ACL", "DELUSER", user);
         log(`the user ${user} was removed`);
       }
-      await server.config("SET", "masterauth", await internalPassword("replication"));
-      const forSentinel = await internalPassword("sentinel");
-      await sentinel.call("SENTINEL", "CONFIG", "SET", "sentinel-pass", forSentinel);
-      await sentinel.call("SENTINEL", "SET", name, "auth-pass", forSentinel).catch((error: Error) => {
+      if (stage !== "accept") await showPasswords(passwords);
+      const shown = await shownPasswords();
+      await server.config("SET", "masterauth", shown.replication);
+      await sentinel.call("SENTINEL", "CONFIG", "SET", "sentinel-pass", shown.sentinel);
+      await sentinel.call("SENTINEL", "SET", name, "auth-pass", shown.sentinel).catch((error: Error) => {
         if (!/No such master/i.test(error.message)) throw error;
       });
-      if (final) {
-        log("former passwords are refused from now on");
-        overlap = undefined;
-      } else if (applied !== undefined && !known) {
-        log("users and passwords were changed");
-        overlap = now() + overlapSeconds * 1000;
-      }
-      applied = { files, run };
+      if (applied !== undefined && applied.files !== files) log("users and passwords were changed");
+      if (applied !== undefined && applied.stage !== stage && final) log("former passwords are refused from now on");
+      applied = { files, stage, run };
     },
   };
-}
-
-async function everything(): Promise<string> {
-  const files = await Promise.all([
-    readFile(join(paths.users, paths.usersFile), "utf8"),
-    internalPassword("agent"),
-    internalPassword("replication"),
-    internalPassword("sentinel"),
-  ]);
-  return files.join("\n");
 }
 
 function usersOf(acl: string): string[] {

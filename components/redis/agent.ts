@@ -11,7 +11,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeGatewayConfig } from "../../agent/gateway";
-import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { impatient, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { runSidecar } from "../../agent/sidecar";
@@ -40,7 +40,9 @@ export const commands: Commands = {
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();
     const pod = readPod();
-    return runSidecar(createSidecar(settings, pod, () => wasFormed(settings, pod.namespace, inClusterApi())));
+    return runSidecar(
+      createSidecar(settings, pod, () => markedClusterId(settings, pod.namespace, inClusterApi(impatient))),
+    );
   },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   gateway: async () => writeGatewayConfig(),
@@ -54,12 +56,16 @@ async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> 
   log("the configurations of server and sentinel are written");
 }
 
-/** Whether data was lost when all volumes are empty. Throws when the marker is that of another ensemble. */
-async function wasFormed(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<boolean> {
+/** undefined: the ensemble was never formed. Throws when it was formed in another way. */
+async function markedClusterId(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+): Promise<string | undefined> {
   const marker = await readMarker(settings.name, namespace, api);
   const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
   if (reason !== undefined) throw new Error(reason);
-  return marker !== undefined;
+  return marker?.clusterId;
 }
 
 // --- setup

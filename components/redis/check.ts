@@ -18,7 +18,7 @@ import {
 } from "../shared/client-access";
 import { findingRecorder, within } from "../shared/findings";
 import { memberHost } from "../shared/names";
-import { markDatabase, majority, ports, scheme } from "./settings";
+import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;
@@ -252,8 +252,8 @@ async function checkPersistence(target: CheckTarget, client: Redis | undefined):
   const wanted: Record<string, string> = {
     appendonly: "yes",
     appendfsync: target.durability === "fsync" ? "always" : "everysec",
-    "min-replicas-to-write": "1",
-    "min-replicas-max-lag": "10",
+    "min-replicas-to-write": String(neededReplicas(target.members.length)),
+    "min-replicas-max-lag": String(replicaLagSeconds),
   };
   const wrong = names.filter((name) => settings[name] !== wanted[name]);
   if (wrong.length > 0) {
@@ -264,7 +264,7 @@ async function checkPersistence(target: CheckTarget, client: Redis | undefined):
   const { aof_last_write_status: write, aof_last_bgrewrite_status: rewrite } = toInfo(await client.info("persistence"));
   if (write !== "ok") throw new Error(`the last write to its file was ${write ?? "unknown"}`);
   if (rewrite !== "ok") throw new Error(`its file could not be rewritten: ${rewrite ?? "unknown"}`);
-  return `writes go to a file (${wanted["appendfsync"] ?? ""}), and only when a replica is connected`;
+  return `writes go to a file (${wanted["appendfsync"] ?? ""}), and only with ${wanted["min-replicas-to-write"] ?? ""} of the replicas`;
 }
 
 async function checkReplication(

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { TlsMode } from "../shared/check";
 import { memberHost } from "../shared/names";
-import { parking, paths, ports } from "./settings";
+import { downAfterSeconds, parking, paths, ports } from "./settings";
 
 export interface Member {
   /** Of the ensemble. */
@@ -40,7 +40,7 @@ export function memberConfig({ name, namespace, member }: Member, passwords: Int
 /** How a Sentinel watches a master: in its file, and in the command that tells it of one. */
 export function watchSettings(password: string): [string, string][] {
   return [
-    ["down-after-milliseconds", "5000"],
+    ["down-after-milliseconds", String(downAfterSeconds * 1000)],
     // A failover that came to nothing is tried again after twice this time; replicas that follow the wrong one are corrected
     // after it. It limits no copy.
     ["failover-timeout", "10000"],

@@ -9,18 +9,35 @@ export function internalPassword(user: InternalUser): Promise<string> {
   return readFile(join(paths.internal, user), "utf8");
 }
 
-/** Before each start of the pod. */
-export async function writeMemberFiles(self: Member): Promise<void> {
-  const passwords: InternalPasswords = {
+export async function internalPasswords(): Promise<InternalPasswords> {
+  return {
     agent: await internalPassword("agent"),
     replication: await internalPassword("replication"),
     sentinel: await internalPassword("sentinel"),
   };
+}
+
+export async function shownPasswords(): Promise<InternalPasswords> {
+  return JSON.parse(await readFile(paths.shownPasswords, "utf8")) as InternalPasswords;
+}
+
+export async function showPasswords(passwords: InternalPasswords): Promise<void> {
+  await replace(paths.shownPasswords, JSON.stringify(passwords));
+}
+
+export async function usersFile(): Promise<string> {
+  return readFile(join(paths.users, paths.usersFile), "utf8");
+}
+
+/** Before each start of the pod. */
+export async function writeMemberFiles(self: Member): Promise<void> {
+  const passwords = await internalPasswords();
+  await showPasswords(passwords);
   await mkdir(paths.serverData, { recursive: true });
   await mkdir(paths.sentinelData, { recursive: true });
   await replace(paths.memberConfig, memberConfig(self, passwords));
   const former = await readFile(paths.sentinelConfig, "utf8").catch(absent);
-  const users = sentinelUsers(await readFile(join(paths.users, paths.usersFile), "utf8"));
+  const users = sentinelUsers(await usersFile());
   await replace(paths.sentinelConfig, sentinelConfig(self, passwords, users, former ?? ""));
 }
 

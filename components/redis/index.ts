@@ -44,6 +44,7 @@ import {
   reservedApplications,
   rolloutSeconds,
   serverConfig,
+  sizeProblems,
   statefulSet,
   usersConfig,
 } from "./manifest";
@@ -80,6 +81,8 @@ export function resolveRedis(name: string, args: RedisClusterArguments): Ensembl
           'tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
         );
       }
+      const { memory = "" } = { ...profile.resources.limits, ...args.resources?.limits };
+      for (const each of sizeProblems(memory, args.storage?.size ?? profile.storage.size)) problem(each);
       const applications = Array.isArray(args.applications) ? args.applications : [];
       for (const application of reservedApplications(applications)) {
         problem(`applications must not contain "${application}", which is a user of the ensemble; use another name`);

@@ -26,8 +26,10 @@ import {
   internalUsers,
   markDatabase,
   markKey,
+  neededReplicas,
   paths,
   ports,
+  replicaLagSeconds,
   reservedUsers,
   usersName,
 } from "./settings";
@@ -40,7 +42,6 @@ export type Eviction = "none" | "allkeys-lru";
 export const profile: ServiceProfile = {
   service: "redis",
   image: images.redis,
-  // The files hold the data once and, while they are rewritten, twice, beside what was written since.
   storage: { size: "8Gi", minimum: "1Gi" },
   // No limit on CPU: a throttled server is taken for dead.
   resources: {
@@ -55,9 +56,40 @@ const sentinelResources = {
   limits: { memory: "64Mi", "ephemeral-storage": "64Mi" },
 };
 
-/** The rest is for the pages that are written while a child saves them, for buffers of clients and for fragmentation. */
+/** The rest is for the pages that are written while a child saves them, for buffers and for fragmentation. */
+const dataShare = 2 / 3;
+/** What a replica has not got yet: Redis keeps it beside the data and does not count it to them. */
+const replicaBufferShare = 0.15;
+/** With less, that share would be smaller than the backlog of 16 MiB, which is a part of it. */
+const minimumMemory = "128Mi";
+/** The files hold the data once and, while they are rewritten, twice, beside what was written since: three times the share. */
+const storageFactor = 3 * dataShare;
+
+function memoryShare(ensemble: Ensemble, share: number): number {
+  return Math.floor((parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 0) * share);
+}
+
 export function maximumMemory(ensemble: Ensemble): number {
-  return Math.floor((parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29) * 0.7);
+  return memoryShare(ensemble, dataShare);
+}
+
+/** Each mistake in a sentence. What is no quantity at all is reported for all services alike. */
+export function sizeProblems(memory: string, storage: string): string[] {
+  const [limit, size, minimum = 0] = [memory, storage, minimumMemory].map((each) => parseQuantity(String(each)));
+  if (limit === undefined || size === undefined) return [];
+  const problems: string[] = [];
+  if (limit < minimum) {
+    problems.push(
+      `resources.limits.memory must be at least ${minimumMemory}, got "${memory}"; use ${minimumMemory} or more`,
+    );
+  }
+  if (size < limit * storageFactor) {
+    problems.push(
+      `storage.size must be at least ${storageFactor} times resources.limits.memory (${memory}) so that the files can be ` +
+        `rewritten, got "${storage}"; use ${Math.ceil((limit * storageFactor) / 2 ** 30)}Gi or more`,
+    );
+  }
+  return problems;
 }
 
 /** The configuration that all members have in common; no secrets. */
@@ -85,11 +117,13 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
     "aof-load-truncated yes",
     "",
     `maxmemory ${maximumMemory(ensemble)}`,
+    "# No second limit: a replica that gets a whole copy needs all of it for as long as that takes.",
+    `client-output-buffer-limit replica ${memoryShare(ensemble, replicaBufferShare)} 0 0`,
     `maxmemory-policy ${eviction === "none" ? "noeviction" : eviction}`,
     "",
-    "# A master that no replica follows takes no writes: they would be lost when the others elect another one.",
-    "min-replicas-to-write 1",
-    "min-replicas-max-lag 10",
+    "# Without a majority behind it a master takes no writes: they would be lost when the others elect another one.",
+    `min-replicas-to-write ${neededReplicas(ensemble.members)}`,
+    `min-replicas-max-lag ${replicaLagSeconds}`,
     "# The default waits 5 s for more replicas that want a copy, in which a restarted member is not one.",
     "repl-diskless-sync yes",
     "repl-diskless-sync-delay 0",
@@ -184,6 +218,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.S
     sidecar: {
       volumeMounts: [
         { name: "data", mountPath: paths.data, readOnly: true },
+        { name: "run", mountPath: paths.run },
         { name: "users", mountPath: paths.users, readOnly: true },
         { name: "internal", mountPath: paths.internal, readOnly: true },
         ...trustMounts(ensemble, paths),

@@ -1,6 +1,6 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
 import { beginAnew } from "../shared/identity";
-import { electablePriority, majority } from "./settings";
+import { electablePriority, majority, neededReplicas, paths } from "./settings";
 
 /** What one server says of itself. */
 export type Server =
@@ -22,7 +22,7 @@ export type Server =
       position: number;
       /** Of the ensemble that the data belongs to. */
       clusterId: string | undefined;
-      /** Of a master: replicas that are connected. */
+      /** Of a master: replicas that have just been heard of. It counts these itself before it takes a write. */
       replicas: number;
     };
 
@@ -37,6 +37,8 @@ export type Sentinel =
       epoch: number;
       /** It is just promoting another one. */
       failover: boolean;
+      /** It was told of its master, and not how to watch it and to log in there: the agent ended in between. */
+      halfTold?: boolean;
     };
 
 export interface Observed {
@@ -45,12 +47,13 @@ export interface Observed {
   sentinels: Record<string, Sentinel>;
   /** Whether the ensemble was formed before; only asked when it matters. */
   marker: "present" | "absent" | "unknown";
-  /** A person has said that this member is to be elected without those that do not answer. */
-  approved: boolean;
+  /** What a person has accepted: the `report` of those that answer and those that do not. */
+  approval: string | undefined;
 }
 
 export interface Identity {
   name: string;
+  namespace: string;
   /** By ordinal. */
   members: string[];
 }
@@ -64,6 +67,7 @@ export type Decision =
   | { kind: "elect"; reason: string }
   /** The Sentinel here is told who the master is. */
   | { kind: "monitor"; master: string; reason: string }
+  | { kind: "watch"; reason: string }
   /** Whether Sentinels may promote the server here. */
   | { kind: "priority"; value: number; reason: string }
   /** The data gets its next mark. */
@@ -110,13 +114,18 @@ export function agreement(observed: Pick<Observed, "sentinels">, members: string
   };
 }
 
-/** How many Sentinels name this member, whatever they are just doing. */
-export function isNamed(observed: Pick<Observed, "sentinels">, { name, members }: Identity): boolean {
-  const votes = members.filter((member) => {
+/** The master that a majority of the Sentinels names, whatever they are just doing. */
+export function namedMaster(observed: Pick<Observed, "sentinels">, members: string[]): string | undefined {
+  const names = members.map((member) => {
     const sentinel = observed.sentinels[member];
-    return sentinel?.state === "up" && sentinel.master === name;
+    return sentinel?.state === "up" ? sentinel.master : undefined;
   });
-  return votes.length >= majority(members.length);
+  return names.find((name) => names.filter((each) => each === name).length >= majority(members.length));
+}
+
+/** It can take writes: of two masters only one has a majority behind it. */
+function hasReplicas(own: Up<Server>, { members }: Identity): boolean {
+  return own.replicas >= neededReplicas(members.length);
 }
 
 /**
@@ -165,7 +174,10 @@ function wait(reason: string): Decision {
 /** A Sentinel that knows no master was made new: its volume was lost, or the ensemble is new. */
 function remind(observed: Observed, self: Identity, view: Agreement): Decision | undefined {
   const own = observed.sentinels[self.name];
-  if (own?.state !== "up" || own.master !== undefined) return undefined;
+  if (own?.state !== "up") return undefined;
+  if (own.master !== undefined) {
+    return own.halfTold === true ? { kind: "watch", reason: "it was told of its master only" } : undefined;
+  }
   if (view.kind === "agreed" || view.kind === "remembered") {
     return { kind: "monitor", master: view.master, reason: "the other sentinels name it" };
   }
@@ -181,10 +193,11 @@ function remind(observed: Observed, self: Identity, view: Agreement): Decision |
 }
 
 function keep(own: Up<Server>, view: Agreement, self: Identity): Decision {
-  if (view.kind === "agreed" && view.master === self.name) {
-    return own.replicas > 0 ? { kind: "mark", reason: "" } : wait("no replica is connected, so no write is accepted");
+  if (view.kind === "agreed" && view.master !== self.name) {
+    return wait(`the sentinels name ${view.master}, which this master has to follow`);
   }
-  if (view.kind === "agreed") return wait(`the sentinels name ${view.master}, which this master has to follow`);
+  if (!hasReplicas(own, self)) return wait("too few replicas are connected, so no write is accepted");
+  if (view.kind === "agreed") return { kind: "mark", reason: "" };
   return view.kind === "unclear" ? wait(view.reason) : { kind: "nothing" };
 }
 
@@ -248,12 +261,15 @@ function elect(observed: Observed, self: Identity, named: string | undefined): D
   const missing = reports.filter(({ server }) => server?.state !== "up");
   const loading = missing.filter(({ server }) => server?.state === "loading");
   if (loading.length > 0) return wait(`${loading.map(({ member }) => member).join(", ")} reads its files`);
-  const approved = observed.approved && up.some(({ member, keys }) => member === self.name && keys > 0);
+  const filled = up.filter(({ keys }) => keys > 0);
+  const newest = newestOf(filled, named);
+  const approved = newest !== undefined && observed.approval === report(observed, self);
   if (missing.length > 0 && !approved) {
     const words = missing.map(({ member, server }) => `${member}: ${server?.state === "away" ? server.reason : ""}`);
+    const remedy = newest === undefined ? "" : `, or, when its data is lost: ${approve(newest, observed, self)}`;
     return wait(
-      `nobody is master, and a member that does not answer may have the newest data (${words.join("; ")}); bring it back, ` +
-        "or, when its data is lost, decide which member is elected",
+      `nobody is master, and a member that does not answer may have the newest data (${words.join("; ")}); ` +
+        `bring it back${remedy}`,
     );
   }
   const clusters = new Set(up.flatMap(({ clusterId }) => (clusterId === undefined ? [] : [clusterId])));
@@ -263,13 +279,10 @@ function elect(observed: Observed, self: Identity, named: string | undefined): D
     );
   }
 
-  const filled = up.filter(({ keys }) => keys > 0);
-  if (filled.length === 0) return found(observed, self, named);
-  const newest = approved ? self.name : newestOf(filled, named);
+  if (newest === undefined) return found(observed, self, named);
   if (newest !== self.name) return wait(`${newest} has the newest data and is to become master`);
-  const reason = approved
-    ? "a person has decided so"
-    : `all members have answered, and none has newer data (${filled.map(({ member, position }) => `${member}: ${position}`).join(", ")})`;
+  const basis = missing.length > 0 ? "a person has accepted that one is missing" : "all members have answered";
+  const reason = `${basis}, and none has newer data (${report(observed, self)})`;
   return named === undefined || named === self.name ? { kind: "promote", reason } : { kind: "elect", reason };
 }
 
@@ -288,10 +301,23 @@ function found(observed: Observed, self: Identity, named: string | undefined): D
 }
 
 /** Of several with equal marks the one that was master has what its replicas have not yet got; else the first. */
-function newestOf(filled: { member: string; position: number }[], named: string | undefined): string {
+function newestOf(filled: { member: string; position: number }[], named: string | undefined): string | undefined {
   const highest = Math.max(...filled.map(({ position }) => position));
   const equals = filled.filter(({ position }) => position === highest).map(({ member }) => member);
-  return named !== undefined && equals.includes(named) ? named : (equals[0] ?? "");
+  return named !== undefined && equals.includes(named) ? named : equals[0];
+}
+
+/** How far the data of each member goes. An approval holds these words, so it is one for this case and for no later one. */
+function report({ servers }: Observed, { members }: Identity): string {
+  const words = members.map((member) => {
+    const server = servers[member];
+    return `${member}:${server?.state === "up" ? server.position : "away"}`;
+  });
+  return words.join(",");
+}
+
+function approve(member: string, observed: Observed, self: Identity): string {
+  return `kubectl -n ${self.namespace} exec ${member} -c redis -- sh -c 'echo ${report(observed, self)} > ${paths.approval}'`;
 }
 
 export interface View {
@@ -311,11 +337,13 @@ export function describe(observed: Observed, self: Identity): View {
     return { ready: false, primary: false, detail: reason };
   }
   if (own.role === "master") {
-    // An old master that nobody else sees has no majority, and an election in progress is no reason to close early.
-    const primary = isNamed(observed, self);
-    const state = primary
-      ? "master, named by a majority of the sentinels"
-      : "master, but no majority of the sentinels names it";
+    // Sentinels that are silent take nothing away from a master that takes writes, nor does an election in progress.
+    const named = namedMaster(observed, self.members);
+    const primary = hasReplicas(own, self) && (named === undefined || named === self.name);
+    const state =
+      named === self.name
+        ? "master, named by a majority of the sentinels"
+        : "master, but no majority of the sentinels names it";
     return { ready: primary, primary, detail: `${state}${news}` };
   }
   const ready = own.linked && !own.syncing;

@@ -16,7 +16,9 @@ export const paths = {
   /** Memory: what one member has for itself, passwords included. Read-only for the server, so it can rewrite nothing. */
   run: "/run/redis",
   memberConfig: "/run/redis/redis.conf",
-  /** Made by a person who has decided that this member is elected although others do not answer. */
+  /** Passwords that the member shows to others: for a while after a change still the former ones. */
+  shownPasswords: "/run/redis/passwords.json",
+  /** Written by a person who has decided to elect without members that do not answer: what the others then had. */
   approval: "/data/elect",
   users: "/etc/redis-users",
   usersFile: "users.acl",
@@ -64,6 +66,22 @@ export const electablePriority = 100;
 export function majority(members: number): number {
   return Math.floor(members / 2) + 1;
 }
+
+/**
+ * Replicas without which a master takes no writes and is not served: with it they are a majority, and what is left is none, so
+ * no two masters have them at once.
+ */
+export function neededReplicas(members: number): number {
+  return majority(members) - 1;
+}
+
+/** After so long without an answer a Sentinel takes a server for dead. */
+export const downAfterSeconds = 5;
+/**
+ * After so long without a word from it a replica does not count. With the second between two counts it is less than what the
+ * Sentinels wait: a master that is cut off takes no writes any more when another one is elected.
+ */
+export const replicaLagSeconds = 3;
 
 export function scheme(tls: TlsMode): "redis" | "rediss" {
   return tls === "required" ? "rediss" : "redis";

@@ -1,32 +1,30 @@
 /** The agent beside one server and one Sentinel: looks at all of them, does what `membership.ts` decides for its own. */
 import { randomUUID } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
 import { absent } from "../../agent/files";
 import { log } from "../../agent/log";
 import type { Sidecar, Status } from "../../agent/sidecar";
+import { type Attempt, waitFor } from "../../agent/wait";
 import { memberHost, memberNames } from "../shared/names";
 import type { EnsembleSettings } from "../shared/settings";
 import { createAccounts } from "./accounts";
-import { isLoading, open, toInfo, toRecord } from "./client";
+import { isLoading, toInfo, toRecord } from "./client";
 import { watchSettings } from "./configuration";
-import { internalPassword } from "./files";
+import { createConnections } from "./connections";
+import { shownPasswords } from "./files";
 import {
   type Decision,
   decide,
   describe,
   type Identity,
-  isNamed,
+  namedMaster,
   type Observed,
   type Sentinel,
   type Server,
 } from "./membership";
-import { electablePriority, majority, markDatabase, markKey, parking, paths, ports } from "./settings";
+import { downAfterSeconds, electablePriority, majority, markKey, parking, paths, ports } from "./settings";
 
-/** Two in a row must fit into the time after which an observation counts as old. */
-const answerMilliseconds = 1500;
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
 const catchUpSeconds = 3;
@@ -47,26 +45,31 @@ interface Look extends Observed {
 
 type Deed = Decision | { kind: "accounts" };
 
-/** `isMarked`: whether the ensemble was formed before. */
+/** `readClusterId`: from the marker, undefined when the ensemble was never formed. */
 export function createSidecar(
   settings: EnsembleSettings,
   pod: Pod,
-  isMarked: () => Promise<boolean>,
+  readClusterId: () => Promise<string | undefined>,
 ): Sidecar<Look, Deed> {
   const members = memberNames(settings.name, settings.members);
-  const self: Identity = { name: pod.name, members };
+  const self: Identity = { ...pod, members };
   const hostOf = (member: string): string => memberHost(settings.name, pod.namespace, member);
   const memberOf = (host: string, port: number): string => {
     if (host === parking.host && port === parking.port) return "nobody";
     return members.find((member) => hostOf(member) === host) ?? host;
   };
-  const connections = createConnections(settings, hostOf);
+  const connections = createConnections(settings, pod.name, hostOf);
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
   const accounts = createAccounts(settings.name);
   /** The mark that was written last, while this server is master. */
   let marked: { clusterId: string; position: number } | undefined;
-  let formed: boolean | undefined;
+  /** Of the marker, which never changes once it is there. */
+  let clusterId: string | undefined;
+  const markedId = async (): Promise<string | undefined> => {
+    clusterId ??= await readClusterId();
+    return clusterId;
+  };
   /** Of the server here; another one after each start. */
   let run: string | undefined;
   let handingOver: Promise<string> | undefined;
@@ -101,6 +104,8 @@ export function createSidecar(
         master: memberOf(address[0], Number(address[1])),
         epoch: Number(known["config-epoch"]),
         failover: (known["flags"] ?? "").split(",").includes("failover_in_progress"),
+        // Set together with everything else that it has to know.
+        halfTold: known["down-after-milliseconds"] !== String(downAfterSeconds * 1000),
       };
     } catch (error) {
       connections.drop(member, ports.sentinel);
@@ -110,8 +115,10 @@ export function createSidecar(
   const observeMarker = async (servers: Record<string, Server>): Promise<Observed["marker"]> => {
     const empty = Object.values(servers).every((each) => each.state === "up" && each.keys === 0);
     if (!empty) return "unknown";
-    if (formed !== true) formed = await isMarked().catch(() => undefined);
-    return formed === undefined ? "unknown" : formed ? "present" : "absent";
+    return markedId().then(
+      (id) => (id === undefined ? "absent" : "present"),
+      () => "unknown",
+    );
   };
 
   const promote = async (): Promise<void> => {
@@ -125,17 +132,23 @@ export function createSidecar(
   };
   const monitor = async (master: string): Promise<void> => {
     const client = await sentinel(pod.name);
-    const { name } = settings;
-    await client.call("SENTINEL", "MONITOR", name, hostOf(master), ports.client, majority(settings.members));
-    const watch = watchSettings(await internalPassword("sentinel"));
-    await client.call("SENTINEL", "SET", name, ...watch.flat());
+    await client.call("SENTINEL", "MONITOR", settings.name, hostOf(master), ports.client, majority(settings.members));
+    await watch();
+  };
+  const watch = async (): Promise<void> => {
+    const { sentinel: password } = await shownPasswords();
+    await (await sentinel(pod.name)).call("SENTINEL", "SET", settings.name, ...watchSettings(password).flat());
   };
   const mark = async (): Promise<void> => {
     const client = await server(pod.name);
     if (marked === undefined) {
-      const { clusterId = randomUUID(), position } = toMark(await client.get(markKey));
+      const { clusterId: known, position } = toMark(await client.get(markKey));
       // A new master is always ahead of the former one, whatever that has still written: no two have a thousand million seconds.
-      marked = { clusterId, position: (Math.floor(position / generation) + 1) * generation };
+      marked = {
+        // An ensemble whose mark was removed, as by FLUSHALL, is no other one.
+        clusterId: known ?? (await markedId()) ?? randomUUID(),
+        position: (Math.floor(position / generation) + 1) * generation,
+      };
     }
     const next = { ...marked, position: marked.position + 1 };
     try {
@@ -150,10 +163,10 @@ export function createSidecar(
   return {
     service: "redis",
     async observe() {
-      const [seen, views, approved] = await Promise.all([
+      const [seen, views, approval] = await Promise.all([
         Promise.all(members.map(observeServer)),
         Promise.all(members.map(observeSentinel)),
-        stat(paths.approval).then(() => true, absent),
+        readFile(paths.approval, "utf8").catch(absent),
       ]);
       const byMember = <T>(values: T[]): Record<string, T> =>
         Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
@@ -165,7 +178,7 @@ export function createSidecar(
         servers,
         sentinels: byMember(views),
         marker: await observeMarker(servers),
-        approved: approved === true,
+        approval: approval?.trim(),
         metrics: gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
         accounts: (await accounts.changed(run)) ? "changed" : "same",
       };
@@ -201,6 +214,8 @@ export function createSidecar(
           return setPriority(deed.value);
         case "monitor":
           return monitor(deed.master);
+        case "watch":
+          return watch();
         case "elect":
           return takeOver();
       }
@@ -217,45 +232,40 @@ export function createSidecar(
   /** Those that have just started cannot be elected: once this one can, the Sentinels choose it, by themselves or when told. */
   async function takeOver(): Promise<void> {
     await setPriority(electablePriority);
-    // Sentinels ask replicas that are not connected every second.
-    const end = performance.now() + 2000;
-    for (;;) {
+    const chosen = async (): Promise<Attempt<void>> => {
       const [own, view] = await Promise.all([observeServer(pod.name), observeSentinel(pod.name)]);
-      if (own.server.state !== "up" || own.server.role === "master") return;
-      if (view.state !== "up" || view.failover || view.master === pod.name) return;
-      if (performance.now() > end) return startFailover();
-      await delay(200);
-    }
+      const settled = own.server.state !== "up" || own.server.role === "master" || view.state !== "up";
+      return settled || view.failover || view.master === pod.name
+        ? { done: undefined }
+        : { waiting: `the sentinels name ${view.master ?? "nobody"}` };
+    };
+    // Sentinels ask replicas that are not connected every second.
+    await waitFor("an election", chosen, { deadlineSeconds: 2, intervalSeconds: 0.2 }).catch(startFailover);
   }
 
   /** The master writes nothing any more until its replicas have everything; then the Sentinels promote one of them. */
   async function handOver(): Promise<string> {
     const own = await observeServer(pod.name);
     if (own.server.state !== "up" || own.server.role !== "master") return "this member is no master";
-    const end = performance.now() + handOverSeconds * 1000;
-    const stale = await waitForNews(Math.min(end, performance.now() + newsSeconds * 1000));
-    if (stale !== undefined) return `not begun: ${stale}; the sentinels will notice that the master is gone`;
     const begin = performance.now();
+    try {
+      await waitForNews();
+    } catch (error) {
+      return `not begun: ${(error as Error).message}; the sentinels will notice that the master is gone`;
+    }
+    const paused = performance.now();
     // Of its own: what was begun on the common one may be waiting behind the pause.
     const client = await connections.fresh(pod.name, ports.client);
     try {
       await client.call("CLIENT", "PAUSE", handOverSeconds * 1000, "WRITE");
       const behind = await caughtUp(client);
       await startFailover();
-      for (;;) {
-        const successor = await named();
-        if (successor !== undefined && successor !== pod.name) {
-          const there = await observeServer(successor);
-          if (there.server.state === "up" && there.server.role === "master") {
-            const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-            // What clients have sent meanwhile gets an error now, instead of an answer that is lost.
-            await client.replicaof(hostOf(successor), ports.client);
-            return `${successor} is master after ${seconds} seconds${behind}`;
-          }
-        }
-        if (performance.now() > end) throw new Error(`no other master within ${handOverSeconds} seconds`);
-        await delay(100);
-      }
+      const left = handOverSeconds - (performance.now() - begin) / 1000;
+      const successor = await waitFor("another master", successorOf, { deadlineSeconds: left, intervalSeconds: 0.1 });
+      const seconds = ((performance.now() - paused) / 1000).toFixed(1);
+      // What clients have sent meanwhile gets an error now, instead of an answer that is lost.
+      await client.replicaof(hostOf(successor), ports.client);
+      return `${successor} is master after ${seconds} seconds${behind}`;
     } catch (error) {
       await client.call("CLIENT", "UNPAUSE").catch(() => undefined);
       throw error;
@@ -264,50 +274,58 @@ export function createSidecar(
     }
   }
 
+  async function successorOf(): Promise<Attempt<string>> {
+    const successor = await named();
+    if (successor === undefined || successor === pod.name) {
+      return { waiting: `a majority of the sentinels names ${successor ?? "nobody"}` };
+    }
+    const { server: seen } = await observeServer(successor);
+    return seen.state === "up" && seen.role === "master"
+      ? { done: successor }
+      : { waiting: `${successor} is named and is no master yet` };
+  }
+
   /** Sentinel chooses by what it last heard; whoever has lost its data since then must not be chosen. */
-  async function waitForNews(end: number): Promise<string | undefined> {
-    for (;;) {
+  async function waitForNews(): Promise<void> {
+    const known = async (): Promise<Attempt<void>> => {
       const list = (await (await sentinel(pod.name)).call("SENTINEL", "REPLICAS", settings.name)) as unknown[];
-      const believed = list.map(toRecord).filter((each) => Number(each["slave-priority"]) > 0);
-      const able = await Promise.all(
-        believed.map(async ({ ip = "", port = "" }) => {
+      const believed = await Promise.all(
+        believedAble(list.map(toRecord)).map(async ({ ip = "", port = "" }) => {
           const member = memberOf(ip, Number(port));
           const { server: seen } = members.includes(member) ? await observeServer(member) : { server: undefined };
           return { member, able: seen?.state === "up" && seen.role === "replica" && seen.linked && seen.priority > 0 };
         }),
       );
-      const wrong = able.filter((each) => !each.able).map(({ member }) => member);
-      if (able.some((each) => each.able) && wrong.length === 0) return undefined;
-      if (performance.now() > end) {
-        return able.length === 0
-          ? "no replica can take over"
-          : `${wrong.join(", ")} cannot take over, and the sentinels believe otherwise`;
-      }
-      await delay(500);
-    }
+      const wrong = believed.filter((each) => !each.able).map(({ member }) => member);
+      if (wrong.length > 0) return { waiting: `${wrong.join(", ")} cannot, and the sentinels believe otherwise` };
+      return believed.length > 0 ? { done: undefined } : { waiting: "none" };
+    };
+    await waitFor("replicas that can take over", known, { deadlineSeconds: newsSeconds, intervalSeconds: 0.5 });
   }
 
+  /** What it was not, in words. */
   async function caughtUp(client: Redis): Promise<string> {
-    const end = performance.now() + catchUpSeconds * 1000;
-    for (;;) {
+    const attempt = async (): Promise<Attempt<string>> => {
       const info = toInfo(await client.info("replication"));
       const offset = Number(info["master_repl_offset"]);
       const offsets = Object.entries(info).flatMap(([key, value]) =>
         /^slave\d+$/.test(key) ? [Number(/offset=(\d+)/.exec(value)?.[1] ?? 0)] : [],
       );
-      if (offsets.length > 0 && offsets.every((each) => each >= offset)) return "";
-      if (performance.now() > end) {
-        return `; a replica was ${offset - Math.min(...offsets)} bytes behind after ${catchUpSeconds} seconds`;
-      }
-      await delay(20);
-    }
+      return offsets.length > 0 && offsets.every((each) => each >= offset)
+        ? { done: "" }
+        : { waiting: "some are behind" };
+    };
+    return waitFor("all writes on the replicas", attempt, {
+      deadlineSeconds: catchUpSeconds,
+      intervalSeconds: 0.02,
+    }).catch((error: Error) => `; ${error.message}`);
   }
 
   /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
   async function named(): Promise<string | undefined> {
     const views = await Promise.all(members.map(observeSentinel));
     const sentinels = Object.fromEntries(members.map((member, index) => [member, views[index] as Sentinel]));
-    return members.find((name) => isNamed({ sentinels }, { name, members }));
+    return namedMaster({ sentinels }, members);
   }
 
   async function startFailover(): Promise<void> {
@@ -318,6 +336,11 @@ export function createSidecar(
       if (!(error as Error).message.startsWith("INPROG")) throw error;
     }
   }
+}
+
+/** Of the replicas that a Sentinel knows, those that it would promote: one that it takes for dead has further flags. */
+export function believedAble(replicas: Record<string, string>[]): Record<string, string>[] {
+  return replicas.filter((each) => each["flags"] === "slave" && Number(each["slave-priority"]) > 0);
 }
 
 /** Seconds in which one master may go on marking: thirty years. */
@@ -349,7 +372,7 @@ export function toServer(
     priority: Number(info["slave_priority"] ?? 0),
     keys: keys.reduce((sum, each) => sum + each, 0),
     ...toMark(mark),
-    replicas: Number(info["connected_slaves"] ?? 0),
+    replicas: Number(info["min_slaves_good_slaves"] ?? 0),
   };
 }
 
@@ -372,46 +395,4 @@ function gauges(info: Record<string, string>, own: Server | undefined): Record<s
 
 function unknownMaster(error: Error): undefined {
   if (!/No such master/i.test(error.message)) throw error;
-}
-
-/** One connection for each server and Sentinel, made again when it has failed. */
-function createConnections(settings: EnsembleSettings, hostOf: (member: string) => string) {
-  const known = new Map<string, Promise<Redis>>();
-  const drop = (member: string, port: number): void => {
-    const key = `${member}:${port}`;
-    known.get(key)?.then(
-      (client) => client.disconnect(),
-      () => undefined,
-    );
-    known.delete(key);
-  };
-  const connect = async (member: string, port: number): Promise<Redis> => {
-    const password = await internalPassword("agent");
-    const client = await open({
-      host: hostOf(member),
-      port,
-      name: "cells-services-agent",
-      credentials: { username: "agent", password },
-      timeoutMilliseconds: answerMilliseconds,
-      ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
-    });
-    if (port === ports.client) await client.select(markDatabase);
-    return client;
-  };
-  return {
-    async get(member: string, port: number): Promise<Redis> {
-      const key = `${member}:${port}`;
-      const existing = known.get(key);
-      if (existing !== undefined) {
-        const client = await existing.catch(() => undefined);
-        if (client?.status === "ready") return client;
-        if (known.get(key) === existing) drop(member, port);
-      }
-      const fresh = connect(member, port);
-      known.set(key, fresh);
-      return fresh;
-    },
-    drop,
-    fresh: connect,
-  };
 }

@@ -15,25 +15,45 @@ export interface Volume {
   status?: { phase?: string };
 }
 
+export interface Class {
+  metadata: { name: string };
+  provisioner: string;
+  reclaimPolicy?: string;
+}
+
 export const storageClass = "standard";
 export const provisioner = "cells-services.local/folder";
+
+/** Of whose classes this one makes the volumes: its own, and those of disks of AWS, for the stacks that bring such a class. */
+const provisioners = [provisioner, "ebs.csi.aws.com"];
 
 /** A claim's volume is named after the claim's identity, so provisioning twice is the same as once. */
 export const volumeName = (claim: Claim): string => `pvc-${claim.metadata.uid}`;
 
+export interface Wanted {
+  claim: Claim;
+  class: Class;
+}
+
 /** Claims that need a volume, and volumes whose claim is gone and whose class says to delete them. */
-export function decide(claims: Claim[], volumes: Volume[]): { provision: Claim[]; reclaim: Volume[] } {
+export function decide(
+  claims: Claim[],
+  volumes: Volume[],
+  classes: Class[],
+): { provision: Wanted[]; reclaim: Volume[] } {
   const existing = new Set(volumes.map((volume) => volume.metadata.name));
+  const own = classes.filter((each) => provisioners.includes(each.provisioner));
+  const classOf = (name: string | undefined): Class | undefined => own.find(({ metadata }) => metadata.name === name);
   return {
-    provision: claims.filter(
-      (claim) =>
-        claim.spec.storageClassName === storageClass &&
-        claim.spec.volumeName === undefined &&
-        !existing.has(volumeName(claim)),
-    ),
+    provision: claims
+      .filter((claim) => claim.spec.volumeName === undefined && !existing.has(volumeName(claim)))
+      .flatMap((claim) => {
+        const found = classOf(claim.spec.storageClassName);
+        return found === undefined ? [] : [{ claim, class: found }];
+      }),
     reclaim: volumes.filter(
       (volume) =>
-        volume.spec.storageClassName === storageClass &&
+        classOf(volume.spec.storageClassName) !== undefined &&
         volume.spec.persistentVolumeReclaimPolicy === "Delete" &&
         volume.status?.phase === "Released",
     ),

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CoreV1Api, KubeConfig, type V1PersistentVolume } from "@kubernetes/client-node";
 import { collect } from "../networkpolicy/watch";
 import { kubeconfig, volumes as folder } from "../paths";
-import { type Claim, decide, provisioner, storageClass, type Volume, volumeName } from "./decide";
+import { type Claim, type Class, decide, provisioner, type Volume, volumeName, type Wanted } from "./decide";
 
 /**
  * Volumes on demand: a folder of this machine for each claim, the same on every node, as a network volume would be. The
@@ -18,11 +18,12 @@ function main(): void {
   let again = false;
 
   const reconcile = async (): Promise<void> => {
-    const [known, present] = [claims.items(), existing.items()];
-    if (known === undefined || present === undefined) return;
-    const { provision, reclaim } = decide(known, present);
-    for (const claim of provision) {
-      await api.createPersistentVolume({ body: describe(claim) }).catch(ignore(409));
+    const [known, present, kinds] = [claims.items(), existing.items(), classes.items()];
+    if (known === undefined || present === undefined || kinds === undefined) return;
+    const { provision, reclaim } = decide(known, present, kinds);
+    for (const wanted of provision) {
+      const { claim } = wanted;
+      await api.createPersistentVolume({ body: describe(wanted) }).catch(ignore(409));
       say(`${claim.metadata.namespace}/${claim.metadata.name}: ${volumeName(claim)}`);
     }
     for (const { metadata } of reclaim) {
@@ -46,6 +47,7 @@ function main(): void {
     })();
   };
   const claims = collect<Claim>(config, "/api/v1/persistentvolumeclaims", (claim) => claim, changed, say);
+  const classes = collect<Class>(config, "/apis/storage.k8s.io/v1/storageclasses", (each) => each, changed, say);
   const existing = collect<Volume>(config, "/api/v1/persistentvolumes", (volume) => volume, changed, say);
 }
 
@@ -55,7 +57,7 @@ const ignore =
     if ((error as { code?: number }).code !== code) throw error;
   };
 
-function describe(claim: Claim): V1PersistentVolume {
+function describe({ claim, class: { metadata, reclaimPolicy } }: Wanted): V1PersistentVolume {
   const path = join(folder, volumeName(claim));
   // Open to all: the kubelet changes the owner of no host path, whatever fsGroup the pod asks for.
   mkdirSync(path, { recursive: true, mode: 0o777 });
@@ -63,8 +65,8 @@ function describe(claim: Claim): V1PersistentVolume {
     // The annotation tells Kubernetes that somebody else deletes the volume.
     metadata: { name: volumeName(claim), annotations: { "pv.kubernetes.io/provisioned-by": provisioner } },
     spec: {
-      storageClassName: storageClass,
-      persistentVolumeReclaimPolicy: "Delete",
+      storageClassName: metadata.name,
+      persistentVolumeReclaimPolicy: reclaimPolicy ?? "Delete",
       capacity: { storage: claim.spec.resources.requests.storage },
       accessModes: claim.spec.accessModes,
       hostPath: { path, type: "Directory" },

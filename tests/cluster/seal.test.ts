@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadCluster } from "../../checks";
 import { signed } from "../../components/vault/kms";
 import { killAgent } from "../../drills/faults";
-import { awsEndpoint, signalAws, startAws } from "../../sandbox/aws";
+import { awsCredentials, awsEndpoint, giveCredentials, signalAws, startAws } from "../../sandbox/aws";
 import { kubectl } from "../../sandbox/cluster";
 import { kubeconfig } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
@@ -12,7 +12,6 @@ import { type Deployment, openDeployment } from "../support/deployment";
 const stack = "seal";
 const namespace = `cells-${stack}`;
 const region = "eu-central-1";
-const credentials = { accessKeyId: "test", secretAccessKey: "not-a-secret" };
 const members = ["vault-0", "vault-1", "vault-2"];
 let deployment: Deployment;
 let keyId: string;
@@ -21,7 +20,7 @@ async function createKey(): Promise<string> {
   const payload = "{}";
   const { host } = new URL(awsEndpoint);
   const target = "TrentService.CreateKey";
-  const headers = signed({ host, region, service: "kms", payload, target }, credentials, new Date());
+  const headers = signed({ host, region, service: "kms", payload, target }, awsCredentials, new Date());
   const answer = await fetch(awsEndpoint, { method: "POST", headers, body: payload });
   return ((await answer.json()) as { KeyMetadata: { KeyId: string } }).KeyMetadata.KeyId;
 }
@@ -50,16 +49,6 @@ const sealed = async (member: string): Promise<string> => {
   return kubectl("exec", "-n", namespace, member, "-c", "agent", "--", "/usr/local/bin/node", "-e", script);
 };
 
-/** The Secret with the credentials: pods wait for it, as for everything that somebody else puts there. */
-async function giveCredentials(): Promise<void> {
-  await until("the namespace", 60, async () =>
-    (await kubectl("get", "namespace", namespace, "--ignore-not-found")) === "" ? undefined : true,
-  );
-  const { accessKeyId, secretAccessKey } = credentials;
-  const profile = `[default]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`;
-  await kubectl("create", "secret", "generic", "aws", "-n", namespace, `--from-literal=credentials=${profile}`);
-}
-
 /** What Vault calls itself: another one after a second initialisation. */
 async function clusterId(): Promise<string> {
   const { data } = JSON.parse(await get("configmap", "vault-marker", "-o", "json")) as { data: { clusterId: string } };
@@ -80,7 +69,9 @@ afterAll(async () => {
 
 describe("Vault with a key of AWS KMS", () => {
   it("is not begun with a key that does not exist, and says so in one sentence", async () => {
-    const [result] = await Promise.all([up(configuration("wrong", "alias/nobody")), giveCredentials()]);
+    const given = giveCredentials(namespace, AbortSignal.timeout(120_000));
+    const result = await up(configuration("wrong", "alias/nobody"));
+    await given;
     expect(result.code, result.output).not.toBe(0);
     expect(result.output).toMatch(/Encrypt was refused: NotFoundException/);
     expect(await get("statefulset", "vault", "--ignore-not-found")).toBe("");

@@ -20,6 +20,7 @@ export function secretValues(secrets: readonly SecretObject[]): SecretValue[] {
   return secrets.flatMap(({ metadata, data }) =>
     Object.entries(data ?? {})
       .map(([key, value]) => ({ key, data: value, text: Buffer.from(value, "base64").toString() }))
+      .filter(({ text }) => text !== "")
       .filter(({ key, text }) => (key === "url" ? passwordOfUrl(text) !== undefined : !publicKeys.includes(key)))
       .map(({ key, ...value }) => ({ where: `${metadata.name}/${key}`, ...value })),
   );

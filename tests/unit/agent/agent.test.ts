@@ -2,9 +2,9 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { buildAgents } from "../../../agent/build";
-import { kubernetesApi } from "../../../agent/kubernetes";
+import { impatient, kubernetesApi, type Patience } from "../../../agent/kubernetes";
 import { readSettings, run } from "../../../agent/main";
 import { waitFor } from "../../../agent/wait";
 
@@ -24,6 +24,10 @@ interface Seen {
 
 /** Answers with the given statuses, one after the other. */
 async function answering(...answers: [number, object][]) {
+  return answeringTo(undefined, ...answers);
+}
+
+async function answeringTo(patience: Patience | undefined, ...answers: [number, object][]) {
   const seen: Seen[] = [];
   const listening = createServer((request, response) => {
     let body = "";
@@ -37,11 +41,14 @@ async function answering(...answers: [number, object][]) {
   server = listening;
   await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
   const { port } = listening.address() as { port: number };
-  const api = kubernetesApi({
-    server: `http://127.0.0.1:${port}`,
-    token: async () => "token\n",
-    ca: async () => undefined,
-  });
+  const api = kubernetesApi(
+    {
+      server: `http://127.0.0.1:${port}`,
+      token: async () => "token\n",
+      ca: async () => undefined,
+    },
+    patience,
+  );
   return { api, seen };
 }
 
@@ -80,6 +87,13 @@ describe("the Kubernetes client", () => {
   });
 });
 
+describe("the Kubernetes client of a sidecar", () => {
+  it("does not keep it from looking at its server while the API server is away", async () => {
+    const { api } = await answeringTo(impatient, [503, {}]);
+    await expect(api.get("/x")).rejects.toThrow("the Kubernetes API did not come within 1 seconds");
+  });
+});
+
 describe("waiting", () => {
   it("returns what was awaited", async () => {
     let attempts = 0;
@@ -108,6 +122,15 @@ describe("commands", () => {
     expect(process.exitCode).toBe(1);
     await run({}, ["setup"]);
     expect(process.exitCode).toBe(2);
+  });
+
+  it("end at once when they are told to, which process 1 of a container does not by itself", () => {
+    const once = vi.spyOn(process, "once");
+    const exit = vi.spyOn(process, "exit").mockReturnValue(undefined as never);
+    void run({ setup: () => new Promise(() => undefined) }, ["setup"]);
+    once.mock.calls.find(([event]) => event === "SIGTERM")?.[1]();
+    expect(exit).toHaveBeenCalledWith(143);
+    vi.restoreAllMocks();
   });
 
   it("need their settings", () => {

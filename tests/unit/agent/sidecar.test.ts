@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { current, metrics } from "../../../agent/sidecar";
+import { current, isLive, metrics } from "../../../agent/sidecar";
 
 const status = { ready: true, primary: true, detail: "primary of 3 members" };
 
@@ -16,6 +16,13 @@ describe("what a sidecar answers", () => {
     const answer = current({ status, at: 1_000 }, 6_100);
     expect(answer).toMatchObject({ ready: false, primary: false });
     expect(answer.detail).toBe("nothing was observed for 5 seconds; before: primary of 3 members");
+  });
+});
+
+describe("the life of a sidecar", () => {
+  it("ends when a pass hangs, far beyond its time-outs", () => {
+    expect(isLive(1_000, 60_900)).toBe(true);
+    expect(isLive(1_000, 61_000)).toBe(false);
   });
 });
 

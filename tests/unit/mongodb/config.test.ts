@@ -18,9 +18,24 @@ describe("the arguments of MongoDB", () => {
       { applications: ["local"] },
       'applications must not contain "local", which is a database of the server itself; use another name',
     ],
+    [
+      { resources: { requests: { memory: "128Mi" }, limits: { memory: "511Mi" } } },
+      'resources.limits.memory must be at least 512Mi, half of it for the cache of the server, got "511Mi"; use 512Mi or more',
+    ],
     [{ arbiter: true }, "arbiter is not an argument; use one of"],
   ])("refuses %j", (changes, message) => {
     expect(() => resolve(changes)).toThrow(message);
+  });
+
+  it.each(["5.0.31", "6.3.1", "8.0.4"])("refuses version %s, which a set does not come to in one step", (version) => {
+    expect(() => resolve({ version })).toThrow(
+      "version must be of the release 6.0 or 7.0, because a set goes from one release to the next only, " +
+        `got "${version}"; use a version like "6.0.27"`,
+    );
+  });
+
+  it("accepts the next release", () => {
+    expect(resolve({ version: "7.0.14" }).version).toBe("7.0.14");
   });
 });
 

@@ -7,6 +7,7 @@ import {
   initialConfig,
   type Observed,
   type Server,
+  type SetConfig,
   withVotes,
 } from "../../../components/mongodb/membership";
 
@@ -20,7 +21,7 @@ const member = (role: "primary" | "secondary" | "other"): Server => ({
 });
 
 describe("an empty or a filled volume before the server starts", () => {
-  const formed = { formed: true };
+  const formed = { formed: true, clusterId: "ours" } as const;
 
   it("starts with data whatever the others say", () => {
     expect(decideStart({ data: "present", marker: { reason: "no API" }, vote: undefined }, "mongodb-1").kind).toBe(
@@ -49,6 +50,17 @@ describe("an empty or a filled volume before the server starts", () => {
     );
   });
 
+  it("waits with a lost volume that the set has no place for, and says how a person makes one", () => {
+    const vote = { state: "stranger" as const, host: "b:27017", hosts: ["a:27017", "c:27017"] };
+    const action = decideStart({ data: "empty", marker: formed, vote }, "mongodb-1");
+    expect(action).toEqual({
+      kind: "wait",
+      reason:
+        "the volume of mongodb-1 is empty, and the replica set has a:27017, c:27017, without it; at the primary, " +
+        'rs.add({ host: "b:27017", votes: 0, priority: 0 })',
+    });
+  });
+
   it("waits with a lost volume while no primary answers, and says what a person can do", () => {
     const vote = { state: "unknown" as const, reason: "mongodb-0: connection refused" };
     const action = decideStart({ data: "empty", marker: formed, vote }, "mongodb-1");
@@ -58,14 +70,24 @@ describe("an empty or a filled volume before the server starts", () => {
   });
 });
 
+/** What the volume says; "ours" is the set of the marker. */
+const stored = (votes = 1, id = "ours", hosts = ["mongodb-0:27017", "mongodb-1:27017"]): SetConfig => ({
+  _id: "mongodb",
+  version: 1,
+  members: hosts.map((host, ordinal) => ({ _id: ordinal, host, votes, priority: votes })),
+  settings: { replicaSetId: id },
+});
+
 describe("the agent beside a server", () => {
+  const marked = { formed: true, clusterId: "ours" } as const;
   const observed = (changes: Partial<Observed>): Observed => ({
     self: "mongodb-0",
+    host: "mongodb-0:27017",
+    config: undefined,
     servers: { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": unconfigured },
     marker: { formed: false },
-    votes: undefined,
     administrator: undefined,
-    certificate: { file: "a", loaded: "a" },
+    certificate: { file: "a", loaded: "a", failed: undefined },
     metrics: {},
     ...changes,
   });
@@ -73,7 +95,7 @@ describe("the agent beside a server", () => {
     observed({
       servers: { "mongodb-0": member(role), "mongodb-1": away, "mongodb-2": away },
       marker: undefined,
-      votes: 1,
+      config: stored(),
       ...changes,
     });
 
@@ -99,9 +121,9 @@ describe("the agent beside a server", () => {
   });
 
   it("never forms a set again after the first, even when all volumes are empty", () => {
-    const decision = decide(observed({ marker: { formed: true } }));
+    const decision = decide(observed({ marker: marked }));
     expect(decision.kind).toBe("refuse");
-    expect(view(observed({ marker: { formed: true } })).detail).toContain("it was formed before, so volumes are lost");
+    expect(view(observed({ marker: marked })).detail).toContain("it was formed before, so volumes are lost");
   });
 
   it("does not form a set when the marker cannot be read", () => {
@@ -118,13 +140,75 @@ describe("the agent beside a server", () => {
   });
 
   it("takes its vote back when it has all data, and not before", () => {
-    expect(decide(asMember("secondary", { votes: 0 })).kind).toBe("vote");
-    expect(decide(asMember("other", { votes: 0 })).kind).toBe("none");
+    expect(decide(asMember("secondary", { config: stored(0) })).kind).toBe("vote");
+    expect(decide(asMember("other", { config: stored(0) })).kind).toBe("none");
   });
 
   it("makes the server read renewed certificates, and once after its own start", () => {
-    expect(decide(asMember("secondary", { certificate: { file: "b", loaded: "a" } })).kind).toBe("reload");
-    expect(decide(asMember("secondary", { certificate: { file: "a", loaded: undefined } })).kind).toBe("reload");
+    for (const loaded of ["a", undefined]) {
+      const certificate = { file: "b", loaded, failed: undefined };
+      expect(decide(asMember("secondary", { certificate }))).toMatchObject({ kind: "reload", certificate: "b" });
+    }
+  });
+
+  it.each([
+    [59, "wait"],
+    [60, "reload"],
+  ])("%d seconds after the server has refused its certificates: %s", (secondsAgo, kind) => {
+    const certificate = { file: "b", loaded: "a", failed: { reason: "no certificate in the file", secondsAgo } };
+    expect(decide(asMember("secondary", { certificate }))).toMatchObject({
+      kind,
+      reason: "its server has not read its renewed certificates: no certificate in the file",
+    });
+    expect(view(asMember("secondary", { certificate }))).toMatchObject({
+      ready: true,
+      metrics: { certificate_reload_failed: 1 },
+    });
+  });
+
+  describe("with a volume that has no place in the set", () => {
+    const foreign =
+      "the volume of mongodb-0 is of the replica set mongodb theirs with mongodb-0:27017, mongodb-1:27017";
+    const removed =
+      "the volume of mongodb-0 is of the replica set mongodb ours with mongodb-1:27017, and not this member";
+    const without = stored(1, "ours", ["mongodb-1:27017"]);
+    it.each([
+      [
+        "of another set",
+        member("secondary"),
+        stored(1, "theirs"),
+        marked,
+        `${foreign}; the cluster is ours, as its marker`,
+      ],
+      [
+        "that was taken out",
+        unconfigured,
+        without,
+        marked,
+        `${removed}, although the set is the one of the marker; at the`,
+      ],
+      ["of a former set", unconfigured, without, { formed: false } as const, `${removed}; there is no marker; when`],
+      [
+        "of who knows what",
+        unconfigured,
+        without,
+        { reason: "no API" },
+        `${removed}; whether the set is this cluster's is unknown: no API`,
+      ],
+    ])("refuses one %s and is not ready", (_, server, config, marker, reason) => {
+      const seen = observed({ servers: { "mongodb-0": server, "mongodb-1": member("primary") }, config, marker });
+      const decision = decide(seen);
+      expect(decision.kind).toBe("refuse");
+      expect("reason" in decision && decision.reason).toContain(reason);
+      expect(view(seen).ready).toBe(false);
+    });
+
+    it("waits for a server that has not found itself in its set yet", () => {
+      expect(decide(observed({ config: stored(), marker: marked }))).toEqual({
+        kind: "wait",
+        reason: "the volume has the set, in which its server has not found itself as mongodb-0:27017 yet",
+      });
+    });
   });
 
   it("does nothing while the server does not answer", () => {
@@ -144,16 +228,17 @@ describe("a filled member without a vote", () => {
   it("is not ready, so that no other may be taken away for its sake", () => {
     const observed: Observed = {
       self: "mongodb-1",
+      host: "mongodb-1:27017",
+      config: stored(0),
       servers: { "mongodb-1": member("secondary") },
       marker: undefined,
-      votes: 0,
       administrator: undefined,
-      certificate: { file: "a", loaded: "a" },
+      certificate: { file: "a", loaded: "a", failed: undefined },
       metrics: {},
     };
     expect(view(observed)).toMatchObject({ ready: false, primary: false });
     expect(view(observed).detail).toContain("secondary, without a vote, primary mongodb-0");
-    expect(view({ ...observed, votes: 1 }).ready).toBe(true);
+    expect(view({ ...observed, config: stored() }).ready).toBe(true);
   });
 });
 

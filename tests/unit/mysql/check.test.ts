@@ -18,7 +18,8 @@ function views(change: (index: number) => Partial<Server> = () => ({})): Map<str
       {
         uuid: `u${index}`,
         group: "g",
-        transactions: new Map(),
+        executed: new Map(),
+        received: new Map(),
         members: rows(),
         superReadOnly: index !== 0,
         offlineMode: false,

@@ -246,6 +246,16 @@ describe("a MySQL cluster", () => {
       'mysql "mysql": resources.limits.memory must be at least 768Mi, got "512Mi"; use 768Mi or more',
     ],
     [
+      "more connections than there is memory for",
+      { resources: { limits: { memory: "768Mi" }, requests: { memory: "512Mi" } } },
+      'mysql "mysql": maxConnections must be at most 173 with resources.limits.memory "768Mi", got 500; lower it, or raise the limit',
+    ],
+    [
+      "applications without a connection",
+      { maxConnections: 15, applications: ["cells", "portal"] },
+      'mysql "mysql": maxConnections must be at least 20, which is 10 for each application, got 15; use 20 or more',
+    ],
+    [
       "the administrator as an application",
       { applications: ["admin"] },
       'mysql "mysql": applications must not contain "admin", which is a user of the ensemble; use another name',

@@ -5,6 +5,7 @@ import {
   initStatements,
   memberConfig,
   messageCacheBytes,
+  mostConnections,
   quoted,
   type ServerConfiguration,
   serverConfig,
@@ -86,13 +87,18 @@ describe("the configuration of mysqld", () => {
   });
 
   it.each([
-    [512, 128, 64],
-    [768, 128, 144],
-    [2048, 256, 1008],
-    [16384, 1024, 11184],
-  ])("fits its caches into %i MiB", (limit, messages, pool) => {
+    [768, 100, 128, 95],
+    [2048, 500, 256, 701],
+    [16384, 500, 1024, 10877],
+  ])("fits its caches into %i MiB, beside %i connections", (limit, connections, messages, pool) => {
     expect(messageCacheBytes(limit * MiB)).toBe(messages * MiB);
-    expect(bufferPoolBytes(limit * MiB)).toBe(pool * MiB);
+    expect(bufferPoolBytes(limit * MiB, connections)).toBe(pool * MiB);
+  });
+
+  it("takes as many connections as leave room for the least buffer pool", () => {
+    const most = mostConnections(768 * MiB);
+    expect(bufferPoolBytes(768 * MiB, most)).toBe(64 * MiB);
+    expect(384 * MiB + messageCacheBytes(768 * MiB) + 64 * MiB + (most + 50) * 900_000).toBeLessThanOrEqual(768 * MiB);
   });
 
   it("makes data only where there are none", () => {

@@ -1,7 +1,7 @@
-import { describe as suite, expect, it } from "vitest";
-import { parseGtidSet } from "../../../components/mysql/gtid";
+import { expect, it, describe as suite } from "vitest";
 import {
   type Answer,
+  clusterOf,
   type Decision,
   decide,
   describe,
@@ -9,9 +9,11 @@ import {
   hasMajority,
   isPrimary,
   isReady,
+  mayServe,
   type Observed,
   type Server,
 } from "../../../components/mysql/group";
+import { parseGtidSet } from "../../../components/mysql/gtid";
 
 const group = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
 const stranger = "99999999-bbbb-cccc-dddd-eeeeeeeeeeee";
@@ -35,7 +37,8 @@ function server(
   return {
     uuid: `uuid-${ordinal}`,
     group,
-    transactions: parseGtidSet(transactions === "" ? "" : `${group}:${transactions}`),
+    executed: parseGtidSet(transactions === "" ? "" : `${group}:${transactions}`),
+    received: new Map(),
     members,
     superReadOnly: true,
     offlineMode: false,
@@ -159,9 +162,10 @@ suite("a member that comes back", () => {
     expect(decide(observed(1, "1-10", [inside(0, "1-10"), away(2)], { ...formed, requests })).kind).toBe("join");
   });
 
-  it("does not join a group of another name", () => {
-    const other: Answer = { member: "mysql-0", server: server(0, "1-3", whole(), { group: stranger }) };
-    expect(reasonOf(decide(observed(1, "1-3", [other, away(2)], formed)))).toContain("a second group was formed");
+  it("joins neither of two groups", () => {
+    const other: Answer = { member: "mysql-0", server: server(0, "1-3", [row(0, "ONLINE")], { group: stranger }) };
+    const one = inside(2, "1-3", [row(2, "ONLINE")]);
+    expect(reasonOf(decide(observed(1, "1-3", [other, one], formed)))).toContain("a second group was formed");
   });
 
   it.each<[string, GroupMember[]]>([
@@ -187,7 +191,7 @@ suite("after a full stop", () => {
     expect(kinds(decisions)).toEqual(["refuse", "refuse", "refuse"]);
     expect(reasonOf(decisions[1] as Decision)).toBe(
       `no member is in a group, and no member has all transactions; mysql-0 has ${group}:1-8:10; mysql-1 has ${group}:1-9; ` +
-        `mysql-2 has ${group}:1-9; bring the missing back, or accept that what only they have is lost, delete their volumes before they return, and go on with: ` +
+        `mysql-2 has ${group}:1-9; bring the missing back, or accept that what only they have is lost, and go on with: ` +
         "kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here or " +
         "kubectl -n cells exec mysql-1 -c agent -- touch /run/mysql/recover-from-here or " +
         "kubectl -n cells exec mysql-2 -c agent -- touch /run/mysql/recover-from-here",
@@ -200,7 +204,7 @@ suite("after a full stop", () => {
     expect(reasonOf(decisions[0] as Decision)).toBe(
       "no member is in a group, and not all members answer (mysql-1: connection refused); " +
         `mysql-0 has ${group}:1-10; mysql-2 has ${group}:1-10; bring the missing back, or accept that what only they have is ` +
-        "lost, delete their volumes before they return, and go on with: kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
+        "lost, and go on with: kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
     );
     expect(kinds(everybody(["1-10", undefined, undefined]))).toEqual(["refuse"]);
   });
@@ -210,7 +214,7 @@ suite("after a full stop", () => {
     expect(kinds(decisions)).toEqual(["refuse", "refuse", "refuse"]);
     expect(reasonOf(decisions[2] as Decision)).toBe(
       `no member is in a group, and mysql-1 lost the volume; mysql-0 has ${group}:1-10; mysql-2 has ${group}:1-9; mysql-1 has ` +
-        "nothing; bring the missing back, or accept that what only they have is lost, delete their volumes before they return, and go on with: " +
+        "nothing; bring the missing back, or accept that what only they have is lost, and go on with: " +
         "kubectl -n cells exec mysql-0 -c agent -- touch /run/mysql/recover-from-here",
     );
     expect(kinds(everybody(["1-10", "", "1-9"], unknown))).toEqual(["wait", "wait", "wait"]);
@@ -230,18 +234,33 @@ suite("after a full stop", () => {
 
   it("goes on where a person says, and only there", () => {
     const requests = { recover: true, discard: false };
-    expect(decide(observed(2, "1-9", [outside(0, "1-10"), away(1)], { ...formed, requests })).kind).toBe("bootstrap");
+    expect(decide(observed(2, "1-9", [outside(0, "1-10"), away(1)], { ...formed, requests }))).toMatchObject({
+      kind: "bootstrap",
+      name: "new",
+    });
     expect(decide(observed(1, "", [outside(0, "1-10"), away(2)], { ...formed, requests })).kind).toBe("refuse");
   });
 
   it("counts what was received and not yet executed", () => {
-    // The observation unites both sets; the one that has received more is chosen.
-    expect(kinds(everybody(["1-10", "1-10:12", "1-12"]))).toEqual(["wait", "wait", "bootstrap"]);
+    const received = parseGtidSet(`${group}:11-12`);
+    const others = [outside(0, "1-11"), outside(1, "1-10")];
+    expect(decide(observed(2, "1-10", others)).kind).toBe("wait");
+    expect(decide(observed(2, "1-10", others, { local: server(2, "1-10", [], { received }) })).kind).toBe("bootstrap");
+  });
+
+  it("does not take for data what a copy left behind when it was interrupted", () => {
+    const left = { received: parseGtidSet(`${group}:1-12`) };
+    const others = [outside(0, "1-10"), outside(1, "1-10")];
+    const local = server(2, "", [], left);
+    expect(reasonOf(decide(observed(2, "", others, { ...formed, local })))).toContain("mysql-2 lost the volume");
+    const living = [inside(0, "1-10"), inside(1, "1-10")];
+    expect(decide(observed(2, "", living, { ...formed, local })).kind).toBe("clone");
   });
 
   it("does not mix volumes of different groups", () => {
-    const others = [outside(1, "1-10", { group: stranger }), outside(2, "1-10")];
-    expect(reasonOf(decide(observed(0, "1-10", others)))).toContain("restore the volumes that belong together");
+    const foreign = { executed: parseGtidSet(`${stranger}:1-10`), group: stranger };
+    const others = [outside(1, "", foreign), outside(2, "1-10")];
+    expect(reasonOf(decide(observed(0, "1-10", others)))).toContain("no member has all transactions");
   });
 
   it("at most one member founds a group, whatever they have", () => {
@@ -299,6 +318,47 @@ suite("a member in the group", () => {
   it("retires former passwords, on the primary only", () => {
     expect(decide(member({ retirable: ["cells"] }))).toMatchObject({ kind: "retire", usernames: ["cells"] });
     expect(decide(member({ retirable: ["cells"] }, { superReadOnly: true })).kind).toBe("none");
+  });
+});
+
+suite("a group that a person has recovered", () => {
+  const recovered = (transactions: string): Answer => ({
+    member: "mysql-0",
+    server: server(0, "", whole(), {
+      group: stranger,
+      superReadOnly: false,
+      executed: parseGtidSet(`${group}:${transactions},${stranger}:1-3`),
+    }),
+  });
+
+  it("takes in who has nothing that it lacks, under its new name", () => {
+    expect(decide(observed(1, "1-9", [recovered("1-10"), away(2)], formed))).toMatchObject({
+      kind: "join",
+      group: stranger,
+    });
+  });
+
+  it("does not take in an old tail", () => {
+    expect(reasonOf(decide(observed(1, "1-12", [recovered("1-10"), away(2)], formed)))).toContain(
+      `mysql-1 has transactions that the group lacks: ${group}:11-12;`,
+    );
+  });
+
+  it("is still the cluster that the marker knows", () => {
+    const own = server(0, "1-10", [], { group: stranger });
+    expect(clusterOf(own, group)).toBe(group);
+    expect(clusterOf(own, undefined)).toBe(stranger);
+    expect(clusterOf(own, "77777777-bbbb-cccc-dddd-eeeeeeeeeeee")).toBe(stranger);
+  });
+
+  it("is not served beside another one", () => {
+    const alone = [row(1, "ONLINE", "PRIMARY")];
+    const local = server(1, "1-10", alone, { superReadOnly: false });
+    const both = observed(1, "1-10", [recovered("1-10"), away(2)], { local });
+    expect(mayServe(both)).toBe(false);
+    expect(reasonOf(decide(both))).toContain(`mysql-0 is the primary of the group ${stranger} beside ${group}`);
+    // A primary that was expelled from the same group and does not know it yet.
+    expect(mayServe(observed(1, "1-10", [inside(0, "1-10")], { local }))).toBe(true);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decideMember, type Identity, type MemberObserved } from "../../../components/mysql/membership";
+import { decideAdopt, decideMember, type Identity, type MemberObserved } from "../../../components/mysql/membership";
 import type { Marker } from "../../../components/shared/identity";
 
 const self: Identity = { name: "mysql-2", members: 3, tls: "required" };
@@ -46,4 +46,12 @@ describe("before a server starts", () => {
     expect(decideMember({ ...empty, marker: { ...marker, members: 5 } }, self)).toMatchObject({ kind: "refuse" });
     expect(decideMember({ ...empty, marker: { ...marker, tls: "off" } }, self)).toMatchObject({ kind: "refuse" });
   });
+});
+
+it.each([
+  [true, false, "rename"],
+  [false, true, "keep"],
+  [false, false, "refuse"],
+])("a directory made: %s, data: %s: %s", (made, data, kind) => {
+  expect(decideAdopt({ made, data }).kind).toBe(kind);
 });

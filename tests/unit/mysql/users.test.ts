@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { applicationStatements, lockStatement, passwordStatement } from "../../../components/mysql/users";
+import { applicationStatements, lockStatement, passwordStatement, shareOf } from "../../../components/mysql/users";
 
 describe("the users of applications", () => {
   it("own one database, and no other that looks like it", () => {
@@ -7,6 +7,14 @@ describe("the users of applications", () => {
     expect(statements[0]).toBe("CREATE DATABASE IF NOT EXISTS `my_app` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     expect(statements.at(-1)).toBe("GRANT ALL ON `my\\_app`.* TO 'my-app'@'%'");
     expect(statements.join()).toContain("MAX_USER_CONNECTIONS 500");
+  });
+
+  it.each([
+    [500, 1, 500],
+    [500, 3, 166],
+    [10, 11, 1],
+  ])("share %i connections: of %i each has %i", (all, applications, share) => {
+    expect(shareOf(all, applications)).toBe(share);
   });
 
   it("keep the former password beside a new one", () => {

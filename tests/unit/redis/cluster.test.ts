@@ -187,8 +187,19 @@ describe("a Redis ensemble", () => {
     ["members", { members: 4 }, 'redis "redis": members must be odd so that a majority exists, got 4; use 3 or 5'],
     [
       "a volume too small",
-      { storage: { size: "512Mi" } },
+      { storage: { size: "512Mi" }, resources: { limits: { memory: "256Mi" } } },
       'redis "redis": storage.size must be at least 1Gi, got "512Mi"; use 1Gi or more',
+    ],
+    [
+      "memory for less than the backlog of replicas",
+      { resources: { requests: { memory: "64Mi" }, limits: { memory: "64Mi" } } },
+      'redis "redis": resources.limits.memory must be at least 128Mi, got "64Mi"; use 128Mi or more',
+    ],
+    [
+      "a volume on which the files cannot be rewritten",
+      { resources: { limits: { memory: "6Gi" } } },
+      'redis "redis": storage.size must be at least 2 times resources.limits.memory (6Gi) so that the files can be rewritten, ' +
+        'got "8Gi"; use 12Gi or more',
     ],
     [
       "a slip of the pen",

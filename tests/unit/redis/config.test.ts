@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
-import { commandsOf } from "../../../components/redis/accounts";
+import { describe, expect, it, vi } from "vitest";
+import { commandsOf, stageAt } from "../../../components/redis/accounts";
 import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
+import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import {
   type Durability,
@@ -12,7 +13,8 @@ import {
   terminationGraceSeconds,
   usersConfig,
 } from "../../../components/redis/manifest";
-import { toServer } from "../../../components/redis/sidecar";
+import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/settings";
+import { believedAble, toServer } from "../../../components/redis/sidecar";
 import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared";
 
 const ensemble = (args: Partial<EnsembleArguments> = {}) =>
@@ -51,10 +53,11 @@ appendfsync everysec
 aof-use-rdb-preamble yes
 save ""
 aof-load-truncated yes
-maxmemory 375809638
+maxmemory 357913941
+client-output-buffer-limit replica 80530636 0 0
 maxmemory-policy noeviction
 min-replicas-to-write 1
-min-replicas-max-lag 10
+min-replicas-max-lag 3
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-diskless-load disabled
@@ -76,8 +79,20 @@ shutdown-timeout 10
     expect(config({}, "fsync", "allkeys-lru")).toContain("maxmemory-policy allkeys-lru");
   });
 
+  it.each<[number, string]>([
+    [3, "min-replicas-to-write 1"],
+    [5, "min-replicas-to-write 2"],
+  ])("makes a master of %i members need a majority for a write", (members, line) => {
+    expect(lines(config({ members }))).toContain(line);
+  });
+
+  it("makes a master that is cut off stop before another one is elected", () => {
+    // The server counts its replicas each second.
+    expect(replicaLagSeconds + 1).toBeLessThan(downAfterSeconds);
+  });
+
   it("leaves memory beside the data", () => {
-    expect(maximumMemory(ensemble({ resources: { limits: { memory: "1000Mi" } } }))).toBe(700 * 2 ** 20);
+    expect(maximumMemory(ensemble({ resources: { limits: { memory: "900Mi" } } }))).toBe(600 * 2 ** 20);
   });
 
   it("gives the hand-over and the last copies their time", () => {
@@ -140,6 +155,45 @@ describe("the users", () => {
       hash("new"),
     ]);
     expect(commandsOf(line, true).slice(-2)).toEqual(["resetpass", hash("new")]);
+  });
+});
+
+describe("a change of passwords", () => {
+  it.each<[number, string]>([
+    [0, "accept"],
+    // The kubelet needs up to two minutes.
+    [120, "accept"],
+    [300, "show"],
+    [599, "show"],
+    [600, "refuse former"],
+  ])("is after %i seconds at: %s", (seconds, stage) => {
+    expect(stageAt(seconds)).toBe(stage);
+  });
+});
+
+describe("a lookup of names", () => {
+  it("keeps one thread, however many ask while there is no answer", async () => {
+    const answers: (() => void)[] = [];
+    const resolve = createResolver((host) => new Promise((done) => answers.push(() => done(`of ${host}`))));
+    const asked = [resolve("a"), resolve("b"), resolve("a"), resolve("b")];
+    await Promise.resolve();
+    expect(answers).toHaveLength(1);
+    answers[0]?.();
+    await asked[0];
+    await vi.waitFor(() => expect(answers).toHaveLength(2));
+    answers[1]?.();
+    expect(await Promise.all(asked)).toEqual(["of a", "of b", "of a", "of b"]);
+  });
+});
+
+describe("the replicas that a Sentinel would promote", () => {
+  it("are those that it does not take for dead", () => {
+    const replicas = [
+      { name: "well", flags: "slave", "slave-priority": "100" },
+      { name: "dead", flags: "s_down,slave,disconnected", "slave-priority": "100" },
+      { name: "just started", flags: "slave", "slave-priority": "0" },
+    ];
+    expect(believedAble(replicas).map(({ name }) => name)).toEqual(["well"]);
   });
 });
 
@@ -221,6 +275,7 @@ describe("what a server says of itself", () => {
     const info = {
       role: "master",
       connected_slaves: "2",
+      min_slaves_good_slaves: "1",
       db0: "keys=3,expires=0",
       db16: "keys=1",
       slave_priority: "100",
@@ -234,7 +289,7 @@ describe("what a server says of itself", () => {
       keys: 4,
       position: 1_000_000_007,
       clusterId: "id",
-      replicas: 2,
+      replicas: 1,
     });
   });
 

@@ -5,7 +5,7 @@ import {
   decide,
   describe as describeMember,
   type Identity,
-  isNamed,
+  namedMaster,
   type Observed,
   type Sentinel,
   type Server,
@@ -13,7 +13,7 @@ import {
 
 const members = ["redis-0", "redis-1", "redis-2"];
 const [a, b, c] = members as [string, string, string];
-const self = (name: string): Identity => ({ name, members });
+const self = (name: string): Identity => ({ name, namespace: "cells", members });
 
 type Up<T> = Extract<T, { state: "up" }>;
 const away = { state: "away", reason: "connection refused" } as const;
@@ -49,7 +49,13 @@ const names = (master: string | undefined, epoch = 1, failover = false): Sentine
 
 function observed(servers: Server[], sentinels: Sentinel[], changes: Partial<Observed> = {}): Observed {
   const byMember = <T>(values: T[]) => Object.fromEntries(members.map((each, index) => [each, values[index] as T]));
-  return { servers: byMember(servers), sentinels: byMember(sentinels), marker: "unknown", approved: false, ...changes };
+  return {
+    servers: byMember(servers),
+    sentinels: byMember(sentinels),
+    marker: "unknown",
+    approval: undefined,
+    ...changes,
+  };
 }
 
 /** In short: what each of the three does. */
@@ -96,8 +102,8 @@ describe("what the sentinels agree on", () => {
   });
 
   it("counts the names whatever is under way", () => {
-    expect(isNamed(observed([], [names(a, 1, true), names(a), away]), self(a))).toBe(true);
-    expect(isNamed(observed([], [names(a), away, away]), self(a))).toBe(false);
+    expect(namedMaster(observed([], [names(a, 1, true), names(a), away]), members)).toBe(a);
+    expect(namedMaster(observed([], [names(a), away, away]), members)).toBeUndefined();
   });
 });
 
@@ -127,6 +133,14 @@ describe("the start", () => {
       "founded, sentinels know nothing",
       observed([master(0), empty, empty], all(names(undefined))),
       ["monitor redis-0", "monitor redis-0", "monitor redis-0"],
+    ],
+    [
+      "founded, one sentinel told of the master and not how to log in there",
+      observed(
+        [master(), replica(a), replica(a)],
+        [names(a), names(a), { ...(names(a) as Up<Sentinel>), halfTold: true }],
+      ),
+      ["mark", "nothing", "watch"],
     ],
     [
       "founded, sentinels told",
@@ -228,7 +242,7 @@ describe("the start", () => {
               expect(other.state).not.toBe("loading");
             }
             // Without the word of a majority for it, everybody must have told what they have.
-            if (!isNamed(look, self(name))) expect(each.every(({ state }) => state === "up")).toBe(true);
+            if (namedMaster(look, members) !== name) expect(each.every(({ state }) => state === "up")).toBe(true);
           }
         }
       }
@@ -239,12 +253,21 @@ describe("the start", () => {
     const look = observed([parked(), away, parked(9)], [names(b), away, names(b)]);
     expect(reasonOf(decide(look, self(a)))).toBe(
       "nobody is master, and a member that does not answer may have the newest data (redis-1: connection refused); " +
-        "bring it back, or, when its data is lost, decide which member is elected",
+        "bring it back, or, when its data is lost: " +
+        "kubectl -n cells exec redis-0 -c redis -- sh -c 'echo redis-0:10,redis-1:away,redis-2:9 > /data/elect'",
     );
-    expect(decide({ ...look, approved: true }, self(a)).kind).toBe("elect");
-    expect(
-      decide({ ...observed([empty, away, parked(9)], [names(b), away, names(b)]), approved: true }, self(a)).kind,
-    ).toBe("wait");
+  });
+
+  it.each<[string, Server[], string, string]>([
+    ["the case it was given for", [parked(), away, parked(9)], a, "elect"],
+    ["another member than the newest", [parked(), away, parked(9)], c, "wait"],
+    ["later data", [parked(12), away, parked(9)], a, "wait"],
+    ["another one missing", [parked(), parked(9), away], a, "wait"],
+    ["one more missing", [parked(), away, away], a, "wait"],
+    ["one that is back with newer data", [parked(), parked(11), parked(9)], a, "wait"],
+  ])("takes an approval for what it says: %s", (_, servers, name, kind) => {
+    const look = observed(servers, all(names(b)), { approval: "redis-0:10,redis-1:away,redis-2:9" });
+    expect(decide(look, self(name)).kind).toBe(kind);
   });
 
   it("refuses to found a second ensemble when all volumes are lost", () => {
@@ -333,6 +356,28 @@ describe("what the gateway and the probes are told", () => {
       { ready: true, primary: true, detail: "master, named by a majority of the sentinels" },
     ],
     [
+      "a master whose sentinels are silent",
+      observed([master(10, { replicas: 1 }), away, away], [away, away, away]),
+      a,
+      {
+        ready: true,
+        primary: true,
+        detail:
+          "master, but no majority of the sentinels names it; 0 of 3 sentinels answer and none of them names a " +
+          "master (away: redis-0, redis-1, redis-2)",
+      },
+    ],
+    [
+      "a master that nobody follows",
+      observed([master(10, { replicas: 0 }), replica(b), away], all(names(a))),
+      a,
+      {
+        ready: false,
+        primary: false,
+        detail: "master, named by a majority of the sentinels; too few replicas are connected, so no write is accepted",
+      },
+    ],
+    [
       "a replica",
       observed([master(), replica(a), replica(a)], all(names(a))),
       b,
@@ -340,13 +385,13 @@ describe("what the gateway and the probes are told", () => {
     ],
     [
       "a master that nobody else sees",
-      observed([master(), away, away], [names(a), away, away]),
+      observed([master(10, { replicas: 0 }), away, away], [names(a), away, away]),
       a,
       {
         ready: false,
         primary: false,
         detail:
-          "master, but no majority of the sentinels names it; 1 of 3 sentinels answer and they do not agree on redis-0 (away: redis-1, redis-2)",
+          "master, but no majority of the sentinels names it; too few replicas are connected, so no write is accepted",
       },
     ],
     [
@@ -380,5 +425,20 @@ describe("what the gateway and the probes are told", () => {
     ],
   ])("%s", (_, look, name, expected) => {
     expect(describeMember(look, self(name))).toEqual(expected);
+  });
+
+  it("never gives two primaries, whatever sentinels answer to whom: a replica follows one of them", () => {
+    const five = ["m-0", "m-1", "m-2", "m-3", "m-4"];
+    for (const ensemble of [members, five]) {
+      const followers = ensemble.length - 2;
+      for (let first = 0; first <= followers; first++) {
+        const isPrimary = (name: string | undefined, replicas: number): boolean =>
+          describeMember(
+            { ...observed([], []), servers: { [name ?? ""]: master(10, { replicas }) } },
+            { name: name ?? "", namespace: "cells", members: ensemble },
+          ).primary;
+        expect([isPrimary(ensemble[0], first), isPrimary(ensemble[1], followers - first)]).not.toEqual([true, true]);
+      }
+    }
   });
 });

@@ -8,8 +8,8 @@ describe.each(stackNames)("Pulumi.%s.yaml", (stack) => {
   const text = readFileSync(join(__dirname, "..", "..", "..", `Pulumi.${stack}.yaml`), "utf8");
   const file = parse(text) as { config: Record<string, unknown> };
 
-  it("forbids the default provider, which would use the current context", () => {
-    expect(file.config["pulumi:disable-default-providers"]).toEqual(["kubernetes"]);
+  it("forbids default providers, which would use the current context and account", () => {
+    expect(file.config["pulumi:disable-default-providers"]).toEqual(["kubernetes", "aws"]);
   });
 
   it("says which environment it is", () => {

@@ -1,0 +1,79 @@
+/** The agent's connections to all servers and Sentinels. */
+import { lookup } from "node:dns/promises";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Redis } from "ioredis";
+import { within } from "../shared/findings";
+import type { EnsembleSettings } from "../shared/settings";
+import { open } from "./client";
+import { internalPassword, shownPasswords } from "./files";
+import { markDatabase, paths, ports } from "./settings";
+
+/** Two in a row must fit into the time after which an observation counts as old. */
+const answerMilliseconds = 1500;
+
+/** One connection for each server and Sentinel, made again when it has failed. `self`: the member here. */
+export function createConnections(settings: EnsembleSettings, self: string, hostOf: (member: string) => string) {
+  const known = new Map<string, Promise<Redis>>();
+  const resolve = createResolver(async (host) => (await lookup(host)).address);
+  const drop = (member: string, port: number): void => {
+    const key = `${member}:${port}`;
+    known.get(key)?.then(
+      (client) => client.disconnect(),
+      () => undefined,
+    );
+    known.delete(key);
+  };
+  const connect = async (member: string, port: number): Promise<Redis> => {
+    const name = hostOf(member);
+    // Without names a master must still know itself and its replicas.
+    const host =
+      member === self ? "127.0.0.1" : await within(resolve(name), answerMilliseconds, `the address of ${name}`);
+    const tls =
+      settings.tls === "off"
+        ? {}
+        : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8"), servername: name } };
+    const endpoint = { host, port, name: "cells-services-agent", timeoutMilliseconds: answerMilliseconds, ...tls };
+    const login = (password: string) => open({ ...endpoint, credentials: { username: "agent", password } });
+    const client = await login((await shownPasswords()).agent).catch(async (error: Error) => {
+      // Started during a change of passwords, a server knows only the new ones.
+      if (!error.message.startsWith("WRONGPASS")) throw error;
+      return login(await internalPassword("agent"));
+    });
+    if (port === ports.client) await client.select(markDatabase);
+    return client;
+  };
+  return {
+    async get(member: string, port: number): Promise<Redis> {
+      const key = `${member}:${port}`;
+      const existing = known.get(key);
+      if (existing !== undefined) {
+        const client = await existing.catch(() => undefined);
+        if (client?.status === "ready") return client;
+        if (known.get(key) === existing) drop(member, port);
+      }
+      const fresh = connect(member, port);
+      known.set(key, fresh);
+      return fresh;
+    },
+    drop,
+    fresh: connect,
+  };
+}
+
+/**
+ * One name at a time: a lookup keeps a thread for as long as it takes, and without an answer that is long. Node.js has four,
+ * and needs them for files too.
+ */
+export function createResolver(find: (host: string) => Promise<string>): (host: string) => Promise<string> {
+  const pending = new Map<string, Promise<string>>();
+  let last: Promise<unknown> = Promise.resolve();
+  return (host) => {
+    const asked = pending.get(host);
+    if (asked !== undefined) return asked;
+    const answer = last.then(() => find(host)).finally(() => pending.delete(host));
+    pending.set(host, answer);
+    last = answer.catch(() => undefined);
+    return answer;
+  };
+}

@@ -1,0 +1,95 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Endpoint } from "../../../components/mongodb/client";
+import { createSidecar } from "../../../components/mongodb/sidecar";
+
+const fake = vi.hoisted(() => ({
+  files: new Map<string, string>(),
+  hello: {},
+  logins: [] as string[],
+  writes: 0,
+}));
+
+vi.mock("node:fs/promises", () => ({
+  readFile: async (path: string) => fake.files.get(path) ?? path,
+  writeFile: async () => void fake.writes++,
+  rename: async () => undefined,
+}));
+
+/** One server that takes every password, and refuses to read certificates. */
+vi.mock("../../../components/mongodb/client", async (original) => {
+  const client = { close: async () => undefined };
+  return {
+    ...(await original<object>()),
+    direct: () => client,
+    withClient: async (endpoint: Endpoint, use: (given: object) => Promise<unknown>) => {
+      if (endpoint.auth?.source === "admin") fake.logins.push(endpoint.auth.password);
+      return use(client);
+    },
+    readStoredConfig: async () => undefined,
+    command: async (_: object, document: object) => {
+      if ("hello" in document) return fake.hello;
+      if ("rotateCertificates" in document) throw new Error("no key in the file");
+      return { members: [] };
+    },
+  };
+});
+
+const primary = { setName: "mongodb", isWritablePrimary: true, primary: "mongodb-0.mongodb-peers.cells.svc:27017" };
+const secondary = { ...primary, isWritablePrimary: false, secondary: true };
+
+function sidecar() {
+  return createSidecar(
+    {
+      settings: {
+        service: "mongodb",
+        name: "mongodb",
+        members: 3,
+        tls: "required",
+        applications: [],
+        deletion: "keep",
+      },
+      pod: { name: "mongodb-0", namespace: "cells" },
+    },
+    async () => ({ formed: false }),
+  );
+}
+
+beforeEach(() => {
+  fake.logins = [];
+  fake.hello = primary;
+});
+
+describe("the sidecar of MongoDB", () => {
+  it("tries the administrator's password once for each time that its server is primary", async () => {
+    const agent = sidecar();
+    await agent.observe();
+    await agent.observe();
+    expect(fake.logins).toHaveLength(1);
+    fake.hello = secondary;
+    await agent.observe();
+    fake.hello = primary;
+    await agent.observe();
+    expect(fake.logins).toHaveLength(2);
+  });
+
+  it("remembers that its server did not read its certificates, until they change", async () => {
+    const agent = sidecar();
+    const { certificate } = await agent.observe();
+    await expect(agent.act({ kind: "reload", certificate: certificate.file, reason: "" })).rejects.toThrow(
+      "no key in the file",
+    );
+    expect((await agent.observe()).certificate).toMatchObject({
+      loaded: undefined,
+      failed: { reason: "no key in the file" },
+    });
+    fake.files.set("/etc/mongodb-server-tls/tls.crt", "another");
+    expect((await agent.observe()).certificate.failed).toBeUndefined();
+  });
+
+  it("writes the files of its server in its observations only", async () => {
+    const agent = sidecar();
+    fake.writes = 0;
+    await expect(agent.act({ kind: "reload", certificate: "a", reason: "" })).rejects.toThrow();
+    expect(fake.writes).toBe(0);
+  });
+});
