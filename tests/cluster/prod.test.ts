@@ -1,4 +1,5 @@
-import { S3Client, GetBucketVersioningCommand, ListBucketsCommand } from "@aws-sdk/client-s3";
+import { DeleteAliasCommand, KMSClient } from "@aws-sdk/client-kms";
+import { DeleteBucketCommand, GetBucketVersioningCommand, ListBucketsCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { awsCredentials, awsEndpoint, startAws } from "../../sandbox/aws";
 import { kubectl } from "../../sandbox/cluster";
@@ -8,6 +9,7 @@ import { type Deployment, openDeployment } from "../support/deployment";
 /** The real program of prod, with an emulated AWS: a stack of its own, which is gone in the end. */
 const stack = "prod-test";
 const namespace = `cells-${stack}`;
+const prefix = `sandbox-${stack}`;
 let deployment: Deployment;
 
 const s3 = new S3Client({
@@ -17,7 +19,14 @@ const s3 = new S3Client({
   credentials: awsCredentials,
 });
 
-/** Protected and retained, as in the real one: what is left in AWS is removed with all that the emulator has. */
+const kms = new KMSClient({ region: "eu-central-1", endpoint: awsEndpoint, credentials: awsCredentials });
+
+async function ownBuckets(): Promise<string[]> {
+  const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
+  return Buckets.map(({ Name = "" }) => Name).filter((name) => name.startsWith(`${prefix}-`));
+}
+
+/** Keys and buckets are protected and retained, as in the real AWS: whoever wants them gone removes them there. */
 async function clear(): Promise<void> {
   await pulumi(deployment.engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
   await pulumi(deployment.engine, "state", "unprotect", "--all", "--yes", "--stack", stack).catch(() => undefined);
@@ -26,6 +35,10 @@ async function clear(): Promise<void> {
   await kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s");
   const volumes = (await kubectl("get", "pv", "-o", `jsonpath=${released}`)).split(" ").filter(Boolean);
   if (volumes.length > 0) await kubectl("delete", "pv", ...volumes);
+  for (const bucket of await ownBuckets()) await s3.send(new DeleteBucketCommand({ Bucket: bucket }));
+  for (const key of ["vault", "backups"]) {
+    await kms.send(new DeleteAliasCommand({ AliasName: `alias/${prefix}-${key}` })).catch(() => undefined);
+  }
 }
 
 beforeAll(async () => {
@@ -52,8 +65,7 @@ describe("the prod stack", () => {
   });
 
   it("has its buckets in AWS, with the versions of what is in them", async () => {
-    const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
-    const own = Buckets.map(({ Name = "" }) => Name).filter((name) => name.startsWith(`sandbox-${stack}-`));
+    const own = await ownBuckets();
     expect(own).toHaveLength(7);
     for (const bucket of own) {
       expect((await s3.send(new GetBucketVersioningCommand({ Bucket: bucket }))).Status, bucket).toBe("Enabled");
