@@ -114,8 +114,10 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
     const { access, values } = await applicationAccess(target, environment, application);
     expectWords(target, values, store.region);
     const seen = await listBuckets(await session.open(access));
-    const differs = seen.length !== own.length || own.some((bucket) => !seen.includes(bucket));
-    if (differs) throw new Error(`it sees the buckets ${seen.join(", ") || "none"}, expected ${own.join(", ")}`);
+    // A bucket that is no longer wanted stays with its application.
+    const foreign = seen.filter((bucket) => store.buckets.includes(bucket) && !own.includes(bucket));
+    if (foreign.length > 0 || own.some((bucket) => !seen.includes(bucket)))
+      throw new Error(`it sees the buckets ${seen.join(", ") || "none"}, expected ${own.join(", ")}`);
     granted = access;
     return `it sees its buckets ${own.join(", ")} and no other`;
   });

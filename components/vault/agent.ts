@@ -9,17 +9,18 @@
  *   tokens       a CronJob: renews the tokens in the Secrets, and replaces what was revoked
  *   certificates a Job and a CronJob, shared by all services
  */
-import { core, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
+import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
 import { log } from "../../agent/log";
 import { type Commands, readPod, readSettings } from "../../agent/main";
 import { runSidecar } from "../../agent/sidecar";
-import { certificatesCommand } from "../shared/authority-agent";
+import { waitFor } from "../../agent/wait";
+import { certificatesCommand, ownerReference } from "../shared/authority-agent";
 import { preflight, readMarker } from "../shared/identity-agent";
-import { namesOf } from "../shared/names";
+import { labels, namesOf } from "../shared/names";
 import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
-import { findCredentials, proveKey } from "./kms";
+import { findCredentials, type KmsKey, proveKey } from "./kms";
 import { foreignData } from "./membership";
-import { keysName, paths, type SetupSettings, type VaultSettings } from "./settings";
+import { keysName, paths, sealName, type SetupSettings, type VaultSettings } from "./settings";
 import { renewTokens, setup } from "./setup";
 import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume, readNote } from "./volume";
@@ -62,17 +63,52 @@ async function judgeSeal(settings: VaultSettings, namespace: string, api: Kubern
     log(marker === undefined ? "the key shares will be made with the cluster" : "the key shares are there");
     return;
   }
-  try {
-    await proveKey(seal, await findCredentials(seal.region));
-  } catch (error) {
+  const proofs = core(namespace, "configmaps", sealName(name));
+  const former = (await api.get<ConfigMap>(proofs))?.data?.["proof"];
+  const formed = marker !== undefined || (await exists(keysName(name, "awskms")));
+  const proof = await proveInTime(seal, formed ? former : undefined).catch((error: unknown) => {
     throw new Error(
       `the KMS key ${seal.keyId} in ${seal.region}${seal.endpoint === undefined ? "" : ` at ${seal.endpoint}`} cannot ` +
         `seal Vault: ${(error as Error).message}; nothing was changed; mend seal (keyId, region, endpoint, credentials) ` +
         "or the rights on the key, and run pulumi up again",
       { cause: error },
     );
-  }
+  });
+  if (!formed || former === undefined) await keepProof(settings, namespace, api, proof);
   log(`the KMS key ${seal.keyId} encrypts and decrypts`);
+}
+
+/** Rights that were given a moment ago count everywhere in AWS within a minute. */
+const rightsDeadlineSeconds = 90;
+
+function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> {
+  return waitFor(
+    "the rights on the key",
+    async () => {
+      try {
+        return { done: await proveKey(seal, await findCredentials(seal.region), former) };
+      } catch (error) {
+        const { message } = error as Error;
+        if (!/AccessDenied|not authorized/i.test(message)) throw error;
+        return { waiting: message };
+      }
+    },
+    { deadlineSeconds: rightsDeadlineSeconds, intervalSeconds: 5 },
+  );
+}
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+/** A text that only the key opens that the data are made with; no secret. It stays as long as the data. */
+async function keepProof(settings: VaultSettings, namespace: string, api: KubernetesApi, proof: string): Promise<void> {
+  const name = sealName(settings.name);
+  const server = namesOf(settings.name).server;
+  const ownerReferences = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, server)];
+  const metadata = { name, labels: labels(settings.service, settings.name), ownerReferences };
+  const object = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { proof } };
+  await api.apply(core(namespace, "configmaps", name), object, "cells-services-seal");
 }
 
 /** What the data of a cluster that was formed say about its seal. */

@@ -148,15 +148,18 @@ async function connect(
   { member, access, port }: { member: string; access: Access; port: number },
 ): Promise<VaultClient> {
   const { host, port: local } = await environment.tunnel.dial(member, port);
-  const secured = access.ca !== undefined;
-  return vaultClient({
-    url: `${secured ? "https" : "http"}://${host}:${local}`,
-    ca: access.ca,
-    // Through the tunnel the address is local, but the certificate must be that of the member.
-    servername: secured ? memberHost(target.name, target.namespace, member) : undefined,
-    token: access.token,
-    timeoutSeconds,
-  });
+  const servername = memberHost(target.name, target.namespace, member);
+  return clientAt(access, { host, port: local, servername });
+}
+
+/** Through the tunnel the address is local, but the certificate must be that of the name. */
+function clientAt(
+  { ca, token }: Access,
+  { host, port, servername }: { host: string; port: number; servername: string },
+): VaultClient {
+  const secured = ca !== undefined;
+  const url = `${secured ? "https" : "http"}://${host}:${port}`;
+  return vaultClient({ url, ca, servername: secured ? servername : undefined, token, timeoutSeconds });
 }
 
 /** Every member: one that runs with another configuration would let in whom the others refuse. */
@@ -243,6 +246,12 @@ async function checkApplication(
     return describeToken(info, info.role ?? "");
   });
   if (!usable) return;
+  await step(`application ${application}: address`, "look at the Service and at which members are ready", async () => {
+    const { host, port } = await environment.tunnel.service(target.name, target.clientPort);
+    const client = clientAt(access, { host, port, servername: target.host });
+    await client.lookupSelf();
+    return `${target.host} leads to a member`;
+  });
   for (const mount of mounts) {
     await step(`application ${application}: mount ${mount}`, "look at mounts and policies of the component", () =>
       checkMount(members, open, mount),

@@ -21,8 +21,11 @@ export interface KmsKey {
 
 const timeoutSeconds = 10;
 
-/** Throws a reason in words when the key does not serve. */
-export async function proveKey(key: KmsKey, credentials: AwsCredentials): Promise<void> {
+/**
+ * Throws a reason in words when the key does not serve. `former`: what it has returned when the data were made, which the
+ * same key must open, and it alone.
+ */
+export async function proveKey(key: KmsKey, credentials: AwsCredentials, former?: string): Promise<string> {
   const plain = createHash("sha256").update("cells-services").digest("base64");
   const closed = await kms<{ CiphertextBlob: string }>(key, credentials, "Encrypt", {
     KeyId: key.keyId,
@@ -33,7 +36,14 @@ export async function proveKey(key: KmsKey, credentials: AwsCredentials): Promis
   });
   if (opened.Plaintext !== plain) throw new Error("what was encrypted could not be decrypted");
   // The server asks for the description when it starts.
-  await kms(key, credentials, "DescribeKey", { KeyId: key.keyId });
+  const { KeyMetadata: known } = await kms<{ KeyMetadata: { Arn: string } }>(key, credentials, "DescribeKey", {
+    KeyId: key.keyId,
+  });
+  if (former !== undefined) {
+    const { KeyId: own } = await kms<{ KeyId: string }>(key, credentials, "Decrypt", { CiphertextBlob: former });
+    if (own !== known.Arn) throw new Error(`it is ${known.Arn}, and the data were made with ${own}`);
+  }
+  return closed.CiphertextBlob;
 }
 
 async function kms<T>(key: KmsKey, credentials: AwsCredentials, operation: string, body: object): Promise<T> {

@@ -7,6 +7,7 @@ import {
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
+  digest,
   type Ensemble,
   images,
   instanceLabels,
@@ -263,6 +264,12 @@ export function sealJob(ensemble: Ensemble, details: VaultDetails, bundle: Agent
     // That of the members: AWS gives a role to a service account.
     serviceAccount: namesOf(ensemble.name).server,
     checksum: bundle.checksum,
+    // Again before each roll: a member that is restarted must be able to open what it has.
+    annotations: {
+      "cells-services/members": digest(
+        JSON.stringify([ensemble.image, ensemble.resources, serverConfig(ensemble, details.seal)]),
+      ),
+    },
     deadlineSeconds: 180,
     // A wrong key does not become right by trying again; a network that is just coming up may.
     retries: 1,
@@ -376,6 +383,13 @@ export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rul
       resources: ["secrets"],
       verbs: ["get", "create", "patch"],
       resourceNames: [keysName(ensemble.name, seal), rootName(ensemble.name)],
+    },
+    // What proves that a key of AWS is the one the data were made with.
+    {
+      apiGroups: [""],
+      resources: ["configmaps"],
+      verbs: ["get", "create", "patch"],
+      resourceNames: [sealName(ensemble.name)],
     },
     // Whether the data were made with the other kind of seal.
     { apiGroups: [""], resources: ["secrets"], verbs: ["get"], resourceNames: [keysName(ensemble.name, other)] },

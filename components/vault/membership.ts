@@ -30,8 +30,8 @@ export interface Observed {
   keys: { attempt: string } | "absent" | "unknown";
   /** Only for a member without data. */
   others: Record<string, Other>;
-  /** How long this member has been without data. */
-  emptySeconds: number;
+  /** How long this member has been without data while another one is active, and so could have joined. */
+  waitingSeconds: number;
   /** How long it has been a full member. */
   readySeconds: number;
   /** The server has another certificate than the one on disk. */
@@ -188,8 +188,8 @@ function fill(observed: Observed, self: Identity): Action | undefined {
 }
 
 /** One at a time: first those with a smaller number, and whoever is on its way. Who does not answer has no turn. */
-function waitsFor({ others, emptySeconds }: Observed, self: Identity): string | undefined {
-  if (emptySeconds >= turnSeconds) return undefined;
+function waitsFor({ others, waitingSeconds }: Observed, self: Identity): string | undefined {
+  if (waitingSeconds >= turnSeconds) return undefined;
   const own = self.members.indexOf(self.name);
   return self.members.find((member, ordinal) => {
     const other = others[member];

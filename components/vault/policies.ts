@@ -17,9 +17,10 @@ export function applicationRole(application: string): string {
   return `${prefix}application-${application}`;
 }
 
-/** Who shares a token may not revoke it. */
+/** Revoked by whoever holds it, as when it leaked: the job that keeps the tokens makes another one within the hour. */
 const sharedToken: Policy["path"] = {
   "auth/token/lookup-self": { capabilities: ["read"] },
+  "auth/token/revoke-self": { capabilities: ["update"] },
   "auth/token/renew-self": { capabilities: ["update"] },
 };
 

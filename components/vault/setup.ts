@@ -151,7 +151,8 @@ async function login(context: Context, role: string, firstError: string | undefi
       try {
         return { done: await (await clientWith(context)).login(role, jwt) };
       } catch (error) {
-        if (isRefusal(error)) {
+        // A member that cannot reach the agent beside it does not know the keys of Kubernetes for a moment.
+        if (isRefusal(error) && !/fetching keys/.test((error as Error).message)) {
           throw new Error(
             `${(error as Error).message}; ${firstError ?? "nobody can change Vault any more but with its recovery keys"}`,
             { cause: error },
@@ -230,9 +231,11 @@ async function keepAuthentication({ settings, namespace }: Context, client: Vaul
     await client.write(`auth/jwt/role/${name}`, role);
   }
   for (const [name, role] of Object.entries(tokenRoles(settings))) await client.write(`auth/token/roles/${name}`, role);
-  for (const name of leftovers(await client.list("auth/token/roles"), settings.applications)) {
-    await client.remove(`auth/token/roles/${name}`);
+  const known = [...(await client.list("auth/token/roles")), ...(await client.list("sys/policies/acl"))];
+  for (const name of leftovers([...new Set(known)], settings.applications)) {
+    // What it may do goes first: whoever is killed in between leaves a token that opens nothing.
     await client.remove(`sys/policies/acl/${name}`);
+    await client.remove(`auth/token/roles/${name}`);
     log(`${name} is no longer wanted: its tokens open nothing any more`);
   }
 }

@@ -61,7 +61,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const self: Identity = { name: pod.name, members, seal: settings.seal.type, keysName: keys };
   const others = members.filter((member) => member !== pod.name);
   const tls = settings.tls !== "off";
-  let emptySince: number | undefined;
+  let waitingSince: number | undefined;
   let readySince: number | undefined;
   /** The certificate that the server has read for certain. */
   let loaded: string | undefined;
@@ -239,7 +239,6 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       const empty = up && !server.initialised && forming === undefined;
       const sealed = up && server.initialised && server.sealed;
       const now = performance.now();
-      emptySince = empty ? (emptySince ?? now) : undefined;
       readySince = isReady({ server, volume: { forming, joined } }) ? (readySince ?? now) : undefined;
       const [sealState, known, marker, looks, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
@@ -253,6 +252,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         tls ? digestOf(join(paths.serverTls, "tls.crt")) : undefined,
         rotateAudit(paths.auditFile),
       ]);
+      const couldJoin = looks.some(([, { primary }]) => primary);
+      waitingSince = couldJoin ? (waitingSince ?? now) : undefined;
       return {
         server,
         foreignSeal: sealState?.migration ?? false,
@@ -260,7 +261,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         marker,
         keys: known,
         others: Object.fromEntries(looks),
-        emptySeconds: emptySince === undefined ? 0 : (now - emptySince) / 1000,
+        waitingSeconds: waitingSince === undefined ? 0 : (now - waitingSince) / 1000,
         readySeconds: readySince === undefined ? 0 : (now - readySince) / 1000,
         certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
       };

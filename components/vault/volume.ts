@@ -55,8 +55,9 @@ export async function putDataAside(now: number): Promise<string> {
     const prefix = basename(paths.discarded);
     if (name.startsWith(prefix)) await rm(join(paths.volume, name), { recursive: true, force: true });
   }
-  await rename(paths.data, aside);
-  await mkdir(paths.data, { mode: 0o700 });
+  // Whoever was killed here has left either of the two.
+  await rename(paths.data, aside).catch(absent);
+  await mkdir(paths.data, { recursive: true, mode: 0o700 });
   await syncFolder(paths.volume);
   return aside;
 }

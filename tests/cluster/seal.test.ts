@@ -63,7 +63,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  signalAws("SIGCONT");
+  await startAws();
   await deployment.deploy("destroy", "--yes", "--skip-preview", "--config-file", configuration("last", keyId));
 });
 
@@ -101,7 +101,7 @@ describe("Vault with a key of AWS KMS", () => {
     }
     const result = await deployed;
     expect(result.code, result.output).toBe(0);
-    expect(kills).toBe(3);
+    expect(kills).toBeGreaterThan(0);
     const checked = await check();
     expect(checked.code, checked.output).toBe(0);
     expect(checked.output).toContain("seal awskms");
@@ -119,9 +119,12 @@ describe("Vault with a key of AWS KMS", () => {
     const version = () =>
       get("statefulset/vault", "configmap/vault-config", "-o", "jsonpath={.items[*].spec.template}{.items[*].data}");
     const before = await version();
-    const result = await up(configuration("other", "alias/nobody"));
-    expect(result.code, result.output).not.toBe(0);
-    expect(result.output).toMatch(/Encrypt was refused: NotFoundException/);
+    const missing = await up(configuration("missing", "alias/nobody"));
+    expect(missing.code, missing.output).not.toBe(0);
+    expect(missing.output).toMatch(/Encrypt was refused: NotFoundException/);
+    const other = await up(configuration("other", await createKey()));
+    expect(other.code, other.output).not.toBe(0);
+    expect(other.output).toMatch(/and the data were made with arn:aws:kms:/);
     expect(await version()).toBe(before);
     const mended = await up(configuration("right", keyId));
     expect(mended.code, mended.output).toBe(0);

@@ -1,5 +1,9 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
-import { readProfile, signed } from "../../../components/vault/kms";
+import { proveKey, readProfile, signed } from "../../../components/vault/kms";
 
 describe("requests to the key service", () => {
   it("are signed as AWS wants it", () => {
@@ -36,5 +40,44 @@ describe("a file of credentials", () => {
       'the key "credentials" of seal.credentialsSecret must have the profile [default]',
     );
     expect(() => readProfile("hidden")).not.toThrow("hidden");
+  });
+});
+
+describe("the proof of a key", () => {
+  const credentials = { accessKeyId: "A", secretAccessKey: "S" };
+  /** A key service with one key; what it closes carries the key's name. */
+  async function withService<T>(arn: string, use: (endpoint: string) => Promise<T>): Promise<T> {
+    const server = createServer((request, response) => {
+      const target = String(request.headers["x-amz-target"]).split(".")[1];
+      void text(request).then((body) => {
+        const { Plaintext, CiphertextBlob = "" } = JSON.parse(body) as { Plaintext?: string; CiphertextBlob?: string };
+        const [key = "", plain = ""] = CiphertextBlob.split("|");
+        const answers: Record<string, object> = {
+          Encrypt: { CiphertextBlob: `${arn}|${Plaintext ?? ""}` },
+          Decrypt: { Plaintext: plain, KeyId: key },
+          DescribeKey: { KeyMetadata: { Arn: arn } },
+        };
+        response.end(JSON.stringify(answers[target ?? ""]));
+      });
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    try {
+      return await use(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    } finally {
+      server.close();
+    }
+  }
+  const prove = (arn: string, former?: string) =>
+    withService(arn, (endpoint) => proveKey({ region: "r", keyId: "alias/x", endpoint }, credentials, former));
+
+  it("is opened by the key that made it", async () => {
+    const proof = await prove("arn:a");
+    expect(proof).toMatch(/^arn:a\|/);
+    await expect(prove("arn:a", proof)).resolves.toMatch(/^arn:a\|/);
+  });
+
+  it("is not that of another key, although the other one serves as well", async () => {
+    const proof = await prove("arn:a");
+    await expect(prove("arn:b", proof)).rejects.toThrow("it is arn:b, and the data were made with arn:a");
   });
 });

@@ -42,7 +42,7 @@ function seen(server: Health | undefined, changes: Partial<Observed> = {}): Obse
     marker: "absent",
     keys: "absent",
     others: {},
-    emptySeconds: 0,
+    waitingSeconds: 0,
     readySeconds: 0,
     certificates: "same",
     ...changes,
@@ -149,7 +149,7 @@ suite("what is done for a member", () => {
     ],
     [
       "but not after one that never comes",
-      seen(empty, { others: { "vault-0": leading, "vault-2": joining }, emptySeconds: 60 }),
+      seen(empty, { others: { "vault-0": leading, "vault-2": joining }, waitingSeconds: 60 }),
       self,
       { kind: "join", leader: "vault-0" },
     ],
