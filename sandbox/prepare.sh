@@ -46,7 +46,7 @@ elif [ "$mode" = sandbox ]; then
   # A cluster that runs has its memory already; one that does not needs room for it, or for the builds.
   if [ ! -d /sys/fs/cgroup/memory/cells-services ]; then
     memory=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
-    [ "$memory" -ge 4194304 ] || missing "$(gibibytes "$memory") of memory are available; the cluster and the builds need 4 GiB"
+    [ "$memory" -ge 8388608 ] || missing "$(gibibytes "$memory") of memory are available; the cluster and the builds need 8 GiB"
     mkdir -p "$cache"
     for folder in "$cache" /var/lib; do
       free=$(df --output=avail -k "$folder" | tail -n 1)
