@@ -48,6 +48,7 @@ ${selectionUsage}
   --steady SECONDS   of writing before the fault and after the recovery, default 10
   --writers N        concurrent writers, default 6
   --pace MS          between two writes of one writer, default 40
+  --budget-factor N  multiplies every time budget, default 1: for a machine too small for the load of all drills
   --json             print the result as JSON
 
 exit codes: 0 all passed, 1 a write was lost, a budget exceeded or a drill proved nothing, 2 the drills could not run
@@ -83,9 +84,12 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       paceMilliseconds: positive("--pace", flags.pace),
       log,
     };
+    const factor = positive("--budget-factor", flags["budget-factor"]);
     const { targets, config } = await selected(flags);
     const candidates = await Promise.all(
-      targets.filter(isDrilled).map(async (target) => ({ target, profile: await profileOf(target.service) })),
+      targets
+        .filter(isDrilled)
+        .map(async (target) => ({ target, profile: withBudgets(await profileOf(target.service), factor) })),
     );
     if (candidates.length === 0) throw new CannotRun("only a service of several members can be drilled");
     const tasks = chooseTasks(drills, candidates);
@@ -180,6 +184,11 @@ export function chooseTasks(drills: DrillName[], candidates: Pick<Task, "target"
   );
 }
 
+export function withBudgets<T extends Pick<Profile, "budgets">>(profile: T, factor: number): T {
+  const entries = Object.entries(profile.budgets).map(([name, seconds]) => [name, seconds * factor]);
+  return { ...profile, budgets: Object.fromEntries(entries) as Profile["budgets"] };
+}
+
 function positive(flag: string, text: string): number {
   const number = Number(text);
   if (!(number > 0)) throw new CannotRun(`${flag} must be a number greater than 0, got "${text}"`);
@@ -197,6 +206,7 @@ function readFlags(args: string[]) {
         steady: { type: "string", default: "10" },
         writers: { type: "string", default: "6" },
         pace: { type: "string", default: "40" },
+        "budget-factor": { type: "string", default: "1" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },

@@ -50,10 +50,15 @@ export function renderDrills(report: DrillsReport): string {
       ].join("\n"),
     );
   }
-  const failed = report.drills.filter((each) => each.result !== "passed").length;
+  const failed = report.drills.filter((each) => each.result !== "passed");
   const total = `${report.drills.length} drill${report.drills.length === 1 ? "" : "s"}`;
   parts.push(
-    failed === 0 ? `${total}: all passed` : `${total}: ${report.drills.length - failed} passed, ${failed} NOT passed`,
+    failed.length === 0
+      ? `${total}: all passed`
+      : [
+          `${total}: ${report.drills.length - failed.length} passed, ${failed.length} NOT passed`,
+          ...failed.map((each) => `  ${each.name} ${each.drill}: ${each.reasons.join("; ")}`),
+        ].join("\n"),
   );
   return `${parts.join("\n\n")}\n`;
 }

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 /**
  * All tests, in the order in which they are cheap, and one line at the end that counts them. A failed static check or
@@ -13,6 +13,8 @@ import { join } from "node:path";
  */
 const root = join(__dirname, "..");
 const counts = { passed: 0, failed: 0 };
+/** What failed, once more at the very end: often nobody has more of a log than its last lines. */
+const failures: string[] = [];
 
 async function execute(command: string, args: string[]): Promise<boolean> {
   const child = spawn(command, args, { cwd: root, stdio: "inherit" });
@@ -23,13 +25,31 @@ async function execute(command: string, args: string[]): Promise<boolean> {
 async function check(name: string, command: string, ...args: string[]): Promise<void> {
   process.stdout.write(`\n== ${name}\n`);
   if (await execute(command, args)) counts.passed += 1;
-  else counts.failed += 1;
+  else {
+    counts.failed += 1;
+    failures.push(name);
+  }
 }
 
 interface VitestReport {
   numPassedTests: number;
   numFailedTests: number;
   numFailedTestSuites: number;
+  testResults: { name: string; assertionResults: { fullName: string; status: string; failureMessages: string[] }[] }[];
+}
+
+/** A command that a test ran says at its end what is wrong; what Vitest adds to it begins with the comparison. */
+const messageTail = 400;
+
+function failuresOf({ testResults }: VitestReport): string[] {
+  return testResults.flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName, failureMessages }) => {
+        const [message = ""] = (failureMessages[0] ?? "").split(/: expected|\n\s+at /, 1);
+        return `${relative(root, name)}: ${fullName}\n${message.trim().slice(-messageTail)}`;
+      }),
+  );
 }
 
 async function vitest(project: string): Promise<void> {
@@ -42,6 +62,7 @@ async function vitest(project: string): Promise<void> {
     const report = JSON.parse(readFileSync(file, "utf8")) as VitestReport;
     counts.passed += report.numPassedTests;
     counts.failed += report.numFailedTests;
+    failures.push(...failuresOf(report));
     // A file that could not be loaded, or an error outside of any test, is a failure too.
     if (!ok && report.numFailedTests === 0) counts.failed += Math.max(1, report.numFailedTestSuites);
     if (ok && report.numPassedTests === 0) counts.failed += 1;
@@ -61,6 +82,7 @@ async function main(scope: string | undefined): Promise<void> {
     if (counts.failed === 0) await vitest("sandbox");
     if (counts.failed === 0) await vitest("cluster");
   }
+  for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
   process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed\n`);
   process.exitCode = counts.failed === 0 ? 0 : 1;
 }

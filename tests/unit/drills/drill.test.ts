@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { openBarrier } from "../../../drills/barrier";
-import { chooseDrills, chooseTasks, main } from "../../../drills/cli";
+import { chooseDrills, chooseTasks, main, withBudgets } from "../../../drills/cli";
 import {
   allOf,
   brokenOff,
@@ -74,6 +74,7 @@ describe("the report of drills", () => {
         and this is worth knowing
 
       2 drills: 1 passed, 1 NOT passed
+        etcd leader-kill: etcd-2 lacks 2 acknowledged writes
       "
     `);
   });
@@ -90,6 +91,12 @@ describe("the report of drills", () => {
 });
 
 describe("budgets", () => {
+  it("are multiplied for a machine that is too small", () => {
+    const wide = withBudgets(counting, 2);
+    expect([gapBudgetOf("leader-kill", wide), recoveryBudgetOf("volume-loss", wide)]).toEqual([30, 120]);
+    expect(gapBudgetOf("leader-kill", counting)).toBe(15);
+  });
+
   it("are those of the fault, with the recovery apart from the gap", () => {
     const table = drillNames.map((drill) => [drill, gapBudgetOf(drill, counting), recoveryBudgetOf(drill, counting)]);
     expect(table).toEqual([
