@@ -38,7 +38,7 @@ interface VitestReport {
   testResults: { name: string; assertionResults: { fullName: string; status: string; failureMessages: string[] }[] }[];
 }
 
-/** A command that a test ran says at its end what is wrong; what Vitest adds to it begins with the comparison. */
+/** A command that a test ran says at its end what is wrong. */
 const messageTail = 400;
 
 function failuresOf({ testResults }: VitestReport): string[] {
@@ -46,7 +46,7 @@ function failuresOf({ testResults }: VitestReport): string[] {
     assertionResults
       .filter(({ status }) => status === "failed")
       .map(({ fullName, failureMessages }) => {
-        const [message = ""] = (failureMessages[0] ?? "").split(/: expected|\n\s+at /, 1);
+        const [message = ""] = (failureMessages[0] ?? "").split(/\n\s+at /, 1);
         return `${relative(root, name)}: ${fullName}\n${message.trim().slice(-messageTail)}`;
       }),
   );
