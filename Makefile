@@ -11,10 +11,10 @@ either := sandbox/run.sh $(if $(KUBE_CONTEXT),client,sandbox)
 sandbox := sandbox/run.sh sandbox
 tools := sandbox/run.sh tools
 
-.PHONY: help up preview check destroy status kubectl node down clean test unit bench drill format
+.PHONY: help up preview check cells-values cells-env cells-install destroy status kubectl node down clean test unit bench drill format
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## boot the cluster, deploy the stack, check it
 	@$(either) $(cli) up
@@ -24,6 +24,15 @@ preview: ## what a deployment would change
 
 check: ## check the deployed services with real clients (ARGS=--json)
 	@$(either) $(cli) check $(ARGS)
+
+cells-values: ## values of the Helm chart of Pydio Cells v5, on stdout
+	@$(either) $(cli) cells values
+
+cells-env: ## variables of Pydio Cells v4 with passwords, on stdout
+	@$(either) $(cli) cells env
+
+cells-install: ## install file of Pydio Cells with passwords, on stdout
+	@$(either) $(cli) cells install
 
 destroy: ## remove the services of the stack
 	@$(either) $(cli) destroy

@@ -12,6 +12,8 @@ export const publicKeys: readonly string[] = [
   "state.json",
   // Of an application of the object store.
   ...["accessKeyId", "endpoint", "region"],
+  // The same in the words of the chart of Cells.
+  "root-user",
   // Of an application of Vault; which initialisation it was, and how many of the shares open it.
   ...["mounts", "attempt", "threshold"],
 ];

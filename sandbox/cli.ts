@@ -16,6 +16,7 @@ const usage = `usage: sandbox <command>
   up                          boot the cluster, deploy the stack, check it
   preview | destroy           pulumi preview | destroy of the stack
   check [flags]               check the deployed services
+  cells values|env|install    print a file for Pydio Cells, with its secrets
   cluster                     boot the cluster only
   status                      what runs, and where things are
   kubectl ...                 kubectl against the sandbox cluster
@@ -109,6 +110,8 @@ async function main([command = "", ...args]: string[]): Promise<number> {
       return pulumiOnTerminal(await engineOf(), "destroy", ...withoutAsking(), ...args);
     case "check":
       return tsx(await engineOf(), "checks/cli.ts", args);
+    case "cells":
+      return tsx(await engineOf(), "stacks/cells/cli.ts", args);
     case "drill":
       return tsx(await engineOf(), "drills/cli.ts", args);
     case "bench":

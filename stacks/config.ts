@@ -7,6 +7,8 @@ import { z } from "zod";
 import { nearest } from "../components/shared";
 
 export const environments = ["dev", "prod"] as const;
+export const cellsVersions = ["v4", "v5"] as const;
+export type CellsVersion = (typeof cellsVersions)[number];
 
 const labels = z.record(z.string(), z.string());
 const peers = z.array(z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() }));
@@ -179,19 +181,11 @@ const aws = z.strictObject({
     .string()
     // The longest name of a bucket, of 63 characters, ends with "-versions".
     .regex(/^[a-z][a-z0-9-]{1,30}[a-z0-9]$/, '3 to 32 lower case letters, digits and hyphens, such as "acme-cells"')
-    .describe("what the names of keys, buckets and roles begin with; those of buckets are unique in all of AWS"),
+    .describe("what the names of keys, buckets, roles and users begin with; those of buckets are unique in all of AWS"),
   oidcProvider: z
     .string()
     .regex(/^arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider\/.+$/, "the ARN of an IAM OIDC provider")
     .describe("ARN of the IAM OIDC provider of the cluster, through which pods get their roles"),
-  cellsServiceAccount: z
-    .strictObject({
-      namespace: dnsLabel.describe("of Cells, default `cells`"),
-      name: dnsLabel.describe(
-        "of the ServiceAccount that its pods run as, which gets a role for the buckets; default `cells`",
-      ),
-    })
-    .default({ namespace: "cells", name: "cells" }),
   lockDays: z
     .number()
     .int("a whole number of days")
@@ -222,6 +216,17 @@ export const schema = z.strictObject({
     .refine((given) => new Set(given).size === given.length, "a list that names each service once")
     .optional()
     .describe("which of the services to deploy; default: all that the environment has"),
+  cells: z
+    .strictObject({
+      version: z
+        .enum(cellsVersions)
+        .default("v5")
+        .describe("of Pydio Cells, which decides on the default of each `tls`; default `v5`"),
+      namespace: dnsLabel
+        .optional()
+        .describe("that Cells runs in and has its Secrets in; it must exist; default: that of the services"),
+    })
+    .prefault({}),
   aws: aws.optional(),
   etcd: services.etcd.prefault({}),
   vault: services.vault.prefault({}),

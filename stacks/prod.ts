@@ -11,14 +11,12 @@ export const environment: Environment = {
     etcd: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       deletion: "keep",
     },
     vault: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       ...vaultForCells,
       deletion: "keep",
@@ -26,7 +24,6 @@ export const environment: Environment = {
     nats: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       // Acknowledged messages survive the power failure of all members at once.
       durability: "fsync",
@@ -35,7 +32,6 @@ export const environment: Environment = {
     redis: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       durability: "everysecond",
       // Cells keeps nothing in it that it could not read again.
@@ -45,14 +41,12 @@ export const environment: Environment = {
     mongodb: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       deletion: "keep",
     },
     mysql: {
       members: 3,
       placement: { spread: "required", zones: true },
-      tls: "required",
       applications: ["cells"],
       // What Cells asks for: pools of each of its processes.
       maxConnections: 500,
@@ -87,7 +81,7 @@ function onAws(config: StackConfig, aws: AwsConfig): Environment {
   return {
     ...environment,
     services: Object.fromEntries(onVolumes) as Environment["services"],
-    resources: (kubernetes) => createAws(config, aws, kubernetes),
+    surroundings: (kubernetes) => createAws(config, aws, kubernetes),
   };
 }
 

@@ -1,6 +1,7 @@
 /** docs/configuration.md, from the schema and from what each environment has when the configuration says nothing. */
 import { z } from "zod";
-import { schema, type ServiceName, serviceNames } from "./config";
+import { tlsDefaults } from "./cells";
+import { cellsVersions, type ServiceName, schema, serviceNames } from "./config";
 import { environment as dev } from "./dev";
 import { environment as prod } from "./prod";
 import { defaultArguments } from "./services";
@@ -41,7 +42,19 @@ export function configurationReference(): string {
     "",
     "The object store is one server, without `members` and `metrics`, and not part of prod.",
     "",
-    "What the services have of it when the configuration says nothing, and what only one of them has:",
+    "## TLS",
+    "",
+    "The default of `tls`, in dev and prod alike, is what the version of Cells in `cells.version` can do. Only with `required` does Cells",
+    "connect over TLS; with `optional` everybody else can. What is given as `tls` itself needs a `tlsReason` in prod.",
+    "",
+    ...table(
+      ["service", ...cellsVersions.map((each) => `with Cells ${each}`), "why not `required`"],
+      serviceNames.map(tlsRow),
+    ),
+    "",
+    "## Each service",
+    "",
+    "What the services have of it when the configuration says nothing, with Cells v5, and what only one of them has:",
     "",
     ...serviceNames.flatMap(section),
   ].join("\n");
@@ -49,6 +62,15 @@ export function configurationReference(): string {
 
 function isService(name: string | undefined): boolean {
   return serviceNames.some((each) => each === name);
+}
+
+function tlsRow(service: ServiceName): string[] {
+  const defaults = tlsDefaults[service];
+  const reasons = cellsVersions.flatMap((each) => {
+    const known = defaults[each];
+    return known.mode === "required" ? [] : [known.reason];
+  });
+  return [service, ...cellsVersions.map((each) => code(defaults[each].mode)), [...new Set(reasons)].join("; ")];
 }
 
 /** Those of every ensemble; a single server has fewer. */
@@ -65,7 +87,7 @@ const sameKey = (a: Pick<Key, "path">, b: Pick<Key, "path">): boolean => a.path.
 function section(service: ServiceName): string[] {
   const common = commonKeys();
   const rows = keysOf(schema.shape[service]).flatMap((key) => {
-    const [inDev, inProd] = [dev, prod].map((each) => shown(valueAt(defaultArguments(service, each), key.path)));
+    const [inDev, inProd] = [dev, prod].map((each) => shown(valueAt(defaultArguments(service, each, "v5"), key.path)));
     const isOwn = !common.some((each) => sameKey(each, key));
     if (!isOwn && inDev === none && inProd === none) return [];
     return [[code(key.path.join(".")), inDev ?? "", inProd ?? "", isOwn ? `${key.type}: ${key.meaning}` : ""]];

@@ -5,12 +5,13 @@ import * as pulumi from "@pulumi/pulumi";
 import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../components/etcd";
 import { MongodbCluster, type MongodbClusterArguments, resolveMongodb } from "../components/mongodb";
 import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../components/mysql";
-import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
 import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
 import { ObjectStore, type ObjectStoreArguments, resolveObjectStore } from "../components/objectstore";
-import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent } from "../components/shared";
+import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
+import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent, Peer } from "../components/shared";
 import { resolveVault, VaultCluster, type VaultClusterArguments } from "../components/vault";
-import { report, type ServiceName, serviceNames, type StackConfig } from "./config";
+import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
+import { type CellsVersion, report, type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
 import { protectData } from "./protection";
 
@@ -40,18 +41,28 @@ interface Service<Arguments extends Pick<EnsembleArguments, "namespace">> {
   resolve: (name: string, args: Arguments) => Ensemble;
 }
 
-/** How an environment wants its services; the configuration of the stack may change each argument, and gives what is missing. */
+/**
+ * How an environment wants its services; the configuration of the stack may change each argument, and gives what is missing.
+ * The default of `tls` is that of the version of Cells.
+ */
 export interface Environment {
-  services: { [S in ServiceName]?: Partial<Omit<ServiceArguments[S], "namespace">> };
+  services: { [S in ServiceName]?: Partial<Omit<ServiceArguments[S], "namespace" | "tls">> };
   /** Refuse to delete or replace what holds data. */
   protect: boolean;
-  /** Makes what the services need and is not in the cluster; they wait for what it returns. */
-  resources?: (kubernetes: Provider) => pulumi.Resource[];
+  /** Makes what is not in the cluster. */
+  surroundings?: (kubernetes: Provider) => Surroundings;
   /** What the configuration must not ask for here. */
   refusals?: (config: StackConfig, services: readonly ServiceName[]) => string[];
 }
 
-export interface StackOutputs {
+export interface Surroundings {
+  /** The services wait for it. */
+  needed: pulumi.Resource[];
+  /** Where Cells has its files. */
+  store: pulumi.Output<CellsStore>;
+}
+
+export interface StackOutputs extends CellsOutputs {
   /** For `npm run check`: all that a check needs to find the services, without secrets. */
   checks: pulumi.Output<CheckTarget[]>;
   kubeContext: string | null;
@@ -81,9 +92,10 @@ export function deployServices(config: StackConfig, environment: Environment): S
 
   const provider = clusterProvider(config);
   const namespace = servicesNamespace(config, environment, { provider });
+  const { needed = [], ...surroundings } = environment.surroundings?.(provider) ?? {};
   const options: pulumi.ComponentResourceOptions = {
     provider,
-    dependsOn: environment.resources?.(provider) ?? [],
+    dependsOn: needed,
     ...(environment.protect ? { transformations: [protectData] } : {}),
   };
   const deployed = services.map((service) => {
@@ -91,6 +103,7 @@ export function deployServices(config: StackConfig, environment: Environment): S
     return { service, component: create(service, args, options), applications: args.applications ?? [] };
   });
   return {
+    ...provideCells(config, deployed, { namespace: namespace.metadata.name, ...surroundings }, { provider }),
     checks: pulumi.all(deployed.map(({ component }) => component.checkTarget)),
     kubeContext: config.kubeContext ?? null,
     kubeconfig: config.kubeconfig ?? null,
@@ -121,9 +134,11 @@ function servicesProblems({ services = [], environment }: StackConfig, available
 }
 
 /** What a service has when the configuration says nothing; nothing in an environment that does not have it. */
-export function defaultArguments(service: ServiceName, environment: Environment): object {
+export function defaultArguments(service: ServiceName, environment: Environment, version: CellsVersion): object {
   const own = environment.services[service];
-  return own === undefined ? {} : withDefaults(service, { ...own, namespace: "cells" });
+  return own === undefined
+    ? {}
+    : withDefaults(service, { tls: tlsDefaults[service][version].mode, ...own, namespace: "cells" });
 }
 
 /** What nobody but the configuration can know, so that everything else can be resolved without it. */
@@ -143,8 +158,17 @@ function argumentsOf<S extends ServiceName>(
 ): ServiceArguments[S] {
   const given: StackConfig[ServiceName] = { ...config[service] };
   delete given.tlsReason;
-  const { namespace } = config;
-  return merged<ServiceArguments[S]>({ ...environment.services[service], namespace } as ServiceArguments[S], given);
+  const { namespace, cells } = config;
+  const tls = tlsDefaults[service][cells.version].mode;
+  const args = { tls, ...environment.services[service], namespace } as ServiceArguments[S];
+  return withCells(config, merged<ServiceArguments[S]>(args, given));
+}
+
+/** From another namespace Cells would be kept out, whoever else may connect. */
+function withCells<Arguments extends EnsembleArguments>(config: StackConfig, args: Arguments): Arguments {
+  if (!isElsewhere(config)) return args;
+  const cells: Peer = { namespaceLabels: { "kubernetes.io/metadata.name": cellsNamespace(config) } };
+  return { ...args, clients: [...(args.clients ?? [{}]), cells] };
 }
 
 function create<S extends ServiceName>(

@@ -148,7 +148,7 @@ export class EtcdCluster extends EnsembleComponent {
       pulumi.mergeOptions(judged, { dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets] }),
     );
 
-    this.publish({ url, ports, durability: null, setup });
+    this.publish({ url, ports, durability: null, passwords: credentials.passwords, setup });
   }
 
   /** Signs the tokens that all members accept. */

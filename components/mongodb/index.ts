@@ -141,7 +141,13 @@ export class MongodbCluster extends EnsembleComponent {
         customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
       }),
     );
-    this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, setup });
+    this.publish({
+      url,
+      ports: { client: ports.client, metrics: agentPorts.http },
+      durability: null,
+      passwords: credentials.passwords,
+      setup,
+    });
   }
 
   /** The key that members have in common: whoever has it is one of them. */

@@ -213,7 +213,13 @@ export class MysqlCluster extends EnsembleComponent {
       }),
     );
 
-    this.publish({ url, ports: { client: ports.client, metrics: ports.metrics }, durability: "fsync", setup });
+    this.publish({
+      url,
+      ports: { client: ports.client, metrics: ports.metrics },
+      durability: "fsync",
+      passwords: credentials.passwords,
+      setup,
+    });
   }
 
   /** Of the agents, and of the members towards each other. */

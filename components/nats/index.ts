@@ -156,7 +156,7 @@ export class NatsCluster extends EnsembleComponent {
       );
     }
 
-    this.publish({ url, ports, durability, setup });
+    this.publish({ url, ports, durability, passwords: credentials.passwords, setup });
   }
 
   private createReconcilerSecret(options: pulumi.CustomResourceOptions) {

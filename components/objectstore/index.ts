@@ -145,6 +145,7 @@ export class ObjectStore extends EnsembleComponent {
       url: endpoint,
       ports: { client: ports.client, metrics: ports.client },
       durability: null,
+      passwords: credentials.passwords,
       setup,
     });
   }

@@ -171,7 +171,13 @@ export class RedisCluster extends EnsembleComponent {
         customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
       }),
     );
-    this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, setup });
+    this.publish({
+      url,
+      ports: { client: ports.client, metrics: agentPorts.http },
+      durability,
+      passwords: credentials.passwords,
+      setup,
+    });
   }
 
   /** The passwords that members, Sentinels and agents have for each other. */

@@ -9,8 +9,20 @@ export interface PublishedDetails {
   url: pulumi.Output<string>;
   ports: TargetDetails["ports"];
   durability: CheckTarget["durability"];
+  /** Of the applications; none where the cluster makes them. */
+  passwords?: Record<string, pulumi.Output<string>>;
   /** The Job after which all users can log in. */
   setup: pulumi.CustomResource;
+}
+
+export interface Application {
+  /** Name of the Secret: `username`, `password`, `url` and, with TLS, `ca.crt`. Given out when the user can log in. */
+  secret: pulumi.Output<string>;
+  /**
+   * Secret, for those who cannot read it from there. Undefined where the cluster makes it. Known before the user can log in,
+   * so that nothing made of it looks changed whenever the setup runs again: what connects must wait for the component.
+   */
+  password: pulumi.Output<string> | undefined;
 }
 
 /** Outputs only, no hooks: what a service creates, and in which order, is read in its own constructor. */
@@ -24,7 +36,7 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   /** What `make check` needs to know; no secrets. */
   declare readonly checkTarget: pulumi.Output<CheckTarget>;
   protected readonly ensemble: Ensemble;
-  private secrets: Record<string, pulumi.Output<string>> = {};
+  private applications: Record<string, Application> = {};
 
   protected constructor(
     type: string,
@@ -37,13 +49,16 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   }
 
   /** Last in the constructor of a service. */
-  protected publish({ url, ports, durability, setup }: PublishedDetails): void {
+  protected publish({ url, ports, durability, passwords = {}, setup }: PublishedDetails): void {
     const { name, namespace, tls, applications } = this.ensemble;
     const host = namespace.apply((known) => serviceHost(name, known));
     // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
     const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
-    this.secrets = Object.fromEntries(
-      applications.map((application) => [application, usable(applicationSecretName(name, application))]),
+    this.applications = Object.fromEntries(
+      applications.map((application) => [
+        application,
+        { secret: usable(applicationSecretName(name, application)), password: passwords[application] },
+      ]),
     );
     const outputs = {
       host,
@@ -60,10 +75,10 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
     this.registerOutputs(outputs);
   }
 
-  /** The Secret of one application: `username`, `password`, `url` and, with TLS, `ca.crt`. */
-  application(application: string): { secret: pulumi.Output<string> } {
-    const secret = this.secrets[application];
-    if (secret === undefined) {
+  /** What one application logs in with. */
+  application(application: string): Application {
+    const published = this.applications[application];
+    if (published === undefined) {
       const { service, name, applications } = this.ensemble;
       const known = applications.map((each) => JSON.stringify(each)).join(", ");
       throw new pulumi.RunError(
@@ -71,6 +86,6 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
           `which are ${known || "none"}; add it to applications`,
       );
     }
-    return { secret };
+    return published;
   }
 }

@@ -10,6 +10,8 @@ import { metadata } from "./services";
 export interface Credentials {
   admin: Secret;
   applications: Record<string, Secret>;
+  /** Of the applications, secret. */
+  passwords: Record<string, pulumi.Output<string>>;
   /** Of all user names and passwords: where it is on a pod template, a changed password starts the setup again. */
   checksum: pulumi.Output<string>;
 }
@@ -46,6 +48,7 @@ export function createCredentials(
   return {
     admin: admin.secret,
     applications: Object.fromEntries(applications.map(([application, { secret }]) => [application, secret])),
+    passwords: Object.fromEntries(applications.map(([application, { password }]) => [application, password.result])),
     checksum: checksum(pulumi.all(passwords).apply((all) => [ensemble.applications, all])),
   };
 }

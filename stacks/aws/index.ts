@@ -1,11 +1,15 @@
-/** What prod has of AWS: keys, buckets, roles for pods, and the class of its volumes. The cluster itself is there already. */
+/** What prod has of AWS: keys, buckets, who may use them, and the class of its volumes. The cluster is there already. */
+import { AccessKey } from "@pulumi/aws/iam/accessKey";
 import { Role } from "@pulumi/aws/iam/role";
 import { RolePolicy } from "@pulumi/aws/iam/rolePolicy";
+import { User } from "@pulumi/aws/iam/user";
+import { UserPolicy } from "@pulumi/aws/iam/userPolicy";
 import { Provider } from "@pulumi/aws/provider";
 import { StorageClass } from "@pulumi/kubernetes/storage/v1/storageClass";
 import * as pulumi from "@pulumi/pulumi";
-import { bucketPurposes } from "../cells";
+import { bucketPurposes, type CellsStore } from "../cells";
 import type { AwsConfig, StackConfig } from "../config";
+import type { Surroundings } from "../services";
 import { createBucket } from "./buckets";
 import { createKey } from "./keys";
 import { type AwsNames, awsNames } from "./names";
@@ -14,8 +18,7 @@ import { objectRights, sealRights, trustOf } from "./policies";
 /** Of a file that somebody has overwritten or deleted. */
 const formerVersionsDays = 30;
 
-/** Makes all of it; returns what the services must wait for. */
-export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulumi.ProviderResource): pulumi.Resource[] {
+export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulumi.ProviderResource): Surroundings {
   const names = awsNames(aws);
   const provider = awsProvider(aws, names);
   // What holds data or opens it stays where it is, also when it is taken out of the state.
@@ -39,26 +42,42 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
     kept,
   );
 
-  const roles = [
-    createRole("vault", {
-      role: names.roles.vault.name,
-      trust: trustOf(aws.oidcProvider, { namespace: config.namespace, name: "vault" }),
-      rights: vaultKey.arn.apply(sealRights),
-    }),
-    createRole("cells", {
-      role: names.roles.cells.name,
-      trust: trustOf(aws.oidcProvider, aws.cellsServiceAccount),
-      rights: pulumi.all(buckets.map(({ arn }) => arn)).apply(objectRights),
-    }),
-  ].flat();
+  const role = new Role(
+    "vault",
+    {
+      name: names.roles.vault.name,
+      assumeRolePolicy: trustOf(aws.oidcProvider, { namespace: config.namespace, name: "vault" }),
+    },
+    { provider },
+  );
+  const sealing = new RolePolicy(
+    "vault",
+    { name: "rights", role: role.name, policy: vaultKey.arn.apply(sealRights) },
+    { provider },
+  );
 
-  return [vaultKey, ...roles, createStorageClass(names.storageClass, kubernetes)];
+  // Cells takes no role: it wants an access key.
+  const user = new User("cells", { name: names.users.cells }, { provider });
+  const rights = new UserPolicy(
+    "cells",
+    { name: "rights", user: user.name, policy: pulumi.all(buckets.map(({ arn }) => arn)).apply(objectRights) },
+    { provider },
+  );
+  const accessKey = new AccessKey("cells", { user: user.name }, { provider, dependsOn: rights });
 
-  function createRole(name: string, details: { role: string; trust: string; rights: pulumi.Output<string> }) {
-    const role = new Role(name, { name: details.role, assumeRolePolicy: details.trust }, { provider });
-    const rights = new RolePolicy(name, { name: "rights", role: role.name, policy: details.rights }, { provider });
-    return [role, rights];
-  }
+  return {
+    needed: [vaultKey, role, sealing, createStorageClass(names.storageClass, kubernetes)],
+    store: pulumi
+      .all([accessKey.id, pulumi.secret(accessKey.secret)])
+      .apply(([id, secret]) => ({ ...storeOf(aws, names), user: id, password: secret })),
+  };
+}
+
+/** S3 with certificates of an authority that everybody knows. */
+function storeOf({ region, endpoint }: AwsConfig, { buckets }: AwsNames): Omit<CellsStore, "user" | "password"> {
+  const { hostname, port, protocol } = new URL(endpoint ?? `https://s3.${region}.amazonaws.com`);
+  const tls = protocol === "https:";
+  return { host: hostname, port: Number(port) || (tls ? 443 : 80), tls: tls ? "required" : "off", region, buckets };
 }
 
 function awsProvider({ region, endpoint }: AwsConfig, { account }: AwsNames): Provider {

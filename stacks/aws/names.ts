@@ -1,14 +1,15 @@
 /** The names of everything that prod has in AWS, from its configuration: known before anything is made, so plain text. */
-import { bucketPurposes, type BucketPurpose } from "../cells";
+import { type BucketNames, bucketNames } from "../cells";
 import type { AwsConfig } from "../config";
 
 export interface AwsNames {
   region: string;
   account: string;
   keys: { vault: string; backups: string };
-  buckets: Record<BucketPurpose, string>;
+  buckets: BucketNames;
   backups: string;
-  roles: { vault: Role; cells: Role };
+  roles: { vault: Role };
+  users: { cells: string };
   storageClass: string;
 }
 
@@ -20,14 +21,14 @@ interface Role {
 export function awsNames({ region, prefix, oidcProvider }: AwsConfig): AwsNames {
   const [, partition = "", , , account = ""] = oidcProvider.split(":");
   const role = (name: string): Role => ({ name, arn: `arn:${partition}:iam::${account}:role/${name}` });
-  const bucket = (purpose: BucketPurpose): [BucketPurpose, string] => [purpose, `${prefix}-${purpose}`];
   return {
     region,
     account,
     keys: { vault: `alias/${prefix}-vault`, backups: `alias/${prefix}-backups` },
-    buckets: Object.fromEntries(bucketPurposes.map(bucket)) as Record<BucketPurpose, string>,
+    buckets: bucketNames(prefix),
     backups: `${prefix}-backups`,
-    roles: { vault: role(`${prefix}-vault`), cells: role(`${prefix}-cells`) },
+    roles: { vault: role(`${prefix}-vault`) },
+    users: { cells: `${prefix}-cells` },
     storageClass: `${prefix}-gp3`,
   };
 }

@@ -11,7 +11,9 @@ import { checkout, home } from "../../sandbox/paths";
 
 export interface Result {
   code: number;
+  /** Of both streams. */
   output: string;
+  stdout: string;
 }
 
 export interface Deployment {
@@ -40,7 +42,7 @@ export async function openDeployment(stack: string): Promise<Deployment> {
       text(child.stderr),
       once(child, "close") as Promise<[number | null]>,
     ]);
-    return { code: code ?? 1, output: stdout + stderr };
+    return { code: code ?? 1, output: stdout + stderr, stdout };
   };
   const deploy: Deployment["deploy"] = (command, ...args) => {
     const configuration = args.includes("--config-file") ? [] : engine.configuration;

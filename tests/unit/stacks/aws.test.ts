@@ -14,7 +14,6 @@ describe("names in AWS", () => {
       prefix: "acme",
       oidcProvider,
       lockDays: 30,
-      cellsServiceAccount: { namespace: "cells", name: "cells" },
     });
     expect(names.account).toBe("111122223333");
     expect(names.keys.vault).toBe("alias/acme-vault");

@@ -30,6 +30,7 @@ describe("the configuration of a stack", () => {
       environment: "dev",
       namespace: "cells",
       kubeContext: "test",
+      cells: { version: "v5" },
       etcd: {},
       vault: {},
       nats: {},
@@ -117,6 +118,12 @@ describe("the configuration of a stack", () => {
       "a number as a quantity",
       { etcd: { resources: { limits: { cpu: 1 } } } },
       "etcd.resources.limits.cpu must be a text",
+    ],
+    ["another version of Cells", { cells: { version: "v3" } }, 'cells.version must be "v4" or "v5", got "v3"'],
+    [
+      "a namespace of Cells that is none",
+      { cells: { namespace: "Cells" } },
+      'cells.namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells"',
     ],
     [
       "a key far from any other",

@@ -1,10 +1,14 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { serviceNames } from "../../../stacks/config";
+import { tlsDefaults } from "../../../stacks/cells";
+import { type CellsVersion, serviceNames } from "../../../stacks/config";
 import { deployStack } from "../../../stacks/stack";
 import { type ProgramFailure, type RecordOptions, record, redacted } from "../../support/recorder";
 import { ensureAgentBundles, recordStack, stackNames } from "../../support/stacks";
 
 beforeAll(ensureAgentBundles);
+
+const tlsOf = (service: (typeof serviceNames)[number], version: CellsVersion = "v5") =>
+  tlsDefaults[service][version].mode;
 
 /** prod keeps files in AWS S3. */
 const servicesOf = { dev: serviceNames, prod: serviceNames.filter((each) => each !== "objectstore") };
@@ -61,6 +65,16 @@ describe("a stack", () => {
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
   });
 
+  it.each(["v4", "v5"] as const)("uses TLS as far as Cells %s can", async (version) => {
+    const { outputs } = await recordStack("dev", { config: { cells: JSON.stringify({ version }) } });
+    expect(outputs["checks"]).toMatchObject(serviceNames.map((service) => ({ service, tls: tlsOf(service, version) })));
+  });
+
+  it("prefers what the configuration says about TLS", async () => {
+    const { outputs } = await recordStack("dev", { config: { services: '["redis"]', redis: '{"tls":"required"}' } });
+    expect(outputs["checks"]).toMatchObject([{ service: "redis", tls: "required" }]);
+  });
+
   it("deploys only the services that are asked for", async () => {
     const graph = await recordStack("dev", { config: { services: '["etcd"]' } });
     expect(graph.byType("cells-services:index:EtcdCluster")).toHaveLength(1);
@@ -102,14 +116,15 @@ describe.each(stackNames)("the stack %s", (stack) => {
   });
 
   it("tells the checks and the users where the services are, without a secret", async () => {
-    const { outputs } = await recordStack(stack);
+    const { cellsValues, cellsEnv, cellsInstall, ...outputs } = (await recordStack(stack)).outputs;
+    expect([cellsValues, cellsEnv, cellsInstall]).toEqual([redacted, redacted, redacted]);
     expect(JSON.stringify(outputs)).not.toContain(redacted);
     expect(outputs["checks"]).toMatchObject(
       servicesOf[stack].map((service) => ({
         service,
         name: service,
         namespace: "cells",
-        tls: "required",
+        tls: tlsOf(service),
         host: `${service}.cells.svc`,
       })),
     );
@@ -191,7 +206,7 @@ describe("the stack prod", () => {
     const graph = await recordStack("prod", { config: { etcd } });
     expect(graph.outputs["checks"]).toMatchObject([
       { tls: "off" },
-      ...servicesOf.prod.slice(1).map(() => ({ tls: "required" })),
+      ...servicesOf.prod.slice(1).map((service) => ({ tls: tlsOf(service) })),
     ]);
     expect(JSON.stringify(graph.resources)).not.toContain("service mesh");
   });

@@ -1,0 +1,232 @@
+/** The three files for whoever installs Cells. Pure. */
+import { stringify } from "yaml";
+import {
+  authorityId,
+  brokerUrl,
+  cacheUrl,
+  certificatesUrl,
+  documentsUrl,
+  etcdUrl,
+  keyringUrl,
+  sqlUrl,
+  storeUrl,
+  type TrustedService,
+  trustedServices,
+  trustFile,
+  trustFolder,
+  trustFolders,
+} from "./addresses";
+import type { CellsFacts, CellsStore, Endpoint, Login } from "./facts";
+import { chartSecrets } from "./secrets";
+
+const volumes = { token: "cells-services-token", trust: "cells-services-trust" } as const;
+
+/** The chart reads the token from the file that an injector of Vault would put there. */
+const token = { key: "token", folder: "/vault/secrets" } as const;
+
+/** For `helm install --values`. It holds names of Secrets, no password. */
+export function valuesFile(facts: CellsFacts): string {
+  const blocks = {
+    externalSQLDatabase: facts.mysql && {
+      ...block(facts.mysql),
+      scheme: "mysql",
+      name: facts.mysql.database,
+      // Over those that the chart has.
+      ...(facts.mysql.tls === "required" ? { params: { tls: "true" } } : {}),
+      auth: passwordAuth(facts.mysql, chartSecrets.mysql),
+    },
+    externalCache: facts.redis && { ...block(facts.redis), auth: passwordAuth(facts.redis, chartSecrets.redis) },
+    externalDiscovery: facts.etcd && { ...block(facts.etcd), auth: passwordAuth(facts.etcd, chartSecrets.etcd) },
+    externalBroker: facts.nats && {
+      ...block(facts.nats),
+      auth: {
+        enabled: true,
+        user: facts.nats.user,
+        existingSecret: chartSecrets.nats.name,
+        existingSecretServerConf: chartSecrets.nats.key,
+      },
+    },
+    externalNoSQLDatabase: facts.mongodb && {
+      ...block(facts.mongodb),
+      scheme: "mongodb",
+      auth: passwordAuth(facts.mongodb, chartSecrets.mongodb),
+    },
+    // The token comes from a file: `auth` would become a part of the URL.
+    externalVault: facts.vault && { ...block(facts.vault), auth: { enabled: false } },
+    externalS3: facts.objectstore && {
+      ...block(facts.objectstore),
+      useCustomURL: true,
+      customRegion: facts.objectstore.region,
+      ds: dataSources(facts.objectstore),
+      auth: {
+        enabled: true,
+        user: facts.objectstore.user,
+        existingSecret: chartSecrets.objectstore.name,
+        existingSecretUsernameKey: chartSecrets.objectstore.userKey,
+        existingSecretPasswordKey: chartSecrets.objectstore.key,
+      },
+    },
+  };
+  const missing = Object.entries(blocks).filter(([, each]) => each === undefined);
+  const head = [
+    `Values of the Helm chart of Pydio Cells v5 in the namespace ${facts.cellsNamespace}: docs/cells.md`,
+    ...(facts.cellsNamespace === facts.namespace
+      ? []
+      : completedSecrets(facts).map(
+          (each) =>
+            `To be copied from the namespace ${facts.namespace}, where the cluster completes it: Secret ${each}`,
+        )),
+    ...missing.map(([name]) => `${name} is missing: the stack has no such service with a user for Cells`),
+  ];
+  return `${comments(head)}${yaml({ ...blocks, ...mountsOfPods(facts) })}`;
+}
+
+function block(endpoint: Endpoint & { secret?: string }) {
+  const { host, port, tls, secret } = endpoint;
+  // The chart mounts Secrets of both kinds as soon as there is TLS; nothing here asks for a client certificate.
+  const authority = { existingSecret: secret, cert: "ca.crt" };
+  const trust = secret === undefined ? {} : { ca: authority, client: authority };
+  return { enabled: true, host, port, tls: tls === "required" ? { enabled: true, ...trust } : { enabled: false } };
+}
+
+/** Under the names that the chart gives to them. */
+function dataSources({ buckets }: CellsStore) {
+  const { default: pydiods1, personal, cells: cellsdata, binaries, thumbs: thumbnails, versions } = buckets;
+  return { pydiods1, personal, cellsdata, binaries, thumbnails, versions };
+}
+
+function passwordAuth({ user }: Login, { name, key }: { name: string; key: string }) {
+  return { enabled: true, user, existingSecret: name, existingSecretPasswordKey: key };
+}
+
+/** The token of Vault, and the authorities as files that Go programs trust. */
+function mountsOfPods(facts: CellsFacts) {
+  const trusted = trustedOf(facts);
+  const volumesOfPod = [
+    ...(facts.vault === undefined
+      ? []
+      : [{ name: volumes.token, secret: projection(facts.vault.secret, token.key, token.key, "secretName") }]),
+    ...(trusted.length === 0
+      ? []
+      : [
+          {
+            name: volumes.trust,
+            projected: {
+              sources: trusted.map(([service, { secret }]) => ({
+                secret: projection(secret, "ca.crt", `${service}.crt`, "name"),
+              })),
+            },
+          },
+        ]),
+  ];
+  const folders = { [volumes.token]: token.folder, [volumes.trust]: trustFolder };
+  return {
+    ...(trusted.length === 0 ? {} : { extraEnvVars: [{ name: "SSL_CERT_DIR", value: trustFolders }] }),
+    ...(volumesOfPod.length === 0
+      ? {}
+      : {
+          extraVolumes: volumesOfPod,
+          extraVolumeMounts: volumesOfPod.map(({ name }) => ({ name, mountPath: folders[name], readOnly: true })),
+        }),
+  };
+}
+
+function projection(secret: string, key: string, path: string, nameKey: "name" | "secretName") {
+  return { [nameKey]: secret, items: [{ key, path }] };
+}
+
+/** Those of the components that the values refer to. */
+function completedSecrets({ vault, ...others }: CellsFacts): string[] {
+  const secured = [others.mysql, others.redis, others.etcd, others.nats, others.mongodb, others.objectstore].filter(
+    (each) => each?.tls === "required",
+  );
+  return [vault, ...secured].flatMap((each) => each?.secret ?? []);
+}
+
+/** Services with the Secret of an authority that nobody knows. */
+function trustedOf(facts: CellsFacts): [TrustedService, { secret: string }][] {
+  return trustedServices.flatMap((service): [TrustedService, { secret: string }][] => {
+    const { tls, secret } = facts[service] ?? {};
+    return tls === "required" && secret !== undefined ? [[service, { secret }]] : [];
+  });
+}
+
+/** `KEY=value` without quotes, for env files of Kubernetes, Docker and systemd, and for a shell. */
+export function environmentFile(facts: CellsFacts): string {
+  const { etcd, nats, redis, vault } = facts;
+  const trusted = trustedOf(facts);
+  const variables = {
+    ...(etcd && {
+      CELLS_CONFIG: etcdUrl(etcd, "config"),
+      CELLS_VAULT: etcdUrl(etcd, "vault"),
+      CELLS_REGISTRY: etcdUrl(etcd, "registry"),
+    }),
+    ...(nats && { CELLS_BROKER: brokerUrl(nats), CELLS_PERSISTQUEUE: brokerUrl(nats) }),
+    ...(redis && { CELLS_CACHE: cacheUrl(redis) }),
+    ...(vault && { CELLS_KEYRING: keyringUrl(vault), CELLS_CERTS_STORE: certificatesUrl(vault) }),
+    ...(vault?.tls === "required" ? { VAULT_CACERT: trustFile("vault") } : {}),
+    ...(trusted.length === 0 ? {} : { SSL_CERT_DIR: trustFolders }),
+  };
+  const imported = (["etcd", "redis"] as const).flatMap((service) => {
+    const endpoint = facts[service];
+    return endpoint?.tls === "required" ? [[authorityId(service), endpoint.secret] as const] : [];
+  });
+  const head = [
+    "Variables of Pydio Cells for these services: docs/cells.md",
+    ...(vault === undefined ? [] : [`VAULT_TOKEN: ${where(facts, token.key, vault.secret)}`]),
+    ...trusted.map(([service, { secret }]) => `${trustFile(service)}: ${where(facts, "ca.crt", secret)}`),
+    ...imported.map(([id, secret]) => `cells admin cert import --uuid ${id} ca.crt: ${where(facts, "ca.crt", secret)}`),
+  ];
+  const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`);
+  return `${comments(head)}${lines.join("")}`;
+}
+
+const where = ({ namespace }: CellsFacts, key: string, secret: string): string =>
+  `the key ${key} of the Secret ${secret} in the namespace ${namespace}`;
+
+/** For `CELLS_INSTALL_YAML`. It holds passwords. */
+export function installFile(facts: CellsFacts): string {
+  const { mysql, mongodb, objectstore } = facts;
+  const head = [
+    "Installation of Pydio Cells with these services: docs/cells.md",
+    "Yours: frontendlogin, frontendpassword, proxyconfigs, and a license.",
+    ...trustedOf(facts)
+      .filter(([service]) => service !== "vault")
+      .map(([service, { secret }]) => `${trustFile(service)}: ${where(facts, "ca.crt", secret)}`),
+  ];
+  return `${comments(head)}${yaml({
+    ...(mysql && databaseKeys(mysql, facts)),
+    ...(mongodb && { usedocumentsdsn: true, documentsdsn: documentsUrl(mongodb) }),
+    ...(objectstore && {
+      dstype: "S3",
+      dss3custom: storeUrl(objectstore),
+      dss3customregion: objectstore.region,
+      dss3apikey: objectstore.user,
+      dss3apisecret: objectstore.password,
+      ...Object.fromEntries(
+        Object.entries(objectstore.buckets).map(([purpose, bucket]) => [`dss3bucket${purpose}`, bucket]),
+      ),
+    }),
+  })}`;
+}
+
+function databaseKeys(mysql: NonNullable<CellsFacts["mysql"]>, facts: CellsFacts) {
+  // The parts of an address have no place for TLS.
+  if (mysql.tls === "required") return { dbconnectiontype: "manual", dbmanualdsn: sqlUrl(mysql, facts) };
+  return {
+    dbconnectiontype: "tcp",
+    dbtcphostname: mysql.host,
+    dbtcpport: mysql.port,
+    dbtcpname: mysql.database,
+    dbtcpuser: mysql.user,
+    dbtcppassword: mysql.password,
+  };
+}
+
+const comments = (lines: string[]): string => lines.map((each) => `# ${each}\n`).join("");
+
+/** Without what the stack does not have, and with each value on its line. */
+function yaml(content: Record<string, unknown>): string {
+  const known = Object.fromEntries(Object.entries(content).filter(([, value]) => value !== undefined));
+  return Object.keys(known).length === 0 ? "" : stringify(known, { lineWidth: 0, aliasDuplicateObjects: false });
+}

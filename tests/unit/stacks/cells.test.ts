@@ -1,0 +1,84 @@
+import { describe, expect, it } from "vitest";
+import { redacted } from "../../support/recorder";
+import { recordStack, stackNames } from "../../support/stacks";
+
+const chartSecrets = ["cells-etcd", "cells-mariadb", "cells-minio", "cells-nats", "cells-redis", "mongodb"];
+
+interface Metadata {
+  name: string;
+  namespace: string;
+}
+
+const metadataOf = (inputs: Record<string, unknown>): Metadata => inputs["metadata"] as Metadata;
+
+/** The Secrets that are for Cells, by the name of the object. */
+async function secretsForCells(...given: Parameters<typeof recordStack>) {
+  const graph = await recordStack(...given);
+  const secrets = graph.byType("kubernetes:core/v1:Secret").filter(({ name }) => name.startsWith("cells-"));
+  return { graph, secrets: new Map(secrets.map((each) => [metadataOf(each.inputs).name, each])) };
+}
+
+describe.each(stackNames)("what Cells gets in %s", (stack) => {
+  const expected = stack === "dev" ? chartSecrets : chartSecrets.filter((each) => each !== "cells-minio");
+
+  it("is a Secret for each service with a password, with nothing readable in it", async () => {
+    const { secrets } = await secretsForCells(stack);
+    expect([...secrets.keys()].sort()).toEqual(expected);
+    for (const { inputs } of secrets.values()) {
+      expect(metadataOf(inputs).namespace).toBe("cells");
+      expect(new Set(Object.values(inputs["data"] as object))).toEqual(new Set([redacted]));
+    }
+  });
+
+  it("comes when its users can log in", async () => {
+    const { graph, secrets } = await secretsForCells(stack);
+    const setup = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "mysql-setup");
+    expect(secrets.get("cells-mariadb")?.options.dependsOn).toContain(setup?.urn);
+  });
+});
+
+describe("Cells in another namespace", () => {
+  const elsewhere = { config: { cells: '{"namespace":"app"}' } };
+  const cells = { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "app" } } };
+  const beside = { podSelector: { matchLabels: {} } };
+
+  it("has its Secrets there, in a namespace that the stack does not make", async () => {
+    const { graph, secrets } = await secretsForCells("dev", elsewhere);
+    expect([...secrets.values()].map(({ inputs }) => metadataOf(inputs).namespace)).toEqual(
+      chartSecrets.map(() => "app"),
+    );
+    expect(graph.byType("kubernetes:core/v1:Namespace").map(({ inputs }) => metadataOf(inputs).name)).toEqual([
+      "cells",
+    ]);
+  });
+
+  /** Who may connect, by the name of the policy. */
+  const sources = async (config: Record<string, string>): Promise<Record<string, unknown[]>> => {
+    const policies = (await recordStack("dev", { config })).byType("kubernetes:networking.k8s.io/v1:NetworkPolicy");
+    const ingressOf = ({ inputs }: (typeof policies)[number]) =>
+      (inputs["spec"] as { ingress?: { from: unknown[] }[] }).ingress ?? [];
+    return Object.fromEntries(policies.map((each) => [each.name, ingressOf(each)[0]?.from ?? []]));
+  };
+
+  it("is admitted by every service, beside the clients of the configuration", async () => {
+    const seen = await sources({ ...elsewhere.config, nats: '{"clients":[{"podLabels":{"app":"x"}}]}' });
+    // Clients of Redis and MySQL come to the gateway.
+    for (const name of ["etcd", "vault", "redis-gateway", "mongodb", "mysql-gateway", "objectstore"]) {
+      expect(seen[name], name).toEqual(expect.arrayContaining([beside, cells]));
+    }
+    expect(seen["nats"]).toEqual(expect.arrayContaining([{ podSelector: { matchLabels: { app: "x" } } }, cells]));
+    expect(seen["nats"]).not.toContainEqual(beside);
+  });
+
+  it("changes nothing when it is the same one", async () => {
+    const seen = await sources({ services: '["etcd"]', cells: '{"namespace":"cells"}' });
+    expect(seen).toEqual(await sources({ services: '["etcd"]' }));
+  });
+});
+
+describe("a service without a user for Cells", () => {
+  it("gives Cells nothing", async () => {
+    const { secrets } = await secretsForCells("dev", { config: { etcd: '{"applications":["other"]}' } });
+    expect([...secrets.keys()].sort()).toEqual(chartSecrets.filter((each) => each !== "cells-etcd"));
+  });
+});
