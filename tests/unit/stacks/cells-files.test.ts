@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { CellsFacts } from "../../../stacks/cells/facts";
 import { environmentFile, installFile, valuesFile } from "../../../stacks/cells/files";
-import { buckets } from "../../../stacks/cells/needs";
+import { bucketNames, buckets } from "../../../stacks/cells/needs";
 import { chartSecrets, chartServices, secretContent } from "../../../stacks/cells/secrets";
 import { tlsDefaults } from "../../../stacks/cells/tls";
 import { type CellsVersion, cellsVersions, type ServiceName, serviceNames } from "../../../stacks/config";
@@ -178,6 +178,27 @@ describe("the values of the chart", () => {
     expect(parse(text)).toMatchObject({
       externalDiscovery: { tls: { enabled: true, ca: authority("etcd-application-cells") } },
       externalSQLDatabase: { tls: { enabled: true }, params: { tls: "true" } },
+    });
+  });
+
+  it("name no authority for S3, whose authority is known", () => {
+    const { objectstore, ...facts } = factsOf("v5");
+    if (objectstore === undefined) throw new Error("no object store");
+    const { secret: _, ...store } = objectstore;
+    const buckets = bucketNames("acme");
+    const inAws = { ...facts, objectstore: { ...store, host: "s3.eu-central-1.amazonaws.com", port: 443, buckets } };
+    expect(parse(valuesFile(inAws))).toMatchObject({
+      externalS3: {
+        host: "s3.eu-central-1.amazonaws.com",
+        port: 443,
+        tls: { enabled: true },
+        ds: { pydiods1: "acme-default", thumbnails: "acme-thumbs" },
+      },
+    });
+    expect(valuesFile(inAws)).not.toContain("objectstore");
+    expect(parse(installFile(inAws))).toMatchObject({
+      dss3custom: "https://s3.eu-central-1.amazonaws.com:443",
+      dss3bucketversions: "acme-versions",
     });
   });
 

@@ -19,11 +19,9 @@ async function secretsForCells(...given: Parameters<typeof recordStack>) {
 }
 
 describe.each(stackNames)("what Cells gets in %s", (stack) => {
-  const expected = stack === "dev" ? chartSecrets : chartSecrets.filter((each) => each !== "cells-minio");
-
   it("is a Secret for each service with a password, with nothing readable in it", async () => {
     const { secrets } = await secretsForCells(stack);
-    expect([...secrets.keys()].sort()).toEqual(expected);
+    expect([...secrets.keys()].sort()).toEqual(chartSecrets);
     for (const { inputs } of secrets.values()) {
       expect(metadataOf(inputs).namespace).toBe("cells");
       expect(new Set(Object.values(inputs["data"] as object))).toEqual(new Set([redacted]));
@@ -34,6 +32,19 @@ describe.each(stackNames)("what Cells gets in %s", (stack) => {
     const { graph, secrets } = await secretsForCells(stack);
     const setup = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "mysql-setup");
     expect(secrets.get("cells-mariadb")?.options.dependsOn).toContain(setup?.urn);
+  });
+});
+
+describe("the files of Cells in prod", () => {
+  it("are in S3, with an access key of a user that may do nothing else", async () => {
+    const { graph, secrets } = await secretsForCells("prod");
+    const [user, ...others] = graph.byType("aws:iam/user:User");
+    expect(others).toEqual([]);
+    expect(user?.inputs).toMatchObject({ name: "example-cells-cells" });
+    expect(graph.byType("aws:iam/userPolicy:UserPolicy")).toHaveLength(1);
+    expect(secrets.get("cells-minio")?.inputs).toMatchObject({
+      data: { "root-user": redacted, "root-password": redacted },
+    });
   });
 });
 
