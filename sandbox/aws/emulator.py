@@ -21,6 +21,8 @@ import moto  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 from moto.backends import get_backend  # noqa: E402
+from moto.iam.exceptions import DeleteConflictException  # noqa: E402
+from moto.iam.models import IAMBackend  # noqa: E402
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app  # noqa: E402
 from moto.s3.exceptions import InvalidBucketState  # noqa: E402
 from moto.s3.models import FakeBucket, S3Backend, s3_backends  # noqa: E402
@@ -107,6 +109,19 @@ def get_permission_without_conditions(self, action, resource):
 
 
 FakeBucket.get_permission = get_permission_without_conditions
+
+
+# AWS refuses to delete a user that has access keys; moto deletes the user and forgets about the keys.
+delete_user = IAMBackend.delete_user
+
+
+def delete_user_without_keys(self, user_name):
+    if self.list_access_keys(user_name):
+        raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
+    return delete_user(self, user_name)
+
+
+IAMBackend.delete_user = delete_user_without_keys
 
 
 class State:

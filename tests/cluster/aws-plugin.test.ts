@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { CreateAccessKeyCommand, DeleteUserCommand, GetUserCommand, ListAccessKeysCommand } from "@aws-sdk/client-iam";
 import { DecryptCommand, DescribeKeyCommand, EncryptCommand, UpdateKeyDescriptionCommand } from "@aws-sdk/client-kms";
 import {
   GetBucketVersioningCommand,
@@ -11,7 +12,7 @@ import {
   HeadBucketCommand,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
-import { Role, RolePolicy } from "@pulumi/aws/iam";
+import { AccessKey, Role, RolePolicy, User, UserPolicy } from "@pulumi/aws/iam";
 import { Alias, Key } from "@pulumi/aws/kms";
 import { Provider } from "@pulumi/aws/provider";
 import * as s3 from "@pulumi/aws/s3";
@@ -42,6 +43,7 @@ interface Wishes {
   forceDestroy?: boolean;
   deletionWindowInDays?: number;
   role?: string | undefined;
+  user?: string | undefined;
   /** Ids to take over by type, instead of making anything. */
   imports?: Record<string, string>;
 }
@@ -81,8 +83,17 @@ const assume = (principal: string) =>
     Statement: [{ Effect: "Allow", Principal: { AWS: principal }, Action: "sts:AssumeRole" }],
   });
 
+interface Made {
+  keyId: string;
+  keyArn: string;
+  targetKeyArn: string;
+  accessKeyId: string;
+  /** Of the access key; nothing where it was imported. */
+  secret: string | undefined;
+}
+
 /** One resource of each type. */
-function program(wishes: Wishes): { keyId: Output<string>; keyArn: Output<string>; targetKeyArn: Output<string> } {
+function program(wishes: Wishes): { [Key in keyof Made]: Output<Made[Key]> } {
   const provider = new Provider("aws", {
     region,
     accessKey: "test",
@@ -197,19 +208,30 @@ function program(wishes: Wishes): { keyId: Output<string>; keyArn: Output<string
     },
     options("Role"),
   );
-  new RolePolicy(
-    "backup",
-    {
-      name: "write",
-      role: role.id,
-      policy: {
-        Version: "2012-10-17",
-        Statement: [{ Sid: `Days${days}`, Effect: "Allow", Action: ["s3:PutObject"], Resource: output(made.arn) }],
-      },
-    },
-    options("RolePolicy"),
+  const mayWrite = {
+    Version: "2012-10-17" as const,
+    Statement: [{ Sid: `Days${days}`, Effect: "Allow" as const, Action: ["s3:PutObject"], Resource: output(made.arn) }],
+  };
+  new RolePolicy("backup", { name: "write", role: role.id, policy: mayWrite }, options("RolePolicy"));
+  const userName = wishes.user ?? "cells-backup";
+  const user = new User(
+    userName,
+    { name: userName, tags, ...(forceDestroy === undefined ? {} : { forceDestroy }) },
+    options("User"),
   );
-  return { keyId: key.keyId, keyArn: key.arn, targetKeyArn: alias.targetKeyArn };
+  new UserPolicy("backup", { name: "write", user: user.name, policy: mayWrite }, options("UserPolicy"));
+  const accessKey = new AccessKey(
+    "backup",
+    { user: user.name, status: days > 5 ? "Inactive" : "Active" },
+    options("AccessKey"),
+  );
+  return {
+    keyId: key.keyId,
+    keyArn: key.arn,
+    targetKeyArn: alias.targetKeyArn,
+    accessKeyId: accessKey.id,
+    secret: accessKey.secret,
+  };
 }
 
 const stackOf = (stackName: string, wishes: Wishes): Promise<Stack> =>
@@ -228,15 +250,20 @@ const stackOf = (stackName: string, wishes: Wishes): Promise<Stack> =>
 const small: Wishes = { description: "one", days: 1, deletionWindowInDays: 7 };
 const large: Wishes = { description: "two", days: 9, deletionWindowInDays: 7 };
 const renamed: Wishes = { ...large, role: "cells-writer" };
+const UserName = "cells-writer";
+const moved: Wishes = { ...renamed, user: UserName };
 
-async function outputs(): Promise<{ keyId: string; keyArn: string; targetKeyArn: string }> {
-  const { keyId, keyArn, targetKeyArn } = await first.outputs();
-  return {
-    keyId: keyId?.value as string,
-    keyArn: keyArn?.value as string,
-    targetKeyArn: targetKeyArn?.value as string,
-  };
+async function outputs(stack: Stack = first): Promise<Made> {
+  const found = Object.entries(await stack.outputs()).map(([name, { value }]) => [name, value as unknown]);
+  return Object.fromEntries(found) as Made;
 }
+
+/** All that the engine wrote: the state of the stacks, what it was before, and the history. */
+const written = (): string =>
+  readdirSync(join(folder, ".pulumi"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), "utf8"))
+    .join("\n");
 
 beforeAll(async () => {
   process.env["PATH"] = [...engineFolders(), process.env["PATH"] ?? ""].join(delimiter);
@@ -271,17 +298,28 @@ describe("the stand-in for aws", () => {
 
   it("makes one of each type, and finds nothing to change then", async () => {
     await startEmulator();
-    await first.up();
+    const { stderr, stdout } = await first.up();
     const { changeSummary } = await first.preview({ expectNoChanges: true });
     expect(changeSummary).toEqual({ same: kinds + 2 });
     const { summary } = await first.refresh({ expectNoChanges: true });
     expect(summary.resourceChanges).toEqual({ same: kinds + 2 });
-    const { keyArn, keyId, targetKeyArn } = await outputs();
+    const { keyArn, keyId, targetKeyArn, accessKeyId, secret } = await outputs();
     expect(keyArn).toBe(`arn:aws:kms:${region}:${account}:key/${keyId}`);
     expect(targetKeyArn).toBe(keyArn);
+    expect(accessKeyId).toMatch(/^AKIA/);
+    expect(secret).toMatch(/^\S{40}$/);
+    expect(stdout + stderr).not.toContain(secret);
+  });
+
+  it("writes the secret of an access key nowhere in plain text", async () => {
+    const { accessKeyId, secret } = await outputs();
+    const state = written();
+    expect(state).toContain(accessKeyId);
+    expect(state).not.toContain(secret);
   });
 
   it("updates what changed and replaces nothing", async () => {
+    const { accessKeyId, secret } = await outputs();
     first = await stackOf("first", large);
     const { summary } = await first.up();
     const { create, replace, update } = summary.resourceChanges ?? {};
@@ -289,6 +327,8 @@ describe("the stand-in for aws", () => {
     expect({ create, replace, update }).toEqual({ create: undefined, replace: undefined, update: kinds - 3 });
     await first.preview({ expectNoChanges: true });
     await first.refresh({ expectNoChanges: true });
+    // AWS told it once, and what was written first is what is known.
+    expect(await outputs()).toMatchObject({ accessKeyId, secret });
   });
 
   it("replaces a role of another name, and its policy with it", async () => {
@@ -296,6 +336,20 @@ describe("the stand-in for aws", () => {
     const { summary } = await first.up();
     expect(summary.resourceChanges?.replace).toBe(2);
     await first.refresh({ expectNoChanges: true });
+  });
+
+  it("takes the policy and the key to another user, and the former user goes", async () => {
+    const { accessKeyId, secret } = await outputs();
+    first = await stackOf("first", moved);
+    const { summary } = await first.up();
+    expect(summary.resourceChanges).toMatchObject({ create: 1, replace: 2, delete: 1 });
+    await first.refresh({ expectNoChanges: true });
+    const now = await outputs();
+    expect(now.accessKeyId).not.toBe(accessKeyId);
+    expect(now.secret).not.toBe(secret);
+    const { AccessKeyMetadata } = await aws.iam.send(new ListAccessKeysCommand({ UserName }));
+    expect(AccessKeyMetadata).toMatchObject([{ AccessKeyId: now.accessKeyId, Status: "Inactive" }]);
+    await expect(aws.iam.send(new GetUserCommand({ UserName: "cells-backup" }))).rejects.toThrow(/cannot be found/);
   });
 
   it("sees what somebody else changed, and changes it back", async () => {
@@ -325,7 +379,7 @@ describe("the stand-in for aws", () => {
   });
 
   it("imports one of each type into another stack", async () => {
-    const { keyId } = await outputs();
+    const { keyId, accessKeyId } = await outputs();
     const settings = Object.keys(types).flatMap((token) => {
       const kind = token.split(":").at(-1) ?? "";
       return kind.startsWith("Bucket") ? [[kind, Bucket] as const] : [];
@@ -336,22 +390,32 @@ describe("the stand-in for aws", () => {
       Alias: "alias/cells",
       Role: "cells-writer",
       RolePolicy: "cells-writer:write",
+      User: UserName,
+      UserPolicy: `${UserName}:write`,
+      AccessKey: accessKeyId,
     };
-    const { description, days, role } = renamed;
-    const second = await stackOf("second", { description, days, role, imports });
+    const { description, days, role, user } = moved;
+    const second = await stackOf("second", { description, days, role, user, imports });
     const { summary } = await second.up();
     expect(summary.resourceChanges).toEqual({ create: 2, import: kinds });
     await second.preview({ expectNoChanges: true });
+    expect((await outputs(second)).secret).toBeUndefined();
     await second.workspace.removeStack("second", { force: true });
   });
 
-  it("does not delete a bucket with objects unless the program says so", async () => {
+  it("does not delete a user with keys, as AWS does not", async () => {
+    await expect(aws.iam.send(new DeleteUserCommand({ UserName }))).rejects.toThrow(/must delete access keys first/);
+  });
+
+  it("does not delete a bucket with objects, or a user with another's key, unless the program says so", async () => {
     await expect(first.destroy()).rejects.toThrow(/deleting aws:s3\S+ cells-backup: BucketNotEmpty: /);
-    first = await stackOf("first", { ...renamed, forceDestroy: true });
+    first = await stackOf("first", { ...moved, forceDestroy: true });
     await first.up();
     const { keyId } = await outputs();
+    await aws.iam.send(new CreateAccessKeyCommand({ UserName }));
     await first.destroy();
     await expect(aws.s3.send(new HeadBucketCommand({ Bucket }))).rejects.toThrow();
+    await expect(aws.iam.send(new GetUserCommand({ UserName }))).rejects.toThrow(/cannot be found/);
     const { KeyMetadata } = await aws.kms.send(new DescribeKeyCommand({ KeyId: keyId }));
     expect(KeyMetadata?.KeyState).toBe("PendingDeletion");
     const days = ((KeyMetadata?.DeletionDate?.getTime() ?? 0) - Date.now()) / 86_400_000;

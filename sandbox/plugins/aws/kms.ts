@@ -16,13 +16,13 @@ import {
   UpdateAliasCommand,
   UpdateKeyDescriptionCommand,
 } from "@aws-sdk/client-kms";
-import type { PropertyMap } from "../server/values";
 import {
+  changeTags,
   fields,
   flag,
-  goneTags,
   optional,
   type ResourceType,
+  type TagPair,
   tagPairs,
   tagProperties,
   text,
@@ -31,7 +31,7 @@ import {
 
 const missing = ["NotFoundException"];
 const PolicyName = "default";
-const kmsTags = (tags: PropertyMap) => tagPairs(tags).map(({ Key, Value }) => ({ TagKey: Key, TagValue: Value }));
+const kmsTags = (tags: TagPair[]) => tags.map(({ Key, Value }) => ({ TagKey: Key, TagValue: Value }));
 
 export const key: ResourceType = {
   inputs: {
@@ -62,7 +62,7 @@ export const key: ResourceType = {
         KeySpec: "SYMMETRIC_DEFAULT",
         ...optional("Description", text(inputs, "description")),
         ...optional("Policy", text(inputs, "policy")),
-        Tags: kmsTags(fields(inputs, "tags")),
+        Tags: kmsTags(tagPairs(fields(inputs, "tags"))),
       }),
     );
     return KeyMetadata?.KeyId ?? "";
@@ -106,10 +106,10 @@ export const key: ResourceType = {
       await aws.kms.send(new PutKeyPolicyCommand({ KeyId, PolicyName, Policy: text(inputs, "policy") }));
     }
     if (changed("tags")) {
-      const gone = goneTags(before, inputs);
-      if (gone.length > 0) await aws.kms.send(new UntagResourceCommand({ KeyId, TagKeys: gone }));
-      const Tags = kmsTags(fields(inputs, "tags"));
-      if (Tags.length > 0) await aws.kms.send(new TagResourceCommand({ KeyId, Tags }));
+      await changeTags(before, inputs, {
+        untag: (TagKeys) => aws.kms.send(new UntagResourceCommand({ KeyId, TagKeys })),
+        tag: (tags) => aws.kms.send(new TagResourceCommand({ KeyId, Tags: kmsTags(tags) })),
+      });
     }
   },
   // AWS deletes a key after a delay only: what it closed cannot be opened again.

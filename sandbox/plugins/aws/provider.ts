@@ -1,6 +1,6 @@
 import { changes } from "../server/changes";
 import { InitializationError, type Provider, secretPaths } from "../server/provider";
-import { equal, type PropertyMap, unknown, type Value } from "../server/values";
+import { equal, type Properties, type PropertyMap, unknown, type Value } from "../server/values";
 import { comparable, difference, importedInputs, refreshInputs } from "./compare";
 import { type Aws, connect, readConfiguration, refuseConfiguration } from "./configuration";
 import { checkInputs } from "./inputs";
@@ -32,41 +32,42 @@ export function awsProvider(version: string): Provider {
       difference(typeOf(type), oldInputs.value, news.value, ignoreChanges),
     create: async ({ type: token, name, inputs, preview }) => {
       const type = typeOf(token);
-      if (preview) return { id: "", state: { value: previewed(type, inputs.value), secrets: inputs.secrets } };
+      if (preview) return { id: "", state: stateOf(type, previewed(type, inputs.value), inputs) };
       const given = { ...type.defaults, ...inputs.value };
-      const id = await asked(`creating ${token} ${name}`, () => type.create(aws, given));
+      const made = await asked(`creating ${token} ${name}`, () => type.create(aws, given));
+      const { id, toldOnce } = typeof made === "string" ? { id: made, toldOnce: {} } : made;
+      const before = { ...inputs.value, ...toldOnce };
       try {
         await asked(`completing ${token} ${id}`, async () => type.complete?.(aws, id, given));
+        return { id, state: await present(aws, token, id, inputs, before) };
       } catch (error) {
-        throw new InitializationError(id, inputs, undefined, [error instanceof Error ? error.message : String(error)]);
+        // What AWS told once must be in the state even now.
+        const reasons = [error instanceof Error ? error.message : String(error)];
+        throw new InitializationError(id, stateOf(type, before, inputs, before), undefined, reasons);
       }
-      const value = await present(aws, token, id, inputs.value);
-      return { id, state: { value, secrets: inputs.secrets } };
     },
     read: async ({ type: token, id, inputs, state }) => {
       const type = typeOf(token);
-      const live = await asked(`reading ${token} ${id}`, () => type.read(aws, id));
+      const live = await asked(`reading ${token} ${id}`, () => type.read(aws, id, state.value));
       if (live === undefined) return undefined;
       const refreshing = Object.keys(inputs.value).length > 0;
       const value = refreshing ? refreshInputs(type, inputs.value, live) : importedInputs(type, live);
-      return {
-        id,
-        inputs: { value, secrets: inputs.secrets },
-        state: { value: { ...live, ...untold(type, value) }, secrets: secretPaths(inputs.secrets, state.secrets) },
-      };
+      const refreshed = { value, secrets: inputs.secrets };
+      const { value: now, secrets } = stateOf(type, live, refreshed, state.value);
+      return { id, inputs: refreshed, state: { value: now, secrets: secretPaths(secrets, state.secrets) } };
     },
     update: async ({ type: token, id, oldInputs, oldState, inputs, preview }) => {
       const type = typeOf(token);
       if (preview) {
         const changed = changedFrom(type, oldInputs.value, inputs.value);
-        return { value: previewed(type, inputs.value, oldState.value, changed), secrets: inputs.secrets };
+        return stateOf(type, previewed(type, inputs.value, oldState.value, changed), inputs, oldState.value);
       }
       // From what AWS has, not from what it once had: so that an interrupted change is taken up where it ended.
-      const before = await present(aws, token, id, inputs.value);
+      const { value: before } = await present(aws, token, id, inputs, oldState.value);
       const given = { ...type.defaults, ...inputs.value };
       const changed = changedFrom(type, before, given);
       await asked(`updating ${token} ${id}`, () => type.update(aws, id, given, changed, before));
-      return { value: await present(aws, token, id, inputs.value), secrets: inputs.secrets };
+      return present(aws, token, id, inputs, oldState.value);
     },
     delete: async ({ type: token, id, state }) => {
       await asked(`deleting ${token} ${id}`, () => typeOf(token).delete(aws, id, state.value));
@@ -80,16 +81,37 @@ function changedFrom(type: ResourceType, old: PropertyMap, news: PropertyMap): (
 }
 
 /** What AWS has of something that must be there. */
-async function present(aws: Aws, token: string, id: string, inputs: PropertyMap): Promise<PropertyMap> {
+async function present(
+  aws: Aws,
+  token: string,
+  id: string,
+  inputs: Properties,
+  before: PropertyMap,
+): Promise<Properties> {
   const type = typeOf(token);
-  const live = await asked(`reading ${token} ${id}`, () => type.read(aws, id));
+  const live = await asked(`reading ${token} ${id}`, () => type.read(aws, id, before));
   if (live === undefined) throw new Error(`${token} ${id} is not in AWS; refresh the stack`);
-  return { ...live, ...untold(type, inputs) };
+  return stateOf(type, live, inputs, before);
 }
 
-function untold(type: ResourceType, inputs: PropertyMap): PropertyMap {
-  const keys = (type.untold ?? []).filter((key) => inputs[key] !== undefined);
-  return Object.fromEntries(keys.map((key) => [key, inputs[key] as Value]));
+/** What AWS has, with what it does not tell from the inputs and what it told once from the former state. */
+export function stateOf(
+  { untold = [], toldOnce = [] }: ResourceType,
+  live: PropertyMap,
+  inputs: Properties,
+  before: PropertyMap = {},
+): Properties {
+  return {
+    value: { ...live, ...picked(untold, inputs.value), ...picked(toldOnce, before) },
+    secrets: secretPaths(
+      inputs.secrets,
+      toldOnce.map((key) => [key]),
+    ),
+  };
+}
+
+function picked(keys: string[], from: PropertyMap): PropertyMap {
+  return Object.fromEntries(Object.entries(from).filter(([key]) => keys.includes(key)));
 }
 
 /** The outputs as far as they are known before anything is asked of AWS. */
@@ -99,13 +121,15 @@ export function previewed(
   before?: PropertyMap,
   changed: (key: string) => boolean = () => true,
 ): PropertyMap {
-  const given = Object.fromEntries(Object.entries(inputs).filter(([key]) => type.inputs[key] !== undefined));
+  const given = picked(Object.keys(type.inputs), inputs);
   const made = Object.entries(type.outputs).map(([key, follows]): [string, Value] => {
     const kept = follows !== undefined && changed(follows) ? undefined : before?.[key];
     return [key, kept ?? unknown];
   });
+  // What was never told, as of something imported, an update does not bring.
+  const once = before === undefined ? (type.toldOnce ?? []).map((key): [string, Value] => [key, unknown]) : [];
   const chosen = (type.chosen ?? []).map((key): [string, Value] => [key, before?.[key] ?? unknown]);
-  return { ...type.defaults, ...Object.fromEntries([...made, ...chosen]), ...given };
+  return { ...type.defaults, ...Object.fromEntries([...made, ...once, ...chosen]), ...given };
 }
 
 /** Says what was asked when AWS refuses, and who when nobody answers. */

@@ -14,18 +14,19 @@ export interface ResourceType {
   chosen?: string[];
   /** Inputs that AWS does not keep or tell. */
   untold?: string[];
+  /** Outputs that AWS tells when it makes the resource and never again, since they are secret. */
+  toldOnce?: string[];
   /** The input that is a name, and the name when the program gives none. */
   name?: { key: string; make: (logicalName: string, digits: string) => string };
   /** Outputs besides the inputs; with the input that they follow, where they can change. */
   outputs: Record<string, string | undefined>;
   /** The inputs in one form, where AWS takes several for the same. */
   normal?: (inputs: PropertyMap) => PropertyMap;
-  /** Returns the id. */
-  create: (aws: Aws, inputs: PropertyMap) => Promise<string>;
+  create: (aws: Aws, inputs: PropertyMap) => Promise<Made>;
   /** What is left to do once the resource exists; it is in the state when this fails. */
   complete?: (aws: Aws, id: string, inputs: PropertyMap) => Promise<void>;
-  /** Inputs and outputs; undefined when the resource is gone. */
-  read: (aws: Aws, id: string) => Promise<PropertyMap | undefined>;
+  /** Inputs and outputs; undefined when the resource is gone. The former state is empty when it is imported. */
+  read: (aws: Aws, id: string, before: PropertyMap) => Promise<PropertyMap | undefined>;
   update: (
     aws: Aws,
     id: string,
@@ -35,6 +36,9 @@ export interface ResourceType {
   ) => Promise<void>;
   delete: (aws: Aws, id: string, state: PropertyMap) => Promise<void>;
 }
+
+/** The id, with what AWS tells once where it does. */
+export type Made = string | { id: string; toldOnce: PropertyMap };
 
 /** What is asked for, or undefined when AWS answers with one of these errors: it is not there. */
 export async function unlessMissing<T>(names: string[], ask: () => Promise<T>): Promise<T | undefined> {
@@ -83,7 +87,14 @@ export function tagProperties(tags: [key: string | undefined, value: string | un
   return { tags: own, tagsAll: own };
 }
 
-/** Tags that are no longer wanted. */
-export function goneTags(before: PropertyMap, after: PropertyMap): string[] {
-  return Object.keys(fields(before, "tags")).filter((key) => !(key in fields(after, "tags")));
+/** Takes away the tags that are no longer wanted, and sets the others. */
+export async function changeTags(
+  before: PropertyMap,
+  after: PropertyMap,
+  calls: { untag: (keys: string[]) => Promise<unknown>; tag: (tags: TagPair[]) => Promise<unknown> },
+): Promise<void> {
+  const wanted = fields(after, "tags");
+  const gone = Object.keys(fields(before, "tags")).filter((key) => !(key in wanted));
+  if (gone.length > 0) await calls.untag(gone);
+  if (Object.keys(wanted).length > 0) await calls.tag(tagPairs(wanted));
 }

@@ -1,4 +1,4 @@
-import { role, rolePolicy } from "./iam";
+import { accessKey, role, rolePolicy, user, userPolicy } from "./iam";
 import { alias, key } from "./kms";
 import {
   bucket,
@@ -26,6 +26,9 @@ export const types: Record<string, ResourceType> = {
   "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": objectLock,
   "aws:iam/role:Role": role,
   "aws:iam/rolePolicy:RolePolicy": rolePolicy,
+  "aws:iam/user:User": user,
+  "aws:iam/userPolicy:UserPolicy": userPolicy,
+  "aws:iam/accessKey:AccessKey": accessKey,
 };
 
 export function typeOf(token: string): ResourceType {

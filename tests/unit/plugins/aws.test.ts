@@ -1,9 +1,14 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import { canonicalJson, difference, importedInputs, refreshInputs } from "../../../sandbox/plugins/aws/compare";
 import { connect, readConfiguration, refuseConfiguration } from "../../../sandbox/plugins/aws/configuration";
 import { checkInputs } from "../../../sandbox/plugins/aws/inputs";
-import { awsProvider, explain, previewed } from "../../../sandbox/plugins/aws/provider";
+import { awsProvider, explain, previewed, stateOf } from "../../../sandbox/plugins/aws/provider";
 import { fromAws, toAws } from "../../../sandbox/plugins/aws/s3";
+import { changeTags } from "../../../sandbox/plugins/aws/type";
 import { typeOf, types } from "../../../sandbox/plugins/aws/types";
 import { type PropertyMap, unknown } from "../../../sandbox/plugins/server/values";
 
@@ -20,6 +25,9 @@ const tokens = {
   lock: "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
   role: "aws:iam/role:Role",
   rolePolicy: "aws:iam/rolePolicy:RolePolicy",
+  user: "aws:iam/user:User",
+  userPolicy: "aws:iam/userPolicy:UserPolicy",
+  accessKey: "aws:iam/accessKey:AccessKey",
 };
 type Kind = keyof typeof tokens;
 const type = (kind: Kind) => typeOf(tokens[kind]);
@@ -62,6 +70,10 @@ describe("inputs", () => {
     ["another type", "key", { enableKeyRotation: "yes" }, /enableKeyRotation must be true or false, got "yes"$/],
     ["a list that is none", "encryption", { bucket: "b", rules: {} }, /rules must be a list, got \{\}$/],
     ["a policy that is none", "policy", { bucket: "b", policy: "{" }, /policy must be a JSON document, got "\{"$/],
+    ["a user's path", "user", { path: "/a/" }, /User has no input "path" .*; it has name, forceDestroy, tags;/],
+    ["a user policy of nobody", "userPolicy", { policy: "{}" }, /UserPolicy needs user$/],
+    ["an access key of nobody", "accessKey", {}, /AccessKey needs user$/],
+    ["a PGP key", "accessKey", { user: "u", pgpKey: "k" }, /AccessKey has no input "pgpKey" .*; it has user, status;/],
     ["tags that are none", "role", { assumeRolePolicy: "{}", tags: { a: 1 } }, /tags must be an object of texts/],
   ])("refuses %s", (_name, kind, news, reason) => {
     expect(reasons(kind, news)).toEqual([expect.stringMatching(reason)]);
@@ -85,6 +97,8 @@ describe("inputs", () => {
     expect(check("bucket", {}, { bucket: "given" }).inputs).toEqual(inputs);
     expect(check("bucket", { bucket: "given" }, inputs).inputs).toEqual({ bucket: "given" });
     expect(check("alias", { targetKeyId: "k" }).inputs["name"]).toMatch(/^alias\/Backup-[0-9a-f]{7}$/);
+    expect(check("user", {}).inputs["name"]).toMatch(/^Backup-[0-9a-f]{7}$/);
+    expect(check("accessKey", { user: "u" }).inputs).toEqual({ user: "u" });
   });
 });
 
@@ -129,6 +143,12 @@ describe("differences", () => {
     ],
     ["the lock's state", "lock", {}, { objectLockEnabled: "Disabled" }, { objectLockEnabled: "update-replace" }],
     ["a role's name", "role", { name: "a" }, { name: "b" }, { name: "update-replace" }],
+    ["an active key", "accessKey", { user: "u" }, { user: "u", status: "Active" }, {}],
+    ["a key's status", "accessKey", { user: "u" }, { user: "u", status: "Inactive" }, { status: "update" }],
+    ["a key's user", "accessKey", { user: "a" }, { user: "b" }, { user: "update-replace" }],
+    ["a user's name", "user", { name: "a" }, { name: "b" }, { name: "update" }],
+    ["a user's tag", "user", { tags: {} }, { tags: { a: "1" } }, { tags: "add" }],
+    ["a user policy's user", "userPolicy", { user: "a" }, { user: "b" }, { user: "update-replace" }],
     ["a role policy's role", "rolePolicy", { role: "a" }, { role: "b" }, { role: "update-replace" }],
   ])("%s", (_name, kind, olds, news, detailed) => {
     const found = difference(type(kind), olds, news);
@@ -148,6 +168,7 @@ describe("differences", () => {
     expect(difference(type("rolePolicy"), { name: "p", role: "a" }, { name: "p", role: "b" }).deleteBeforeReplace).toBe(
       true,
     );
+    expect(difference(type("accessKey"), { user: "a" }, { user: "b" }).deleteBeforeReplace).toBe(false);
   });
 });
 
@@ -183,6 +204,69 @@ describe("refresh", () => {
       policy: '{"a":1}',
       tags: { a: "1" },
     });
+  });
+});
+
+describe("what AWS tells once", () => {
+  const inputs = { value: { user: "u" }, secrets: [] };
+  const live = { user: "u", status: "Active", createDate: "2026-01-01T00:00:00.000Z" };
+  const before = { ...live, status: "Inactive", secret: "s" };
+
+  it("stays in the state, beside what AWS has now", () => {
+    expect(stateOf(type("accessKey"), live, inputs, before).value).toEqual({ ...live, secret: "s" });
+  });
+
+  it("is a secret, as are secrets of the program", () => {
+    const { secrets } = stateOf(type("accessKey"), live, { ...inputs, secrets: [["user"]] }, before);
+    expect(secrets).toEqual([["user"], ["secret"]]);
+  });
+
+  it("is not there after an import", () => {
+    expect(stateOf(type("accessKey"), live, inputs, {}).value).toEqual(live);
+  });
+
+  it("is not known before, and a secret already", async () => {
+    const named = { urn: "urn", type: tokens.accessKey, name: "k" };
+    const context = { log: () => undefined, signal: new AbortController().signal };
+    const { state } = await awsProvider("0").create({ ...named, inputs, preview: true, timeoutSeconds: 0 }, context);
+    expect(state).toEqual({
+      value: { user: "u", status: "Active", createDate: unknown, secret: unknown },
+      secrets: [["secret"]],
+    });
+  });
+
+  it("is in the state even when what is asked next fails", async () => {
+    const made = "<AccessKey><AccessKeyId>AKIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey></AccessKey>";
+    const answer = `<CreateAccessKeyResponse><CreateAccessKeyResult>${made}</CreateAccessKeyResult></CreateAccessKeyResponse>`;
+    const iam = createServer((request, response) => {
+      void text(request).then((asked) => {
+        const creates = asked.includes("Action=CreateAccessKey");
+        response.writeHead(creates ? 200 : 400).end(creates ? answer : "");
+      });
+    }).listen(0, "127.0.0.1");
+    await once(iam, "listening");
+    const endpoints = JSON.stringify([{ iam: `http://127.0.0.1:${(iam.address() as AddressInfo).port}` }]);
+    const context = { log: () => undefined, signal: new AbortController().signal };
+    const provider = awsProvider("0");
+    await provider.configure({ region: "r", accessKey: "a", secretKey: "b", endpoints }, context);
+    const named = { urn: "urn", type: tokens.accessKey, name: "k" };
+    const created = provider.create({ ...named, inputs, preview: false, timeoutSeconds: 0 }, context);
+    await expect(created).rejects.toMatchObject({
+      id: "AKIA",
+      state: { value: { user: "u", secret: "s" }, secrets: [["secret"]] },
+    });
+    iam.closeAllConnections();
+    iam.close();
+  });
+
+  it("does not come with a change of something imported", () => {
+    const wanted = { user: "u", status: "Inactive" };
+    expect(previewed(type("accessKey"), wanted, live)).toEqual({ ...live, status: "Inactive" });
+  });
+
+  it("is not what a program says", () => {
+    expect(importedInputs(type("accessKey"), before)).toEqual({ user: "u", status: "Inactive" });
+    expect(importedInputs(type("accessKey"), live)).toEqual({ user: "u" });
   });
 });
 
@@ -230,6 +314,34 @@ it("writes structures as AWS does, and back", () => {
   };
   expect(toAws(pulumi)).toEqual(aws);
   expect(fromAws(aws)).toEqual(pulumi);
+});
+
+it("changes tags: takes away what is gone, sets what is wanted, and asks nothing for nothing", async () => {
+  const asked: unknown[] = [];
+  const change = (before: PropertyMap, after: PropertyMap) =>
+    changeTags(
+      { tags: before },
+      { tags: after },
+      { untag: async (keys) => asked.push(keys), tag: async (tags) => asked.push(tags) },
+    );
+  await change({ a: "1", b: "1" }, { b: "2" });
+  expect(asked.splice(0)).toEqual([["a"], [{ Key: "b", Value: "2" }]]);
+  await change({ a: "1" }, {});
+  expect(asked.splice(0)).toEqual([["a"]]);
+  await change({}, {});
+  expect(asked).toEqual([]);
+});
+
+it("does not rename a user, whose policies and keys would look for the old name", async () => {
+  const nobody = connect(readConfiguration({}, {}));
+  const renamed = type("user").update(nobody, "a", { name: "b" }, (key) => key === "name", { name: "a" });
+  await expect(renamed).rejects.toThrow(/^name cannot go from a to b; give the resource another name as well/);
+});
+
+it("names an inline policy by its owner", async () => {
+  const nobody = connect(readConfiguration({}, {}));
+  await expect(type("userPolicy").read(nobody, "u", {})).rejects.toThrow(/^the id must be user:policy, got "u"$/);
+  await expect(type("rolePolicy").read(nobody, ":p", {})).rejects.toThrow(/^the id must be role:policy, got ":p"$/);
 });
 
 describe("configuration", () => {
