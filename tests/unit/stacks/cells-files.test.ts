@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import type { CellsFacts } from "../../../stacks/cells/facts";
+import type { CellsFacts, CellsStore } from "../../../stacks/cells/facts";
 import { environmentFile, installFile, valuesFile } from "../../../stacks/cells/files";
 import { bucketNames, buckets } from "../../../stacks/cells/needs";
 import { chartSecrets, chartServices, secretContent } from "../../../stacks/cells/secrets";
@@ -184,9 +184,9 @@ describe("the values of the chart", () => {
   it("name no authority for S3, whose authority is known", () => {
     const { objectstore, ...facts } = factsOf("v5");
     if (objectstore === undefined) throw new Error("no object store");
-    const { secret: _, ...store } = objectstore;
-    const buckets = bucketNames("acme");
-    const inAws = { ...facts, objectstore: { ...store, host: "s3.eu-central-1.amazonaws.com", port: 443, buckets } };
+    const store: CellsStore = { ...objectstore, host: "s3.eu-central-1.amazonaws.com", port: 443 };
+    delete store.secret;
+    const inAws = { ...facts, objectstore: { ...store, buckets: bucketNames("acme") } };
     expect(parse(valuesFile(inAws))).toMatchObject({
       externalS3: {
         host: "s3.eu-central-1.amazonaws.com",
