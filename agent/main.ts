@@ -4,6 +4,9 @@ import { log } from "./log";
 type Command = (args: string[]) => Promise<void>;
 export type Commands = Record<string, Command>;
 
+/** Whoever reads the log of a Job may not know where it comes from. */
+const help = "what to do: docs/refusals.md of cells-services";
+
 /**
  * Runs the command that the container's arguments name. Node.js started with `-e` puts the first argument at index 1 of
  * `process.argv`. A failure is one line, because it is read in the status of a pod.
@@ -22,7 +25,7 @@ export async function run(commands: Commands, argv: string[] = process.argv.slic
   try {
     await command(args);
   } catch (error) {
-    log(`${name} failed: ${error instanceof Error ? error.message : String(error)}`);
+    log(`${name} failed: ${error instanceof Error ? error.message : String(error)}; ${help}`);
     process.exitCode = 1;
   }
 }
