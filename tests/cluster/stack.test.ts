@@ -19,6 +19,8 @@ import { leaks, type SecretObject, secretValues } from "../support/leaks";
  */
 const stack = "test";
 const namespace = `cells-${stack}`;
+/** Also where Cells cannot use it: what the services do between themselves and with others must hold over TLS. */
+const overTls = Object.fromEntries(serviceNames.map((each) => [`cells-services:${each}`, { tls: "required" }]));
 let deployment: Deployment;
 
 /** A real client that writes, and reads back what each single member holds. */
@@ -45,7 +47,7 @@ async function resourcesOfState(): Promise<string[]> {
 }
 
 beforeAll(async () => {
-  deployment = await openDeployment(stack);
+  deployment = await openDeployment(stack, overTls);
   await deployment.clear();
 });
 
@@ -73,9 +75,10 @@ describe("the dev stack", () => {
     // groups of their own: that nobody waits for them any more is for them to notice.
     process.kill(-(child.pid ?? 0), "SIGKILL");
     await ended;
-    const result = await deployment.execute("tsx", ["sandbox/cli.ts", "up"], { STACK: stack, KUBE_CONTEXT: "" });
+    // Breaks the lock, as each command of the sandbox does.
+    deployment = await openDeployment(stack, overTls);
+    const result = await deployment.deploy("up", "--yes", "--skip-preview");
     expect(result.code, result.output).toBe(0);
-    expect(result.output).toContain("all passed");
   });
 
   it("passes the checks of every service", async () => {

@@ -28,8 +28,10 @@ export interface Deployment {
   clear(): Promise<void>;
 }
 
-export async function openDeployment(stack: string): Promise<Deployment> {
-  const engine = await sandboxEngine(stack);
+/** With other values of some keys than those of the stack file. */
+export async function openDeployment(stack: string, values: Record<string, unknown> = {}): Promise<Deployment> {
+  const sandbox = await sandboxEngine(stack);
+  const engine = { ...sandbox, configuration: ["--config-file", configurationWith(sandbox, "tested", values)] };
   Object.assign(process.env, engine.environment);
   const execute: Deployment["execute"] = async (command, args, environment = {}) => {
     const child = spawn(command, args, {
@@ -53,16 +55,18 @@ export async function openDeployment(stack: string): Promise<Deployment> {
     execute,
     deploy,
     tsx: (script, ...args) => execute("tsx", [script, ...args]),
-    configurationWith(name, values) {
-      const given = parse(readFileSync(engine.configuration[1] ?? "", "utf8")) as { config: object };
-      const file = join(home, `${stack}-${name}.yaml`);
-      writeFileSync(file, stringify({ ...given, config: { ...given.config, ...values } }));
-      return file;
-    },
+    configurationWith: (name, values) => configurationWith(engine, name, values),
     async clear() {
       await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
       await deploy("destroy", "--yes", "--skip-preview", "--refresh");
       await kubectl("delete", "namespace", `cells-${stack}`, "--ignore-not-found", "--timeout=120s");
     },
   };
+}
+
+function configurationWith({ stack, configuration }: Engine, name: string, values: Record<string, unknown>): string {
+  const given = parse(readFileSync(configuration[1] ?? "", "utf8")) as { config: object };
+  const file = join(home, `${stack}-${name}.yaml`);
+  writeFileSync(file, stringify({ ...given, config: { ...given.config, ...values } }));
+  return file;
 }
