@@ -1,9 +1,9 @@
 import { until } from "../checks";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
+import { memberHost } from "../components/shared/names";
 import { mayDo, memberOf, whyNotWhole } from "../components/vault/check";
 import { type Health, type VaultClient, VaultError, vaultClient } from "../components/vault/client";
 import { describeServer } from "../components/vault/membership";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
 import { Refused } from "./ledger";
 import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
 

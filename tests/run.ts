@@ -72,7 +72,7 @@ async function vitest(project: string): Promise<void> {
 }
 
 async function main(scope: string | undefined): Promise<void> {
-  await check("format", "biome", "format", ".");
+  await check("format", "biome", "check", ".");
   await check("lint", "eslint", ".", "--max-warnings", "0");
   await check("unused code", "knip");
   await check("types", "tsc", "--noEmit");

@@ -1,5 +1,5 @@
 /** Connections of the agent, by the official driver. */
-import type { Document, MongoClient as Client, MongoClientOptions } from "mongodb";
+import type { MongoClient as Client, Document, MongoClientOptions } from "mongodb";
 import { MongoClient } from "mongodb";
 import type { Server, SetConfig } from "./membership";
 

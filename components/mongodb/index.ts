@@ -42,7 +42,7 @@ import {
   serverConfig,
   statefulSet,
 } from "./manifest";
-import { adminUsername, address, databaseOf, keyName, paths, ports, reservedDatabases } from "./settings";
+import { address, adminUsername, databaseOf, keyName, paths, ports, reservedDatabases } from "./settings";
 
 export type MongodbClusterArguments = EnsembleArguments;
 

@@ -3,7 +3,7 @@
  * password of a user stays valid beside the new one for a while, so clients can take the new one in their own time.
  */
 import type { Redis } from "ioredis";
-import { internalPasswords, passwordHash, sentinelUsers, showPasswords, shownPasswords, usersFile } from "./files";
+import { internalPasswords, passwordHash, sentinelUsers, shownPasswords, showPasswords, usersFile } from "./files";
 
 /** How far a member is with the passwords of its Secret. */
 export type Stage = "accept" | "show" | "refuse former";

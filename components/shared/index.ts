@@ -15,8 +15,8 @@ export {
 } from "./arguments";
 export { type CertificatesOptions, createCertificates } from "./certificates";
 export type { Check, CheckEnvironment, CheckTarget, Finding, TlsMode, Tunnel } from "./check";
-export { type Credentials, checksum, createCredentials, createPassword, encoded } from "./credentials";
 export { EnsembleComponent } from "./component";
+export { type Credentials, checksum, createCredentials, createPassword, encoded } from "./credentials";
 export { createGateway, type Gateway, type GatewayInputs } from "./gateway";
 export { agentImage, gatewayImage, imageReference, images } from "./images";
 export * from "./names";

@@ -20,7 +20,7 @@ import { labels, namesOf } from "../shared/names";
 import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
 import { findCredentials, type KmsKey, proveKey } from "./kms";
 import { foreignData } from "./membership";
-import { keysName, paths, sealName, type SetupSettings, type VaultSettings } from "./settings";
+import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./settings";
 import { renewTokens, setup } from "./setup";
 import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume, readNote } from "./volume";

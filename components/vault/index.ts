@@ -17,8 +17,8 @@ import {
   digest,
   disruptionBudget,
   type Ensemble,
-  EnsembleComponent,
   type EnsembleArguments,
+  EnsembleComponent,
   encoded,
   jobMetadata,
   metadata,
@@ -49,7 +49,7 @@ import {
   vaultSettings,
   vaultSetupJob,
 } from "./manifest";
-import { type Mount, paths, type PolicyRule, ports, scheme, sealName, tokensName } from "./settings";
+import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./settings";
 
 export type { Audit, AwsKmsSeal, Seal, ShamirSeal } from "./arguments";
 export type { Capability, Mount, PolicyRule } from "./settings";

@@ -29,20 +29,20 @@ import {
 } from "../shared";
 import { applicationSecretName } from "../shared/names";
 import {
+  type AuditDevice,
   audience,
   keysName,
   type Mount,
-  paths,
   type PolicyRule,
+  paths,
   ports,
   rootName,
   type SealSettings,
+  type SetupSettings,
   sealName,
   service,
-  type SetupSettings,
   tokensName,
   type VaultSettings,
-  type AuditDevice,
 } from "./settings";
 
 export const profile: ServiceProfile = {

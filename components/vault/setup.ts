@@ -9,7 +9,7 @@ import { log } from "../../agent/log";
 import { waitFor } from "../../agent/wait";
 import { keepMarker } from "../shared/identity-agent";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/names";
-import { mountConfig, vaultClient, type VaultClient, VaultError } from "./client";
+import { mountConfig, type VaultClient, VaultError, vaultClient } from "./client";
 import { type Server } from "./membership";
 import {
   applicationRole,
@@ -28,8 +28,8 @@ import {
   paths,
   ports,
   rootName,
-  scheme,
   type SetupSettings,
+  scheme,
   tokensName,
 } from "./settings";
 import { decideToken, type TokenState } from "./tokens";

@@ -1,7 +1,7 @@
 /** The agent beside one member: looks at it and, while it has no data, at the others; does what `membership.ts` decides. */
 import { randomUUID } from "node:crypto";
-import { createServer, type Server as HttpServer } from "node:http";
 import { readFile, rename, stat } from "node:fs/promises";
+import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { absent } from "../../agent/files";
 import { http } from "../../agent/http";

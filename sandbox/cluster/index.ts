@@ -5,7 +5,7 @@ import { installAddons } from "./addons";
 import { makeCertificates } from "./certificates";
 import { controllerNames, startControllers } from "./controllers";
 import { certificatesFolder, startControlPlane } from "./controlplane";
-import { cgroup, nodes, type Node } from "./layout";
+import { cgroup, type Node, nodes } from "./layout";
 import { connectNodes, cut, disconnectNodes, heal, isCut } from "./network";
 import { awaitPods, awaitReady, startNode, stopNode, unmountBelow } from "./nodes";
 import { killCgroup, pidOf, processesIn, removeCgroup } from "./processes";

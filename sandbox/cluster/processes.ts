@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   openSync,
-  closeSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmdirSync,
   writeFileSync,
 } from "node:fs";

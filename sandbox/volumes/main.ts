@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CoreV1Api, KubeConfig, type V1PersistentVolume } from "@kubernetes/client-node";
 import { collect } from "../networkpolicy/watch";
-import { kubeconfig, volumes as folder } from "../paths";
+import { volumes as folder, kubeconfig } from "../paths";
 import { type Claim, type Class, decide, provisioner, type Volume, volumeName, type Wanted } from "./decide";
 
 /**

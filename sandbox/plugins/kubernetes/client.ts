@@ -1,5 +1,5 @@
-import { Agent, type RequestOptions, request as httpsRequest } from "node:https";
 import { request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent, request as httpsRequest, type RequestOptions } from "node:https";
 import { createInterface } from "node:readline";
 import { text as readText } from "node:stream/consumers";
 import type { KubeConfig } from "@kubernetes/client-node";

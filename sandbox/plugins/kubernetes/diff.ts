@@ -1,5 +1,5 @@
-import type { Difference, DiffKind } from "../server/provider";
 import { changes } from "../server/changes";
+import type { Difference, DiffKind } from "../server/provider";
 import { formatPath, isMap, type Path, type PropertyMap } from "../server/values";
 import { isAutonamed } from "./check";
 import type { Configuration } from "./configuration";

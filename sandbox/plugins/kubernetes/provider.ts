@@ -1,5 +1,5 @@
-import type { Provider } from "../server/provider";
 import { changes } from "../server/changes";
+import type { Provider } from "../server/provider";
 import { type PropertyMap, unknown } from "../server/values";
 import { create, update } from "./apply";
 import { notReady } from "./await";

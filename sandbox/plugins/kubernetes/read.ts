@@ -4,7 +4,7 @@ import { fieldManager, stateOf } from "./apply";
 import { notReady } from "./await";
 import { objectSecrets } from "./check";
 import { getObject, pathOf, UnknownKindError } from "./client";
-import { apiVersionOf, kindOf, type KubernetesObject, map, without } from "./object";
+import { apiVersionOf, type KubernetesObject, kindOf, map, without } from "./object";
 import { isUnreachable, type Session } from "./session";
 
 export async function read(session: Session, request: ReadRequest, context: Context): Promise<ReadResult | undefined> {

@@ -1,6 +1,6 @@
+import { changes } from "../server/changes";
 import type { Difference, DiffKind, Provider } from "../server/provider";
 import { containsUnknown, formatPath, type Properties, type PropertyMap } from "../server/values";
-import { changes } from "../server/changes";
 import { kinds, makeRandom, outputSecrets, type RandomKind } from "./resources";
 
 /** The stand-in for the official `random` plugin. A value is made once; any change of its inputs makes a new one. */

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { isMap, type Path, type PropertyMap, type Value } from "../server/values";
-import { below, seededSource, shuffle, type Source, systemSource } from "./number";
+import { below, type Source, seededSource, shuffle, systemSource } from "./number";
 import { impossible, randomText, type TextRules } from "./text";
 import { adjectives, adverbs, animals } from "./words";
 

@@ -1,4 +1,4 @@
-import { below, shuffle, type Source, systemSource } from "./number";
+import { below, type Source, shuffle, systemSource } from "./number";
 
 const lowercase = "abcdefghijklmnopqrstuvwxyz";
 const uppercase = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";

@@ -3,11 +3,11 @@ import {
   decide,
   decideStart,
   gauges,
-  describe as view,
   initialConfig,
   type Observed,
   type Server,
   type SetConfig,
+  describe as view,
   withVotes,
 } from "../../../components/mongodb/membership";
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { awsNames } from "../../../stacks/aws/names";
-import { objectRights, sealRights, type Statement, trustOf } from "../../../stacks/aws/policies";
+import { objectRights, type Statement, sealRights, trustOf } from "../../../stacks/aws/policies";
 import type { Graph } from "../../support/recorder";
 import { recordStack } from "../../support/stacks";
 

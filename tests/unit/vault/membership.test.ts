@@ -1,15 +1,15 @@
-import { describe as suite, expect, it } from "vitest";
+import { expect, it, describe as suite } from "vitest";
 import type { Health } from "../../../components/vault/client";
 import {
   type Action,
   decide,
-  describe as words,
   foreignData,
   type Identity,
   isHalfMade,
   type Observed,
   type Other,
   status,
+  describe as words,
 } from "../../../components/vault/membership";
 
 const self: Identity = {

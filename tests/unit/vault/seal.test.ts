@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { sealContradiction } from "../../../components/vault/agent";
 import { decoded } from "../../../agent/kubernetes";
+import { sealContradiction } from "../../../components/vault/agent";
 import type { VaultSettings } from "../../../components/vault/settings";
 import { whyNotFormed } from "../../../components/vault/setup";
 import { initBody, toData, toKept } from "../../../components/vault/sidecar";

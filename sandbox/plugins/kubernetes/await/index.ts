@@ -1,10 +1,10 @@
-import { getObject, pathOf, type Client } from "../client";
+import { type Client, getObject, pathOf } from "../client";
 import {
   annotated,
   annotation,
   apiVersionOf,
-  kindOf,
   type KubernetesObject,
+  kindOf,
   nameOf,
   namespaceOf,
   text,

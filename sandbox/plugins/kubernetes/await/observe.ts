@@ -1,7 +1,7 @@
 import type { PropertyMap } from "../../server/values";
+import { isMap } from "../../server/values";
 import { ApiError, abortReason, type Client, UnreachableError } from "../client";
 import { type KubernetesObject, list, text } from "../object";
-import { isMap } from "../../server/values";
 
 export interface Selection {
   /** Path of a collection. */
