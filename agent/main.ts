@@ -1,11 +1,8 @@
-import { log } from "./log";
+import { help, log } from "./log";
 
 /** A command of an agent. The arguments are those after its name. */
 type Command = (args: string[]) => Promise<void>;
 export type Commands = Record<string, Command>;
-
-/** Whoever reads the log of a Job may not know where it comes from. */
-const help = "what to do: docs/refusals.md of cells-services";
 
 /**
  * Runs the command that the container's arguments name. Node.js started with `-e` puts the first argument at index 1 of

@@ -7,7 +7,7 @@ import { createServer as createHttpServer, type RequestListener, type Server } f
 import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { agentPorts } from "../components/shared/settings";
-import { log } from "./log";
+import { help, log } from "./log";
 
 export interface Status {
   /** In the ensemble and up to date enough to serve. */
@@ -139,7 +139,7 @@ function answer(service: string, now: () => Status, live: () => boolean): Reques
       case "/live":
         return live() ? say(true, "running") : say(false, "an observation hangs");
       case "/ready":
-        return say(status.ready, status.detail);
+        return say(status.ready, status.ready ? status.detail : `${status.detail}\n${help}`);
       case "/primary":
         return say(status.primary, status.detail);
       case "/metrics":

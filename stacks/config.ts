@@ -272,9 +272,12 @@ export function parseConfig(project: string, stack: string, values: Record<strin
 export function report(stack: string, problems: string[]): void {
   if (problems.length === 0) return;
   const count = problems.length === 1 ? "1 configuration value is" : `${problems.length} configuration values are`;
-  throw new pulumi.RunError(
-    `stack ${JSON.stringify(stack)}: ${count} wrong\n${problems.map((each) => `  - ${each}`).join("\n")}`,
-  );
+  const lines = [
+    `stack ${JSON.stringify(stack)}: ${count} wrong`,
+    ...problems.map((each) => `  - ${each}`),
+    "all keys: docs/configuration.md of cells-services",
+  ];
+  throw new pulumi.RunError(lines.join("\n"));
 }
 
 function defaultsOf(stack: string): Record<string, unknown> {

@@ -18,7 +18,7 @@ function mistakes(values: Record<string, unknown>, stack = "dev"): string[] {
   } catch (error) {
     return (error as Error).message
       .split("\n")
-      .slice(1)
+      .slice(1, -1)
       .map((each) => each.replace("  - cells-services:", ""));
   }
   throw new Error("the configuration was accepted");
@@ -89,6 +89,7 @@ describe("the configuration of a stack", () => {
         "  - cells-services:kubecontext is not a key of the configuration; did you mean kubeContext",
         "  - cells-services:kubeContext is missing; set it to the name of a context of your kubeconfig, " +
           "or set cells-services:kubeconfig to the path of a kubeconfig of this cluster alone",
+        "all keys: docs/configuration.md of cells-services",
       ].join("\n"),
     );
   });

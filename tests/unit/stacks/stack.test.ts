@@ -30,6 +30,7 @@ describe("a stack", () => {
       '  - cells-services:nats.deletion must be "keep" or "delete", got "no"',
       "  - cells-services:kubContext is not a key of the configuration; did you mean kubeContext",
       expect.stringContaining("cells-services:kubeContext is missing"),
+      "all keys: docs/configuration.md of cells-services",
     ]);
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
   });
@@ -42,6 +43,7 @@ describe("a stack", () => {
         'stack "dev": 2 configuration values are wrong',
         '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
         '  - nats "nats": storage.size must be a whole number with a unit, got "big"; use a size like "8Gi"',
+        "all keys: docs/configuration.md of cells-services",
       ].join("\n"),
     );
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
@@ -60,6 +62,7 @@ describe("a stack", () => {
         '  - etcd "etcd": storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more',
         '  - etcd "etcd": applications must not contain "root", which is the administrator; use another name',
         '  - nats "nats": applications must not contain "admin", which is the administrator; use another name',
+        "all keys: docs/configuration.md of cells-services",
       ].join("\n"),
     );
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
@@ -190,6 +193,7 @@ describe("the stack prod", () => {
       '  - cells-services:nats.durability must be "fsync" in prod, got "replicated"; remove it, since acknowledged messages must survive a power failure of all members',
       '  - cells-services:nats.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
       '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
+      "all keys: docs/configuration.md of cells-services",
     ]);
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
   });
