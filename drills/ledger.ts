@@ -115,12 +115,17 @@ export function writeGap(writes: readonly Write[], window: Window): Gap | undefi
   );
 }
 
-/** The most attempts that one writer saw fail one after the other since the fault: 1 is a write that a retry saves. */
-export function failuresInARow(writes: readonly Write[], fault: number): number {
+/**
+ * The most attempts that one writer saw fail one after the other since the fault: 1 is a write that a retry saves. Those that
+ * began in the gap do not count: nobody got through then, how often depends on the patience of a client, and the gap has a budget.
+ */
+export function failuresInARow(writes: readonly Write[], window: Window): number {
+  const gap = writeGap(writes, window);
   const rows = new Map<number, number>();
   let longest = 0;
-  for (const { writer, outcome, ended } of [...writes].sort((a, b) => a.started - b.started)) {
-    if (ended < fault) continue;
+  for (const { writer, outcome, started, ended } of [...writes].sort((a, b) => a.started - b.started)) {
+    if (ended < window.fault) continue;
+    if (gap !== undefined && started >= gap.from && started < gap.to && outcome !== "ok") continue;
     const row = outcome === "ok" ? 0 : (rows.get(writer) ?? 0) + 1;
     rows.set(writer, row);
     longest = Math.max(longest, row);
@@ -245,7 +250,7 @@ export function judge(evidence: Evidence): Verdict {
     doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
   }
 
-  const row = failuresInARow(writes, window.fault);
+  const row = failuresInARow(writes, window);
   if (evidence.failuresInARow !== undefined && row > evidence.failuresInARow) {
     failures.push(`a writer failed ${row} times in a row, ${evidence.failuresInARow} is what a retry saves`);
   }

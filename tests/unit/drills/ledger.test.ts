@@ -79,9 +79,16 @@ describe("failures in a row", () => {
       attempt(1, 140, "unknown"),
       attempt(0, 120, "ok"),
     ];
-    expect(failuresInARow(writes, 100)).toBe(1);
-    expect(failuresInARow(writes, 0)).toBe(3);
-    expect(failuresInARow([], 0)).toBe(0);
+    expect(failuresInARow(writes, { fault: 100, end: 200 })).toBe(1);
+    expect(failuresInARow(writes, { fault: 0, end: 200 })).toBe(3);
+    expect(failuresInARow([], { fault: 0, end: 200 })).toBe(0);
+  });
+
+  it("are those of a writer that fails while others get through, not those of all in the gap", () => {
+    const gap = [...steady(0, 100), attempt(1, 100.5, "unknown"), attempt(1, 2000, "unknown"), ...steady(3000, 3200)];
+    const window = { fault: 95, end: 3200 };
+    expect(failuresInARow(gap, window)).toBe(1);
+    expect(failuresInARow([...gap, attempt(1, 3005, "unknown"), attempt(1, 3015, "unknown")], window)).toBe(3);
   });
 });
 
@@ -155,7 +162,7 @@ describe("the verdict", () => {
   });
 
   it("fails when a write needed more than a retry, where that is what is promised", () => {
-    const failing = [...writes, write(2000, "unknown")];
+    const failing = [...writes, write(3501, "unknown"), write(3502, "unknown")];
     expect(judge(evidence({ writes: failing, failuresInARow: 2 })).result).toBe("passed");
     expect(judge(evidence({ writes: failing, failuresInARow: 1 })).reasons).toEqual([
       "a writer failed 2 times in a row, 1 is what a retry saves",
