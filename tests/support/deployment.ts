@@ -3,7 +3,6 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { parse, stringify } from "yaml";
 import { kubectl } from "../../sandbox/cluster";
 import { type Engine, pulumi, sandboxEngine } from "../../sandbox/engine";
@@ -11,7 +10,7 @@ import { checkout, home } from "../../sandbox/paths";
 
 export interface Result {
   code: number;
-  /** Of both streams. */
+  /** Of both streams, as it came. */
   output: string;
   stdout: string;
 }
@@ -39,12 +38,17 @@ export async function openDeployment(stack: string, values: Record<string, unkno
       env: { ...process.env, ...engine.environment, PULUMI_STACK: stack, ...environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const [stdout, stderr, [code]] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      once(child, "close") as Promise<[number | null]>,
-    ]);
-    return { code: code ?? 1, output: stdout + stderr, stdout };
+    let stdout = "";
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (part: string) => {
+      stdout += part;
+      output += part;
+    });
+    child.stderr.setEncoding("utf8").on("data", (part: string) => {
+      output += part;
+    });
+    const [code] = (await once(child, "close")) as [number | null];
+    return { code: code ?? 1, output, stdout };
   };
   const deploy: Deployment["deploy"] = (command, ...args) => {
     const configuration = args.includes("--config-file") ? [] : engine.configuration;
