@@ -91,7 +91,10 @@ export function deployServices(config: StackConfig, environment: Environment): S
   ]);
 
   const provider = clusterProvider(config);
-  const namespace = servicesNamespace(config, environment, { provider });
+  const namespace = servicesNamespace(config, environment, {
+    provider,
+    dependsOn: findCellsNamespace(config, provider),
+  });
   const { needed = [], ...surroundings } = environment.surroundings?.(provider) ?? {};
   const options: pulumi.ComponentResourceOptions = {
     provider,
@@ -131,6 +134,12 @@ function servicesProblems({ services = [], environment }: StackConfig, available
         `${pulumi.getProject()}:services must be a list of ${available.join(", ")} in ${environment}, ` +
         `got ${JSON.stringify(each)}; remove it`,
     );
+}
+
+/** Read first of all, so that nothing is made for a namespace that does not exist. */
+function findCellsNamespace(config: StackConfig, provider: Provider): Namespace[] {
+  const name = cellsNamespace(config);
+  return isElsewhere(config) ? [Namespace.get(`cells-services:cells.namespace ${name}`, name, { provider })] : [];
 }
 
 /** What a service has when the configuration says nothing; nothing in an environment that does not have it. */

@@ -174,9 +174,13 @@ describe("record", () => {
     await expect(record(program)).rejects.toThrow(/nobody waits|inside of apply/);
   });
 
-  it("fails on what needs a cluster", async () => {
-    const program = () => kubernetes.core.v1.Namespace.get("existing", "cells");
-    await expect(record(program)).rejects.toThrow('the program reads kubernetes:core/v1:Namespace "existing"');
+  it("finds what the program reads, which is no resource of the graph", async () => {
+    const graph = await record(() => {
+      const existing = kubernetes.core.v1.Namespace.get("existing", "cells");
+      new kubernetes.core.v1.ConfigMap("map", {}, { dependsOn: existing });
+    });
+    expect(graph.byType("kubernetes:core/v1:Namespace")).toEqual([]);
+    expect(graph.get("map").options.dependsOn).toEqual([expect.stringContaining("existing")]);
   });
 
   it("supports resource hooks", async () => {

@@ -63,6 +63,13 @@ describe("Cells in another namespace", () => {
     ]);
   });
 
+  it("is looked for before anything is made", async () => {
+    const graph = await recordStack("dev", elsewhere);
+    expect(graph.get("namespace").options.dependsOn).toEqual([
+      expect.stringMatching(/Namespace::cells-services:cells.namespace app$/),
+    ]);
+  });
+
   /** Who may connect, by the name of the policy. */
   const sources = async (config: Record<string, string>): Promise<Record<string, unknown[]>> => {
     const policies = (await recordStack("dev", { config })).byType("kubernetes:networking.k8s.io/v1:NetworkPolicy");
