@@ -136,7 +136,7 @@ function servicesProblems({ services = [], environment }: StackConfig, available
     );
 }
 
-/** Read first of all, so that nothing is made for a namespace that does not exist. */
+/** Read first, so that nothing is made for a namespace that does not exist. The engine says the name given here then. */
 function findCellsNamespace(config: StackConfig, provider: Provider): Namespace[] {
   const name = cellsNamespace(config);
   return isElsewhere(config) ? [Namespace.get(`cells-services:cells.namespace ${name}`, name, { provider })] : [];
