@@ -7,7 +7,7 @@ import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { log } from "../../agent/log";
 import { connectionOptions } from "./client";
-import { type Decision, decide, type StreamState, toStreamState } from "./replication";
+import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";
 import { reconcilerInbox } from "./settings";
 
 export interface ReconcilerOptions {
@@ -82,11 +82,12 @@ async function watchAccount(
   log(`watching the streams of ${account}`);
 
   const report = createReport(account);
+  const freshOf = createShortage(options.replicas);
   let seconds = watchedPassSeconds;
   while (!bell.closed() && !options.signal.aborted) {
     try {
       const manager = await jetstreamManager(connection);
-      const outcomes = await pass(manager, options.replicas);
+      const outcomes = await pass(manager, options.replicas, freshOf);
       const news = report(outcomes);
       passed();
       const pending = outcomes.some(({ kind }) => kind === "raise" || kind === "wait");
@@ -111,11 +112,15 @@ function nextPassSeconds(last: number, news: boolean): number {
 export type Outcome = Decision & { failed?: string };
 
 /** Reads all streams, and raises those that the decision names. */
-export async function pass(manager: JetStreamManager, replicas: number): Promise<Outcome[]> {
+export async function pass(
+  manager: JetStreamManager,
+  replicas: number,
+  freshOf: (streams: StreamState[]) => ReadonlySet<string>,
+): Promise<Outcome[]> {
   const streams: StreamState[] = [];
   for await (const info of manager.streams.list()) streams.push(toStreamState(info));
   const outcomes: Outcome[] = [];
-  for (const decision of decide(streams, replicas)) {
+  for (const decision of decide(streams, replicas, freshOf(streams))) {
     if (decision.kind !== "raise") {
       outcomes.push(decision);
       continue;

@@ -34,13 +34,30 @@ export type Decision =
 /** A new replica copies the whole stream: a few at a time, so that catching up does not slow down those who write. */
 export const raisesAtOnce = 4;
 
-export function decide(streams: StreamState[], wanted: number): Decision[] {
+/**
+ * Whoever creates or updates a stream makes its consumers next, and NATS refuses those ("insufficient resources") from the
+ * moment that the stream is to have more replicas until it has them; seen with 2.15. Such an owner needs a moment.
+ */
+export const settleSeconds = 3;
+
+/** Names the streams that have had too few replicas for less time than that, as far as the passes until now have seen. */
+export function createShortage(wanted: number, now = () => performance.now()): (streams: StreamState[]) => Set<string> {
+  let since = new Map<string, number>();
+  return (streams) => {
+    const short = streams.filter(({ replicas }) => replicas < wanted);
+    since = new Map(short.map(({ name }) => [name, since.get(name) ?? now()]));
+    return new Set([...since].filter(([, at]) => now() - at < settleSeconds * 1000).map(([name]) => name));
+  };
+}
+
+/** What is to be done now, but not yet to those that are `fresh`. */
+export function decide(streams: StreamState[], wanted: number, fresh: ReadonlySet<string> = new Set()): Decision[] {
   // Streams that are only behind because a member is away do not count: they would keep all others from being raised.
   let free = raisesAtOnce - streams.filter((stream) => stream.migrating).length;
   return [...streams]
     .sort((a, b) => a.name.localeCompare(b.name))
     .map((stream) => {
-      const decision = decideOne(stream, wanted);
+      const decision = decideOne(stream, wanted, fresh);
       if (decision.kind !== "raise") return decision;
       free -= 1;
       return free >= 0
@@ -49,7 +66,7 @@ export function decide(streams: StreamState[], wanted: number): Decision[] {
     });
 }
 
-function decideOne(stream: StreamState, wanted: number): Decision {
+function decideOne(stream: StreamState, wanted: number, fresh: ReadonlySet<string>): Decision {
   const { name, replicas, storage, metadata, leader, peers, migrating } = stream;
   const leave = (reason: string): Decision => ({ kind: "leave", stream: name, reason });
   const wait = (reason: string): Decision => ({ kind: "wait", stream: name, reason });
@@ -63,6 +80,7 @@ function decideOne(stream: StreamState, wanted: number): Decision {
   if (migrating) return wait("it is being moved");
   const behind = peers.find((peer) => peer.offline === true || !peer.current);
   if (behind !== undefined) return wait(`${behind.name} is ${behind.offline === true ? "offline" : "not current"}`);
+  if (fresh.has(name)) return wait("its owner may be about to make consumers");
   return { kind: "raise", stream: name, from: replicas, to: wanted };
 }
 

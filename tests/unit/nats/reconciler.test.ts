@@ -52,16 +52,24 @@ function manager(streams: Record<string, number>, broken: string[] = [], latest:
   return { fake: fake as unknown as JetStreamManager, updates };
 }
 
+const settled = () => new Set<string>();
+
 describe("a pass over the streams of an account", () => {
+  it("gives the owner of a fresh stream time", async () => {
+    const { fake, updates } = manager({ a: 1, b: 1 });
+    expect(await pass(fake, 3, () => new Set(["a"]))).toMatchObject([{ kind: "wait" }, { kind: "raise", stream: "b" }]);
+    expect(updates.map(([name]) => name)).toEqual(["b"]);
+  });
+
   it("leaves a stream that its owner has raised meanwhile", async () => {
     const { fake, updates } = manager({ a: 1 }, [], { a: 5 });
-    expect(await pass(fake, 3)).toEqual([{ kind: "enough", stream: "a" }]);
+    expect(await pass(fake, 3, settled)).toEqual([{ kind: "enough", stream: "a" }]);
     expect(updates).toEqual([]);
   });
 
   it("changes the number of replicas and nothing else", async () => {
     const { fake, updates } = manager({ a: 1, b: 3 });
-    expect(await pass(fake, 3)).toEqual([
+    expect(await pass(fake, 3, settled)).toEqual([
       { kind: "raise", stream: "a", from: 1, to: 3 },
       { kind: "enough", stream: "b" },
     ]);
@@ -70,7 +78,7 @@ describe("a pass over the streams of an account", () => {
 
   it("goes on after a stream that cannot be raised", async () => {
     const { fake, updates } = manager({ a: 1, b: 1 }, ["a"]);
-    expect(await pass(fake, 3)).toEqual([
+    expect(await pass(fake, 3, settled)).toEqual([
       { kind: "raise", stream: "a", from: 1, to: 3, failed: "insufficient resources" },
       { kind: "raise", stream: "b", from: 1, to: 3 },
     ]);
@@ -78,6 +86,6 @@ describe("a pass over the streams of an account", () => {
   });
 
   it("finds nothing to do in an empty account", async () => {
-    expect(await pass(manager({}).fake, 3)).toEqual([]);
+    expect(await pass(manager({}).fake, 3, settled)).toEqual([]);
   });
 });

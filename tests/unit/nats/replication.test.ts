@@ -2,10 +2,12 @@ import type { StreamInfo } from "@nats-io/jetstream";
 import { describe, expect, it } from "vitest";
 import { streamProblems } from "../../../components/nats/check";
 import {
+  createShortage,
   type Decision,
   decide,
   raisesAtOnce,
   type StreamState,
+  settleSeconds,
   toStreamState,
 } from "../../../components/nats/replication";
 
@@ -118,6 +120,22 @@ describe("what the server says about a stream", () => {
   it("may leave out what is not there", () => {
     const info = { config: { name: "S", storage: "memory" } } as unknown as StreamInfo;
     expect(toStreamState(info)).toMatchObject({ replicas: 1, metadata: {}, leader: "", peers: [], migrating: false });
+  });
+});
+
+describe("the shortage of replicas", () => {
+  it("is fresh until it was seen for long enough, and again when an owner lowers a stream", () => {
+    let time = 0;
+    const freshOf = createShortage(3, () => time);
+    const at = (seconds: number, ...streams: StreamState[]): string[] => {
+      time = seconds * 1000;
+      return [...freshOf(streams)];
+    };
+    expect(at(0, stream(), stream({ name: "whole", replicas: 3 }))).toEqual(["queue"]);
+    expect(at(settleSeconds - 1, stream(), stream({ name: "new" }))).toEqual(["queue", "new"]);
+    expect(at(settleSeconds, stream(), stream({ name: "new" }))).toEqual(["new"]);
+    expect(at(settleSeconds + 1, stream({ replicas: 3 }))).toEqual([]);
+    expect(at(settleSeconds + 2, stream(), stream({ name: "new" }))).toEqual(["queue", "new"]);
   });
 });
 
