@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 
 const root = join(__dirname, "..", "..", "..");
 const docs = join(root, "docs");
-const folders = ["agent", "checks", "components", "drills", "sandbox", "stacks"];
+const folders = ["checks", "components", "drills", "sandbox", "stacks"];
 
 /** All sources as one text, in which a sentence that is written over several lines is one again. */
 const sources = folders
