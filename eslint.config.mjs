@@ -1,5 +1,28 @@
 import tseslint from "typescript-eslint";
 
+/** One room of the house: files that must not import what these patterns match. */
+const room = (files, ...forbidden) => ({
+  files,
+  rules: {
+    "@typescript-eslint/no-restricted-imports": [
+      "error",
+      { patterns: forbidden.map(([regex, message]) => ({ regex, message })) },
+    ],
+  },
+});
+
+const sandbox = ["(^|/)sandbox(/|$)", "only tests and the command line use the sandbox"];
+const pulumi = ["^@pulumi/", "this code runs without Pulumi: in the cluster, or in a check"];
+const deploy = ["/(deploy|index|manifest|arguments)$|/deploy/", "this code runs without Pulumi: import from shared/core"];
+const runtime = [
+  "/shared/(agent|check)(/|$)|^\\./(agent|check|client|sidecar)$",
+  "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
+];
+const clients = [
+  "^(etcd3|ioredis|mongodb|mysql2|@nats-io|@aws-sdk|@smithy|@kubernetes/client-node|socks)(/|$)",
+  "a preview loads no client of a database, of AWS or of Kubernetes",
+];
+
 export default tseslint.config(
   { ignores: ["dist/**", "node_modules/**", "*.config.*"] },
   ...tseslint.configs.recommendedTypeChecked,
@@ -13,4 +36,10 @@ export default tseslint.config(
       "@typescript-eslint/require-await": "off",
     },
   },
+  room(["components/**", "stacks/**", "checks/**", "examples/**"], sandbox),
+  room(["components/*/*.ts"], sandbox, pulumi, deploy),
+  room(["components/*/{index,manifest,arguments}.ts", "components/shared/deploy/**"], sandbox, runtime, clients),
+  room(["components/shared/core/**"], ["^(?!node:|\\./)", "the core imports nothing but Node.js and itself"]),
+  room(["components/shared/{agent,check}/**"], sandbox, pulumi, deploy),
+  room(["stacks/**"], sandbox, runtime, clients),
 );

@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills,agent}/**/*.unit.test.ts"],
+          include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills}/**/*.unit.test.ts"],
           isolate: false,
           // Recording a whole stack takes seconds on a busy machine.
           testTimeout: 60_000,

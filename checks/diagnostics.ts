@@ -1,6 +1,6 @@
 import { CoreV1Api, type CoreV1Event, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
-import type { CheckTarget } from "../components/shared/check";
-import { instanceLabels } from "../components/shared/names";
+import type { CheckTarget } from "../components/shared/core/check";
+import { instanceLabels } from "../components/shared/core/names";
 import { within } from "./wait";
 
 /** Enough to see what is wrong, little enough to be read in a log of a pipeline. */

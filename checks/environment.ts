@@ -1,5 +1,5 @@
 import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { apiMessage } from "./cluster";
 import { publicKeys, type Redaction } from "./redaction";
 import { openTunnel, portForward, type TunnelManager } from "./tunnel";

@@ -1,5 +1,5 @@
 import type { KubeConfig } from "@kubernetes/client-node";
-import type { CheckTarget } from "../components/shared/check";
+import type { CheckTarget } from "../components/shared/core/check";
 import { loadCluster, reachCluster } from "./cluster";
 import { chooseCluster, readOutputs, selectTargets } from "./targets";
 

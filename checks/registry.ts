@@ -1,4 +1,4 @@
-import type { Check, CheckTarget } from "../components/shared/check";
+import type { Check, CheckTarget } from "../components/shared/core/check";
 
 /** Loaded when needed: database clients cost a tenth of a second each, and one service needs one of them. */
 export async function checkOf(service: CheckTarget["service"]): Promise<Check> {

@@ -1,4 +1,4 @@
-import type { Check, CheckEnvironment, CheckTarget, Finding } from "../components/shared/check";
+import type { Check, CheckEnvironment, CheckTarget, Finding } from "../components/shared/core/check";
 import { messageOf } from "./failure";
 
 export interface ServiceReport {

@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
-import type { CheckTarget } from "../components/shared/check";
-import { serviceKinds } from "../components/shared/names";
+import type { CheckTarget } from "../components/shared/core/check";
+import { serviceKinds } from "../components/shared/core/names";
 import { CannotRun, messageOf } from "./failure";
 
 const port = z.number().int().min(1).max(65535);

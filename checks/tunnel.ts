@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { PassThrough, Writable } from "node:stream";
 import { type KubeConfig, PortForward } from "@kubernetes/client-node";
-import type { Tunnel } from "../components/shared/check";
+import type { Tunnel } from "../components/shared/core/check";
 import { messageOf } from "./failure";
 import { within } from "./wait";
 

@@ -31,8 +31,8 @@ import {
   table,
   until,
 } from "../checks";
-import type { CheckTarget } from "../components/shared/check";
-import { labelKeys } from "../components/shared/names";
+import type { CheckTarget } from "../components/shared/core/check";
+import { labelKeys } from "../components/shared/core/names";
 import { type Engine, pulumi, sandboxEngine } from "../sandbox/engine";
 import type { DrillName, DrillReport } from "./drill";
 import { median } from "./ledger";

@@ -12,7 +12,7 @@ import {
   selectionFlags,
   selectionUsage,
 } from "../checks";
-import type { CheckTarget } from "../components/shared/check";
+import type { CheckTarget } from "../components/shared/core/check";
 import { openBarrier } from "./barrier";
 import {
   applies,

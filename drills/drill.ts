@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, until } from "../checks";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import {
   deletePod,
   deleteVolume,

@@ -1,6 +1,6 @@
 import { Etcd3, GRPCInvalidArgumentError, type IMember, type IOptions, type IStatusResponse } from "etcd3";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
 import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
 

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { CoreV1Api, type KubeConfig, type V1ContainerStatus, type V1Pod, Watch } from "@kubernetes/client-node";
 import { CannotRun, messageOf, statusOf, until } from "../checks";
-import type { CheckTarget } from "../components/shared/check";
-import { instanceLabels, labelKeys } from "../components/shared/names";
+import type { CheckTarget } from "../components/shared/core/check";
+import { instanceLabels, labelKeys } from "../components/shared/core/names";
 import type { Proof } from "./ledger";
 import type { Profile } from "./workload";
 

@@ -1,8 +1,8 @@
 import { type Long, MongoClient, MongoServerError, type Timestamp } from "mongodb";
 import { until } from "../checks";
 import { openProxy } from "../components/mongodb/proxy";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
 import { firstAnswer, type Leadership, type Profile, type Workload } from "./workload";
 

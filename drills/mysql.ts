@@ -2,9 +2,9 @@ import type { Connection } from "mysql2/promise";
 import { messageOf } from "../checks";
 import { whyNotWhole } from "../components/mysql/check";
 import { type Endpoint, open, readServer, rows } from "../components/mysql/client";
-import { isPrimary, ownMember, type Server, stateOf } from "../components/mysql/group";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
+import { isPrimary, ownMember, type Server, stateOf } from "../components/mysql/membership";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
 import { firstAnswer, type Profile, type Workload } from "./workload";
 

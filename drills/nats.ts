@@ -1,9 +1,9 @@
 import { JetStreamApiError, jetstream, jetstreamManager, StorageType, type StreamInfo } from "@nats-io/jetstream";
 import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
 import { until, within } from "../checks";
-import { wantedReplicas } from "../components/nats/settings";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
+import { wantedReplicas } from "../components/nats/layout";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
 import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
 

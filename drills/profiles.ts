@@ -1,4 +1,4 @@
-import type { CheckTarget } from "../components/shared/check";
+import type { CheckTarget } from "../components/shared/core/check";
 import type { Profile } from "./workload";
 
 type Service = CheckTarget["service"];

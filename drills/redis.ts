@@ -1,10 +1,10 @@
 import type { Redis } from "ioredis";
 import { within } from "../checks";
 import { open, toInfo, toRecord } from "../components/redis/client";
-import { markDatabase, markKey, ports } from "../components/redis/settings";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { adminAccess, applicationAccess } from "../components/shared/client-access";
-import { memberHost } from "../components/shared/names";
+import { markDatabase, markKey, ports } from "../components/redis/layout";
+import { adminAccess, applicationAccess } from "../components/shared/check/logins";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
 import type { Profile, Workload } from "./workload";
 

@@ -7,9 +7,9 @@ import { gzipSync } from "node:zlib";
 import { BatchV1Api, CoreV1Api, type KubeConfig, type V1Job } from "@kubernetes/client-node";
 import { build } from "esbuild";
 import { until } from "../checks";
-import type { CheckTarget } from "../components/shared/check";
-import { agentImage } from "../components/shared/images";
-import { agentSelector, labels, memberHost } from "../components/shared/names";
+import type { CheckTarget } from "../components/shared/core/check";
+import { agentSelector, labels, memberHost } from "../components/shared/core/names";
+import { agentImage } from "../components/shared/deploy/images";
 import { median } from "./ledger";
 import type { Measurement } from "./measurement";
 

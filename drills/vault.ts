@@ -1,6 +1,6 @@
 import { until } from "../checks";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
-import { memberHost } from "../components/shared/names";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { memberHost } from "../components/shared/core/names";
 import { mayDo, memberOf, whyNotWhole } from "../components/vault/check";
 import { type Health, type VaultClient, VaultError, vaultClient } from "../components/vault/client";
 import { describeServer } from "../components/vault/membership";

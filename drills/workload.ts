@@ -1,5 +1,5 @@
 import { messageOf } from "../checks";
-import type { CheckEnvironment, CheckTarget } from "../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 
 /** Which member leads: the one that takes the writes. */
 export interface Leadership {

@@ -4,7 +4,7 @@
  */
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { nearest } from "../components/shared";
+import { nearest } from "../components/shared/deploy";
 
 export const environments = ["dev", "prod"] as const;
 export const cellsVersions = ["v4", "v5"] as const;

@@ -8,7 +8,7 @@ import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../compo
 import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
 import { ObjectStore, type ObjectStoreArguments, resolveObjectStore } from "../components/objectstore";
 import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
-import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent, Peer } from "../components/shared";
+import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent, Peer } from "../components/shared/deploy";
 import { resolveVault, VaultCluster, type VaultClusterArguments } from "../components/vault";
 import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
 import { type CellsVersion, report, type ServiceName, type StackConfig, serviceNames } from "./config";

@@ -9,19 +9,19 @@
  */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { absent } from "../../agent/files";
-import { group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { waitFor } from "../shared/agent/wait";
+import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Member, type Permission } from "./client";
+import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, promotionJobName, scheme } from "./layout";
 import { decideHousekeeping, type MemberStatus, whyNotHealthy } from "./maintenance";
-import { type Action, decide, type Identity, initialCluster } from "./membership";
-import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, promotionJobName, scheme } from "./settings";
+import { type Action, decide, type Identity, initialCluster } from "./member";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;

@@ -5,7 +5,6 @@
 import { randomBytes } from "node:crypto";
 import { connect as tlsConnect } from "node:tls";
 import type { Etcd3, IOptions } from "etcd3";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import {
   type Access,
   adminAccess,
@@ -15,10 +14,11 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder, within } from "../shared/findings";
-import { memberHost } from "../shared/names";
-import { scheme } from "./settings";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, within } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
+import { scheme } from "./layout";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;

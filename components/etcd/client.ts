@@ -2,7 +2,7 @@
  * The etcd calls of the agent, over the JSON gateway: the gRPC client would bring its .proto files and four times the code
  * into the bundle. Numbers of 64 bits arrive as strings and stay strings.
  */
-import { type HttpResponse, http } from "../../agent/http";
+import { type HttpResponse, http } from "../shared/agent/http";
 
 export interface Member {
   id: string;

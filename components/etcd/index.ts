@@ -33,7 +33,8 @@ import {
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
+import { adminUsername, paths, ports, scheme } from "./layout";
 import {
   baseConfig,
   etcdSetupJob,
@@ -43,7 +44,6 @@ import {
   rolloutSeconds,
   statefulSet,
 } from "./manifest";
-import { adminUsername, paths, ports, scheme } from "./settings";
 
 export type EtcdClusterArguments = EnsembleArguments;
 

@@ -23,8 +23,8 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
-import { paths, ports, promotionJobName, scheme } from "./settings";
+} from "../shared/deploy";
+import { paths, ports, promotionJobName, scheme } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "etcd",

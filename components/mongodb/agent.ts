@@ -10,20 +10,20 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
-import { absent } from "../../agent/files";
-import { impatient, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { runSidecar } from "../../agent/sidecar";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { livingContradiction } from "../shared/identity";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { runSidecar } from "../shared/agent/sidecar";
+import { waitFor } from "../shared/agent/wait";
+import { livingContradiction } from "../shared/core/change";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { command, type Endpoint, readConfig, withClient } from "./client";
+import { databaseOf, paths, ports } from "./layout";
 import { decideStart, identity, type MarkerAnswer } from "./membership";
-import { databaseOf, paths, ports } from "./settings";
 import { askVote, createSidecar, type Self, setVotes, writeServerFiles } from "./sidecar";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */

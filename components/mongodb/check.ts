@@ -4,7 +4,6 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Document, MongoClient, MongoClientOptions } from "mongodb";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import {
   type Access,
   adminAccess,
@@ -14,11 +13,12 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder } from "../shared/findings";
-import { memberHost } from "../shared/names";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
+import { address, connectionString, databaseOf } from "./layout";
 import { openProxy } from "./proxy";
-import { address, connectionString, databaseOf } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;

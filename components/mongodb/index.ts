@@ -32,7 +32,8 @@ import {
   resolveEnsemble,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
+import { address, adminUsername, databaseOf, keyName, paths, ports, reservedDatabases } from "./layout";
 import {
   checkMemory,
   checkVersion,
@@ -42,7 +43,6 @@ import {
   serverConfig,
   statefulSet,
 } from "./manifest";
-import { address, adminUsername, databaseOf, keyName, paths, ports, reservedDatabases } from "./settings";
 
 export type MongodbClusterArguments = EnsembleArguments;
 

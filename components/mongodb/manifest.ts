@@ -17,8 +17,8 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
-import { keyName, paths, ports } from "./settings";
+} from "../shared/deploy";
+import { keyName, paths, ports } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "mongodb",

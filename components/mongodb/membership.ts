@@ -1,5 +1,5 @@
 /** What a member does before its server starts, and what its agent does beside it: pure. */
-import { beginAnew } from "../shared/identity";
+import { beginAnew } from "../shared/core/marker";
 
 /** What one server says of itself. */
 export type Server =

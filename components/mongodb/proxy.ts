@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
-import type { Tunnel } from "../shared/check";
+import type { Tunnel } from "../shared/core/check";
 
 export interface Proxy {
   host: string;

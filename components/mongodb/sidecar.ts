@@ -3,11 +3,11 @@ import { createHash } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
-import { absent } from "../../agent/files";
-import { log } from "../../agent/log";
-import type { Sidecar } from "../../agent/sidecar";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings } from "../shared/settings";
+import { absent } from "../shared/agent/files";
+import { log } from "../shared/agent/log";
+import type { Sidecar } from "../shared/agent/sidecar";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import {
   command,
   direct,
@@ -18,6 +18,7 @@ import {
   toServer,
   withClient,
 } from "./client";
+import { paths, ports } from "./layout";
 import {
   type Action,
   decide,
@@ -32,7 +33,6 @@ import {
   type Vote,
   withVotes,
 } from "./membership";
-import { paths, ports } from "./settings";
 
 export interface Self {
   settings: EnsembleSettings;

@@ -12,22 +12,22 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
-import { absent } from "../../agent/files";
-import { writeGatewayConfig } from "../../agent/gateway";
-import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { runSidecar } from "../../agent/sidecar";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { writeGatewayConfig } from "../shared/agent/gateway";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { runSidecar } from "../shared/agent/sidecar";
+import { waitFor } from "../shared/agent/wait";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
-import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./group";
-import { decideAdopt, decideMember } from "./membership";
-import { internalUsername, paths, ports, reservedConnections } from "./settings";
+import { internalUsername, paths, ports, reservedConnections } from "./layout";
+import { decideAdopt, decideMember } from "./member";
+import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./membership";
 import { createSidecar } from "./sidecar";
 import {
   type Application,

@@ -5,7 +5,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "mysql2/promise";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import {
   type Access,
   adminAccess,
@@ -15,11 +14,12 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder, within } from "../shared/findings";
-import { memberHost } from "../shared/names";
-import { hasMajority, isPrimary, ownMember, type Server, stateOf } from "./group";
-import { databaseOf } from "./settings";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, within } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
+import { databaseOf } from "./layout";
+import { hasMajority, isPrimary, ownMember, type Server, stateOf } from "./membership";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;

@@ -1,8 +1,8 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
 import { connect as connectTcp } from "node:net";
 import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
-import type { GroupMember, Server } from "./group";
 import { parseGtidSet } from "./gtid";
+import type { GroupMember, Server } from "./membership";
 
 export interface Endpoint {
   host: string;

@@ -1,7 +1,7 @@
 /** The configuration files of mysqld, and the statements that it runs when it starts: pure. */
-import type { TlsMode } from "../shared/check";
-import { memberHost, memberNames } from "../shared/names";
-import { address, adminUsername, internalUsername, paths, ports, reservedConnections } from "./settings";
+import type { TlsMode } from "../shared/core/check";
+import { memberHost, memberNames } from "../shared/core/names";
+import { address, adminUsername, internalUsername, paths, ports, reservedConnections } from "./layout";
 
 const MiB = 2 ** 20;
 

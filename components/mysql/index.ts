@@ -35,8 +35,19 @@ import {
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
 import { mostConnections, serverConfig } from "./configuration";
+import {
+  adminUsername,
+  databaseOf,
+  internalName,
+  paths,
+  ports,
+  reservedConnections,
+  reservedDatabases,
+  reservedUsernames,
+  usernameLimit,
+} from "./layout";
 import {
   defaultMaxConnections,
   defaultMemory,
@@ -49,17 +60,6 @@ import {
   serverConfiguration,
   statefulSet,
 } from "./manifest";
-import {
-  adminUsername,
-  databaseOf,
-  internalName,
-  paths,
-  ports,
-  reservedConnections,
-  reservedDatabases,
-  reservedUsernames,
-  usernameLimit,
-} from "./settings";
 
 export type MysqlClusterArguments = EnsembleArguments & {
   /**

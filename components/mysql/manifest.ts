@@ -18,9 +18,9 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
+} from "../shared/deploy";
 import type { ServerConfiguration } from "./configuration";
-import { internalName, paths, ports } from "./settings";
+import { internalName, paths, ports } from "./layout";
 
 export const defaultMemory = "2Gi";
 

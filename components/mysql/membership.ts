@@ -1,60 +1,375 @@
-/** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
-import type { TlsMode } from "../shared/check";
-import { livingContradiction, type Marker } from "../shared/identity";
-import { paths } from "./settings";
+/**
+ * What a member does about its group, and what it says about itself: pure. Every agent decides from what all servers say,
+ * by the same rules, so that for each situation at most one of them acts. The loop that observes and acts is in `sidecar.ts`.
+ */
+import { beginAnew } from "../shared/core/marker";
+import { contains, formatGtidSet, type GtidSet, isEmpty, subtract, union } from "./gtid";
+import { paths } from "./layout";
 
-export interface Identity {
-  name: string;
-  /** How many members the component wants. */
-  members: number;
-  tls: TlsMode;
+export type MemberState = "ONLINE" | "RECOVERING" | "OFFLINE" | "ERROR" | "UNREACHABLE";
+
+/** One row of `performance_schema.replication_group_members`. */
+export interface GroupMember {
+  uuid: string;
+  host: string;
+  state: MemberState;
+  role: "PRIMARY" | "SECONDARY" | "";
 }
 
-export interface MemberObserved {
-  data: "present" | "empty";
-  /** Name of the group, kept with the data; undefined: without data. */
-  kept: string | undefined;
-  /** undefined: the group was never formed. */
-  marker: Marker | undefined;
-  /** Name of the group in the configuration. */
-  configured: string;
+/** What one server says. */
+export interface Server {
+  uuid: string;
+  /** Name of the group that it belongs to, or would join. */
+  group: string;
+  executed: GtidSet;
+  /** From the group, executed or not: what was acknowledged may be here only. */
+  received: GtidSet;
+  /** The group as it sees it. */
+  members: GroupMember[];
+  superReadOnly: boolean;
+  offlineMode: boolean;
 }
 
-export type MemberAction =
-  | { kind: "start"; data: "present" | "empty"; group: string; reason: string }
+export type Answer = { member: string; server: Server } | { member: string; reason: string };
+
+export type MarkerAnswer = { formed: boolean } | { reason: string };
+
+export interface Observed {
+  /** Pod name of this member. */
+  self: string;
+  namespace: string;
+  local: Server;
+  /** The flag of the local server that must never stay. */
+  bootstrapArmed: boolean;
+  /** Of the files that the local server shall show; differs from what it has read: it must read them again. */
+  certificate: { file: string | undefined; loaded: string | undefined };
+  /** What a person has asked for. */
+  requests: { recover: boolean; discard: boolean };
+  /** Of all other members while the local one is in no group; of a primary, those that are outside its group. */
+  others: Answer[];
+  /** Only asked when it matters. */
+  marker: MarkerAnswer | undefined;
+  /** Users whose former password has worked long enough beside the new one. */
+  retirable: string[];
+  /** For the metrics. */
+  gauges: Record<string, number>;
+}
+
+export type Action =
+  /** Found the group with this member. At most one member decides so. */
+  | { kind: "bootstrap"; name: "kept" | "new"; reason: string }
+  | { kind: "join"; group: string; reason: string }
+  /** Replace all that this member has by what the donor has. */
+  | { kind: "clone"; donor: string; reason: string }
+  /** Let clients in again. */
+  | { kind: "open"; reason: string }
+  | { kind: "disarm"; reason: string }
+  /** What a server writes on its own, the group would lack. */
+  | { kind: "close"; reason: string }
+  | { kind: "reload"; certificate: string; reason: string }
+  /** End what a changed password has left behind. */
+  | { kind: "retire"; usernames: string[]; reason: string }
+  /** Requests that have become pointless must not lie in wait. */
+  | { kind: "forget"; reason: string };
+
+export type Decision =
+  | Action
+  | { kind: "none" }
+  /** Passes when others act, or come back. */
+  | { kind: "wait"; reason: string }
   /** Needs a person, and goes on by itself when the reason is gone. */
   | { kind: "refuse"; reason: string };
 
-export type AdoptAction = { kind: "rename" } | { kind: "keep" } | { kind: "refuse"; reason: string };
+/** Its own word about itself. Without a group there is one row without an identity. */
+export function ownMember(server: Server): GroupMember | undefined {
+  return server.members.find(({ uuid }) => uuid === server.uuid);
+}
 
-/** After mysqld has said that the directory is complete. Without one the server would end at each start, and say less. */
-export function decideAdopt({ made, data }: { made: boolean; data: boolean }): AdoptAction {
-  if (made) return { kind: "rename" };
-  if (data) return { kind: "keep" };
-  return {
-    kind: "refuse",
-    reason: `neither ${paths.data} nor ${paths.initializing} exists; delete the pod: a new one begins anew`,
-  };
+export function stateOf(server: Server): MemberState {
+  return ownMember(server)?.state ?? "OFFLINE";
+}
+
+export function inGroup(server: Server): boolean {
+  const state = stateOf(server);
+  return state === "ONLINE" || state === "RECOVERING";
+}
+
+/** Whether the server reaches most of those that it takes for members. Without them it can acknowledge nothing. */
+export function hasMajority(server: Server): boolean {
+  const reached = server.members.filter(({ state }) => state === "ONLINE" || state === "RECOVERING");
+  return 2 * reached.length > server.members.length;
+}
+
+/** All that it has, in its tables or on the way there. */
+export function transactionsOf(server: Server): GtidSet {
+  return union(server.executed, server.received);
 }
 
 /**
- * A member with data keeps the name of its group, whatever it is told: transactions carry this name, and volumes that were
- * kept may be deployed anew. A server without data may start at any time, since it never founds a group by itself.
+ * By what it has executed only: a copy empties that first, and leaves the files of what was received. After a copy that was
+ * interrupted these would pass for data.
  */
-export function decideMember(observed: MemberObserved, self: Identity): MemberAction {
-  const { data, kept, marker, configured } = observed;
-  if (data === "present") {
-    return { kind: "start", data, group: kept ?? marker?.clusterId ?? configured, reason: "the volume has data" };
+export function hasNoData(server: Server): boolean {
+  return isEmpty(server.executed);
+}
+
+/**
+ * As which cluster the marker knows a group: after a recovery it has a new name, and still what was executed under the one
+ * that was marked.
+ */
+export function clusterOf(server: Server, marked: string | undefined): string {
+  const sources = [...server.executed.keys()].map((key) => key.split(":")[0]);
+  return marked !== undefined && sources.includes(marked) ? marked : server.group;
+}
+
+/**
+ * A primary of another group: a person has gone on from two members that did not reach each other. One of the same group is
+ * one that does not know yet that it was expelled.
+ */
+function rivalOf({ local, others }: Observed): Found | undefined {
+  return others
+    .filter((answer) => "server" in answer)
+    .find(({ server }) => isPrimary(server) && server.group !== local.group);
+}
+
+/** Whom the gateway may lead to: of two primaries nobody knows which one is right. */
+export function mayServe(observed: Observed): boolean {
+  return isPrimary(observed.local) && rivalOf(observed) === undefined;
+}
+
+/** The member that may be written to: by its own word, with a majority, and with its read-only lifted. */
+export function isPrimary(server: Server): boolean {
+  const own = ownMember(server);
+  const leads = own?.state === "ONLINE" && own.role === "PRIMARY";
+  return leads && hasMajority(server) && !server.superReadOnly && !server.offlineMode;
+}
+
+export function onlineHosts(server: Server): string[] {
+  return server.members.filter(({ state }) => state === "ONLINE").map(({ host }) => host);
+}
+
+export function isReady(server: Server): boolean {
+  return stateOf(server) === "ONLINE" && hasMajority(server) && !server.offlineMode;
+}
+
+export function decide(observed: Observed): Decision {
+  const { local, bootstrapArmed, certificate, requests, retirable } = observed;
+  if (bootstrapArmed)
+    return { kind: "disarm", reason: "the server would found a group the next time that it is started" };
+  if (!inGroup(local)) {
+    return local.superReadOnly
+      ? decideOutside(observed)
+      : { kind: "close", reason: "the member is in no group, and could be written to" };
   }
-  if (marker === undefined) {
-    return { kind: "start", data, group: configured, reason: "the group has not been formed yet" };
+  if (local.offlineMode && isReady({ ...local, offlineMode: false })) {
+    return { kind: "open", reason: "the member is in the group again" };
   }
-  const contradiction = livingContradiction(marker, self);
-  if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
+  if (requests.recover || requests.discard) return { kind: "forget", reason: "the member is in the group" };
+  if (certificate.file !== undefined && certificate.file !== certificate.loaded) {
+    return { kind: "reload", certificate: certificate.file, reason: "the certificate may have changed" };
+  }
+  const rival = isPrimary(local) ? rivalOf(observed) : undefined;
+  if (rival !== undefined) {
+    return {
+      kind: "refuse",
+      reason:
+        `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
+        "which one holds the data, and stop the members of the other one",
+    };
+  }
+  if (isPrimary(local) && retirable.length > 0) {
+    return {
+      kind: "retire",
+      usernames: retirable,
+      reason: `the former passwords of ${retirable.join(", ")} have worked for a day beside the new ones`,
+    };
+  }
+  return { kind: "none" };
+}
+
+interface Found {
+  member: string;
+  server: Server;
+}
+
+function decideOutside(observed: Observed): Decision {
+  const answered = observed.others.filter((answer) => "server" in answer);
+  // One that is there but not heard cannot speak for the group; nor can one that has lost its majority.
+  const living = answered.filter(({ server }) => inGroup(server) && hasMajority(server));
+  const online = living.filter(({ server }) => stateOf(server) === "ONLINE");
+  if (online.length > 0) return decideJoin(observed, online);
+  const busy = answered.filter(({ server }) => inGroup(server));
+  if (busy.length > 0) {
+    const words = busy.map(({ member, server }) =>
+      living.some((each) => each.member === member)
+        ? `${member} is ${stateOf(server)}`
+        : `${member} is in a group and reaches no majority of it`,
+    );
+    return { kind: "wait", reason: `no group can be joined: ${words.join("; ")}` };
+  }
+  return decideFound(observed);
+}
+
+/** There is a living group. */
+function decideJoin(observed: Observed, online: Found[]): Decision {
+  const { local, self, marker, requests } = observed;
+  const group = online[0]?.server.group ?? local.group;
+  const second = online.find(({ server }) => server.group !== group);
+  if (second !== undefined) {
+    return {
+      kind: "refuse",
+      reason:
+        `${online[0]?.member} is in the group ${group}, but ${second.member} in ${second.server.group}: a second group was ` +
+        "formed beside the first; find out which one holds the data before anything is changed",
+    };
+  }
+  // The primary has the least to spare: another one gives the copy, if there is one.
+  const donor = online.find(({ server }) => !isPrimary(server)) ?? online[0];
+  const source = donor?.member ?? "";
+  if (hasNoData(local)) {
+    if (marker === undefined || "reason" in marker) return { kind: "wait", reason: unknownMarker(marker) };
+    // What a group has before its setup has ended is a matter of seconds.
+    return marker.formed
+      ? { kind: "clone", donor: source, reason: `${self} is empty and is filled from ${source}` }
+      : { kind: "join", group, reason: "the group is being formed" };
+  }
+  const here = transactionsOf(local);
+  const there = union(...online.map(({ server }) => transactionsOf(server)));
+  const errant = subtract(here, there);
+  // Whatever its name is: a group that was recovered has a new one, and under it what was acknowledged before.
+  if (isEmpty(errant)) return { kind: "join", group, reason: `${self} has nothing that the group lacks` };
+  if (requests.discard) {
+    return {
+      kind: "clone",
+      donor: source,
+      reason: `a person has decided that ${self} loses ${formatGtidSet(errant)} and is filled from ${source}`,
+    };
+  }
   return {
-    kind: "start",
-    data,
-    group: marker.clusterId,
-    reason: `the volume of ${self.name} is empty and is filled from another member`,
+    kind: "refuse",
+    reason:
+      `${self} has transactions that the group lacks: ${formatGtidSet(errant)}; ${self} has ` +
+      `${formatGtidSet(here)}, the group has ${formatGtidSet(there)}; save what is needed of them, and then ` +
+      `let ${self} lose them with: ${command(observed, self, paths.discard)}`,
   };
+}
+
+/** Nobody that answers is in a group: the first start, or after a full stop. */
+function decideFound(observed: Observed): Decision {
+  const { self, local, others, marker, requests } = observed;
+  const here: Found = { member: self, server: local };
+  const all = [here, ...others.filter((answer) => "server" in answer)].sort(byOrdinal);
+  const away = others.filter((answer) => "reason" in answer);
+  const empty = all.filter(({ server }) => hasNoData(server));
+  const filled = all.filter(({ server }) => !hasNoData(server));
+
+  if (requests.recover && !hasNoData(local)) {
+    // New transactions must not get the numbers of those that only the missing have: nothing would tell the two apart.
+    return { kind: "bootstrap", name: "new", reason: `a person has decided to go on from ${self}` };
+  }
+  const twin = all.find(({ server }, index) => all.slice(0, index).some((each) => each.server.uuid === server.uuid));
+  if (twin !== undefined) {
+    return {
+      kind: "refuse",
+      reason: `${twin.member} has the identity of another member (${twin.server.uuid}); give each member a volume of its own`,
+    };
+  }
+  const everybodyKnowsNothing = filled.length === 0;
+  if (empty.length > 0 && (marker === undefined || "reason" in marker)) {
+    return { kind: "wait", reason: unknownMarker(marker) };
+  }
+  const formed = marker !== undefined && "formed" in marker && marker.formed;
+
+  if (everybodyKnowsNothing && formed) {
+    const reason = `${names(empty)} have no data, and the group was formed before; bring a member with data back`;
+    return {
+      kind: "refuse",
+      reason: `${reason}${awayWords(away)}, or, when all volumes are lost, ${beginAnew}`,
+    };
+  }
+  if (away.length > 0) {
+    if (everybodyKnowsNothing) {
+      return { kind: "wait", reason: `a group is formed when all members answer${awayWords(away)}` };
+    }
+    return refuseRecovery(observed, filled, `not all members answer${awayWords(away)}`, empty);
+  }
+  // An empty volume in a group that was formed is a lost one. Nobody can say what it had: the last acknowledged
+  // transactions may have been on the disk of the former primary only, and in the memory of the others.
+  if (empty.length > 0 && formed) {
+    return refuseRecovery(observed, filled, `${names(empty)} lost the volume`, empty);
+  }
+  if (everybodyKnowsNothing) return found(all[0], observed, "all members are there and empty");
+  const [most] = fullest(filled);
+  if (most === undefined) return refuseRecovery(observed, filled, "no member has all transactions", empty);
+  return found(most, observed, `all members are there, in no group, and ${most.member} has all transactions`);
+}
+
+function found(chosen: Found | undefined, { self }: Observed, reason: string): Decision {
+  return chosen?.member === self
+    ? { kind: "bootstrap", name: "kept", reason }
+    : { kind: "wait", reason: `${chosen?.member ?? "nobody"} founds the group: ${reason}` };
+}
+
+function refuseRecovery(observed: Observed, filled: Found[], why: string, empty: Found[]): Decision {
+  const sets = [
+    ...filled.map(({ member, server }) => `${member} has ${formatGtidSet(transactionsOf(server))}`),
+    ...empty.map(({ member }) => `${member} has nothing`),
+  ];
+  // Those that hold all that anybody who answers holds, or else those that hold something of their own.
+  const full = fullest(filled);
+  const commands = (full.length > 0 ? full.slice(0, 1) : filled).map(({ member }) =>
+    command(observed, member, paths.recover),
+  );
+  return {
+    kind: "refuse",
+    reason:
+      `no member is in a group, and ${why}; ${sets.join("; ")}; bring the missing back, or accept that what only they have is ` +
+      `lost, and go on with: ${commands.join(" or ")}`,
+  };
+}
+
+/** Those that have all that the others have too. */
+function fullest(filled: Found[]): Found[] {
+  const sets = filled.map(({ server }) => transactionsOf(server));
+  return filled.filter((_, index) => sets.every((each) => contains(sets[index] ?? new Map(), each)));
+}
+
+/** A person says so inside the pod of the member, with the rights to do it. */
+function command({ namespace }: Observed, member: string, file: string): string {
+  return `kubectl -n ${namespace} exec ${member} -c agent -- touch ${file}`;
+}
+
+function unknownMarker(marker: MarkerAnswer | undefined): string {
+  const reason = marker !== undefined && "reason" in marker ? `: ${marker.reason}` : "";
+  return `it is not known whether the group was formed before${reason}`;
+}
+
+function awayWords(away: { member: string; reason: string }[]): string {
+  return away.length === 0 ? "" : ` (${away.map(({ member, reason }) => `${member}: ${reason}`).join("; ")})`;
+}
+
+function names(found: Found[]): string {
+  return found.map(({ member }) => member).join(", ");
+}
+
+function byOrdinal(a: Found, b: Found): number {
+  return ordinalOf(a.member) - ordinalOf(b.member);
+}
+
+export function ordinalOf(member: string): number {
+  return Number(/-([0-9]+)$/.exec(member)?.[1] ?? Number.NaN);
+}
+
+/** In one line, without secrets. */
+export function describe(observed: Observed): string {
+  const { local } = observed;
+  const decision = decide(observed);
+  const own = ownMember(local);
+  const state = `${stateOf(local)}${own?.role ? ` ${own.role}` : ""}`;
+  const online = local.members.filter((each) => each.state === "ONLINE").length;
+  const group = inGroup(local) ? `, ${online} of ${local.members.length} online` : "";
+  const majority = inGroup(local) && !hasMajority(local) ? ", no majority" : "";
+  const closed = local.offlineMode ? ", closed for clients" : "";
+  const next = decision.kind === "none" ? "" : `; ${decision.kind}: ${decision.reason}`;
+  return `${state}${group}${majority}${closed}${next}`;
 }

@@ -3,14 +3,15 @@ import { createHash, randomUUID } from "node:crypto";
 import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
-import { absent } from "../../agent/files";
-import { log } from "../../agent/log";
-import type { Sidecar, Status } from "../../agent/sidecar";
-import { within } from "../shared/findings";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings } from "../shared/settings";
+import { absent } from "../shared/agent/files";
+import { log } from "../shared/agent/log";
+import type { Sidecar, Status } from "../shared/agent/sidecar";
+import { within } from "../shared/core/findings";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { quoted } from "./configuration";
+import { address, internalUsername, paths, ports } from "./layout";
 import {
   type Action,
   type Answer,
@@ -27,8 +28,7 @@ import {
   ownMember,
   type Server,
   stateOf,
-} from "./group";
-import { address, internalUsername, paths, ports } from "./settings";
+} from "./membership";
 import { retirable, retireStatement } from "./users";
 
 interface SidecarContext {

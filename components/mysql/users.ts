@@ -1,6 +1,6 @@
 /** The statements that give applications what they need, run on the primary and replicated: pure. */
 import { quoted } from "./configuration";
-import { databaseOf, internalUsername } from "./settings";
+import { databaseOf, internalUsername } from "./layout";
 
 /** On accounts that the setup has made, so that it finds those of applications that are no more. */
 const attribute = '{"cells-services": "application"}';

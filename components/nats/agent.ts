@@ -9,21 +9,21 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { absent } from "../../agent/files";
-import { http } from "../../agent/http";
-import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { memberHost, memberNames, serviceHost } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { http } from "../shared/agent/http";
+import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { waitFor } from "../shared/agent/wait";
+import { memberHost, memberNames, serviceHost } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
-import { type Answer, clusterName, decide, type Identity } from "./membership";
+import { metaFolder, paths, ports, reconcilerUsername, wantedReplicas } from "./layout";
+import { type Answer, clusterName, decide, type Identity } from "./member";
 import { reconcile } from "./reconciler";
-import { metaFolder, paths, ports, reconcilerUsername, wantedReplicas } from "./settings";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;

@@ -7,7 +7,6 @@ import { connect as connectTcp } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ConsumerInfo, JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import {
   type Access,
   adminAccess,
@@ -17,12 +16,13 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder, within } from "../shared/findings";
-import { memberHost } from "../shared/names";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, within } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
 import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
+import { scheme, wantedReplicas } from "./layout";
 import { decide, type StreamState, toStreamState } from "./replication";
-import { scheme, wantedReplicas } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;

@@ -35,7 +35,8 @@ import {
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
+import { adminUsername, paths, ports, reconcilerName, scheme } from "./layout";
 import {
   type Durability,
   natsSetupJob,
@@ -47,7 +48,6 @@ import {
   usersConfig,
   usersName,
 } from "./manifest";
-import { adminUsername, paths, ports, reconcilerName, scheme } from "./settings";
 
 export type NatsClusterArguments = EnsembleArguments & {
   /**

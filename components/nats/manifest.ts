@@ -26,8 +26,7 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
-import { clusterName } from "./membership";
+} from "../shared/deploy";
 import {
   adminUsername,
   paths,
@@ -36,7 +35,8 @@ import {
   reconcilerName,
   reconcilerUsername,
   systemAccount,
-} from "./settings";
+} from "./layout";
+import { clusterName } from "./member";
 
 /** "fsync": on disk before it is acknowledged. "replicated": in the memory of a majority, on disk within two minutes. */
 export type Durability = "fsync" | "replicated";

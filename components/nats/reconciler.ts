@@ -5,10 +5,10 @@
 import { createServer } from "node:http";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
-import { log } from "../../agent/log";
+import { log } from "../shared/agent/log";
 import { connectionOptions } from "./client";
+import { reconcilerInbox } from "./layout";
 import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";
-import { reconcilerInbox } from "./settings";
 
 export interface ReconcilerOptions {
   host: string;

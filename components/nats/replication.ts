@@ -1,6 +1,6 @@
 /** Which streams get more replicas: pure. The loop that observes and acts is in `reconciler.ts`. */
 import type { StreamInfo } from "@nats-io/jetstream";
-import { replicasMetadata } from "./settings";
+import { replicasMetadata } from "./layout";
 
 export interface Peer {
   name: string;

@@ -15,17 +15,18 @@ import {
   PutBucketPolicyCommand,
   type S3Client,
 } from "@aws-sdk/client-s3";
-import { absent } from "../../agent/files";
-import { inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { memberHost, memberName, serviceHost } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { waitFor } from "../shared/agent/wait";
+import { memberHost, memberName, serviceHost } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { type Admin, type Credentials, type Endpoint, named, open, openAdmin } from "./client";
-import { decide, type Identity } from "./membership";
+import { paths, ports, type Store, scheme, storeId } from "./layout";
+import { decide, type Identity } from "./member";
 import {
   type Bucket,
   type BucketAction,
@@ -36,7 +37,6 @@ import {
   type User,
   type UserAction,
 } from "./rights";
-import { paths, ports, type Store, scheme, storeId } from "./settings";
 
 /** Only a person can give a lost volume back: ask again for so long before the container ends and starts anew. */
 const memberDeadlineSeconds = 300;

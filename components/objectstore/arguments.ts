@@ -1,7 +1,7 @@
 /** The arguments that only the object store has: validation and defaults. Pure. */
-import type { EnsembleArguments } from "../shared";
-import { reportUnknownKeys } from "../shared";
-import { adminUsername, type Store } from "./settings";
+import type { EnsembleArguments } from "../shared/deploy";
+import { reportUnknownKeys } from "../shared/deploy";
+import { adminUsername, type Store } from "./layout";
 
 export type ObjectStoreArguments = Omit<EnsembleArguments, "members" | "metrics" | "tls"> & {
   /** Names of the buckets that exist. A plain list; a bucket that is taken from it is neither deleted nor emptied. */

@@ -5,8 +5,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { connect as connectTcp } from "node:net";
 import type { S3Client } from "@aws-sdk/client-s3";
-import { http } from "../../agent/http";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
+import { http } from "../shared/agent/http";
 import {
   type Access,
   adminAccess,
@@ -16,10 +15,11 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder, type Recorder, within } from "../shared/findings";
-import { memberHost, namesOf } from "../shared/names";
-import { healthPath, paths, ports, type Store, scheme } from "./settings";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, type Recorder, within } from "../shared/core/findings";
+import { memberHost, namesOf } from "../shared/core/names";
+import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
 const deadlineMilliseconds = 10_000;
 /** Of all but the last part of an upload, the least that S3 accepts. */

@@ -2,7 +2,7 @@
 import { Agent } from "node:https";
 import { S3Client } from "@aws-sdk/client-s3";
 import { SignatureV4 } from "@smithy/signature-v4";
-import { http } from "../../agent/http";
+import { http } from "../shared/agent/http";
 import type { User } from "./rights";
 
 export interface Credentials {

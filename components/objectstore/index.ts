@@ -28,10 +28,10 @@ import {
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
 import { type ObjectStoreArguments, resolveStore, validateStore } from "./arguments";
+import { adminUsername, paths, ports, scheme } from "./layout";
 import { profile, rolloutSeconds, statefulSet, storeConfig, storeSetupJob } from "./manifest";
-import { adminUsername, paths, ports, scheme } from "./settings";
 
 export type { ObjectStoreArguments } from "./arguments";
 

@@ -15,8 +15,8 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
-import { healthPath, paths, ports, type Store, scheme } from "./settings";
+} from "../shared/deploy";
+import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "objectstore",

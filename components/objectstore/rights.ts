@@ -1,6 +1,6 @@
 /** What exists against what is wanted: users, buckets, owners and policies as data. Pure. */
 import { isDeepStrictEqual } from "node:util";
-import type { Store } from "./settings";
+import type { Store } from "./layout";
 
 export interface User {
   accessKeyId: string;

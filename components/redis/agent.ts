@@ -10,20 +10,20 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeGatewayConfig } from "../../agent/gateway";
-import { impatient, inClusterApi, type KubernetesApi } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { runSidecar } from "../../agent/sidecar";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand } from "../shared/authority-agent";
-import { livingContradiction } from "../shared/identity";
-import { keepMarker, preflight, readMarker } from "../shared/identity-agent";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { writeGatewayConfig } from "../shared/agent/gateway";
+import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { runSidecar } from "../shared/agent/sidecar";
+import { waitFor } from "../shared/agent/wait";
+import { livingContradiction } from "../shared/core/change";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { type Endpoint, open, toInfo } from "./client";
 import { writeMemberFiles } from "./files";
-import { markDatabase, markKey, paths, ports } from "./settings";
+import { markDatabase, markKey, paths, ports } from "./layout";
 import { createSidecar } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */

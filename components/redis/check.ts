@@ -5,7 +5,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Redis } from "ioredis";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
 import {
   type Access,
   adminAccess,
@@ -15,10 +14,11 @@ import {
   refusal,
   unrelatedAuthority,
   untrusted,
-} from "../shared/client-access";
-import { findingRecorder, within } from "../shared/findings";
-import { memberHost } from "../shared/names";
-import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./settings";
+} from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, within } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
+import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const deadlineMilliseconds = 10_000;

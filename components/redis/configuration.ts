@@ -1,8 +1,8 @@
 /** The configuration files that only the agent can write, since they hold passwords or the memory of a Sentinel: pure. */
 import { createHash } from "node:crypto";
-import type { TlsMode } from "../shared/check";
-import { memberHost } from "../shared/names";
-import { downAfterSeconds, parking, paths, ports } from "./settings";
+import type { TlsMode } from "../shared/core/check";
+import { memberHost } from "../shared/core/names";
+import { downAfterSeconds, parking, paths, ports } from "./layout";
 
 export interface Member {
   /** Of the ensemble. */

@@ -3,11 +3,11 @@ import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
-import { within } from "../shared/findings";
-import type { EnsembleSettings } from "../shared/settings";
+import { within } from "../shared/core/findings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { open } from "./client";
 import { internalPassword, shownPasswords } from "./files";
-import { markDatabase, paths, ports } from "./settings";
+import { markDatabase, paths, ports } from "./layout";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
 const answerMilliseconds = 1500;

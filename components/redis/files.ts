@@ -1,9 +1,9 @@
 /** The files of the agent: passwords that it reads, configurations that it writes. */
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { absent } from "../../agent/files";
+import { absent } from "../shared/agent/files";
 import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
-import { type InternalUser, paths } from "./settings";
+import { type InternalUser, paths } from "./layout";
 
 export function internalPassword(user: InternalUser): Promise<string> {
   return readFile(join(paths.internal, user), "utf8");

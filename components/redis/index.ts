@@ -35,7 +35,17 @@ import {
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
-} from "../shared";
+} from "../shared/deploy";
+import {
+  adminUsername,
+  type InternalUser,
+  internalName,
+  internalUsers,
+  paths,
+  ports,
+  scheme,
+  usersName,
+} from "./layout";
 import {
   type Durability,
   type Eviction,
@@ -48,16 +58,6 @@ import {
   statefulSet,
   usersConfig,
 } from "./manifest";
-import {
-  adminUsername,
-  type InternalUser,
-  internalName,
-  internalUsers,
-  paths,
-  ports,
-  scheme,
-  usersName,
-} from "./settings";
 
 export type RedisClusterArguments = EnsembleArguments & {
   /**

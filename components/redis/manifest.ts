@@ -19,7 +19,7 @@ import {
   setupJob,
   trustMounts,
   trustVolumes,
-} from "../shared";
+} from "../shared/deploy";
 import {
   adminUsername,
   internalName,
@@ -32,7 +32,7 @@ import {
   replicaLagSeconds,
   reservedUsers,
   usersName,
-} from "./settings";
+} from "./layout";
 
 /** "everysecond": on disk within a second. "fsync": on the disk of the master before it is acknowledged. */
 export type Durability = "everysecond" | "fsync";

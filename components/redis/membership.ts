@@ -1,6 +1,6 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
-import { beginAnew } from "../shared/identity";
-import { electablePriority, majority, neededReplicas, paths } from "./settings";
+import { beginAnew } from "../shared/core/marker";
+import { electablePriority, majority, neededReplicas, paths } from "./layout";
 
 /** What one server says of itself. */
 export type Server =

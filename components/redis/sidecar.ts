@@ -2,17 +2,18 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
-import { absent } from "../../agent/files";
-import { log } from "../../agent/log";
-import type { Sidecar, Status } from "../../agent/sidecar";
-import { type Attempt, waitFor } from "../../agent/wait";
-import { memberHost, memberNames } from "../shared/names";
-import type { EnsembleSettings } from "../shared/settings";
+import { absent } from "../shared/agent/files";
+import { log } from "../shared/agent/log";
+import type { Sidecar, Status } from "../shared/agent/sidecar";
+import { type Attempt, waitFor } from "../shared/agent/wait";
+import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { createAccounts } from "./accounts";
 import { isLoading, toInfo, toRecord } from "./client";
 import { watchSettings } from "./configuration";
 import { createConnections } from "./connections";
 import { shownPasswords } from "./files";
+import { downAfterSeconds, electablePriority, majority, markKey, parking, paths, ports } from "./layout";
 import {
   type Decision,
   decide,
@@ -23,7 +24,6 @@ import {
   type Sentinel,
   type Server,
 } from "./membership";
-import { downAfterSeconds, electablePriority, majority, markKey, parking, paths, ports } from "./settings";
 
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */

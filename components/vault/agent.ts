@@ -9,18 +9,19 @@
  *   tokens       a CronJob: renews the tokens in the Secrets, and replaces what was revoked
  *   certificates a Job and a CronJob, shared by all services
  */
-import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { type Commands, readPod, readSettings } from "../../agent/main";
-import { runSidecar } from "../../agent/sidecar";
-import { waitFor } from "../../agent/wait";
-import { certificatesCommand, ownerReference } from "../shared/authority-agent";
-import { preflight, readMarker } from "../shared/identity-agent";
-import { labels, namesOf } from "../shared/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/settings";
+
+import { certificatesCommand, ownerReference } from "../shared/agent/certificates";
+import { preflight, readMarker } from "../shared/agent/guard";
+import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { runSidecar } from "../shared/agent/sidecar";
+import { waitFor } from "../shared/agent/wait";
+import { labels, namesOf } from "../shared/core/names";
+import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
 import { findCredentials, type KmsKey, proveKey } from "./kms";
+import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./layout";
 import { foreignData } from "./membership";
-import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./settings";
 import { renewTokens, setup } from "./setup";
 import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume, readNote } from "./volume";

@@ -1,8 +1,8 @@
 /** The arguments that only Vault has: their types, their defaults and their validation. Creates nothing. */
 import * as pulumi from "@pulumi/pulumi";
-import { nearest, oneOf, reportUnknownKeys } from "../shared";
+import { nearest, oneOf, reportUnknownKeys } from "../shared/deploy";
+import { type AuditDevice, capabilities, type Mount, type PolicyRule } from "./layout";
 import type { VaultDetails } from "./manifest";
-import { type AuditDevice, capabilities, type Mount, type PolicyRule } from "./settings";
 
 export interface ShamirSeal {
   type: "shamir";

@@ -1,13 +1,13 @@
 /** Proves over plain HTTPS that Vault works as its users need it. */
 import { randomBytes } from "node:crypto";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/check";
-import { expectUrl, refusal, unrelatedAuthority, untrusted } from "../shared/client-access";
-import { findingRecorder, type Recorder } from "../shared/findings";
-import { memberHost } from "../shared/names";
+import { expectUrl, refusal, unrelatedAuthority, untrusted } from "../shared/check/logins";
+import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import { findingRecorder, type Recorder } from "../shared/core/findings";
+import { memberHost } from "../shared/core/names";
 import { type Peer, type TokenInfo, type VaultClient, VaultError, vaultClient } from "./client";
+import { rootName, scheme } from "./layout";
 import { describeServer } from "./membership";
 import { monitorRole } from "./policies";
-import { rootName, scheme } from "./settings";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
 const timeoutSeconds = 10;

@@ -1,6 +1,6 @@
 /** The calls of Vault's API that agent and check need, over plain HTTPS. */
-import { type HttpResponse, http } from "../../agent/http";
-import type { Mount } from "./settings";
+import { type HttpResponse, http } from "../shared/agent/http";
+import type { Mount } from "./layout";
 
 export interface Endpoint {
   /** Such as https://vault-0.vault-peers.cells.svc:8200 */

@@ -8,6 +8,7 @@ import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import * as pulumi from "@pulumi/pulumi";
+import { applicationSecretName } from "../shared/core/names";
 import {
   clientService,
   createAccess,
@@ -29,9 +30,9 @@ import {
   resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
-} from "../shared";
-import { applicationSecretName } from "../shared/names";
+} from "../shared/deploy";
 import { type Audit, resolveDetails, type Seal, validateVault, vaultKeys } from "./arguments";
+import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
 import {
   memberRules,
   policyPorts,
@@ -49,10 +50,9 @@ import {
   vaultSettings,
   vaultSetupJob,
 } from "./manifest";
-import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./settings";
 
 export type { Audit, AwsKmsSeal, Seal, ShamirSeal } from "./arguments";
-export type { Capability, Mount, PolicyRule } from "./settings";
+export type { Capability, Mount, PolicyRule } from "./layout";
 
 export type VaultClusterArguments = EnsembleArguments & {
   /**

@@ -5,7 +5,7 @@
  */
 import { createHash, createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { http } from "../../agent/http";
+import { http } from "../shared/agent/http";
 
 export interface AwsCredentials {
   accessKeyId: string;

@@ -1,5 +1,6 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
+import { applicationSecretName } from "../shared/core/names";
 import {
   type AgentBundle,
   agentJobSpec,
@@ -26,8 +27,7 @@ import {
   setupRules,
   trustMounts,
   trustVolumes,
-} from "../shared";
-import { applicationSecretName } from "../shared/names";
+} from "../shared/deploy";
 import {
   type AuditDevice,
   audience,
@@ -43,7 +43,7 @@ import {
   service,
   tokensName,
   type VaultSettings,
-} from "./settings";
+} from "./layout";
 
 export const profile: ServiceProfile = {
   service,

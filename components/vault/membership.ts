@@ -1,6 +1,6 @@
 /** What the agent beside a member says of it and does for it: pure. The loop that observes and acts is in `sidecar.ts`. */
-import type { Status } from "../../agent/sidecar";
-import { beginAnew } from "../shared/identity";
+import type { Status } from "../shared/agent/sidecar";
+import { beginAnew } from "../shared/core/marker";
 import type { Health } from "./client";
 
 export type Server = ({ state: "up" } & Health) | { state: "away"; reason: string };

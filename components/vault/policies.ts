@@ -1,6 +1,6 @@
 /** Who may do what in Vault: the texts of the policies and the roles, from the arguments. Pure. */
-import type { Mount, PolicyRule, SetupSettings } from "./settings";
-import { audience } from "./settings";
+import type { Mount, PolicyRule, SetupSettings } from "./layout";
+import { audience } from "./layout";
 
 /** Vault's policies as it reads them; JSON is one of its two forms. */
 export interface Policy {

@@ -4,12 +4,13 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import { waitFor } from "../../agent/wait";
-import { keepMarker } from "../shared/identity-agent";
-import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/names";
+import { keepMarker } from "../shared/agent/guard";
+import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import { waitFor } from "../shared/agent/wait";
+import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import { mountConfig, type VaultClient, VaultError, vaultClient } from "./client";
+import { type AuditDevice, memberUrl, paths, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
 import { type Server } from "./membership";
 import {
   applicationRole,
@@ -22,16 +23,6 @@ import {
   tokenRoles,
   tokensRole,
 } from "./policies";
-import {
-  type AuditDevice,
-  memberUrl,
-  paths,
-  ports,
-  rootName,
-  type SetupSettings,
-  scheme,
-  tokensName,
-} from "./settings";
 import { decideToken, type TokenState } from "./tokens";
 
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */

@@ -3,17 +3,18 @@ import { randomUUID } from "node:crypto";
 import { readFile, rename, stat } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
-import { absent } from "../../agent/files";
-import { http } from "../../agent/http";
-import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../../agent/kubernetes";
-import { log } from "../../agent/log";
-import type { Sidecar } from "../../agent/sidecar";
-import { waitFor } from "../../agent/wait";
-import { ownerReference } from "../shared/authority-agent";
-import { readMarker } from "../shared/identity-agent";
-import { labels, memberHost, memberNames, namesOf } from "../shared/names";
-import { agentPorts } from "../shared/settings";
+import { ownerReference } from "../shared/agent/certificates";
+import { absent } from "../shared/agent/files";
+import { readMarker } from "../shared/agent/guard";
+import { http } from "../shared/agent/http";
+import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { log } from "../shared/agent/log";
+import type { Sidecar } from "../shared/agent/sidecar";
+import { waitFor } from "../shared/agent/wait";
+import { labels, memberHost, memberNames, namesOf } from "../shared/core/names";
+import { agentPorts } from "../shared/core/settings";
 import { type VaultClient, VaultError, vaultClient } from "./client";
+import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./layout";
 import {
   type Action,
   decide,
@@ -26,7 +27,6 @@ import {
   status,
 } from "./membership";
 import { findServers, signalServer } from "./processes";
-import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./settings";
 import { digestOf, putDataAside, readNote, removeNote, writeNote } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */

@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { absent } from "../../agent/files";
-import { paths } from "./settings";
+import { absent } from "../shared/agent/files";
+import { paths } from "./layout";
 
 export async function readNote(file: string): Promise<string | undefined> {
   return (await readFile(file, "utf8").catch(absent))?.trim();

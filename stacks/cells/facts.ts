@@ -1,5 +1,5 @@
 /** All that the files and the Secrets for Cells are made of, as plain values. */
-import type { TlsMode } from "../../components/shared";
+import type { TlsMode } from "../../components/shared/deploy";
 import type { CellsVersion } from "../config";
 import type { BucketNames } from "./needs";
 

@@ -2,7 +2,7 @@
 import { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import * as pulumi from "@pulumi/pulumi";
 import { ObjectStore } from "../../components/objectstore";
-import { applicationSecretName, type EnsembleComponent, encoded } from "../../components/shared";
+import { applicationSecretName, type EnsembleComponent, encoded } from "../../components/shared/deploy";
 import type { ServiceName, StackConfig } from "../config";
 import type { CellsFacts, CellsStore, Endpoint, Login } from "./facts";
 import { environmentFile, installFile, valuesFile } from "./files";

@@ -1,5 +1,5 @@
 /** Which services each version of Cells can reach over TLS: the one place that decides on the default of every `tls`. */
-import type { TlsMode } from "../../components/shared";
+import type { TlsMode } from "../../components/shared/deploy";
 import type { CellsVersion, ServiceName } from "../config";
 
 /**

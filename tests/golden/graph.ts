@@ -1,5 +1,5 @@
 /** The golden graph: every resource of an environment as text that a reviewer can read as a diff. */
-import { readAgentBundle, type ServiceKind } from "../../components/shared";
+import { readAgentBundle, type ServiceKind } from "../../components/shared/deploy";
 import type { Graph, Recorded } from "../support/recorder";
 import { isObject } from "../support/values";
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { parse } from "yaml";
 import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
-import type { CheckTarget, Tunnel } from "../../components/shared/check";
+import type { CheckTarget, Tunnel } from "../../components/shared/core/check";
 import { killServer } from "../../drills/faults";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { checkout, kubeconfig } from "../../sandbox/paths";

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { agents, buildAgents } from "../../agent/build";
+import { agents, buildAgents } from "../../components/build";
 import { deployStack } from "../../stacks/stack";
 import { type Graph, type RecordOptions, record } from "./recorder";
 

@@ -3,10 +3,10 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { buildAgents } from "../../../agent/build";
-import { impatient, kubernetesApi, type Patience } from "../../../agent/kubernetes";
-import { readSettings, run } from "../../../agent/main";
-import { waitFor } from "../../../agent/wait";
+import { buildAgents } from "../../../components/build";
+import { impatient, kubernetesApi, type Patience } from "../../../components/shared/agent/kubernetes";
+import { readSettings, run } from "../../../components/shared/agent/main";
+import { waitFor } from "../../../components/shared/agent/wait";
 
 let server: Server | undefined;
 afterEach(() => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { gatewayConfig } from "../../../components/shared/gateway-config";
+import { gatewayConfig } from "../../../components/shared/core/gateway";
 
 describe("the gateway whose DNS is away", () => {
   const config = gatewayConfig(

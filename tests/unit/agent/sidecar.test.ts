@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { current, isLive, metrics } from "../../../agent/sidecar";
+import { current, isLive, metrics } from "../../../components/shared/agent/sidecar";
 
 const status = { ready: true, primary: true, detail: "primary of 3 members" };
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type RunOptions, runChecks } from "../../../checks/run";
-import type { Check, CheckEnvironment } from "../../../components/shared/check";
+import type { Check, CheckEnvironment } from "../../../components/shared/core/check";
 import { target } from "./target";
 
 const passed = { check: "a", ok: true, detail: "seen", seconds: 0.1 };

@@ -1,4 +1,4 @@
-import type { CheckTarget } from "../../../components/shared/check";
+import type { CheckTarget } from "../../../components/shared/core/check";
 
 export function target(name: string): CheckTarget {
   return {

@@ -133,7 +133,7 @@ export async function problemsOf({ words: [program = "", ...rest], folder }: Com
   }
 }
 
-const folders = ["agent", "checks", "components", "docs", "drills", "examples", "sandbox", "stacks", "tests", ".github"];
+const folders = ["checks", "components", "docs", "drills", "examples", "sandbox", "stacks", "tests", ".github"];
 
 /** Names of files of this repository in sentences, such as `components/etcd/index.ts` or `tests/golden/*.json`. */
 export const pathsOf = (text: string): string[] =>

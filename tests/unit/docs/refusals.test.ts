@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { anchorsOf, readPage, root } from "./pages";
 
-const folders = ["agent", "checks", "components", "drills", "sandbox", "stacks"];
+const folders = ["checks", "components", "drills", "sandbox", "stacks"];
 
 /** All sources as one text, in which a sentence that is written over several lines is one again. */
 const sources = folders

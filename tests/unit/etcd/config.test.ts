@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { memberConfig } from "../../../components/etcd/agent";
 import { metricValue } from "../../../components/etcd/check";
 import { baseConfig, profile } from "../../../components/etcd/manifest";
-import { resolveEnsemble } from "../../../components/shared";
-import type { TlsMode } from "../../../components/shared/check";
-import type { EnsembleSettings } from "../../../components/shared/settings";
+import type { TlsMode } from "../../../components/shared/core/check";
+import type { EnsembleSettings } from "../../../components/shared/core/settings";
+import { resolveEnsemble } from "../../../components/shared/deploy";
 
 function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
   return baseConfig(resolveEnsemble(profile, "etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");

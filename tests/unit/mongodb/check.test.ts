@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { check } from "../../../components/mongodb/check";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 
 const target: CheckTarget = {
   service: "mongodb",

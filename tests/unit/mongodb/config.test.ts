@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { resolveMongodb } from "../../../components/mongodb";
+import { address, connectionString, databaseOf } from "../../../components/mongodb/layout";
 import { cacheGigabytes, logMegabytes, serverConfig } from "../../../components/mongodb/manifest";
-import { address, connectionString, databaseOf } from "../../../components/mongodb/settings";
 
 const resolve = (changes: object = {}) => resolveMongodb("mongodb", { namespace: "cells", ...changes });
 

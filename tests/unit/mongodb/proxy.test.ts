@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { SocksClient } from "socks";
 import { afterEach, describe, expect, it } from "vitest";
 import { openProxy, type Proxy } from "../../../components/mongodb/proxy";
-import type { Tunnel } from "../../../components/shared/check";
+import type { Tunnel } from "../../../components/shared/core/check";
 
 const open: { close(): void }[] = [];
 afterEach(() => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { whyNotWhole } from "../../../components/mysql/check";
-import type { GroupMember, Server } from "../../../components/mysql/group";
+import type { GroupMember, Server } from "../../../components/mysql/membership";
 
 const members = ["mysql-0", "mysql-1", "mysql-2"];
 const rows = (primary = 0): GroupMember[] =>

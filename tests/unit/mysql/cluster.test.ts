@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildAgents } from "../../../agent/build";
+import { buildAgents } from "../../../components/build";
 import { MysqlCluster, type MysqlClusterArguments } from "../../../components/mysql";
 import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
 

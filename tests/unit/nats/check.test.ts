@@ -1,7 +1,7 @@
 import { createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { check, consumerProblems, refusedInPlainText } from "../../../components/nats/check";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 
 const target: CheckTarget = {
   service: "nats",

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildAgents } from "../../../agent/build";
+import { buildAgents } from "../../../components/build";
 import { NatsCluster, type NatsClusterArguments } from "../../../components/nats";
 import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
 

@@ -7,7 +7,7 @@ import {
   terminationGraceSeconds,
   usersConfig,
 } from "../../../components/nats/manifest";
-import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared";
+import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared/deploy";
 
 function config(args: Partial<EnsembleArguments> = {}, durability: Durability = "fsync"): string {
   return serverConfig(resolveEnsemble(profile, "nats", { namespace: "cells", ...args }), "cells", durability);

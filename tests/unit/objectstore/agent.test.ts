@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { observeData } from "../../../components/objectstore/agent";
 import { elements } from "../../../components/objectstore/client";
-import { decide, type Identity, type Observed } from "../../../components/objectstore/membership";
-import type { Marker } from "../../../components/shared/identity";
+import { decide, type Identity, type Observed } from "../../../components/objectstore/member";
+import type { Marker } from "../../../components/shared/core/marker";
 
 const self: Identity = { name: "s3-0", storeId: "cells-s3", tls: "required" };
 const marker: Marker = { clusterId: "cells-s3", members: 1, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };

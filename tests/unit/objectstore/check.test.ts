@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { check, refusedInPlainText } from "../../../components/objectstore/check";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 
 const target: CheckTarget = {
   service: "objectstore",

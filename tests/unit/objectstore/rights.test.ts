@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Store } from "../../../components/objectstore/layout";
 import {
   type Bucket,
   bucketActions,
@@ -9,7 +10,6 @@ import {
   role,
   type User,
 } from "../../../components/objectstore/rights";
-import type { Store } from "../../../components/objectstore/settings";
 
 const cells: User = { accessKeyId: "cells", secretAccessKey: "one", role };
 

@@ -2,8 +2,8 @@ import type { S3Client } from "@aws-sdk/client-s3";
 import { describe, expect, it } from "vitest";
 import { establish } from "../../../components/objectstore/agent";
 import type { Admin } from "../../../components/objectstore/client";
+import type { Store } from "../../../components/objectstore/layout";
 import { bucketPolicy, role, type User } from "../../../components/objectstore/rights";
-import type { Store } from "../../../components/objectstore/settings";
 
 const store: Store = {
   region: "us-east-1",

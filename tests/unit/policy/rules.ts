@@ -1,5 +1,5 @@
 /** What must hold for every stack, checked on its recorded resources. A rule returns one line for each violation. */
-import { agentImage, imageReference, images } from "../../../components/shared";
+import { agentImage, imageReference, images } from "../../../components/shared/deploy";
 import type { Graph, Recorded } from "../../support/recorder";
 import { isObject, type Properties } from "../../support/values";
 

@@ -1,5 +1,5 @@
 /** A small stack that follows all rules, to be broken in one place at a time. */
-import { imageReference, images } from "../../../components/shared";
+import { imageReference, images } from "../../../components/shared/deploy";
 import type { Recorded } from "../../support/recorder";
 import type { Subject } from "./rules";
 

@@ -6,7 +6,7 @@ import {
   sentinelProblems,
   toMemberState,
 } from "../../../components/redis/check";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 
 const target: CheckTarget = {
   service: "redis",

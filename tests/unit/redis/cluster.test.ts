@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildAgents } from "../../../agent/build";
+import { buildAgents } from "../../../components/build";
 import { RedisCluster, type RedisClusterArguments } from "../../../components/redis";
 import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
 

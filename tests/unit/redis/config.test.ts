@@ -4,6 +4,7 @@ import { commandsOf, stageAt } from "../../../components/redis/accounts";
 import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
 import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
+import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
 import {
   type Durability,
   type Eviction,
@@ -13,9 +14,8 @@ import {
   terminationGraceSeconds,
   usersConfig,
 } from "../../../components/redis/manifest";
-import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/settings";
 import { believedAble, toServer } from "../../../components/redis/sidecar";
-import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared";
+import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared/deploy";
 
 const ensemble = (args: Partial<EnsembleArguments> = {}) =>
   resolveEnsemble(profile, "redis", { namespace: "cells", ...args });

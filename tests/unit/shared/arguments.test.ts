@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
-import { nameLimit, resolveEnsemble, type ServiceProfile } from "../../../components/shared";
+import { nameLimit, resolveEnsemble, type ServiceProfile } from "../../../components/shared/deploy";
 
 const profile: ServiceProfile = {
   service: "etcd",

@@ -1,7 +1,11 @@
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { beforeEach, describe, expect, it } from "vitest";
-import { decoded, type KubernetesApi, type KubernetesObject } from "../../../agent/kubernetes";
-import { type CertificateSettings, keepCertificates, rollAnnotation } from "../../../components/shared/authority-agent";
+import {
+  type CertificateSettings,
+  keepCertificates,
+  rollAnnotation,
+} from "../../../components/shared/agent/certificates";
+import { decoded, type KubernetesApi, type KubernetesObject } from "../../../components/shared/agent/kubernetes";
 
 const day = 24 * 60 * 60 * 1000;
 const etcd: CertificateSettings = {

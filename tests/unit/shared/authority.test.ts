@@ -1,13 +1,13 @@
 import { X509Certificate } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { createAuthority, issueLeaf, readAuthority, readLeaf } from "../../../components/shared/agent/issue";
 import {
   type CertificatesAction,
   type CertificatesObserved,
   decideCertificates,
   subjectList,
   subjectNames,
-} from "../../../components/shared/authority";
-import { createAuthority, issueLeaf, readAuthority, readLeaf } from "../../../components/shared/authority-issue";
+} from "../../../components/shared/core/certificates";
 
 const day = 24 * 60 * 60 * 1000;
 const now = 1000 * day;

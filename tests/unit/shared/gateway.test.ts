@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { clusterDomain, gatewayConfig } from "../../../components/shared/gateway-config";
+import { clusterDomain, gatewayConfig } from "../../../components/shared/core/gateway";
 
 describe("the domain of the cluster", () => {
   it("follows the namespace in the search list, whatever else is in it", () => {

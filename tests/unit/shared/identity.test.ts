@@ -1,14 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { KubernetesApi, KubernetesObject } from "../../../agent/kubernetes";
-import {
-  livingContradiction,
-  type Marker,
-  peerTls,
-  storageContradiction,
-  toMarker,
-} from "../../../components/shared/identity";
-import { keepMarker, preflight, readMarker } from "../../../components/shared/identity-agent";
-import type { EnsembleSettings } from "../../../components/shared/settings";
+import { keepMarker, preflight, readMarker } from "../../../components/shared/agent/guard";
+import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
+import { livingContradiction, storageContradiction } from "../../../components/shared/core/change";
+import { type Marker, peerTls, toMarker } from "../../../components/shared/core/marker";
+import type { EnsembleSettings } from "../../../components/shared/core/settings";
 
 const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 const data = { ...marker, members: "3" };

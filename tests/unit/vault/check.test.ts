@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/check";
+import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 import { check, memberOf, whyNotWhole } from "../../../components/vault/check";
 
 const target: CheckTarget = {

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildAgents } from "../../../agent/build";
+import { buildAgents } from "../../../components/build";
 import { type Seal, VaultCluster, type VaultClusterArguments } from "../../../components/vault";
 import { type Graph, type Recorded, record, unknown } from "../../support/recorder";
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { SetupSettings } from "../../../components/vault/layout";
 import {
   applicationRole,
   leftovers,
@@ -9,7 +10,6 @@ import {
   tokenRoles,
   tokensPolicy,
 } from "../../../components/vault/policies";
-import type { SetupSettings } from "../../../components/vault/settings";
 
 const settings: SetupSettings = {
   service: "vault",

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { decoded } from "../../../agent/kubernetes";
+import { decoded } from "../../../components/shared/agent/kubernetes";
 import { sealContradiction } from "../../../components/vault/agent";
-import type { VaultSettings } from "../../../components/vault/settings";
+import type { VaultSettings } from "../../../components/vault/layout";
 import { whyNotFormed } from "../../../components/vault/setup";
 import { initBody, toData, toKept } from "../../../components/vault/sidecar";
 

@@ -1,4 +1,0 @@
-import { commands } from "../components/mysql/agent";
-import { run } from "./main";
-
-void run(commands);

@@ -1,4 +1,0 @@
-import { commands } from "../components/vault/agent";
-import { run } from "./main";
-
-void run(commands);

@@ -1,0 +1,49 @@
+/**
+ * Builds the in-cluster agents: one minified file for each service in `dist/agents`, the same bytes for the same sources, and beside it
+ * the same compressed, since that takes longer than all the rest of a preview.
+ *
+ *   npm run build
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
+
+export async function buildAgents(names: readonly string[] = agents, outdir?: string): Promise<void> {
+  const folder = outdir ?? join(__dirname, "..", "dist", "agents");
+  await Promise.all(names.map((name) => bundle(name, join(folder, `${name}.js`))));
+}
+
+async function bundle(name: string, outfile: string): Promise<void> {
+  await build({
+    absWorkingDir: __dirname,
+    stdin: {
+      contents: `import { commands } from "./${name}/agent"; import { run } from "./shared/agent/main"; void run(commands);`,
+      resolveDir: __dirname,
+      sourcefile: "entry.ts",
+    },
+    outfile,
+    bundle: true,
+    minify: true,
+    platform: "node",
+    // The version in shared/deploy/images.ts.
+    target: "node22",
+    // Evaluated in the scope of `node -e`, where `require` exists and names should not leak.
+    format: "iife",
+    // No comments with paths, no source map: nothing that depends on where it was built.
+    legalComments: "none",
+    sourcemap: false,
+    charset: "utf8",
+    logLevel: "warning",
+  });
+  writeFileSync(`${outfile}.gz`, gzipSync(readFileSync(outfile), { level: 9 }));
+}
+
+if (require.main === module) {
+  buildAgents().catch((error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  });
+}

@@ -1,0 +1,49 @@
+/** What the component and the agent must agree on: ports, paths, names. Without imports that load anything. */
+import type { TlsMode } from "../shared/core/check";
+import { memberHost, namesOf } from "../shared/core/names";
+
+export const ports = { client: 2379, peer: 2380, metrics: 2381 } as const;
+
+export const paths = {
+  volume: "/var/lib/etcd",
+  /** Below the root of the volume, where file systems keep things of their own. */
+  data: "/var/lib/etcd/data",
+  /** ConfigMap: what all members have in common. */
+  base: "/etc/etcd/base",
+  baseFile: "etcd.json",
+  /** Written by the init container, read by etcd. */
+  run: "/run/etcd",
+  config: "/run/etcd/etcd.json",
+  serverTls: "/etc/etcd/server-tls",
+  peerTls: "/etc/etcd/peer-tls",
+  trust: "/etc/etcd/trust",
+  /** Key that signs the tokens of password authentication. */
+  token: "/etc/etcd/token",
+  admin: "/etc/etcd/admin",
+  applications: "/etc/etcd/applications",
+} as const;
+
+/** etcd's own name for the administrator. */
+export const adminUsername = "root";
+
+/** A role is the mark by which the setup knows a user that it made. */
+export function applicationRole(application: string): string {
+  return `application:${application}`;
+}
+
+export function scheme(tls: TlsMode): "http" | "https" {
+  return tls === "off" ? "http" : "https";
+}
+
+export function peerUrl(settings: { name: string; tls: TlsMode }, namespace: string, member: string): string {
+  return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.peer}`;
+}
+
+export function clientUrl(settings: { name: string; tls: TlsMode }, namespace: string, member: string): string {
+  return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.client}`;
+}
+
+/** The Job that a member starts to be promoted. */
+export function promotionJobName(name: string, ordinal: number): string {
+  return `${namesOf(name).maintenance}-${ordinal}`;
+}

@@ -1,0 +1,40 @@
+/** Whether the server may start: pure. The deeds are in `agent.ts`. */
+
+import { livingContradiction } from "../shared/core/change";
+import type { TlsMode } from "../shared/core/check";
+import { beginAnew, type Marker } from "../shared/core/marker";
+
+export interface Observed {
+  /** Whether the volume holds a bucket, with or without objects. */
+  data: "present" | "empty";
+  /** undefined: the setup has never ended. Not read when there is data. */
+  marker: Marker | undefined;
+}
+
+export type Action = { kind: "start"; reason: string } | { kind: "refuse"; reason: string };
+
+export interface Identity {
+  name: string;
+  storeId: string;
+  tls: TlsMode;
+}
+
+export function decide({ data, marker }: Observed, self: Identity): Action {
+  if (data === "present") return { kind: "start", reason: "the volume holds buckets" };
+  if (marker === undefined) return { kind: "start", reason: "the store was never set up, and its volume is empty" };
+  if (marker.clusterId !== self.storeId) {
+    return {
+      kind: "refuse",
+      reason: `the marker is that of ${marker.clusterId}, but this is ${self.storeId}; ${beginAnew}`,
+    };
+  }
+  const contradiction = livingContradiction(marker, { members: 1, tls: self.tls });
+  if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
+  // Nobody else has the objects. An empty store would look to applications as if all files had been deleted.
+  return {
+    kind: "refuse",
+    reason:
+      `the volume of ${self.name} is empty, but the store was set up on ${marker.bootstrappedAt}; bring its volume back, ` +
+      `or, if its objects are not needed, ${beginAnew}`,
+  };
+}

@@ -1,0 +1,88 @@
+/** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
+import type { TlsMode } from "../shared/core/check";
+
+export const ports = { client: 6379, sentinel: 26379 } as const;
+
+export const paths = {
+  data: "/data",
+  /** Of the server: append only files. */
+  serverData: "/data/redis",
+  /** Sentinel writes what it knows and whom it has voted for into its own configuration. */
+  sentinelData: "/data/sentinel",
+  sentinelConfig: "/data/sentinel/sentinel.conf",
+  /** What all members have in common, from a ConfigMap. */
+  config: "/etc/redis",
+  configFile: "redis.conf",
+  /** Memory: what one member has for itself, passwords included. Read-only for the server, so it can rewrite nothing. */
+  run: "/run/redis",
+  memberConfig: "/run/redis/redis.conf",
+  /** Passwords that the member shows to others: for a while after a change still the former ones. */
+  shownPasswords: "/run/redis/passwords.json",
+  /** Written by a person who has decided to elect without members that do not answer: what the others then had. */
+  approval: "/data/elect",
+  users: "/etc/redis-users",
+  usersFile: "users.acl",
+  internal: "/etc/redis-internal",
+  serverTls: "/etc/redis-server-tls",
+  peerTls: "/etc/redis-peer-tls",
+  trust: "/etc/redis-trust",
+  admin: "/etc/redis-admin",
+  applications: "/etc/redis-applications",
+} as const;
+
+export const adminUsername = "admin";
+/** Users of the ensemble itself; no application may be called like one of them, nor like the one that Redis brings. */
+export const internalUsers = ["agent", "replication", "sentinel"] as const;
+export type InternalUser = (typeof internalUsers)[number];
+export const reservedUsers = [adminUsername, ...internalUsers, "default"] as const;
+
+/** Secret with the ACLs of all users. */
+export function usersName(name: string): string {
+  return `${name}-users`;
+}
+
+/** Secret with the passwords of the ensemble's own users. */
+export function internalName(name: string): string {
+  return `${name}-internal`;
+}
+
+/**
+ * Where a server that has just started replicates from: nobody. So it takes no writes, and does not look for a master, until
+ * its agent knows which one is right. Nothing listens on that port.
+ */
+export const parking = { host: "127.0.0.1", port: 1 } as const;
+
+/**
+ * The database behind those of clients, which have 0 to 15. Its one key says how far the data goes: it travels with the data,
+ * into every replica and every file.
+ */
+export const markDatabase = 16;
+export const markKey = "cells-services:mark";
+
+/** Of replicas that may be promoted. 0 means never; a server starts with it. */
+export const electablePriority = 100;
+
+/** Sentinels and members that are more than half of all. */
+export function majority(members: number): number {
+  return Math.floor(members / 2) + 1;
+}
+
+/**
+ * Replicas without which a master takes no writes and is not served: with it they are a majority, and what is left is none, so
+ * no two masters have them at once.
+ */
+export function neededReplicas(members: number): number {
+  return majority(members) - 1;
+}
+
+/** After so long without an answer a Sentinel takes a server for dead. */
+export const downAfterSeconds = 5;
+/**
+ * After so long without a word from it a replica does not count. With the second between two counts it is less than what the
+ * Sentinels wait: a master that is cut off takes no writes any more when another one is elected.
+ */
+export const replicaLagSeconds = 3;
+
+export function scheme(tls: TlsMode): "redis" | "rediss" {
+  return tls === "required" ? "rediss" : "redis";
+}

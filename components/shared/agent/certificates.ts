@@ -1,0 +1,416 @@
+/**
+ * The certificates command of every agent: observes Secrets and the StatefulSet, takes the decisions of `authority.ts` and
+ * carries them out. It may be killed at any point; the next run continues from what is in the cluster.
+ */
+import { createHash } from "node:crypto";
+import {
+  backdateMilliseconds,
+  type CertificatesAction,
+  type CertificatesObserved,
+  decideCertificates,
+  type Phase,
+  subjectList,
+  subjectNames,
+} from "../core/certificates";
+import { labels, memberNames, namesOf, type ServiceKind } from "../core/names";
+import { createAuthority, issueLeaf, type KeyPair, readAuthority, readLeaf } from "./issue";
+import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import { log } from "./log";
+import { readPod, readSettings } from "./main";
+
+/** What the certificates command of the agent must know. No secrets. */
+export interface CertificateSettings {
+  service: ServiceKind;
+  name: string;
+  members: number;
+  issuer: "own" | "cert-manager";
+  lifetimeDays: number;
+  authorityLifetimeDays: number;
+  rotation: number;
+  restartOn: "authority" | "any";
+  /** Secrets that receive `ca.crt`. */
+  publishTo: string[];
+}
+
+const day = 24 * 60 * 60 * 1000;
+/** Field managers: fields of different purposes never fall with each other. */
+const manager = "cells-services-certificates";
+const rollManager = "cells-services-roll";
+/** On the pod template: changing it rolls the members. */
+export const rollAnnotation = "cells-services/certificates";
+/** On the trust ConfigMap: what members that were never rolled have started with. */
+const baselineAnnotation = "cells-services/baseline";
+
+interface AuthoritySecret {
+  phase: Phase;
+  since: number;
+  rotation: number;
+  current: KeyPair;
+  /** The key is there only while the other authority is the one that comes. */
+  other?: { certificate: string; key?: string };
+}
+
+interface Context {
+  settings: CertificateSettings;
+  namespace: string;
+  api: KubernetesApi;
+  now: () => number;
+}
+
+interface StatefulSet extends KubernetesObject {
+  spec: { replicas: number; template: { metadata?: { annotations?: Record<string, string> } } };
+  status?: {
+    observedGeneration?: number;
+    readyReplicas?: number;
+    updatedReplicas?: number;
+    currentRevision?: string;
+    updateRevision?: string;
+  };
+}
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+type Secret = ConfigMap;
+
+/** The command for `commands` of a service's agent. */
+export async function certificatesCommand(): Promise<void> {
+  await keepCertificates({
+    settings: readSettings<CertificateSettings>(),
+    namespace: readPod().namespace,
+    api: inClusterApi(),
+    now: Date.now,
+  });
+}
+
+export async function keepCertificates(context: Context): Promise<void> {
+  const bundle = context.settings.issuer === "own" ? await keepOwnAuthority(context) : await readIssuedBundle(context);
+  await publishTrust(context, bundle);
+  await rollIfNeeded(context, bundle);
+}
+
+/** Takes steps until there is nothing to do, but at most one that changes the authority. Returns the trust bundle. */
+async function keepOwnAuthority(context: Context): Promise<string[]> {
+  let phaseChanged = false;
+  for (;;) {
+    const secret = await readAuthoritySecret(context);
+    const leaves = await readLeaves(context);
+    const action = await nextAction(context, secret, leaves);
+    if (action.kind === "refuse") throw new Error(action.reason);
+    if (action.kind === "nothing" || action.kind === "wait" || (phaseChanged && isPhaseChange(action))) {
+      if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
+      if (secret === undefined) throw new Error("the certificate authority was removed while certificates were issued");
+      await writeLeaves(context, secret, leaves);
+      return trustBundle(secret);
+    }
+    phaseChanged ||= isPhaseChange(action);
+    await act(context, action, secret, leaves);
+  }
+}
+
+function isPhaseChange(action: CertificatesAction): boolean {
+  return ["introduce-authority", "switch-authority", "retire-authority"].includes(action.kind);
+}
+
+async function nextAction(
+  context: Context,
+  secret: AuthoritySecret | undefined,
+  leaves: Record<string, KeyPair | undefined>,
+): Promise<CertificatesAction> {
+  const { settings, namespace, now } = context;
+  const bundle = secret === undefined ? [] : trustBundle(secret);
+  const servers = await readServers(context);
+  const observed: CertificatesObserved = {
+    authority: secret && {
+      phase: secret.phase,
+      since: secret.since,
+      rotation: secret.rotation,
+      current: readAuthority(secret.current.certificate),
+      ...(secret.other === undefined ? {} : { other: readAuthority(secret.other.certificate) }),
+    },
+    leaves: Object.fromEntries(
+      Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, bundle)] as const),
+    ),
+    servers,
+  };
+  const wanted = { subjects: subjectList(settings.name, namespace, settings.members), rotation: settings.rotation };
+  return decideCertificates(observed, wanted, rollHash(settings, bundle, leaves), now());
+}
+
+async function act(
+  context: Context,
+  action: CertificatesAction,
+  secret: AuthoritySecret | undefined,
+  leaves: Record<string, KeyPair | undefined>,
+): Promise<void> {
+  const { settings, now } = context;
+  if (action.kind === "create-authority") {
+    log("making a certificate authority");
+    const current = await newAuthority(context);
+    await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation: settings.rotation, current });
+    return;
+  }
+  if (secret === undefined) throw new Error(`${action.kind} needs a certificate authority, but there is none`);
+  switch (action.kind) {
+    case "issue-leaves": {
+      log(`issuing ${action.secrets.join(" and ")}: ${action.reason}`);
+      const issued = await Promise.all(
+        action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const),
+      );
+      await writeLeaves(context, secret, { ...leaves, ...Object.fromEntries(issued) });
+      return;
+    }
+    case "introduce-authority":
+      log(`introducing a new certificate authority: ${action.reason}`);
+      await writeAuthoritySecret(context, {
+        ...secret,
+        phase: "introduced",
+        since: now(),
+        rotation: Math.max(settings.rotation, secret.rotation),
+        other: await newAuthority(context),
+      });
+      return;
+    case "switch-authority": {
+      log("signing with the new certificate authority from now on");
+      const { other, current } = secret;
+      if (other?.key === undefined) throw new Error("the new certificate authority has no key; its Secret was edited");
+      await writeAuthoritySecret(context, {
+        ...secret,
+        phase: "switched",
+        since: now(),
+        current: { certificate: other.certificate, key: other.key },
+        // The key of the old authority is forgotten: nothing is signed with it again.
+        other: { certificate: current.certificate },
+      });
+      return;
+    }
+    case "retire-authority": {
+      log("no longer trusting the old certificate authority");
+      const { rotation, current } = secret;
+      await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation, current });
+      return;
+    }
+    case "wait":
+    case "refuse":
+    case "nothing":
+      return;
+  }
+}
+
+function newAuthority({ settings, namespace, now }: Context): Promise<KeyPair> {
+  return createAuthority(`${settings.name}.${namespace} ${new Date(now()).toISOString()}`, {
+    notBefore: now() - backdateMilliseconds,
+    notAfter: now() + settings.authorityLifetimeDays * day,
+  });
+}
+
+function newLeaf({ settings, namespace, now }: Context, authority: KeyPair): Promise<KeyPair> {
+  const { dns, ip } = subjectNames(settings.name, namespace, memberNames(settings.name, settings.members));
+  return issueLeaf(authority, {
+    commonName: settings.name,
+    dns,
+    ip,
+    notBefore: now() - backdateMilliseconds,
+    notAfter: now() + settings.lifetimeDays * day,
+  });
+}
+
+function trustBundle(secret: AuthoritySecret): string[] {
+  return [secret.current.certificate, ...(secret.other === undefined ? [] : [secret.other.certificate])];
+}
+
+/**
+ * What the members must have started with. Only trust for servers that read new leaf certificates by themselves, so that a
+ * switch of the signing authority does not roll them.
+ */
+function rollHash(
+  settings: CertificateSettings,
+  bundle: string[],
+  leaves: Record<string, KeyPair | undefined>,
+): string {
+  const certificates = settings.restartOn === "any" ? Object.values(leaves).map((pair) => pair?.certificate ?? "") : [];
+  const content = [...[...bundle].sort(), ...certificates].join("\n");
+  return createHash("sha256").update(content).digest("hex").slice(0, 16);
+}
+
+async function readAuthoritySecret({ api, namespace, settings }: Context): Promise<AuthoritySecret | undefined> {
+  const secret = await api.get<Secret>(core(namespace, "secrets", namesOf(settings.name).authority));
+  if (secret === undefined) return undefined;
+  const data = decoded(secret.data);
+  const { phase, since, rotation } = JSON.parse(data["state.json"] ?? "{}") as Partial<AuthoritySecret>;
+  const certificate = data["ca.crt"];
+  const key = data["ca.key"];
+  const other = data["other.crt"];
+  const otherKey = data["other.key"];
+  if (phase === undefined || since === undefined || rotation === undefined || !certificate || !key) {
+    // Making a new one would cut off every client that trusts the old one.
+    throw new Error(
+      `the Secret ${namesOf(settings.name).authority} has no complete certificate authority; ` +
+        "restore it from a backup",
+    );
+  }
+  return {
+    phase,
+    since,
+    rotation,
+    current: { certificate, key },
+    ...(other ? { other: { certificate: other, ...(otherKey ? { key: otherKey } : {}) } } : {}),
+  };
+}
+
+async function writeAuthoritySecret(context: Context, secret: AuthoritySecret): Promise<void> {
+  const { phase, since, rotation, current, other } = secret;
+  await applyObject(context, "Secret", namesOf(context.settings.name).authority, {
+    type: "Opaque",
+    data: encoded({
+      "state.json": JSON.stringify({ phase, since, rotation }),
+      "ca.crt": current.certificate,
+      "ca.key": current.key,
+      ...(other === undefined ? {} : { "other.crt": other.certificate }),
+      ...(other?.key === undefined ? {} : { "other.key": other.key }),
+    }),
+  });
+}
+
+function leafSecretNames(settings: CertificateSettings): string[] {
+  const names = namesOf(settings.name);
+  return [names.serverTls, names.peerTls];
+}
+
+async function readLeaves({ api, namespace, settings }: Context): Promise<Record<string, KeyPair | undefined>> {
+  const entries = leafSecretNames(settings).map(async (name) => {
+    const data = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data);
+    const certificate = data["tls.crt"];
+    const key = data["tls.key"];
+    return [name, certificate && key ? { certificate, key } : undefined] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** All keys at once: a key that is left out of a server-side apply is removed. */
+async function writeLeaves(
+  context: Context,
+  secret: AuthoritySecret,
+  leaves: Record<string, KeyPair | undefined>,
+): Promise<void> {
+  for (const [name, pair] of Object.entries(leaves)) {
+    if (pair === undefined) continue;
+    await applyObject(context, "Secret", name, {
+      type: "kubernetes.io/tls",
+      data: encoded({ "tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": trustBundle(secret).join("") }),
+    });
+  }
+}
+
+/**
+ * With cert-manager: the authority of the issued certificates, and those published before that are still valid, so that
+ * clients and members with certificates of the old issuer keep working.
+ */
+async function readIssuedBundle(context: Context): Promise<string[]> {
+  const { api, namespace, settings, now } = context;
+  const name = namesOf(settings.name).serverTls;
+  const current = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data)["ca.crt"];
+  if (!current) {
+    throw new Error(
+      `the Secret ${name} has no ca.crt; the issuer must be one that knows its authority, such as CA or Vault`,
+    );
+  }
+  const published = await api.get<ConfigMap>(core(namespace, "configmaps", namesOf(settings.name).trust));
+  const all = new Set([...splitPem(current), ...splitPem(published?.data?.["ca.crt"] ?? "")]);
+  // Secrets of cert-manager outlive their Certificate; the owner makes Kubernetes remove them.
+  for (const secret of leafSecretNames(settings)) await applyObject(context, "Secret", secret, {});
+  return [...all].filter((certificate) => readAuthority(certificate).notAfter > now());
+}
+
+function splitPem(text: string): string[] {
+  return (text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
+}
+
+async function publishTrust(context: Context, bundle: string[]): Promise<void> {
+  const { api, namespace, settings } = context;
+  const trust = namesOf(settings.name).trust;
+  const text = bundle.join("");
+  const published = await api.get<ConfigMap>(core(namespace, "configmaps", trust));
+  // Members that do not exist yet will start with what is published now.
+  const unborn = (await readServers(context)) === undefined;
+  const hash = rollHash(settings, bundle, await readLeaves(context));
+  const baseline = unborn ? hash : (published?.metadata?.annotations?.[baselineAnnotation] ?? "");
+  await applyObject(context, "ConfigMap", trust, { data: { "ca.crt": text } }, { [baselineAnnotation]: baseline });
+  for (const name of settings.publishTo) {
+    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded({ "ca.crt": text }) };
+    await api.apply(core(namespace, "secrets", name), object, manager);
+  }
+}
+
+async function readServers({ api, namespace, settings }: Context): Promise<CertificatesObserved["servers"]> {
+  const names = namesOf(settings.name);
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", names.server));
+  if (set === undefined) return undefined;
+  const { spec, status, metadata } = set;
+  const settled =
+    status !== undefined &&
+    (status.observedGeneration ?? 0) >= (metadata?.generation ?? 0) &&
+    status.readyReplicas === spec.replicas &&
+    status.updatedReplicas === spec.replicas &&
+    status.currentRevision === status.updateRevision;
+  const annotation = spec.template.metadata?.annotations?.[rollAnnotation];
+  if (annotation !== undefined) return { settled, rolled: annotation };
+  const trust = await api.get<ConfigMap>(core(namespace, "configmaps", names.trust));
+  return { settled, rolled: trust?.metadata?.annotations?.[baselineAnnotation] };
+}
+
+/** Never while a rollout is under way or a member is not ready: the next run finds the same difference again. */
+async function rollIfNeeded(context: Context, bundle: string[]): Promise<void> {
+  const { api, namespace, settings } = context;
+  const servers = await readServers(context);
+  const hash = rollHash(settings, bundle, await readLeaves(context));
+  if (servers === undefined || servers.rolled === hash) return;
+  if (!servers.settled) {
+    log("the members must be restarted for new certificates, but not all are ready; the next run tries again");
+    return;
+  }
+  log("restarting the members one by one for new certificates");
+  const name = namesOf(settings.name).server;
+  const set = {
+    apiVersion: "apps/v1",
+    kind: "StatefulSet",
+    metadata: { name },
+    spec: { template: { metadata: { annotations: { [rollAnnotation]: hash } } } },
+  };
+  await api.apply(group("apps/v1", namespace, "statefulsets", name), set, rollManager);
+}
+
+/** Objects that Pulumi does not know belong to the ServiceAccount of this agent, so that they go when it goes. */
+async function applyObject(
+  context: Context,
+  kind: "Secret" | "ConfigMap",
+  name: string,
+  content: object,
+  annotations?: Record<string, string>,
+): Promise<void> {
+  const { api, namespace, settings } = context;
+  const object = {
+    apiVersion: "v1",
+    kind,
+    metadata: {
+      name,
+      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+      ownerReferences: [await ownerReference(api, namespace, namesOf(settings.name).certificates)],
+      ...(annotations === undefined ? {} : { annotations }),
+    },
+    ...content,
+  };
+  await api.apply(core(namespace, kind === "Secret" ? "secrets" : "configmaps", name), object, manager);
+}
+
+/** A ServiceAccount as the owner of an object. */
+export async function ownerReference(api: KubernetesApi, namespace: string, serviceAccount: string): Promise<object> {
+  const owner = await api.get<KubernetesObject>(core(namespace, "serviceaccounts", serviceAccount));
+  if (owner?.metadata?.uid === undefined) throw new Error(`the ServiceAccount ${serviceAccount} does not exist`);
+  return { apiVersion: "v1", kind: "ServiceAccount", name: serviceAccount, uid: owner.metadata.uid };
+}
+
+function encoded(values: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, base64(value)]));
+}

@@ -1,0 +1,13 @@
+/** What the gateway's init container does: the configuration of HAProxy with full names, since HAProxy has no search list. */
+import { readFile, writeFile } from "node:fs/promises";
+import { clusterDomain, type GatewaySettings, gatewayConfig, gatewayPaths } from "../core/gateway";
+import { log } from "./log";
+import { readPod, readSettings } from "./main";
+
+export async function writeGatewayConfig(): Promise<void> {
+  const settings = readSettings<GatewaySettings>();
+  const { namespace } = readPod();
+  const domain = clusterDomain(await readFile("/etc/resolv.conf", "utf8"), namespace);
+  await writeFile(gatewayPaths.config, gatewayConfig(settings, namespace, domain));
+  log(`the gateway follows the primary of ${settings.members} members in ${domain}`);
+}

@@ -1,0 +1,104 @@
+/** The agent's side of `identity.ts`: the preflight, and the marker. */
+
+import { livingContradiction, storageContradiction } from "../core/change";
+import { type Marker, peerTls, toMarker } from "../core/marker";
+import { labels, namesOf } from "../core/names";
+import type { EnsembleSettings, PreflightSettings } from "../core/settings";
+import { ownerReference } from "./certificates";
+import { core, group, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import { log } from "./log";
+
+/** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
+const manager = "cells-services-setup";
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+interface StatefulSet extends KubernetesObject {
+  spec: {
+    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
+  };
+}
+
+/** Throws when a living cluster cannot do what is wanted. */
+export async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
+  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
+  if (claim !== undefined) {
+    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
+    const reason = storageContradiction(existing, settings.storage);
+    if (reason !== undefined) throw new Error(reason);
+  }
+  const marker = await readMarker(settings.name, namespace, api);
+  if (marker === undefined) {
+    log("the cluster has not been formed yet");
+    return;
+  }
+  const reason = livingContradiction(marker, settings);
+  if (reason !== undefined) throw new Error(reason);
+  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+/** undefined: the cluster was never formed. */
+export async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
+  return (await readMarkerObject(name, namespace, api))?.marker;
+}
+
+async function readMarkerObject(name: string, namespace: string, api: KubernetesApi) {
+  const { marker } = namesOf(name);
+  const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
+  return object && { marker: toMarker(marker, object.data ?? {}), uid: object.metadata?.uid };
+}
+
+/**
+ * Marks the cluster that has formed, or proves that it is the one that was marked. The data are written once; the owner
+ * follows `deletion` with every run.
+ */
+export async function keepMarker(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+  clusterId: string,
+): Promise<void> {
+  const names = namesOf(settings.name);
+  const object = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: {
+      name: names.marker,
+      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+    },
+    data: {
+      clusterId,
+      members: String(settings.members),
+      tls: peerTls(settings.tls),
+      bootstrappedAt: new Date().toISOString(),
+    },
+  };
+  // A POST never overwrites, which server-side apply would.
+  if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
+    log(`marked the cluster ${clusterId} as formed`);
+  }
+  const existing = await readMarkerObject(settings.name, namespace, api);
+  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
+  const { marker, uid } = existing;
+  if (marker.clusterId !== clusterId) {
+    throw new Error(
+      `the marker ${names.marker} says cluster ${marker.clusterId}, but the members are cluster ${clusterId}: ` +
+        "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
+    );
+  }
+  const reason = livingContradiction(marker, settings);
+  if (reason !== undefined) throw new Error(reason);
+
+  // Kept volumes need their marker; otherwise it goes with the rest.
+  const ownerReferences = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
+  const owned = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    // With its uid, a marker that was removed in between is not made again without data.
+    metadata: { name: names.marker, ...(uid === undefined ? {} : { uid }), ownerReferences },
+  };
+  await api.apply(core(namespace, "configmaps", names.marker), owned, manager);
+}

@@ -1,0 +1,207 @@
+/**
+ * The agent beside a server: it observes, decides and acts in a loop, and says what it sees to those who ask. The loop is the
+ * same for all services; what is observed, decided and done is theirs.
+ */
+import { once } from "node:events";
+import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { agentPorts } from "../core/settings";
+import { help, log } from "./log";
+
+export interface Status {
+  /** In the ensemble and up to date enough to serve. */
+  ready: boolean;
+  /** The writable member, and a majority agrees. */
+  primary: boolean;
+  /** What was seen, in one line, without secrets. */
+  detail: string;
+  /** Gauges by name. */
+  metrics?: Record<string, number>;
+}
+
+export interface Sidecar<Observed, Action> {
+  /** Prefix of its metrics. */
+  service: string;
+  /** May throw: what was seen before counts until it is old. Bounded by time-outs of its own. */
+  observe(): Promise<Observed>;
+  status(observed: Observed): Status;
+  /** undefined: there is nothing to do. */
+  decide(observed: Observed): Action | undefined;
+  /** One at a time, beside further observations. What fails is decided anew. */
+  act(action: Action): Promise<void>;
+  /** Before the server is stopped: gives the leadership away and says what came of it. 30 s at most. */
+  handOver?(): Promise<string>;
+}
+
+/** Older than this, an observation says nothing any more: two observations whose time-outs (2 s) ran out. */
+const staleSeconds = 5;
+/** Far more than the time-outs of an observation: it hangs, and only a new process ends it. No server stops with its agent. */
+const hungSeconds = 60;
+/** Half of what a hand-over of three seconds leaves for noticing it. */
+const observeSeconds = 0.5;
+/** The kubelet waits for a hand-over; what is left of the grace period is for the server to stop. */
+const handOverSeconds = 30;
+
+export interface View {
+  status: Status;
+  /** Milliseconds of the monotonic clock. */
+  at: number;
+}
+
+/** What is answered: an observation that is old counts as none. */
+export function current(view: View | undefined, now: number): Status {
+  if (view === undefined) return { ready: false, primary: false, detail: "nothing was observed yet" };
+  const age = (now - view.at) / 1000;
+  if (age <= staleSeconds) return view.status;
+  const detail = `nothing was observed for ${age.toFixed(0)} seconds; before: ${view.status.detail}`;
+  return { ready: false, primary: false, detail };
+}
+
+/** Milliseconds of the monotonic clock: the last pass began then. */
+export function isLive(passBegan: number, now: number): boolean {
+  return now - passBegan < hungSeconds * 1000;
+}
+
+export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Action>): Promise<void> {
+  let view: View | undefined;
+  let acting: Promise<void> | undefined;
+  let failure = "";
+  let blindness = "";
+  let passed = performance.now();
+
+  const now = (): Status => current(view, performance.now());
+  const live = (): boolean => isLive(passed, performance.now());
+  await listen(createHttpServer(answer(sidecar.service, now, live)), agentPorts.http);
+  await listen(createHttpServer(control(sidecar.handOver?.bind(sidecar))), agentPorts.control);
+
+  const pass = async (): Promise<void> => {
+    passed = performance.now();
+    let action: Action | undefined;
+    try {
+      const observed = await sidecar.observe();
+      view = show(view, sidecar.status(observed));
+      action = sidecar.decide(observed);
+    } catch (error) {
+      // One answer that is late says nothing: what was seen before counts until it is old.
+      const { message } = error as Error;
+      if (message !== blindness) log(`not observed: ${message}`);
+      blindness = message;
+      return;
+    }
+    blindness = "";
+    if (acting !== undefined || action === undefined) return;
+    const wanted = action;
+    acting = Promise.resolve()
+      .then(() => sidecar.act(wanted))
+      .then(
+        () => {
+          failure = "";
+        },
+        (error: unknown) => {
+          const { message } = error as Error;
+          // It is decided anew with every pass; what fails for the same reason again is no news.
+          if (message !== failure) log(`failed: ${message}`);
+          failure = message;
+        },
+      )
+      .finally(() => {
+        acting = undefined;
+      });
+  };
+  // Not before something was observed: a restarted agent that said "down" would cut all sessions of a healthy primary.
+  const begin = performance.now();
+  while (view === undefined && performance.now() - begin < staleSeconds * 1000) {
+    await Promise.all([pass(), delay(observeSeconds * 1000)]);
+  }
+  await listen(gatewayServer(now), agentPorts.gateway);
+  for (;;) await Promise.all([pass(), delay(observeSeconds * 1000)]);
+}
+
+function show(before: View | undefined, status: Status): View {
+  if (before?.status.detail !== status.detail) log(status.detail);
+  return { status, at: performance.now() };
+}
+
+async function listen(server: Server | TcpServer, port: number): Promise<void> {
+  server.listen(port);
+  await once(server, "listening");
+}
+
+function answer(service: string, now: () => Status, live: () => boolean): RequestListener {
+  return (request, response) => {
+    const status = now();
+    const say = (ok: boolean, text: string): void => {
+      response.writeHead(ok ? 200 : 503, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
+    };
+    switch (request.url) {
+      // That this process observes: a server that is away is no reason to restart its agent.
+      case "/live":
+        return live() ? say(true, "running") : say(false, "an observation hangs");
+      case "/ready":
+        return say(status.ready, status.ready ? status.detail : `${status.detail}\n${help}`);
+      case "/primary":
+        return say(status.primary, status.detail);
+      case "/metrics":
+        return say(true, metrics(service, status));
+      default:
+        response.writeHead(404).end();
+    }
+  };
+}
+
+/** Prometheus text format, without the last line break. */
+export function metrics(service: string, status: Status): string {
+  const gauges = {
+    cells_services_ready: Number(status.ready),
+    cells_services_primary: Number(status.primary),
+    ...Object.fromEntries(
+      Object.entries(status.metrics ?? {}).map(([name, value]) => [`cells_services_${service}_${name}`, value]),
+    ),
+  };
+  return Object.entries(gauges)
+    .map(([name, value]) => `# TYPE ${name} gauge\n${name} ${value}`)
+    .join("\n");
+}
+
+/**
+ * HAProxy's agent-check: unlike a health check, an agent that does not answer changes nothing, so the death of an agent does
+ * not take a healthy server away; and one answer is enough, so a change of primary takes effect at once.
+ */
+function gatewayServer(now: () => Status): TcpServer {
+  return createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.end(now().primary ? "up\n" : "down\n");
+  });
+}
+
+function control(handOver: (() => Promise<string>) | undefined): RequestListener {
+  return (request, response) => {
+    if (request.url !== "/hand-over" || handOver === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    within(handOver(), handOverSeconds)
+      .then((outcome) => `hand-over: ${outcome}`)
+      // The server stops in any case; what is left is to say so.
+      .catch((error: unknown) => `hand-over failed: ${(error as Error).message}`)
+      .then((text) => {
+        log(text);
+        response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
+      })
+      .catch(() => undefined);
+  };
+}
+
+async function within<T>(promise: Promise<T>, seconds: number): Promise<T> {
+  const over = new AbortController();
+  const late = delay(seconds * 1000, undefined, over).then(() => {
+    throw new Error(`not done within ${seconds} seconds`);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    over.abort();
+    late.catch(() => undefined);
+  }
+}

@@ -1,0 +1,48 @@
+/** What agents are told in SETTINGS, the same for all services. No secrets. Loads no library. */
+import type { TlsMode } from "./check";
+import type { ServiceKind } from "./names";
+
+/** Of the agent beside a server that cannot say its own role over HTTP. */
+export const agentPorts = {
+  /** `/live`, `/ready`, `/primary`, `/metrics`. */
+  http: 8008,
+  /** For the gateway: "up" or "down", in HAProxy's agent-check protocol. */
+  gateway: 8009,
+  /** For the kubelet alone: `/hand-over`. No network policy admits anybody else. */
+  control: 8010,
+} as const;
+
+export interface EnsembleSettings {
+  service: ServiceKind;
+  name: string;
+  members: number;
+  tls: TlsMode;
+  applications: string[];
+  deletion: "keep" | "delete";
+}
+
+/** Of the preflight. */
+export interface PreflightSettings extends EnsembleSettings {
+  storage: { size: string; class?: string };
+}
+
+/** A resolved ensemble has these and more; the rest stays out of SETTINGS. */
+export function settingsOf(ensemble: EnsembleSettings): EnsembleSettings {
+  const { service, name, members, tls, applications, deletion } = ensemble;
+  return { service, name, members, tls, applications, deletion };
+}
+
+/** Applications are no business of a member: its init container stays the same when one is added. */
+export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
+  return { ...settingsOf(ensemble), applications: [] };
+}
+
+export function preflightSettings(
+  ensemble: EnsembleSettings & { storage: { size: string; class: string | undefined } },
+): PreflightSettings {
+  const { size, class: storageClass } = ensemble.storage;
+  return {
+    ...memberSettings(ensemble),
+    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
+  };
+}

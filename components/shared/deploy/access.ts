@@ -1,0 +1,74 @@
+/** Service accounts and what they may do. */
+import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
+import { Role } from "@pulumi/kubernetes/rbac/v1/role";
+import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
+import type * as pulumi from "@pulumi/pulumi";
+import { namesOf } from "../core/names";
+import type { Ensemble } from "./arguments";
+import { metadata } from "./network";
+
+export interface Rule {
+  apiGroups: string[];
+  resources: string[];
+  verbs: string[];
+  resourceNames?: string[];
+}
+
+export interface Access {
+  serviceAccount: ServiceAccount;
+  /** What a pod with this account must wait for. */
+  ready: pulumi.Resource[];
+}
+
+/** A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. */
+export function createAccess(
+  ensemble: Ensemble,
+  name: string,
+  rules: Rule[],
+  options: pulumi.CustomResourceOptions,
+): Access {
+  const serviceAccount = new ServiceAccount(
+    name,
+    { metadata: metadata(ensemble, name), automountServiceAccountToken: false },
+    options,
+  );
+  if (rules.length === 0) return { serviceAccount, ready: [serviceAccount] };
+  const role = new Role(name, { metadata: metadata(ensemble, name), rules }, options);
+  const binding = new RoleBinding(
+    name,
+    {
+      metadata: metadata(ensemble, name),
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
+      subjects: [{ kind: "ServiceAccount", name, namespace: ensemble.namespace }],
+    },
+    options,
+  );
+  return { serviceAccount, ready: [serviceAccount, role, binding] };
+}
+
+export function readMarkerRule(ensemble: Ensemble): Rule {
+  const { marker } = namesOf(ensemble.name);
+  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
+}
+
+/** The preflight compares with the marker and with the StatefulSet that is there. */
+export function preflightRules(ensemble: Ensemble): Rule[] {
+  const { server } = namesOf(ensemble.name);
+  return [
+    readMarkerRule(ensemble),
+    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
+  ];
+}
+
+/**
+ * The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. Its
+ * owner is set by server-side apply.
+ */
+export function setupRules(ensemble: Ensemble): Rule[] {
+  const { marker, setup } = namesOf(ensemble.name);
+  return [
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: [marker] },
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
+    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [setup] },
+  ];
+}

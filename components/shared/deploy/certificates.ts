@@ -1,0 +1,146 @@
+/**
+ * The Pulumi side of the certificates: a Job that has issued them before the members start, a CronJob that keeps them, and
+ * the rights of both. What they do is in `authority.ts` (decisions) and `authority-agent.ts` (deeds). With a cert-manager
+ * issuer the leaf certificates are Certificate objects; the agent then only publishes the trust bundle and rolls.
+ */
+import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource";
+import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import * as pulumi from "@pulumi/pulumi";
+import type { CertificateSettings } from "../agent/certificates";
+import { subjectNames } from "../core/certificates";
+import { applicationSecretName, memberNames, namesOf } from "../core/names";
+import { createAccess, type Rule } from "./access";
+import type { Ensemble } from "./arguments";
+import type { AgentBundle } from "./bundle";
+import { jobMetadata, metadata } from "./network";
+import { agentJobSpec } from "./pod";
+
+export interface CertificatesOptions {
+  bundle: AgentBundle;
+  /** "authority": the server reads new leaf certificates by itself and is rolled for a new trust bundle only. */
+  restartOn: "authority" | "any";
+  /** The agent ConfigMap and the Secrets that receive `ca.crt`. */
+  dependsOn: pulumi.Resource[];
+}
+
+/** Minute 17 of hour 3: not when everybody's jobs run. Daily is often enough, leaf certificates live for 3 days at least. */
+const schedule = "17 3 * * *";
+/** The first run issues within seconds; the rest is for pulling the image on a new node. */
+const deadlineSeconds = 300;
+
+/** Returns what the StatefulSet must wait for: nothing without TLS. */
+export function createCertificates(
+  ensemble: Ensemble,
+  details: CertificatesOptions,
+  options: pulumi.CustomResourceOptions,
+): pulumi.Resource[] {
+  if (ensemble.tls === "off") return [];
+  const name = namesOf(ensemble.name).certificates;
+  const access = createAccess(ensemble, name, accessRules(ensemble), options);
+  const issued = createIssuedCertificates(ensemble, options);
+  const spec = agentJobSpec(ensemble, {
+    name: "certificates",
+    command: ["certificates"],
+    settings: certificateSettings(ensemble, details.restartOn),
+    serviceAccount: name,
+    checksum: details.bundle.checksum,
+    deadlineSeconds,
+    retries: 3,
+  });
+  const dependsOn = [...access.ready, ...issued, ...details.dependsOn];
+  const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
+  new CronJob(
+    name,
+    {
+      metadata: metadata(ensemble, name),
+      spec: {
+        schedule,
+        concurrencyPolicy: "Forbid",
+        successfulJobsHistoryLimit: 1,
+        failedJobsHistoryLimit: 2,
+        // A run that was missed during an outage of the control plane is made up for within a day.
+        startingDeadlineSeconds: 86_400,
+        jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
+      },
+    },
+    pulumi.mergeOptions(options, { dependsOn }),
+  );
+  return [job];
+}
+
+function certificateSettings(ensemble: Ensemble, restartOn: "authority" | "any"): CertificateSettings {
+  return {
+    service: ensemble.service,
+    name: ensemble.name,
+    members: ensemble.members,
+    issuer: ensemble.certificates.issuerRef === undefined ? "own" : "cert-manager",
+    lifetimeDays: ensemble.certificates.lifetimeDays,
+    authorityLifetimeDays: ensemble.certificates.authorityLifetimeDays,
+    rotation: ensemble.certificates.rotation,
+    restartOn,
+    publishTo: secretsWithTrust(ensemble),
+  };
+}
+
+function secretsWithTrust(ensemble: Ensemble): string[] {
+  return [
+    namesOf(ensemble.name).admin,
+    ...ensemble.applications.map((application) => applicationSecretName(ensemble.name, application)),
+  ];
+}
+
+/**
+ * All by name. `create` by name works because the agent only creates by server-side apply, whose request carries the name;
+ * a POST would be refused.
+ */
+function accessRules(ensemble: Ensemble): Rule[] {
+  const names = namesOf(ensemble.name);
+  const own = [names.authority, names.serverTls, names.peerTls];
+  return [
+    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], resourceNames: own },
+    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: secretsWithTrust(ensemble) },
+    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "create", "patch"], resourceNames: [names.trust] },
+    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.certificates] },
+    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get", "patch"], resourceNames: [names.server] },
+  ];
+}
+
+/** cert-manager Certificates that fill the same Secrets as the own authority would. */
+function createIssuedCertificates(ensemble: Ensemble, options: pulumi.CustomResourceOptions): pulumi.Resource[] {
+  const issuerRef = ensemble.certificates.issuerRef;
+  if (issuerRef === undefined) return [];
+  const names = namesOf(ensemble.name);
+  const subjects = ensemble.namespace.apply((namespace) =>
+    subjectNames(ensemble.name, namespace, memberNames(ensemble.name, ensemble.members)),
+  );
+  const hours = ensemble.certificates.lifetimeDays * 24;
+  return [names.serverTls, names.peerTls].map(
+    (name) =>
+      new CustomResource(
+        name,
+        {
+          apiVersion: "cert-manager.io/v1",
+          kind: "Certificate",
+          metadata: {
+            ...metadata(ensemble, name),
+            // The provider does not wait for custom resources by itself.
+            annotations: { "pulumi.com/waitFor": "condition=Ready" },
+          },
+          spec: {
+            secretName: name,
+            secretTemplate: { labels: metadata(ensemble, name).labels },
+            duration: `${hours}h`,
+            renewBefore: `${Math.floor(hours / 3)}h`,
+            privateKey: { algorithm: "ECDSA", size: 256, rotationPolicy: "Always" },
+            commonName: ensemble.name,
+            dnsNames: subjects.apply(({ dns }) => dns),
+            ipAddresses: subjects.apply(({ ip }) => ip),
+            usages: ["digital signature", "server auth", "client auth"],
+            issuerRef,
+          },
+        },
+        options,
+      ),
+  );
+}

@@ -1,0 +1,91 @@
+/** What every component gives out, in the same words. */
+import * as pulumi from "@pulumi/pulumi";
+import type { CheckTarget } from "../core/check";
+import { applicationSecretName, namesOf, serviceHost } from "../core/names";
+import type { Ensemble } from "./arguments";
+import { checkTarget, type TargetDetails } from "./target";
+
+export interface PublishedDetails {
+  url: pulumi.Output<string>;
+  ports: TargetDetails["ports"];
+  durability: CheckTarget["durability"];
+  /** Of the applications; none where the cluster makes them. */
+  passwords?: Record<string, pulumi.Output<string>>;
+  /** The Job after which all users can log in. */
+  setup: pulumi.CustomResource;
+}
+
+export interface Application {
+  /** Name of the Secret: `username`, `password`, `url` and, with TLS, `ca.crt`. Given out when the user can log in. */
+  secret: pulumi.Output<string>;
+  /**
+   * Secret, for those who cannot read it from there. Undefined where the cluster makes it. Known before the user can log in,
+   * so that nothing made of it looks changed whenever the setup runs again: what connects must wait for the component.
+   */
+  password: pulumi.Output<string> | undefined;
+}
+
+/** Outputs only, no hooks: what a service creates, and in which order, is read in its own constructor. */
+export abstract class EnsembleComponent extends pulumi.ComponentResource {
+  /** The one DNS name, for life. */
+  declare readonly host: pulumi.Output<string>;
+  declare readonly port: pulumi.Output<number>;
+  declare readonly url: pulumi.Output<string>;
+  /** Name of the ConfigMap whose key `ca.crt` is the trust bundle; null without TLS. */
+  declare readonly certificateAuthority: pulumi.Output<string | null>;
+  /** What `make check` needs to know; no secrets. */
+  declare readonly checkTarget: pulumi.Output<CheckTarget>;
+  protected readonly ensemble: Ensemble;
+  private applications: Record<string, Application> = {};
+
+  protected constructor(
+    type: string,
+    ensemble: Ensemble,
+    args: pulumi.Inputs,
+    options: pulumi.ComponentResourceOptions,
+  ) {
+    super(type, ensemble.name, args, options);
+    this.ensemble = ensemble;
+  }
+
+  /** Last in the constructor of a service. */
+  protected publish({ url, ports, durability, passwords = {}, setup }: PublishedDetails): void {
+    const { name, namespace, tls, applications } = this.ensemble;
+    const host = namespace.apply((known) => serviceHost(name, known));
+    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
+    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
+    this.applications = Object.fromEntries(
+      applications.map((application) => [
+        application,
+        { secret: usable(applicationSecretName(name, application)), password: passwords[application] },
+      ]),
+    );
+    const outputs = {
+      host,
+      port: pulumi.output(ports.client),
+      url,
+      certificateAuthority: pulumi.output(tls === "off" ? null : namesOf(name).trust),
+      checkTarget: pulumi
+        .all([namespace, host])
+        .apply(([known, hostname]) =>
+          checkTarget(this.ensemble, { namespace: known, host: hostname, ports, durability }),
+        ),
+    };
+    Object.assign(this, outputs);
+    this.registerOutputs(outputs);
+  }
+
+  /** What one application logs in with. */
+  application(application: string): Application {
+    const published = this.applications[application];
+    if (published === undefined) {
+      const { service, name, applications } = this.ensemble;
+      const known = applications.map((each) => JSON.stringify(each)).join(", ");
+      throw new pulumi.RunError(
+        `${service} ${JSON.stringify(name)}: ${JSON.stringify(application)} is not one of its applications, ` +
+          `which are ${known || "none"}; add it to applications`,
+      );
+    }
+    return published;
+  }
+}

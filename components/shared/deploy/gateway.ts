@@ -1,0 +1,165 @@
+/** The one address of a service whose clients do not look for the writable member themselves: two HAProxy that follow it. */
+import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
+import { Service } from "@pulumi/kubernetes/core/v1/service";
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
+import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
+import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
+import * as pulumi from "@pulumi/pulumi";
+import { type GatewaySettings, gatewayConfig, gatewayMetricsPort, gatewayPaths } from "../core/gateway";
+import { gatewaySelector, instanceLabels, labels, namesOf } from "../core/names";
+import { createAccess } from "./access";
+import type { Ensemble } from "./arguments";
+import { digest } from "./bundle";
+import { gatewayImage } from "./images";
+import { clientService, metadata, networkPeer } from "./network";
+import { agentContainer, agentVolumes, containerSecurityContext, podSecurityContext, spreadOverHosts } from "./pod";
+
+export interface GatewayInputs {
+  /** Of the clients and of the servers alike. */
+  port: number;
+  /** Connections through one proxy, default 4096. */
+  maxConnections?: number;
+  /** The ConfigMap of the agent, and the headless Service that names the members. */
+  dependsOn: pulumi.Resource[];
+}
+
+/** One may be on a node that is lost, and one may be stopped for an update of its node. */
+const replicas = 2;
+/** Endpoints are gone from all nodes, and connections that were on their way have arrived. */
+const drainSeconds = 5;
+
+export interface Gateway {
+  /** `<name>`, the one address. */
+  service: Service;
+  /** What must run before clients get through. */
+  ready: pulumi.Resource[];
+}
+
+export function createGateway(
+  ensemble: Ensemble,
+  inputs: GatewayInputs,
+  options: pulumi.CustomResourceOptions,
+): Gateway {
+  const name = namesOf(ensemble.name).gateway;
+  const selector = gatewaySelector(ensemble.service, ensemble.name);
+  const settings: GatewaySettings = {
+    name: ensemble.name,
+    members: ensemble.members,
+    port: inputs.port,
+    maxConnections: inputs.maxConnections ?? 4096,
+  };
+  const access = createAccess(ensemble, name, [], options);
+  const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, inputs.port), options);
+  const customTimeouts = { create: "10m", update: "10m" };
+  const dependsOn = [policy, ...access.ready, ...inputs.dependsOn];
+  const deployment = new Deployment(
+    name,
+    gatewayDeployment(ensemble, settings),
+    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
+  );
+  const service = new Service(
+    namesOf(ensemble.name).server,
+    clientService(ensemble, [{ name: "client", port: inputs.port }], selector),
+    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
+  );
+  new PodDisruptionBudget(
+    name,
+    { metadata: metadata(ensemble, name), spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
+    options,
+  );
+  return { service, ready: [deployment, service] };
+}
+
+/** Clients come in here; the way out to the members is in the policy of all pods of the ensemble. */
+function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkPolicy {
+  // Never empty, which would mean everybody.
+  const instance = { podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) } };
+  const from = [instance, ...ensemble.clients.map(networkPeer)];
+  const metricsFrom = ensemble.metrics.from.map(networkPeer);
+  return {
+    metadata: metadata(ensemble, namesOf(ensemble.name).gateway),
+    spec: {
+      podSelector: { matchLabels: gatewaySelector(ensemble.service, ensemble.name) },
+      policyTypes: ["Ingress"],
+      ingress: [
+        { from, ports: [{ protocol: "TCP", port }] },
+        ...(metricsFrom.length > 0
+          ? [{ from: metricsFrom, ports: [{ protocol: "TCP", port: gatewayMetricsPort }] }]
+          : []),
+      ],
+    },
+  };
+}
+
+function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings): apps.v1.Deployment {
+  const name = namesOf(ensemble.name).gateway;
+  const selector = gatewaySelector(ensemble.service, ensemble.name);
+  const { nodeSelector, tolerations } = ensemble.placement;
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      replicas,
+      // Never fewer than what clients are used to: a proxy is cheap, and sessions are cut when one goes.
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      minReadySeconds: 5,
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: selector },
+      template: {
+        metadata: {
+          labels: { ...labels(ensemble.service, ensemble.name), ...selector },
+          annotations: {
+            // Of the configuration, not of the bundle: a changed agent must not cut the sessions of clients.
+            "cells-services/config": digest(gatewayConfig(settings, "", "")),
+          },
+        },
+        spec: {
+          serviceAccountName: name,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: podSecurityContext,
+          // Two pods and a third during a roll: required anti-affinity would stop a roll on two nodes.
+          affinity: { podAntiAffinity: spreadOverHosts("preferred", selector) },
+          ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+          ...(tolerations.length > 0 ? { tolerations } : {}),
+          terminationGracePeriodSeconds: drainSeconds + 25,
+          initContainers: [
+            agentContainer({
+              name: "config",
+              command: ["gateway"],
+              settings,
+              volumeMounts: [{ name: "run", mountPath: gatewayPaths.run }],
+            }),
+          ],
+          containers: [proxyContainer(settings)],
+          volumes: [...agentVolumes(ensemble.name), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
+        },
+      },
+    },
+  };
+}
+
+function proxyContainer(settings: GatewaySettings): core.v1.Container {
+  const probe = { httpGet: { path: "/healthz", port: "metrics", scheme: "HTTP" } };
+  return {
+    name: "haproxy",
+    image: gatewayImage,
+    imagePullPolicy: "IfNotPresent",
+    // In the foreground, one process: there is nobody who would ask a master to reload.
+    command: ["/usr/local/sbin/haproxy", "-db", "-f", gatewayPaths.config],
+    ports: [
+      { name: "client", containerPort: settings.port, protocol: "TCP" },
+      { name: "metrics", containerPort: gatewayMetricsPort, protocol: "TCP" },
+    ],
+    securityContext: containerSecurityContext,
+    // Two buffers of 16 KiB for each connection, and some MiB for itself.
+    resources: {
+      requests: { cpu: "20m", memory: "32Mi", "ephemeral-storage": "16Mi" },
+      limits: { memory: `${64 + Math.ceil((settings.maxConnections * 40) / 1024)}Mi`, "ephemeral-storage": "64Mi" },
+    },
+    // The process. Whether there is a primary is no property of a proxy: without one, all of them have none.
+    livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
+    readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 2 },
+    lifecycle: { preStop: { sleep: { seconds: drainSeconds } } },
+    volumeMounts: [{ name: "run", mountPath: gatewayPaths.run, readOnly: true }],
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * The pod profile of every ensemble: who the processes are, where they run and what they may touch.
+ */
+import type { core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
+import { agentSelector, labels, namesOf, serverSelector } from "../core/names";
+import type { Ensemble } from "./arguments";
+import { agentImage } from "./images";
+
+/** The user "node" of the agent image, used for the servers too: none of their images needs a user of its own. */
+const userId = 1000;
+
+/** Pod Security "restricted"; fsGroup makes volumes, Secrets and tokens readable without root. */
+export const podSecurityContext: core.v1.PodSecurityContext = {
+  runAsNonRoot: true,
+  runAsUser: userId,
+  runAsGroup: userId,
+  fsGroup: userId,
+  // A volume with millions of files is not walked again at every start.
+  fsGroupChangePolicy: "OnRootMismatch",
+  seccompProfile: { type: "RuntimeDefault" },
+};
+
+export const containerSecurityContext: core.v1.SecurityContext = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  runAsNonRoot: true,
+  capabilities: { drop: ["ALL"] },
+  seccompProfile: { type: "RuntimeDefault" },
+};
+
+/** Node.js with the bundle and an X.509 library needs about 60 MiB; the limit leaves room for one large answer. */
+export const agentResources: core.v1.ResourceRequirements = {
+  requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
+  limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
+};
+
+/** Pods with these labels on different hosts. */
+export function spreadOverHosts(
+  spread: "preferred" | "required",
+  matchLabels: Record<string, string>,
+): core.v1.PodAntiAffinity {
+  const hosts = { topologyKey: "kubernetes.io/hostname", labelSelector: { matchLabels } };
+  return spread === "required"
+    ? { requiredDuringSchedulingIgnoredDuringExecution: [hosts] }
+    : { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: hosts }] };
+}
+
+/** Members on different hosts and, if asked for, in different zones. */
+export function placement(ensemble: Ensemble): core.v1.PodSpec {
+  const { spread, zones, nodeSelector, tolerations } = ensemble.placement;
+  const matchLabels = serverSelector(ensemble.service, ensemble.name);
+  return {
+    containers: [],
+    affinity: {
+      podAntiAffinity: spreadOverHosts(spread, matchLabels),
+    },
+    ...(zones
+      ? {
+          topologySpreadConstraints: [
+            {
+              maxSkew: 1,
+              topologyKey: "topology.kubernetes.io/zone",
+              whenUnsatisfiable: spread === "required" ? "DoNotSchedule" : "ScheduleAnyway",
+              labelSelector: { matchLabels },
+            },
+          ],
+        }
+      : {}),
+    ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+    ...(tolerations.length > 0 ? { tolerations } : {}),
+  };
+}
+
+/** The volume claim of each member: PVC `data-<name>-<ordinal>`. */
+export function dataClaim(ensemble: Ensemble): core.v1.PersistentVolumeClaim {
+  return {
+    metadata: { name: "data", labels: serverSelector(ensemble.service, ensemble.name) },
+    spec: {
+      accessModes: ["ReadWriteOnce"],
+      ...(ensemble.storage.class === undefined ? {} : { storageClassName: ensemble.storage.class }),
+      resources: { requests: { storage: ensemble.storage.size } },
+    },
+  };
+}
+
+/** Volumes are removed with the StatefulSet only when asked for, and never because it has become smaller. */
+export function dataRetention(ensemble: Ensemble): { whenDeleted: "Retain" | "Delete"; whenScaled: "Retain" } {
+  return { whenDeleted: ensemble.deletion === "keep" ? "Retain" : "Delete", whenScaled: "Retain" };
+}
+
+const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/** The volumes of `agentContainer`. The token is mounted in agent containers only, never in those of the server. */
+export function agentVolumes(name: string): core.v1.Volume[] {
+  return [
+    { name: "agent", configMap: { name: namesOf(name).agent } },
+    {
+      name: "token",
+      projected: {
+        // Readable for the group only, which is fsGroup.
+        defaultMode: 0o440,
+        sources: [
+          { serviceAccountToken: { path: "token", expirationSeconds: 3600 } },
+          { configMap: { name: "kube-root-ca.crt", items: [{ key: "ca.crt", path: "ca.crt" }] } },
+          { downwardAPI: { items: [{ path: "namespace", fieldRef: { fieldPath: "metadata.namespace" } }] } },
+        ],
+      },
+    },
+  ];
+}
+
+export interface AgentContainer {
+  /** Container name. */
+  name: string;
+  /** The command of the agent, with its arguments. No secrets. */
+  command: [string, ...string[]];
+  /** What the command must know, as one JSON value in SETTINGS. No secrets. */
+  settings: object;
+  volumeMounts?: core.v1.VolumeMount[];
+}
+
+/**
+ * A container that runs one command of the service's agent. The bundle is kept compressed in a ConfigMap; Node.js unpacks
+ * and evaluates it, so that the root file system can stay read-only and no init step has to copy anything.
+ */
+export function agentContainer(container: AgentContainer): core.v1.Container {
+  return {
+    name: container.name,
+    image: agentImage,
+    imagePullPolicy: "IfNotPresent",
+    command: ["/usr/local/bin/node", "-e", agentLoader],
+    args: container.command,
+    env: [
+      { name: "SETTINGS", value: JSON.stringify(container.settings) },
+      { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
+      { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
+      // Collect before the limit of the container is reached.
+      { name: "NODE_OPTIONS", value: "--max-old-space-size=128" },
+    ],
+    securityContext: containerSecurityContext,
+    resources: agentResources,
+    volumeMounts: [
+      { name: "agent", mountPath: "/agent", readOnly: true },
+      { name: "token", mountPath: tokenDirectory, readOnly: true },
+      ...(container.volumeMounts ?? []),
+    ],
+  };
+}
+
+const agentLoader = 'eval(require("zlib").gunzipSync(require("fs").readFileSync("/agent/agent.js.gz")).toString())';
+
+export interface AgentJob extends AgentContainer {
+  serviceAccount: string;
+  /** Checksum of the bundle: a changed agent replaces the Job, which then runs again. */
+  checksum: string;
+  /** Further annotations of the pod template, such as a checksum of what the Job reads: a change runs the Job again. */
+  annotations?: Record<string, Input<string>>;
+  volumes?: core.v1.Volume[];
+  /** After this time the Job has failed, whatever its pods do. */
+  deadlineSeconds: number;
+  /** How often a failed pod is replaced. */
+  retries: number;
+}
+
+/** A Job that runs one command of the agent to its end. */
+export function agentJobSpec(
+  ensemble: Ensemble,
+  job: AgentJob,
+): { template: core.v1.PodTemplateSpec } & {
+  backoffLimit: number;
+  activeDeadlineSeconds: number;
+} {
+  return {
+    backoffLimit: job.retries,
+    activeDeadlineSeconds: job.deadlineSeconds,
+    template: {
+      metadata: {
+        labels: { ...labels(ensemble.service, ensemble.name), ...agentSelector(ensemble.service, ensemble.name) },
+        annotations: { "cells-services/agent": job.checksum, ...job.annotations },
+      },
+      spec: {
+        restartPolicy: "Never",
+        serviceAccountName: job.serviceAccount,
+        automountServiceAccountToken: false,
+        enableServiceLinks: false,
+        securityContext: podSecurityContext,
+        ...(Object.keys(ensemble.placement.nodeSelector).length > 0
+          ? { nodeSelector: ensemble.placement.nodeSelector }
+          : {}),
+        ...(ensemble.placement.tolerations.length > 0 ? { tolerations: ensemble.placement.tolerations } : {}),
+        containers: [agentContainer(job)],
+        volumes: [...agentVolumes(ensemble.name), ...(job.volumes ?? [])],
+      },
+    },
+  };
+}
+
+/** Mounts the keys of a Secret as files. Missing keys and a missing Secret keep the pod waiting, which is what is wanted. */
+export function secretVolume(name: string, secretName: string, items?: string[]): core.v1.Volume {
+  return {
+    name,
+    secret: {
+      secretName,
+      defaultMode: 0o440,
+      ...(items === undefined ? {} : { items: items.map((key) => ({ key, path: key })) }),
+    },
+  };
+}
+
+/** The trust bundle, for whoever talks to the members; nothing without TLS. */
+export function trustVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
+}
+
+export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.v1.VolumeMount[] {
+  return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
+}
+
+/** The certificates of a server, towards clients and towards other members; nothing without TLS. */
+export function certificateVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  if (ensemble.tls === "off") return [];
+  const { serverTls, peerTls } = namesOf(ensemble.name);
+  return [secretVolume("server-tls", serverTls), secretVolume("peer-tls", peerTls)];
+}
+
+export function certificateMounts(
+  ensemble: Ensemble,
+  paths: { serverTls: string; peerTls: string },
+): core.v1.VolumeMount[] {
+  if (ensemble.tls === "off") return [];
+  return [
+    { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
+    { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
+  ];
+}

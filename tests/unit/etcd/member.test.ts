@@ -1,0 +1,174 @@
+import { describe, expect, it } from "vitest";
+import type { Member } from "../../../components/etcd/client";
+import { type Action, decide, type Identity, initialCluster, type Observed } from "../../../components/etcd/member";
+import type { Marker } from "../../../components/shared/core/marker";
+
+const peerUrl = (ordinal: number): string => `https://etcd-${ordinal}.etcd-peers.cells.svc:2380`;
+const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3, tls: "required" };
+const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
+
+function member(ordinal: number, changes: Partial<Member> = {}): Member {
+  return {
+    id: String(100 + ordinal),
+    name: `etcd-${ordinal}`,
+    peerUrls: [peerUrl(ordinal)],
+    clientUrls: [],
+    learner: false,
+    ...changes,
+  };
+}
+
+const quorum = (...members: Member[]) => ({ clusterId: "77", members });
+const nobody = { unreachable: "etcd-0: no answer" };
+
+describe("how a member starts", () => {
+  it.each<[string, Observed, Action]>([
+    ["first start", { data: "empty", marker: undefined, cluster: nobody }, { kind: "form" }],
+    ["crash during the first start", { data: "partial", marker: undefined, cluster: nobody }, { kind: "form" }],
+    [
+      "first start, late: the others have formed the cluster",
+      { data: "empty", marker: undefined, cluster: quorum(member(0), member(1), member(2)) },
+      { kind: "form" },
+    ],
+    ["restart", { data: "present", marker, cluster: nobody }, { kind: "start" }],
+    ["restart before the setup", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
+    ["full stop without the API", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
+    [
+      "volume lost",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) },
+      { kind: "join", remove: "102" },
+    ],
+    [
+      "volume lost, crash between remove and add",
+      { data: "empty", marker, cluster: quorum(member(0), member(1)) },
+      { kind: "join", remove: undefined },
+    ],
+    [
+      "volume lost, crash between add and start",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
+      { kind: "rejoin" },
+    ],
+    [
+      "volume lost, crash of the server in its first moments",
+      { data: "partial", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
+      { kind: "rejoin" },
+    ],
+    [
+      "volume lost again while it was a learner",
+      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { learner: true })) },
+      { kind: "join", remove: "102" },
+    ],
+    [
+      "known by its name only",
+      {
+        data: "empty",
+        marker,
+        cluster: quorum(member(0), member(1), member(2, { peerUrls: ["http://elsewhere:2380"] })),
+      },
+      { kind: "join", remove: "102" },
+    ],
+  ])("%s", (_, observed, action) => {
+    expect(decide(observed, self)).toEqual(action);
+  });
+
+  it.each<[string, Observed, Action["kind"], RegExp]>([
+    [
+      "volume lost without a majority",
+      { data: "empty", marker, cluster: nobody },
+      "refuse",
+      /no majority of the other members/,
+    ],
+    [
+      "all volumes lost: members that would form a second cluster",
+      { data: "empty", marker, cluster: { unreachable: "etcd-0: refused; etcd-1: refused" } },
+      "refuse",
+      /restore a snapshot/,
+    ],
+    [
+      "another cluster answers",
+      { data: "empty", marker, cluster: { clusterId: "78", members: [member(0), member(1)] } },
+      "refuse",
+      /are cluster 78, but the marker says 77/,
+    ],
+    [
+      "number of members changed",
+      { data: "empty", marker: { ...marker, members: 5 }, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /was formed with 5 members, got members 3; .* set members to 5$/,
+    ],
+    [
+      "TLS switched off",
+      { data: "empty", marker: { ...marker, tls: "off" }, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /was formed without TLS between its members, got tls "required"/,
+    ],
+    [
+      "damaged volume",
+      { data: "partial", marker, cluster: quorum(member(0), member(1), member(2)) },
+      "refuse",
+      /no write-ahead log: it is damaged/,
+    ],
+    [
+      "damaged volume of a removed member",
+      { data: "partial", marker, cluster: quorum(member(0), member(1)) },
+      "refuse",
+      /it is damaged/,
+    ],
+    [
+      "another member is a learner",
+      { data: "empty", marker, cluster: quorum(member(0), member(1, { learner: true }), member(2)) },
+      "wait",
+      /^etcd-1 is being replaced/,
+    ],
+    [
+      "another member was added and has not started",
+      { data: "empty", marker, cluster: quorum(member(0), member(1, { name: "" }), member(2)) },
+      "wait",
+      /^https:\/\/etcd-1.* is being replaced/,
+    ],
+  ])("%s", (_, observed, kind, reason) => {
+    const action = decide(observed, self);
+    expect(action.kind).toBe(kind);
+    expect("reason" in action ? action.reason : "").toMatch(reason);
+  });
+
+  it("never forms a cluster when there is a marker", () => {
+    for (const data of ["empty", "partial"] as const) {
+      for (const cluster of [nobody, quorum(), quorum(member(0)), quorum(member(2))]) {
+        expect(decide({ data, marker, cluster }, self).kind).not.toBe("form");
+      }
+    }
+  });
+});
+
+describe("initial cluster", () => {
+  it("gives the entry without a name the own one", () => {
+    expect(initialCluster([member(1), member(0), member(2, { name: "" })], self)).toBe(
+      `etcd-0=${peerUrl(0)},etcd-1=${peerUrl(1)},etcd-2=${peerUrl(2)}`,
+    );
+  });
+});
+
+describe("a member that must not start", () => {
+  it("has run before, with the marker missing", () => {
+    const ran = member(2, { clientUrls: ["https://etcd-2:2379"] });
+    const action = decide({ data: "empty", marker: undefined, cluster: quorum(member(0), member(1), ran) }, self);
+    expect(action).toEqual({
+      kind: "refuse",
+      reason:
+        "the volume of etcd-2 is empty, the other members know it as one that has run, and the marker is missing; " +
+        "restore the marker to have the member replaced, or, when nothing was stored, destroy the component, delete its " +
+        "marker and volume claims if they were kept, and deploy it again",
+    });
+  });
+
+  it("was added by scaling the StatefulSet", () => {
+    const fourth = { ...self, name: "etcd-3", ordinal: 3, peerUrl: peerUrl(3) };
+    expect(decide({ data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) }, fourth)).toEqual({
+      kind: "refuse",
+      reason:
+        "etcd-3 is not one of the 3 members; scale the StatefulSet back to 3 replicas, " +
+        "and delete the volume claim of this one",
+    });
+  });
+});
