@@ -139,7 +139,8 @@ const folders = ["checks", "components", "docs", "drills", "examples", "sandbox"
 export const pathsOf = (text: string): string[] =>
   inlineCodeOf(text).filter(
     (code) =>
-      (folders.some((folder) => code.startsWith(`${folder}/`)) || /^(Pulumi\.\w+\.yaml|package(-lock)?\.json)$/.test(code)) &&
+      (folders.some((folder) => code.startsWith(`${folder}/`)) ||
+        /^(Pulumi\.\w+\.yaml|package(-lock)?\.json)$/.test(code)) &&
       !/[\s<]|NAME/.test(code),
   );
 

@@ -44,9 +44,13 @@ describe("a page", () => {
   });
 
   it.each([
-    block("make drill ARGS=all # every drill", 'make drill ARGS="full-stop --together"', "make kubectl ARGS='get pods'"),
+    block(
+      "make drill ARGS=all # every drill",
+      'make drill ARGS="full-stop --together"',
+      "make kubectl ARGS='get pods'",
+    ),
     block("cd examples/redis", "tsx ../../checks/cli.ts --stack dev", "KUBE_CONTEXT=name make up"),
-    "`make kubectl ARGS=\"...\"`, `npm install --no-save && npm run build`, `npm run golden -- --update`",
+    '`make kubectl ARGS="..."`, `npm install --no-save && npm run build`, `npm run golden -- --update`',
   ])("that says %j is right", async (text) => {
     expect(commandsOf(text).length).toBeGreaterThan(1);
     expect(await problemsIn(text)).toEqual([]);

@@ -33,7 +33,11 @@ export const slug = (heading: string): string =>
     .replaceAll(" ", "-");
 
 export const anchorsOf = (page: string): string[] =>
-  [...readPage(page).replace(fence, "").matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => slug(heading));
+  [
+    ...readPage(page)
+      .replace(fence, "")
+      .matchAll(/^#+ (.+)$/gm),
+  ].map(([, heading = ""]) => slug(heading));
 
 /** A link to a file or heading of this repository, as path from the root and anchor. */
 export const linksOf = (page: string): { link: string; path: string; anchor: string }[] =>

@@ -21,9 +21,9 @@ interface Row {
   anchor: string;
 }
 
-const rows: Row[] = [
-  ...readPage("docs/refusals.md").matchAll(/^\| `(.+?)` \| \[.+?\]\((.+?)#(.+?)\) \|$/gm),
-].map(([, words = "", file = "", anchor = ""]) => ({ words, file, anchor }));
+const rows: Row[] = [...readPage("docs/refusals.md").matchAll(/^\| `(.+?)` \| \[.+?\]\((.+?)#(.+?)\) \|$/gm)].map(
+  ([, words = "", file = "", anchor = ""]) => ({ words, file, anchor }),
+);
 
 /** Numbers and names in a sentence are examples: what stands between them must be said, or a good part of it. */
 const wordsInARow = 3;

@@ -4,7 +4,7 @@ interface Step {
   name?: string;
   uses?: string;
   run?: string;
-  with?: Record<string, unknown>;
+  with?: Record<string, string | number | boolean>;
 }
 
 interface Job {
@@ -71,7 +71,9 @@ function problemsOfJob(job: Job): string[] {
 /** The job that comments has the right to write to pull requests, so nothing of a pull request may run in it. */
 function problemsOfComment(job: Job, steps: Step[]): string[] {
   return [
-    ...(Object.keys(job.permissions ?? {}).length > 1 ? ["the job that comments needs pull-requests: write alone"] : []),
+    ...(Object.keys(job.permissions ?? {}).length > 1
+      ? ["the job that comments needs pull-requests: write alone"]
+      : []),
     ...(job.environment === undefined ? [] : ["the job that comments needs no environment"]),
     ...(steps.some(({ run, uses }) => run !== undefined || uses?.startsWith("actions/checkout@"))
       ? ["the job that comments must not check out or run code"]
@@ -80,7 +82,7 @@ function problemsOfComment(job: Job, steps: Step[]): string[] {
 }
 
 function problemsOfStep({ uses = "", run = "", with: inputs = {} }: Step): string[] {
-  const script = `${run}${String(inputs["script"] ?? "")}`;
+  const script = `${run}${inputs["script"] ?? ""}`;
   return [
     ...(script.includes("${{") ? ["a script takes values through env: an expression in it could become code"] : []),
     ...(uses.startsWith("actions/checkout@") && inputs["persist-credentials"] !== false
