@@ -2,13 +2,14 @@ import { rmSync } from "node:fs";
 import { home } from "../paths";
 import { step } from "../progress";
 import { installAddons } from "./addons";
+import { killCgroup, processesIn, removeCgroup } from "./cgroups";
 import { makeCertificates } from "./certificates";
 import { controllerNames, startControllers } from "./controllers";
 import { certificatesFolder, startControlPlane } from "./controlplane";
 import { cgroup, type Node, nodes } from "./layout";
 import { connectNodes, cut, disconnectNodes, heal, isCut } from "./network";
 import { awaitPods, awaitReady, startNode, stopNode, unmountBelow } from "./nodes";
-import { killCgroup, pidOf, processesIn, removeCgroup } from "./processes";
+import { pidOf } from "./processes";
 
 export { kubectl } from "./kubectl";
 

@@ -4,10 +4,11 @@ import { writeIfChanged } from "../files";
 import { images, makeArchive, references } from "../images";
 import { run, succeeds, until } from "../shell";
 import { binary, toolchainFolder } from "../toolchain";
+import { killCgroup, makeCgroup } from "./cgroups";
 import { type Certificates, writeKubeconfig } from "./certificates";
 import { kubectl } from "./kubectl";
 import { apiServer, clusterDomain, dnsAddress, type Node, podRange } from "./layout";
-import { type Daemon, ensureRunning, killCgroup, lastWords, makeCgroup, pidOf } from "./processes";
+import { type Daemon, ensureRunning, lastWords, pidOf } from "./processes";
 
 const daemonNames = (node: Node): string[] =>
   ["containerd", "kubelet", "kube-proxy"].map((name) => `${node.name}-${name}`);
@@ -236,7 +237,7 @@ const kubeletConfiguration = (node: Node, certificates: Certificates): object =>
   containerRuntimeEndpoint: `unix://${node.containerdSocket}`,
   cgroupDriver: "cgroupfs",
   cgroupRoot: `/${node.cgroup}`,
-  // cgroup v1 is what small virtual machines still boot with.
+  // Some small virtual machines still boot with cgroup v1.
   failCgroupV1: false,
   enforceNodeAllocatable: [],
   failSwapOn: false,
