@@ -2,8 +2,8 @@ import { rmSync } from "node:fs";
 import { home } from "../paths";
 import { step } from "../progress";
 import { installAddons } from "./addons";
-import { killCgroup, processesIn, removeCgroup } from "./cgroups";
 import { makeCertificates } from "./certificates";
+import { killCgroup, processesIn, removeCgroup } from "./cgroups";
 import { controllerNames, startControllers } from "./controllers";
 import { certificatesFolder, startControlPlane } from "./controlplane";
 import { cgroup, type Node, nodes } from "./layout";
@@ -43,7 +43,7 @@ export async function startCluster(): Promise<void> {
   if (restarted.length === 0) return;
   await step("cluster: pods", async () => {
     const waiting = await awaitPods(restarted, since);
-    return waiting.length === 0 ? "all ready" : `not ready: ${waiting.join(", ")}`;
+    return waiting.length === 0 ? "all ready" : `not ready: ${waiting.join("\n")}`;
   });
 }
 

@@ -89,17 +89,26 @@ export async function ensureRunning(daemon: Daemon): Promise<boolean> {
   });
   closeSync(output);
   child.unref();
-  await until(`${name} to start`, 10, async () => (pidOf(name) === undefined ? undefined : true), 20).catch(
-    (error: Error) => {
-      throw new Error(`${error.message}\n${lastWords(name)}`);
-    },
-  );
+  await until(`${name} to start`, 10, async () => (pidOf(name) === undefined ? undefined : true), {
+    intervalMilliseconds: 20,
+    why: () => [lastWords(name)],
+  });
   return true;
+}
+
+/** As klog, logrus and zap mark an error. */
+const errorLine = /^[EF]\d{4} |\blevel=(error|fatal|panic)\b|"level":"(error|fatal|panic)"|^panic: /;
+
+/** The last lines of a log that report an error; its last lines when none does. */
+export function errorLines(log: string, count: number): string[] {
+  const lines = log.split("\n").filter((line) => line.trim() !== "");
+  const errors = lines.filter((line) => errorLine.test(line));
+  return (errors.length > 0 ? errors : lines).slice(-count);
 }
 
 /** Says why a daemon is not there, with its last words. */
 export function lastWords(name: string): string {
   const file = logOf(name);
-  const tail = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n").slice(-3).join("\n") : "no log";
+  const tail = existsSync(file) ? errorLines(readFileSync(file, "utf8"), 3).join("\n") : "no log";
   return `${name} ${pidOf(name) === undefined ? "is not running" : "runs"}; log ${file}:\n${tail}`;
 }
