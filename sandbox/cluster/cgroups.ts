@@ -112,7 +112,8 @@ export async function killCgroup(path: string): Promise<void> {
         // it ended by itself
       }
     }
-    return left.length === 0 ? true : undefined;
+    if (left.length === 0) return true;
+    throw new Error(`processes ${left.join(", ")} are left`);
   });
 }
 
