@@ -1,5 +1,5 @@
 /** From resolved arguments to Kubernetes specs: pure. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
@@ -7,6 +7,7 @@ import {
   type Ensemble,
   images,
   namesOf,
+  type Pace,
   parseQuantity,
   type ServerInputs,
   type ServiceProfile,
@@ -31,14 +32,18 @@ export const profile: ServiceProfile = {
   },
 };
 
-/** On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks. */
-export const terminationGraceSeconds = 30;
+export const pace: Pace = {
+  // On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks.
+  terminationGraceSeconds: 30,
+  // Nothing has to be recovered.
+  startSeconds: 60,
+  // There is no member that stops next.
+  minReadySeconds: 0,
+};
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string) {
   return serverStatefulSet(ensemble, inputs, {
-    // Nobody stops next.
-    minReadySeconds: 0,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     containers: [serverContainer(ensemble, region)],
     volumes: ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)],
@@ -135,6 +140,3 @@ export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum:
     ],
   });
 }
-
-/** It stops (its grace period) and starts again: a minute. The first start is one of these, plus the images. */
-export const rolloutSeconds = 300 + terminationGraceSeconds + 60;

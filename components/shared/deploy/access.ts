@@ -26,10 +26,15 @@ export function createAccess(
   name: string,
   rules: Rule[],
   options: pulumi.CustomResourceOptions,
+  /** Of the ServiceAccount, which a cloud gives a role by. */
+  annotations?: Record<string, pulumi.Input<string>>,
 ): Access {
   const serviceAccount = new ServiceAccount(
     name,
-    { metadata: metadata(ensemble, name), automountServiceAccountToken: false },
+    {
+      metadata: { ...metadata(ensemble, name), ...(annotations === undefined ? {} : { annotations }) },
+      automountServiceAccountToken: false,
+    },
     options,
   );
   if (rules.length === 0) return { serviceAccount, ready: [serviceAccount] };
