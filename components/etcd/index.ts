@@ -22,8 +22,7 @@ import {
   namesOf,
   readAgentBundle,
   resolveEnsemble,
-  serviceHost,
-  setupRules,
+  urlOf,
 } from "../shared/deploy";
 import { adminUsername, paths, ports, scheme, tokenName } from "./layout";
 import { baseConfig, etcdSetupJob, maintenanceCronJob, memberRules, pace, profile, statefulSet } from "./manifest";
@@ -49,20 +48,17 @@ export class EtcdCluster extends EnsembleComponent {
     super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
     const names = namesOf(name);
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     // Signs the tokens that all members accept.
     const key = createPassword(tokenName(name), afterGuard);
     const authToken = createSecret(ensemble, tokenName(name), { key }, afterGuard);
     const { config, configChecksum } = this.createBaseConfig(afterGuard);
     const certificates = createCertificates(
       ensemble,
-      { bundle, restartOn: "authority", dependsOn: secrets },
+      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -92,8 +88,7 @@ export class EtcdCluster extends EnsembleComponent {
       ensemble,
       {
         spec: etcdSetupJob(ensemble, bundle, credentials.checksum),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, ...secrets],
+        dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,
     );
@@ -101,7 +96,7 @@ export class EtcdCluster extends EnsembleComponent {
     new CronJob(
       names.maintenance,
       maintenanceCronJob(ensemble, bundle),
-      pulumi.mergeOptions(afterGuard, { dependsOn: [config, ...maintenance.ready, ...secrets] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [config, ...maintenance, ...credentials.secrets] }),
     );
     this.publish({ url, ports, durability: null, passwords: credentials.passwords, setup });
   }

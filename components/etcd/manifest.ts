@@ -16,7 +16,6 @@ import {
   type Pace,
   parseQuantity,
   type Rule,
-  readMarkerRule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
@@ -180,9 +179,9 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: agentMounts(ensemble),
-    volumes: agentSources(ensemble),
+    paths,
+    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }],
+    volumes: [{ name: "base", configMap: { name: namesOf(ensemble.name).config } }],
   });
 }
 
@@ -208,14 +207,13 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
   });
 }
 
-/** A member reads the marker, and starts the Job that promotes it. Creation by name works with server-side apply only. */
+/** A member starts the Job that promotes it. Creation by name works with server-side apply only. */
 export function memberRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
   const jobs = memberNames(ensemble.name, ensemble.members).map((_, ordinal) =>
     promotionJobName(ensemble.name, ordinal),
   );
   return [
-    readMarkerRule(ensemble),
     { apiGroups: ["batch"], resources: ["cronjobs"], verbs: ["get"], resourceNames: [names.maintenance] },
     { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "patch"], resourceNames: jobs },
   ];

@@ -18,12 +18,11 @@ import {
   type EnsembleArguments,
   EnsembleComponent,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  setupRules,
+  setupJob,
 } from "../shared/deploy";
 import { address, adminUsername, databaseOf, keyName, paths, ports, reservedDatabases } from "./layout";
-import { checkMemory, checkVersion, mongodbSetupJob, pace, profile, serverConfig, statefulSet } from "./manifest";
+import { checkMemory, checkVersion, pace, profile, serverConfig, statefulSet } from "./manifest";
 
 export type MongodbClusterArguments = EnsembleArguments;
 
@@ -51,16 +50,15 @@ export class MongodbCluster extends EnsembleComponent {
     super("cells-services:index:MongodbCluster", ensemble, args, opts);
 
     const { namespace, members: count, tls } = ensemble;
-    const urlOf = (database?: string): pulumi.Output<string> =>
+    const addressOf = (database?: string): pulumi.Output<string> =>
       namespace.apply((known) =>
         address({ name, namespace: known, members: count, tls, ...(database === undefined ? {} : { database }) }),
       );
-    const url = urlOf();
+    const url = addressOf();
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const application = (each: string) => ({ database: databaseOf(each), url: urlOf(databaseOf(each)) });
+    const application = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
     const credentials = createCredentials(ensemble, { adminUsername, url, application }, afterGuard);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     // Whoever has it is a member.
     const key = createPassword(keyName(name), afterGuard);
     const memberKey = createSecret(ensemble, keyName(name), { key }, afterGuard);
@@ -70,15 +68,12 @@ export class MongodbCluster extends EnsembleComponent {
     const certificates = createCertificates(
       ensemble,
       // The agents make the running servers read renewed certificates.
-      { bundle, restartOn: "authority", dependsOn: secrets },
+      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
       ensemble,
-      {
-        network: { client: ports.client, peer: [], metrics: agentPorts.http },
-        rules: [readMarkerRule(ensemble)],
-      },
+      { network: { client: ports.client, peer: [], metrics: agentPorts.http } },
       afterGuard,
     );
     const members = createMembers(
@@ -92,16 +87,15 @@ export class MongodbCluster extends EnsembleComponent {
         ],
         // For clients that look for one name; drivers take the members from `url`.
         client: ports.client,
-        dependsOn: [config, memberKey, ...secrets, ...certificates, ...permissions],
+        dependsOn: [config, memberKey, ...credentials.secrets, ...certificates, ...permissions],
       },
       afterGuard,
     );
     const setup = createSetup(
       ensemble,
       {
-        spec: mongodbSetupJob(ensemble, bundle, credentials.checksum),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, ...secrets],
+        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
+        dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,
     );

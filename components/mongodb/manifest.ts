@@ -1,8 +1,6 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of mongod: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
 import {
-  type AgentBundle,
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
@@ -15,7 +13,6 @@ import {
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -173,14 +170,4 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "run", mountPath: paths.run, readOnly: true },
     ],
   };
-}
-
-export function mongodbSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
 }

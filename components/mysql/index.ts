@@ -21,10 +21,8 @@ import {
   EnsembleComponent,
   parseQuantity,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  serviceHost,
-  setupRules,
+  urlOf,
 } from "../shared/deploy";
 import { mostConnections, serverConfig } from "./configuration";
 import {
@@ -117,9 +115,7 @@ export class MysqlCluster extends EnsembleComponent {
     const bundle = readAgentBundle("mysql");
     super("cells-services:index:MysqlCluster", ensemble, args, opts);
 
-    const { namespace } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`mysql://${host}:${ports.client}`;
+    const url = urlOf(ensemble, "mysql", ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(
@@ -130,7 +126,7 @@ export class MysqlCluster extends EnsembleComponent {
     // Of the agents, and of the members towards each other.
     const password = createPassword(internalName(name), afterGuard);
     const internal = createSecret(ensemble, internalName(name), { password }, afterGuard);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications), internal];
+    const secrets = [...credentials.secrets, internal];
     const { config, configChecksum } = this.createServerConfig(maxConnections, afterGuard);
     const certificates = createCertificates(
       ensemble,
@@ -148,7 +144,6 @@ export class MysqlCluster extends EnsembleComponent {
           gateway: true,
           internal: [agentPorts.gateway],
         },
-        rules: [readMarkerRule(ensemble)],
       },
       afterGuard,
     );
@@ -182,8 +177,7 @@ export class MysqlCluster extends EnsembleComponent {
       ensemble,
       {
         spec: mysqlSetupJob(ensemble, bundle, credentialsChecksum),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, ...gateway.ready, ...secrets],
+        dependsOn: [...members.ready, ...gateway, ...secrets],
       },
       afterGuard,
     );

@@ -141,20 +141,11 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
 }
 
 export function mysqlSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  const names = namesOf(ensemble.name);
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      { name: "internal", mountPath: paths.internal, readOnly: true },
-      ...trustMounts(ensemble, paths),
-    ],
-    volumes: [
-      secretVolume("admin", names.admin, ["username", "password"]),
-      secretVolume("internal", internalName(ensemble.name), ["password"]),
-      ...trustVolumes(ensemble),
-    ],
+    paths,
+    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],
+    volumes: [secretVolume("internal", internalName(ensemble.name), ["password"])],
   });
 }

@@ -21,15 +21,13 @@ import {
   EnsembleComponent,
   oneOf,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  serviceHost,
-  setupRules,
+  setupJob,
+  urlOf,
 } from "../shared/deploy";
 import { adminUsername, paths, ports, reconcilerName, scheme } from "./layout";
 import {
   type Durability,
-  natsSetupJob,
   pace,
   profile,
   reconcilerDeployment,
@@ -67,29 +65,23 @@ export class NatsCluster extends EnsembleComponent {
     const bundle = readAgentBundle("nats");
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     const password = createPassword(reconcilerName(name), afterGuard);
     const reconciler = createSecret(ensemble, reconcilerName(name), { password }, afterGuard);
     const { config, users, configChecksum } = this.createServerConfig(durability, credentials, password, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // NATS reads certificates only when it starts or is told to.
-      { bundle, restartOn: "any", dependsOn: secrets },
+      { bundle, restartOn: "any", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
       ensemble,
-      {
-        // Members ask each other's monitoring port whether they run.
-        network: { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics },
-        rules: [readMarkerRule(ensemble)],
-      },
+      // Members ask each other's monitoring port whether they run.
+      { network: { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics } },
       afterGuard,
     );
     const members = createMembers(
@@ -110,9 +102,8 @@ export class NatsCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: natsSetupJob(ensemble, bundle, credentials.checksum),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, ...secrets],
+        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
+        dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,
     );
@@ -122,7 +113,7 @@ export class NatsCluster extends EnsembleComponent {
       new Deployment(
         reconcilerName(name),
         reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
-        pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access.ready] }),
+        pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
       );
     }
     this.publish({ url, ports, durability, passwords: credentials.passwords, setup });

@@ -24,7 +24,6 @@ import {
   secretVolume,
   serverStatefulSet,
   settingsOf,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -265,16 +264,6 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
 /** Secret with the users of all accounts, as a file of the server's configuration. */
 export function usersName(name: string): string {
   return `${name}-users`;
-}
-
-export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
 }
 
 export interface ReconcilerInputs {

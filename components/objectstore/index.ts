@@ -14,10 +14,8 @@ import {
   type Ensemble,
   EnsembleComponent,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  serviceHost,
-  setupRules,
+  urlOf,
 } from "../shared/deploy";
 import { type ObjectStoreArguments, resolveStore, validateStore } from "./arguments";
 import { adminUsername, paths, ports, scheme } from "./layout";
@@ -47,9 +45,7 @@ export class ObjectStore extends EnsembleComponent {
     const bundle = readAgentBundle("objectstore");
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const endpoint = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const endpoint = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(
@@ -67,20 +63,16 @@ export class ObjectStore extends EnsembleComponent {
       },
       afterGuard,
     );
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // The server reads certificates when it starts, or on a signal that nobody in the pod can send.
-      { bundle, restartOn: "any", dependsOn: secrets },
+      { bundle, restartOn: "any", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
       ensemble,
-      {
-        network: { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] },
-        rules: [readMarkerRule(ensemble)],
-      },
+      { network: { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] } },
       afterGuard,
     );
     // All that the server reads and does not see change is its root account.
@@ -102,11 +94,7 @@ export class ObjectStore extends EnsembleComponent {
     const wanted = checksum(pulumi.all([credentials.checksum, storeConfig(store)]));
     const setup = createSetup(
       ensemble,
-      {
-        spec: storeSetupJob(ensemble, bundle, wanted),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, config, ...secrets],
-      },
+      { spec: storeSetupJob(ensemble, bundle, wanted), dependsOn: [...members.ready, config, ...credentials.secrets] },
       afterGuard,
     );
     this.endpoint = endpoint;

@@ -14,8 +14,6 @@ import {
   secretVolume,
   serverStatefulSet,
   setupJob,
-  trustMounts,
-  trustVolumes,
 } from "../shared/deploy";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
@@ -123,20 +121,11 @@ export function storeConfig(store: Store): string {
 
 /** `checksum`: of all passwords and of the configuration, which the setup puts into effect. */
 export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum: Input<string>) {
-  const names = namesOf(ensemble.name);
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum: checksum,
-    applications: paths.applications,
-    volumeMounts: [
-      { name: "config", mountPath: paths.config, readOnly: true },
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      ...trustMounts(ensemble, paths),
-    ],
-    volumes: [
-      { name: "config", configMap: { name: names.config } },
-      secretVolume("admin", names.admin, ["username", "password"]),
-      ...trustVolumes(ensemble),
-    ],
+    paths,
+    volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
+    volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],
   });
 }

@@ -21,10 +21,9 @@ import {
   EnsembleComponent,
   oneOf,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  serviceHost,
-  setupRules,
+  setupJob,
+  urlOf,
 } from "../shared/deploy";
 import {
   adminUsername,
@@ -41,7 +40,6 @@ import {
   type Eviction,
   pace,
   profile,
-  redisSetupJob,
   reservedApplications,
   serverConfig,
   sizeProblems,
@@ -88,20 +86,17 @@ export class RedisCluster extends EnsembleComponent {
     const bundle = readAgentBundle("redis");
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, args.eviction ?? "none");
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // Sentinel reads certificates only when it starts.
-      { bundle, restartOn: "any", dependsOn: secrets },
+      { bundle, restartOn: "any", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -114,7 +109,6 @@ export class RedisCluster extends EnsembleComponent {
           metrics: agentPorts.http,
           gateway: true,
         },
-        rules: [readMarkerRule(ensemble)],
       },
       afterGuard,
     );
@@ -135,13 +129,16 @@ export class RedisCluster extends EnsembleComponent {
       afterGuard,
     );
     // Beside the StatefulSet: the proxies need the names of the members, not the members.
-    const gateway = createGateway(ensemble, { port: ports.client, dependsOn: [members.peers, ...permissions] }, afterGuard);
+    const gateway = createGateway(
+      ensemble,
+      { port: ports.client, dependsOn: [members.peers, ...permissions] },
+      afterGuard,
+    );
     const setup = createSetup(
       ensemble,
       {
-        spec: redisSetupJob(ensemble, bundle, credentials.checksum),
-        rules: setupRules(ensemble),
-        dependsOn: [...members.ready, ...gateway.ready, ...secrets],
+        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
+        dependsOn: [...members.ready, ...gateway, ...credentials.secrets],
       },
       afterGuard,
     );

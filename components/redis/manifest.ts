@@ -1,9 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of Redis: pure. */
 import { createHash } from "node:crypto";
 import type { core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
 import {
-  type AgentBundle,
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
@@ -17,7 +15,6 @@ import {
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -295,16 +292,6 @@ function answers(ensemble: Ensemble, port: number): core.v1.Probe {
     timeoutSeconds: 10,
     failureThreshold: 3,
   };
-}
-
-export function redisSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
 }
 
 /** Each mistake in a sentence. */

@@ -27,7 +27,7 @@ import {
   readAgentBundle,
   resolveEnsemble,
   serverMetadata,
-  serviceHost,
+  urlOf,
 } from "../shared/deploy";
 import { type Audit, resolveDetails, type Seal, validateVault, vaultKeys } from "./arguments";
 import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
@@ -86,9 +86,7 @@ export class VaultCluster extends EnsembleComponent {
     const bundle = readAgentBundle(ensemble.service);
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
     // The key may be made by the same program, so its name may not be known yet.
     const details = resolveDetails(args);
     const settings = details.apply(({ seal }) => vaultSettings(ensemble, seal));
@@ -146,7 +144,7 @@ export class VaultCluster extends EnsembleComponent {
       afterGuard,
     );
     const jobInputs = pulumi
-      .all([namespace, details])
+      .all([ensemble.namespace, details])
       .apply(([known, own]) => ({ namespace: known, bundle, settings: setupSettings(ensemble, own) }));
     const setup = createSetup(
       ensemble,
@@ -164,7 +162,7 @@ export class VaultCluster extends EnsembleComponent {
         metadata: metadata(ensemble, tokensName(name)),
         spec: jobInputs.apply((inputs) => tokensCronJob(ensemble, inputs).spec),
       },
-      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess.ready] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
     this.publish({ url, ports, durability: null, setup });
   }

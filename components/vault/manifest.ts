@@ -19,14 +19,12 @@ import {
   type Pace,
   parseQuantity,
   type Rule,
-  readMarkerRule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   settingsOf,
   setupDeadlineSeconds,
-  setupRules,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -355,7 +353,6 @@ export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rul
   const names = namesOf(ensemble.name);
   const other = seal === "shamir" ? "awskms" : "shamir";
   return [
-    readMarkerRule(ensemble),
     {
       apiGroups: [""],
       resources: ["secrets"],
@@ -377,7 +374,6 @@ export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rul
 
 export function setupJobRules(ensemble: Ensemble): Rule[] {
   return [
-    ...setupRules(ensemble),
     {
       apiGroups: [""],
       resources: ["secrets"],

@@ -48,7 +48,7 @@ export function createCertificates(
     deadlineSeconds,
     retries: 3,
   });
-  const dependsOn = [...access.ready, ...issued, ...details.dependsOn];
+  const dependsOn = [...access, ...issued, ...details.dependsOn];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   new CronJob(
     name,

@@ -48,9 +48,10 @@ function collide(one: string, other: string): boolean {
 }
 
 function refuse(ensemble: Ensemble, rival: Ensemble, namespace: string): never {
-  throw new pulumi.RunError(
+  const message =
     `${ensemble.service} ${JSON.stringify(ensemble.name)}: name must be one that no object of another component has, ` +
-      `got one of ${rival.service} ${JSON.stringify(rival.name)} in the same namespace ${JSON.stringify(namespace)}; ` +
-      "use another name",
-  );
+    `got one of ${rival.service} ${JSON.stringify(rival.name)} in the same namespace ${JSON.stringify(namespace)}; ` +
+    "use another name";
+  // The SDK would write the path of each property that waits for the namespace before it, one after the other.
+  throw Object.defineProperty(new pulumi.RunError(message), "message", { get: () => message, set: () => undefined });
 }

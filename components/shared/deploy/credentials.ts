@@ -10,7 +10,8 @@ import { protectable } from "./protection";
 
 export interface Credentials {
   admin: Secret;
-  applications: Record<string, Secret>;
+  /** Of the administrator and of all applications. */
+  secrets: Secret[];
   adminPassword: pulumi.Output<string>;
   /** Of the applications. */
   passwords: Record<string, pulumi.Output<string>>;
@@ -32,8 +33,8 @@ export function createCredentials(
   },
   options: pulumi.CustomResourceOptions,
 ): Credentials {
-  const { admin } = namesOf(ensemble.name);
-  const adminPassword = createPassword(admin, options);
+  const { admin: adminName } = namesOf(ensemble.name);
+  const adminPassword = createPassword(adminName, options);
   const username = details.adminUsername;
   const created = ensemble.applications.map((application) => {
     const password = createPassword(applicationSecretName(ensemble.name, application), options);
@@ -42,9 +43,10 @@ export function createCredentials(
     return { application, password, secret: createApplicationSecret(ensemble, application, values, options) };
   });
   const passwords = [adminPassword, ...created.map(({ password }) => password)];
+  const admin = createSecret(ensemble, adminName, { username, password: adminPassword }, options);
   return {
-    admin: createSecret(ensemble, admin, { username, password: adminPassword }, options),
-    applications: Object.fromEntries(created.map(({ application, secret }) => [application, secret])),
+    admin,
+    secrets: [admin, ...created.map(({ secret }) => secret)],
     adminPassword,
     passwords: Object.fromEntries(created.map(({ application, password }) => [application, password])),
     checksum: checksum(pulumi.all(passwords).apply((all) => [ensemble.applications, all])),

@@ -8,7 +8,7 @@ import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionB
 import type { batch } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
-import { createAccess, type Rule } from "./access";
+import { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
 import { type Pace, rolloutSeconds, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
 import {
@@ -35,8 +35,8 @@ export function createConfig(
 
 export interface Permissions {
   network: PolicyPorts;
-  /** Of the members, in the API of Kubernetes. */
-  rules: Rule[];
+  /** Of the members in the API of Kubernetes, beside reading the marker. */
+  rules?: Rule[];
   /** Of the ServiceAccount of the members. */
   annotations?: Record<string, pulumi.Input<string>> | undefined;
 }
@@ -44,12 +44,12 @@ export interface Permissions {
 /** Who may connect to whom, and what the members may do. Returns what pods with the account of the members wait for. */
 export function createPermissions(
   ensemble: Ensemble,
-  { network, rules, annotations }: Permissions,
+  { network, rules = [], annotations }: Permissions,
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
   const name = namesOf(ensemble.name).server;
   const policy = new NetworkPolicy(name, networkPolicy(ensemble, network), options);
-  return [policy, ...createAccess(ensemble, name, rules, options, annotations).ready];
+  return [policy, ...createAccess(ensemble, name, [readMarkerRule(ensemble), ...rules], options, annotations)];
 }
 
 export interface MembersInputs {
@@ -90,19 +90,21 @@ export function createMembers(
 
 export interface SetupInputs {
   spec: pulumi.Input<batch.v1.JobSpec>;
-  rules: Rule[];
+  /** Beside those that keep the marker. */
+  rules?: Rule[];
   dependsOn: pulumi.Resource[];
 }
 
 /** After it all users can log in. */
 export function createSetup(ensemble: Ensemble, inputs: SetupInputs, options: pulumi.CustomResourceOptions): Job {
   const name = namesOf(ensemble.name).setup;
-  const access = createAccess(ensemble, name, inputs.rules, options);
+  const rules = [...setupRules(ensemble), ...(inputs.rules ?? [])];
+  const access = createAccess(ensemble, name, rules, options);
   return new Job(
     name,
     { metadata: jobMetadata(ensemble), spec: inputs.spec },
     pulumi.mergeOptions(options, {
-      dependsOn: [...access.ready, ...inputs.dependsOn],
+      dependsOn: [...access, ...inputs.dependsOn],
       customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
     }),
   );

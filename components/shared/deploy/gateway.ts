@@ -28,18 +28,12 @@ const replicas = 2;
 /** Endpoints are gone from all nodes, and connections that were on their way have arrived. */
 const drainSeconds = 5;
 
-export interface Gateway {
-  /** `<name>`, the one address. */
-  service: Service;
-  /** What must run before clients get through. */
-  ready: pulumi.Resource[];
-}
-
+/** Returns what must run before clients get through: the proxies, and the Service `<name>`, which is the one address. */
 export function createGateway(
   ensemble: Ensemble,
   inputs: GatewayInputs,
   options: pulumi.CustomResourceOptions,
-): Gateway {
+): pulumi.Resource[] {
   const name = namesOf(ensemble.name).gateway;
   const selector = gatewaySelector(ensemble.service, ensemble.name);
   const settings: GatewaySettings = {
@@ -54,7 +48,7 @@ export function createGateway(
   const access = createAccess(ensemble, name, [], options);
   const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, inputs.port), options);
   const customTimeouts = { create: "10m", update: "10m" };
-  const dependsOn = [program, policy, ...access.ready, ...inputs.dependsOn];
+  const dependsOn = [program, policy, ...access, ...inputs.dependsOn];
   const deployment = new Deployment(
     name,
     gatewayDeployment(ensemble, settings, bundle),
@@ -70,7 +64,7 @@ export function createGateway(
     { metadata: metadata(ensemble, name), spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
     options,
   );
-  return { service, ready: [deployment, service] };
+  return [deployment, service];
 }
 
 /** Clients come in here; the way out to the members is in the policy of all pods of the ensemble. */

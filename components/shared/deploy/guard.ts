@@ -32,7 +32,7 @@ export function createGuard(
     // A refusal does not pass by trying again.
     retries: 1,
   });
-  const dependsOn = [program, ...access.ready];
+  const dependsOn = [program, ...access];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

@@ -4,7 +4,7 @@ export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf } from "../core/settings";
-export { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
+export { createAccess, type Rule } from "./access";
 export {
   type Ensemble,
   type EnsembleArguments,
@@ -19,7 +19,7 @@ export {
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";
 export { claimNames } from "./claims";
-export { EnsembleComponent } from "./component";
+export { EnsembleComponent, urlOf } from "./component";
 export {
   type Credentials,
   checksum,

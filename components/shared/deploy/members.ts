@@ -15,6 +15,8 @@ import {
   placement,
   podSecurityContext,
   secretVolume,
+  trustMounts,
+  trustVolumes,
 } from "./pod";
 
 export interface ServerInputs {
@@ -158,10 +160,11 @@ export interface Setup {
   bundle: AgentBundle;
   /** Of all passwords: a changed one runs the setup again. */
   credentialsChecksum: Input<string>;
-  /** Directory that gets one directory for each application, with `username` and `password`. */
-  applications: string;
-  volumeMounts: core.v1.VolumeMount[];
-  volumes: core.v1.Volume[];
+  /** `applications`: gets one directory for each application, with `username` and `password`, as `admin` has. */
+  paths: { admin: string; trust: string; applications: string };
+  /** Beside administrator, applications and trust. */
+  volumeMounts?: core.v1.VolumeMount[];
+  volumes?: core.v1.Volume[];
 }
 
 export const setupDeadlineSeconds = 600;
@@ -178,15 +181,19 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     deadlineSeconds: setupDeadlineSeconds,
     retries: 4,
     volumeMounts: [
-      ...setup.volumeMounts,
+      ...(setup.volumeMounts ?? []),
+      { name: "admin", mountPath: setup.paths.admin, readOnly: true },
+      ...trustMounts(ensemble, setup.paths),
       ...ensemble.applications.map((application) => ({
         name: `application-${application}`,
-        mountPath: `${setup.applications}/${application}`,
+        mountPath: `${setup.paths.applications}/${application}`,
         readOnly: true,
       })),
     ],
     volumes: [
-      ...setup.volumes,
+      ...(setup.volumes ?? []),
+      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
+      ...trustVolumes(ensemble),
       ...ensemble.applications.map((application) =>
         secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), [
           "username",
