@@ -23,7 +23,10 @@ import {
 } from "./network";
 import { protectable } from "./protection";
 
-/** The configuration that all members have in common; no secrets. */
+/**
+ * The configuration that all members have in common; no secrets. It changes in place, after the guard: most contents are known
+ * only while the program runs, so their checksum cannot be in a logical name as that of a bundle is.
+ */
 export function createConfig(
   ensemble: Ensemble,
   data: Record<string, pulumi.Input<string>>,
