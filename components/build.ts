@@ -1,5 +1,5 @@
 /**
- * Builds the in-cluster agents: one minified file for each service in `dist/agents`, the same bytes for the same sources, and beside it
+ * Builds the in-cluster agents: one minified file for each service, and one for the gateways, in `dist/agents`, the same bytes for the same sources, and beside it
  * the same compressed, since that takes longer than all the rest of a preview.
  *
  *   npm run build
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
+export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore", "gateway"] as const;
 
 export async function buildAgents(names: readonly string[] = agents, outdir?: string): Promise<void> {
   const folder = outdir ?? join(__dirname, "..", "dist", "agents");
@@ -17,10 +17,11 @@ export async function buildAgents(names: readonly string[] = agents, outdir?: st
 }
 
 async function bundle(name: string, outfile: string): Promise<void> {
+  const source = name === "gateway" ? "./shared/agent/gateway" : `./${name}/agent`;
   await build({
     absWorkingDir: __dirname,
     stdin: {
-      contents: `import { commands } from "./${name}/agent"; import { run } from "./shared/agent/main"; void run(commands);`,
+      contents: `import { commands } from "${source}"; import { run } from "./shared/agent/main"; void run(commands);`,
       resolveDir: __dirname,
       sourcefile: "entry.ts",
     },

@@ -13,7 +13,6 @@ import { resolveVault, VaultCluster, type VaultClusterArguments } from "../compo
 import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
 import { type CellsVersion, report, type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
-import { protectData } from "./protection";
 
 interface ServiceArguments {
   etcd: EtcdClusterArguments;
@@ -99,7 +98,7 @@ export function deployServices(config: StackConfig, environment: Environment): S
   const options: pulumi.ComponentResourceOptions = {
     provider,
     dependsOn: needed,
-    ...(environment.protect ? { transformations: [protectData] } : {}),
+    protect: environment.protect,
   };
   const deployed = services.map((service) => {
     const args = { ...argumentsOf(service, config, environment), namespace: namespace.metadata.name };

@@ -26,6 +26,11 @@ export const paths = {
 /** etcd's own name for the administrator. */
 export const adminUsername = "root";
 
+/** Secret with the key that signs the tokens of clients. */
+export function tokenName(name: string): string {
+  return `${name}-token`;
+}
+
 /** A role is the mark by which the setup knows a user that it made. */
 export function applicationRole(application: string): string {
   return `application:${application}`;

@@ -1,5 +1,5 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of etcd: pure. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
@@ -7,15 +7,15 @@ import {
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
+  cronJob,
   type Ensemble,
   images,
   memberNames,
   memberSettings,
-  metadata,
   namesOf,
+  type Pace,
   parseQuantity,
   type Rule,
-  readMarkerRule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
@@ -24,7 +24,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { paths, ports, promotionJobName, scheme } from "./layout";
+import { paths, ports, promotionJobName, scheme, tokenName } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "etcd",
@@ -91,15 +91,18 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
   };
 }
 
-/** On SIGTERM a leader hands over, which takes an election; the rest is for flushing. */
-const terminationGraceSeconds = 60;
-/** A member that is ready has read from a majority; the pause lets clients reconnect before the next one stops. */
-const minReadySeconds = 10;
+export const pace: Pace = {
+  // On SIGTERM a leader hands over, which takes an election; the rest is for flushing.
+  terminationGraceSeconds: 60,
+  // Generous for the replay of the log of a full quota.
+  startSeconds: 180,
+  // A member that is ready has read from a majority; the pause lets clients reconnect before the next one stops.
+  minReadySeconds: 10,
+};
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [
       { name: "data", mountPath: paths.volume },
       { name: "run", mountPath: paths.run },
@@ -109,7 +112,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.S
     volumes: [
       ...agentSources(ensemble),
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      secretVolume("auth-token", `${namesOf(ensemble.name).server}-token`),
+      secretVolume("auth-token", tokenName(ensemble.name)),
       ...certificateVolumes(ensemble),
     ],
   });
@@ -176,62 +179,42 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: agentMounts(ensemble),
-    volumes: agentSources(ensemble),
+    paths,
+    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }],
+    volumes: [{ name: "base", configMap: { name: namesOf(ensemble.name).config } }],
   });
 }
 
+/** Never two runs at a time, which could defragment two members. */
 export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
   const name = namesOf(ensemble.name).maintenance;
-  return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      schedule: "*/10 * * * *",
-      // One at a time: two runs could defragment two members.
-      concurrencyPolicy: "Forbid",
-      startingDeadlineSeconds: 300,
-      successfulJobsHistoryLimit: 1,
-      failedJobsHistoryLimit: 2,
-      jobTemplate: {
-        metadata: { labels: metadata(ensemble, name).labels },
-        spec: {
-          ...agentJobSpec(ensemble, {
-            name: "maintenance",
-            command: ["maintenance"],
-            settings: memberSettings(ensemble),
-            // It asks etcd only, so its account may do nothing in Kubernetes.
-            serviceAccount: name,
-            checksum: bundle.checksum,
-            deadlineSeconds: 1800,
-            retries: 0,
-            volumeMounts: agentMounts(ensemble),
-            volumes: agentSources(ensemble),
-          }),
-          ttlSecondsAfterFinished: 3600,
-        },
-      },
-    },
-  };
+  const spec = agentJobSpec(ensemble, {
+    name: "maintenance",
+    command: ["maintenance"],
+    settings: memberSettings(ensemble),
+    // It asks etcd only, so its account may do nothing in Kubernetes.
+    serviceAccount: name,
+    bundle,
+    deadlineSeconds: 1800,
+    retries: 0,
+    volumeMounts: agentMounts(ensemble),
+    volumes: agentSources(ensemble),
+  });
+  return cronJob(ensemble, name, {
+    schedule: "*/10 * * * *",
+    startingDeadlineSeconds: 300,
+    spec: { ...spec, ttlSecondsAfterFinished: 3600 },
+  });
 }
 
-/** A member reads the marker, and starts the Job that promotes it. Creation by name works with server-side apply only. */
+/** A member starts the Job that promotes it. Creation by name works with server-side apply only. */
 export function memberRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
   const jobs = memberNames(ensemble.name, ensemble.members).map((_, ordinal) =>
     promotionJobName(ensemble.name, ordinal),
   );
   return [
-    readMarkerRule(ensemble),
     { apiGroups: ["batch"], resources: ["cronjobs"], verbs: ["get"], resourceNames: [names.maintenance] },
     { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "patch"], resourceNames: jobs },
   ];
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts (image, log replay: 3 minutes are generous
- * for a full quota) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -1,20 +1,18 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of mongod: pure. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
+import type { core } from "@pulumi/kubernetes/types/input";
 import {
-  type AgentBundle,
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
   type Ensemble,
   images,
   namesOf,
+  type Pace,
   parseQuantity,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -111,23 +109,23 @@ function tlsConfig(ensemble: Ensemble): object {
   };
 }
 
-/** A restarted member is a secondary at once, and catches up in this time before the next one stops. */
-const minReadySeconds = 10;
-/**
- * Steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured with 6.0.27, nobody
- * could write for 1.0 to 1.3 s, and as long when the agent had made it step down before.
- */
-export const terminationGraceSeconds = 60;
+export const pace: Pace = {
+  // Steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured with 6.0.27, nobody
+  // could write for 1.0 to 1.3 s, and as long when the agent had made it step down before.
+  terminationGraceSeconds: 60,
+  startSeconds: 180,
+  // A restarted member is a secondary at once, and catches up in this time before the next one stops.
+  minReadySeconds: 10,
+};
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const secrets = [
     { name: "key", mountPath: paths.key, readOnly: true },
     ...certificateMounts(ensemble, paths),
     ...trustMounts(ensemble, paths),
   ];
   return serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [
       { name: "data", mountPath: paths.data, readOnly: true },
       { name: "run", mountPath: paths.run },
@@ -172,22 +170,4 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "run", mountPath: paths.run, readOnly: true },
     ],
   };
-}
-
-export function mongodbSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
- * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -6,7 +6,6 @@
  *   adopt        the init container after mysqld has made a data directory: puts it into its place
  *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
  *   setup        a Job after the members are ready: databases, users, marker
- *   gateway      the init container of the proxies: their configuration
  *   certificates a Job and a CronJob, shared by all services
  */
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -14,7 +13,6 @@ import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { writeGatewayConfig } from "../shared/agent/gateway";
 import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { log } from "../shared/agent/log";
@@ -57,7 +55,6 @@ export const commands: Commands = {
   adopt: async () => adopt(),
   sidecar: async () => sidecar(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
-  gateway: writeGatewayConfig,
   certificates: certificatesCommand,
 };
 

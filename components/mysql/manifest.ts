@@ -1,5 +1,5 @@
 /** From resolved arguments to Kubernetes specs: pure. The configuration of the server is in `configuration.ts`. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
@@ -10,6 +10,7 @@ import {
   images,
   memberSettings,
   namesOf,
+  type Pace,
   parseQuantity,
   type ServerInputs,
   type ServiceProfile,
@@ -53,16 +54,18 @@ export function serverConfiguration(ensemble: Ensemble, maxConnections: number):
   return { name, members, tls, maxConnections, memoryLimit: memoryLimit(ensemble.resources.limits) };
 }
 
-/** The hand-over, at most 15 s; to leave the group; and dirty pages to a slow disk. What is killed then, recovers. */
-export const terminationGraceSeconds = 120;
-
-/** Recovered and in the group when it is ready; in this time others see it too, before the next one stops. */
-const minReadySeconds = 10;
+export const pace: Pace = {
+  // The hand-over, at most 15 s; to leave the group; and dirty pages to a slow disk. What is killed then, recovers.
+  terminationGraceSeconds: 120,
+  startSeconds: 180,
+  // Recovered and in the group when it is ready; in this time others see it too, before the next one stops.
+  minReadySeconds: 10,
+};
 
 /** How long the server may take before it accepts connections: recovery after a crash of a large volume. */
 const startSeconds = 4 * 3600;
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.volume };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
   const passwords: core.v1.VolumeMount[] = [
@@ -70,8 +73,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.S
     { name: "internal", mountPath: paths.internal, readOnly: true },
   ];
   return serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [data, run, ...passwords, { name: "config", mountPath: paths.config, readOnly: true }],
     initContainers: [
       initializeContainer(ensemble, [data, run]),
@@ -139,28 +141,11 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
 }
 
 export function mysqlSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  const names = namesOf(ensemble.name);
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      { name: "internal", mountPath: paths.internal, readOnly: true },
-      ...trustMounts(ensemble, paths),
-    ],
-    volumes: [
-      secretVolume("admin", names.admin, ["username", "password"]),
-      secretVolume("internal", internalName(ensemble.name), ["password"]),
-      ...trustVolumes(ensemble),
-    ],
+    paths,
+    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],
+    volumes: [secretVolume("internal", internalName(ensemble.name), ["password"])],
   });
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
- * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -16,6 +16,7 @@ import {
   memberNames,
   metadata,
   namesOf,
+  type Pace,
   parseQuantity,
   podSecurityContext,
   type ServerInputs,
@@ -23,7 +24,6 @@ import {
   secretVolume,
   serverStatefulSet,
   settingsOf,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -72,8 +72,14 @@ function memoryLimit(ensemble: Ensemble): number {
 
 /** A hand-over takes a second, then clients are told and after 10 s closed over 20 s. */
 const lameDuck = { graceSeconds: 10, durationSeconds: 30 };
-/** The hand-over, and 30 s for the last writes to reach the disk. */
-export const terminationGraceSeconds = lameDuck.durationSeconds + 30;
+
+export const pace: Pace = {
+  // The hand-over, and 30 s for the last writes to reach the disk.
+  terminationGraceSeconds: lameDuck.durationSeconds + 30,
+  startSeconds: 180,
+  // Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops.
+  minReadySeconds: 15,
+};
 
 /** The configuration that all members have in common; no secrets. */
 export function serverConfig(ensemble: Ensemble, namespace: string, durability: Durability): string {
@@ -193,13 +199,9 @@ export function usersConfig(passwords: Passwords): string {
   ].join("\n");
 }
 
-/** Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops. */
-const minReadySeconds = 15;
-
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
     containers: [serverContainer(ensemble)],
     volumes: [
@@ -264,16 +266,6 @@ export function usersName(name: string): string {
   return `${name}-users`;
 }
 
-export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
-}
-
 export interface ReconcilerInputs {
   bundle: AgentBundle;
   /** Checksum of its password, which it reads when it starts. */
@@ -297,10 +289,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
       template: {
         metadata: {
           labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-          annotations: {
-            "cells-services/agent": inputs.bundle.checksum,
-            "cells-services/credentials": inputs.credentialsChecksum,
-          },
+          annotations: { "cells-services/credentials": inputs.credentialsChecksum },
         },
         spec: {
           serviceAccountName: name,
@@ -312,7 +301,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
           terminationGracePeriodSeconds: 5,
           containers: [reconcilerContainer(ensemble)],
           volumes: [
-            ...agentVolumes(ensemble.name),
+            ...agentVolumes(namesOf(ensemble.name).agent, inputs.bundle),
             secretVolume("reconciler", name, ["password"]),
             ...trustVolumes(ensemble),
           ],
@@ -331,28 +320,16 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
       { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
       ...trustMounts(ensemble, paths),
     ],
+    // It runs for ever and holds little: the heap may grow to what the list of some thousand streams needs.
+    nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
   });
   const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
   return {
     ...container,
-    // It runs for ever and holds little: the heap may grow to what the list of some thousand streams needs.
-    env: ((container.env ?? []) as core.v1.EnvVar[]).map((variable) =>
-      variable.name === "NODE_OPTIONS"
-        ? { ...variable, value: "--max-old-space-size=64 --max-semi-space-size=1" }
-        : variable,
-    ),
     ports: [{ name: "probes", containerPort: ports.reconciler, protocol: "TCP" }],
     // The process; a server that is away is no reason to restart.
     livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
     // It has looked at every stream lately.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
   };
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts (image, recovery of its volume: 3
- * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -1,5 +1,5 @@
 /** From resolved arguments to Kubernetes specs: pure. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
+import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
@@ -7,14 +7,13 @@ import {
   type Ensemble,
   images,
   namesOf,
+  type Pace,
   parseQuantity,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   setupJob,
-  trustMounts,
-  trustVolumes,
 } from "../shared/deploy";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
@@ -31,14 +30,18 @@ export const profile: ServiceProfile = {
   },
 };
 
-/** On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks. */
-export const terminationGraceSeconds = 30;
+export const pace: Pace = {
+  // On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks.
+  terminationGraceSeconds: 30,
+  // Nothing has to be recovered.
+  startSeconds: 60,
+  // There is no member that stops next.
+  minReadySeconds: 0,
+};
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string) {
   return serverStatefulSet(ensemble, inputs, {
-    // Nobody stops next.
-    minReadySeconds: 0,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     containers: [serverContainer(ensemble, region)],
     volumes: ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)],
@@ -118,23 +121,11 @@ export function storeConfig(store: Store): string {
 
 /** `checksum`: of all passwords and of the configuration, which the setup puts into effect. */
 export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum: Input<string>) {
-  const names = namesOf(ensemble.name);
   return setupJob(ensemble, {
     bundle,
     credentialsChecksum: checksum,
-    applications: paths.applications,
-    volumeMounts: [
-      { name: "config", mountPath: paths.config, readOnly: true },
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      ...trustMounts(ensemble, paths),
-    ],
-    volumes: [
-      { name: "config", configMap: { name: names.config } },
-      secretVolume("admin", names.admin, ["username", "password"]),
-      ...trustVolumes(ensemble),
-    ],
+    paths,
+    volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
+    volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],
   });
 }
-
-/** It stops (its grace period) and starts again: a minute. The first start is one of these, plus the images. */
-export const rolloutSeconds = 300 + terminationGraceSeconds + 60;

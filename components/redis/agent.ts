@@ -5,13 +5,11 @@
  *   member       the init container of each member: writes the configurations of its server and its Sentinel
  *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
- *   gateway      the init container of the gateway, shared by all services that have one
  *   certificates a Job and a CronJob, shared by all services
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
-import { writeGatewayConfig } from "../shared/agent/gateway";
 import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { log } from "../shared/agent/log";
@@ -45,7 +43,6 @@ export const commands: Commands = {
     );
   },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
-  gateway: async () => writeGatewayConfig(),
   certificates: certificatesCommand,
 };
 

@@ -1,40 +1,29 @@
 /** Redis with Sentinel: 3 or 5 members of which one is master, with TLS, a user for each application and one address. */
-import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
-import { Job } from "@pulumi/kubernetes/batch/v1/job";
-import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
-import { Secret } from "@pulumi/kubernetes/core/v1/secret";
-import { Service } from "@pulumi/kubernetes/core/v1/service";
-import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
-import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import * as pulumi from "@pulumi/pulumi";
 import {
   agentPorts,
   type Credentials,
   checksum,
-  createAccess,
-  createAgentConfigMap,
+  childOptions,
+  claimNames,
   createCertificates,
+  createConfig,
   createCredentials,
   createGateway,
+  createGuard,
+  createMembers,
   createPassword,
-  createPreflight,
-  disruptionBudget,
+  createPermissions,
+  createSecret,
+  createSetup,
   type Ensemble,
   type EnsembleArguments,
   EnsembleComponent,
-  encoded,
-  jobMetadata,
-  metadata,
-  namesOf,
-  networkPolicy,
   oneOf,
-  peersService,
   readAgentBundle,
-  readMarkerRule,
   resolveEnsemble,
-  serviceHost,
-  setupDeadlineSeconds,
-  setupRules,
+  setupJob,
+  urlOf,
 } from "../shared/deploy";
 import {
   adminUsername,
@@ -49,10 +38,9 @@ import {
 import {
   type Durability,
   type Eviction,
+  pace,
   profile,
-  redisSetupJob,
   reservedApplications,
-  rolloutSeconds,
   serverConfig,
   sizeProblems,
   statefulSet,
@@ -93,83 +81,66 @@ export function resolveRedis(name: string, args: RedisClusterArguments): Ensembl
 
 export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
-    const ensemble = resolveRedis(name, args);
+    const ensemble = claimNames(resolveRedis(name, args), args.namespace);
     const durability = args.durability ?? "everysecond";
     const bundle = readAgentBundle("redis");
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
-    const options: pulumi.CustomResourceOptions = { parent: this };
-    const names = namesOf(name);
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const agent = createAgentConfigMap(ensemble, bundle, options);
-
-    // Everything else waits for the preflight: a refused change must not alter what the living members read.
-    const judged = createPreflight(ensemble, { bundle, agent }, options);
-
-    const credentials = createCredentials(ensemble, { adminUsername, url }, judged);
-    const secrets = [credentials.admin, ...Object.values(credentials.applications)];
-    const internal = this.createInternalSecret(judged);
-    const users = this.createUsers(credentials, internal.passwords, judged);
-    const config = serverConfig(ensemble, durability, args.eviction ?? "none");
-    const configMap = new ConfigMap(
-      names.config,
-      { metadata: metadata(ensemble, names.config), data: { [paths.configFile]: config } },
-      judged,
-    );
+    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
+    const { internal, users } = this.createUsers(credentials, afterGuard);
+    const content = serverConfig(ensemble, durability, args.eviction ?? "none");
+    const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // Sentinel reads certificates only when it starts.
-      { bundle, restartOn: "any", dependsOn: [agent, ...secrets] },
-      judged,
+      { bundle, restartOn: "any", dependsOn: credentials.secrets },
+      afterGuard,
     );
-
-    const policy = new NetworkPolicy(
-      name,
-      networkPolicy(ensemble, {
-        client: ports.client,
-        peer: [ports.sentinel],
-        internal: [agentPorts.gateway],
-        metrics: agentPorts.http,
-        gateway: true,
-      }),
-      judged,
+    const permissions = createPermissions(
+      ensemble,
+      {
+        network: {
+          client: ports.client,
+          peer: [ports.sentinel],
+          internal: [agentPorts.gateway],
+          metrics: agentPorts.http,
+          gateway: true,
+        },
+      },
+      afterGuard,
     );
-    const memberAccess = createAccess(ensemble, names.server, [readMarkerRule(ensemble)], judged);
-    const peers = new Service(
-      names.peers,
-      peersService(ensemble, [
-        { name: "client", port: ports.client },
-        { name: "sentinel", port: ports.sentinel },
-        { name: "agent", port: agentPorts.http },
-        { name: "gateway", port: agentPorts.gateway },
-      ]),
-      judged,
-    );
-    const rollout = `${rolloutSeconds(ensemble.members)}s`;
-    const servers = new StatefulSet(
-      name,
-      // Users and passwords reach running members, so they are in no checksum.
-      statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(config)) }),
-      pulumi.mergeOptions(judged, {
-        dependsOn: [agent, configMap, users, internal.secret, policy, peers, ...certificates, ...memberAccess.ready],
-        customTimeouts: { create: rollout, update: rollout, delete: "10m" },
-      }),
+    const members = createMembers(
+      ensemble,
+      {
+        // Users and passwords reach running members, so they are in no checksum.
+        statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
+        pace,
+        peers: [
+          { name: "client", port: ports.client },
+          { name: "sentinel", port: ports.sentinel },
+          { name: "agent", port: agentPorts.http },
+          { name: "gateway", port: agentPorts.gateway },
+        ],
+        dependsOn: [config, users, internal, ...certificates, ...permissions],
+      },
+      afterGuard,
     );
     // Beside the StatefulSet: the proxies need the names of the members, not the members.
-    const gateway = createGateway(ensemble, { port: ports.client, dependsOn: [agent, policy, peers] }, judged);
-    new PodDisruptionBudget(name, disruptionBudget(ensemble), judged);
-
-    const setupAccess = createAccess(ensemble, names.setup, setupRules(ensemble), judged);
-    const setup = new Job(
-      names.setup,
-      { metadata: jobMetadata(ensemble), spec: redisSetupJob(ensemble, bundle, credentials.checksum) },
-      pulumi.mergeOptions(judged, {
-        dependsOn: [servers, ...gateway.ready, ...setupAccess.ready, ...secrets],
-        customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
-      }),
+    const gateway = createGateway(
+      ensemble,
+      { port: ports.client, dependsOn: [members.peers, ...permissions] },
+      afterGuard,
+    );
+    const setup = createSetup(
+      ensemble,
+      {
+        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
+        dependsOn: [...members.ready, ...gateway, ...credentials.secrets],
+      },
+      afterGuard,
     );
     this.publish({
       url,
@@ -180,40 +151,16 @@ export class RedisCluster extends EnsembleComponent {
     });
   }
 
-  /** The passwords that members, Sentinels and agents have for each other. */
-  private createInternalSecret(options: pulumi.CustomResourceOptions) {
-    const name = internalName(this.ensemble.name);
-    const passwords = Object.fromEntries(
-      internalUsers.map((user) => [user, createPassword(`${name}-${user}`, options).result]),
+  private createUsers({ adminPassword, passwords }: Credentials, options: pulumi.CustomResourceOptions) {
+    const { name } = this.ensemble;
+    // What members, Sentinels and agents have for each other.
+    const own = Object.fromEntries(
+      internalUsers.map((user) => [user, createPassword(`${internalName(name)}-${user}`, options)]),
     ) as Record<InternalUser, pulumi.Output<string>>;
-    const secret = new Secret(
-      name,
-      { metadata: metadata(this.ensemble, name), type: "Opaque", data: encoded(passwords) },
-      options,
-    );
-    return { secret, passwords };
+    const content = pulumi.output({ admin: adminPassword, internal: own, applications: passwords }).apply(usersConfig);
+    return {
+      internal: createSecret(this.ensemble, internalName(name), own, options),
+      users: createSecret(this.ensemble, usersName(name), { [paths.usersFile]: content }, options),
+    };
   }
-
-  private createUsers(
-    credentials: Credentials,
-    internal: Record<InternalUser, pulumi.Output<string>>,
-    options: pulumi.CustomResourceOptions,
-  ): Secret {
-    const name = usersName(this.ensemble.name);
-    const applications: Record<string, pulumi.Output<string>> = Object.fromEntries(
-      Object.entries(credentials.applications).map(([application, secret]) => [application, passwordOf(secret)]),
-    );
-    const content = pulumi
-      .all([passwordOf(credentials.admin), pulumi.output(internal), pulumi.output(applications)])
-      .apply(([admin, known, each]) => usersConfig({ admin, internal: known, applications: each }));
-    return new Secret(
-      name,
-      { metadata: metadata(this.ensemble, name), type: "Opaque", data: encoded({ [paths.usersFile]: content }) },
-      options,
-    );
-  }
-}
-
-function passwordOf(secret: Secret): pulumi.Output<string> {
-  return secret.data.apply((data) => Buffer.from(data["password"] ?? "", "base64").toString("utf8"));
 }

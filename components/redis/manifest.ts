@@ -1,9 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of Redis: pure. */
 import { createHash } from "node:crypto";
-import type { apps, core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
+import type { core } from "@pulumi/kubernetes/types/input";
 import {
-  type AgentBundle,
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
@@ -11,12 +9,12 @@ import {
   handOverHook,
   images,
   namesOf,
+  type Pace,
   parseQuantity,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -200,15 +198,18 @@ const applicationRules = [
   "-publish (+publish ~* &[^_]*)",
 ].join(" ");
 
-/** Longer than Sentinel believes what it last heard of a replica. */
-const minReadySeconds = 15;
-/** The hand-over (20 s), the replicas get the rest (10 s), and the end of the file reaches the disk. */
-export const terminationGraceSeconds = 60;
+export const pace: Pace = {
+  // The hand-over (20 s), the replicas get the rest (10 s), and the end of the file reaches the disk.
+  terminationGraceSeconds: 60,
+  // Its files, and a whole copy.
+  startSeconds: 180,
+  // Longer than Sentinel believes what it last heard of a replica.
+  minReadySeconds: 15,
+};
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs): apps.v1.StatefulSet {
+export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+    pace,
     memberMounts: [
       { name: "data", mountPath: paths.data },
       { name: "run", mountPath: paths.run },
@@ -293,25 +294,7 @@ function answers(ensemble: Ensemble, port: number): core.v1.Probe {
   };
 }
 
-export function redisSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    applications: paths.applications,
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  });
-}
-
 /** Each mistake in a sentence. */
 export function reservedApplications(applications: string[]): string[] {
   return applications.filter((application) => (reservedUsers as readonly string[]).includes(application));
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts (image, its files, a whole copy: 3
- * minutes) and is watched for minReadySeconds. The first start is one of these, in parallel, plus the images.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 180 + minReadySeconds);
 }

@@ -1,52 +1,49 @@
 /** Vault: 3 or 5 members with integrated storage that open their seal themselves, with TLS, policies, tokens and one name. */
-import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
+import { basename } from "node:path";
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
-import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import { Secret } from "@pulumi/kubernetes/core/v1/secret";
-import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
-import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import * as pulumi from "@pulumi/pulumi";
-import { applicationSecretName } from "../shared/core/names";
 import {
-  clientService,
+  childOptions,
+  claimNames,
   createAccess,
-  createAgentConfigMap,
+  createApplicationSecret,
   createCertificates,
-  createPreflight,
+  createConfig,
+  createGuard,
+  createMembers,
+  createPermissions,
+  createSecret,
+  createSetup,
   digest,
-  disruptionBudget,
   type Ensemble,
   type EnsembleArguments,
   EnsembleComponent,
-  encoded,
   jobMetadata,
   metadata,
   namesOf,
-  networkPolicy,
-  peersService,
   readAgentBundle,
   resolveEnsemble,
-  serviceHost,
-  setupDeadlineSeconds,
+  serverMetadata,
+  urlOf,
 } from "../shared/deploy";
 import { type Audit, resolveDetails, type Seal, validateVault, vaultKeys } from "./arguments";
 import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
 import {
   memberRules,
+  pace,
   policyPorts,
   profile,
-  rolloutSeconds,
   sealJob,
   sealPolicy,
   serverConfig,
   setupJobRules,
   setupSettings,
-  statefulSetSpec,
+  statefulSet,
   tokensCronJob,
   tokensRules,
-  type VaultDetails,
   vaultSettings,
   vaultSetupJob,
 } from "./manifest";
@@ -85,30 +82,25 @@ export function resolveVault(name: string, args: VaultClusterArguments): Ensembl
 
 export class VaultCluster extends EnsembleComponent {
   constructor(name: string, args: VaultClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
-    const ensemble = resolveVault(name, args);
+    const ensemble = claimNames(resolveVault(name, args), args.namespace);
     const bundle = readAgentBundle(ensemble.service);
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
-    const options: pulumi.CustomResourceOptions = { parent: this };
-    const names = namesOf(name);
-    const { namespace, tls } = ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
-    const url = pulumi.interpolate`${scheme(tls)}://${host}:${ports.client}`;
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
     // The key may be made by the same program, so its name may not be known yet.
     const details = resolveDetails(args);
     const settings = details.apply(({ seal }) => vaultSettings(ensemble, seal));
 
-    const agent = createAgentConfigMap(ensemble, bundle, options);
-
-    // Everything else waits for the preflight: a refused change must not alter what the living members read.
-    const judged = createPreflight(ensemble, { bundle, agent }, options);
-
-    const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble, args.seal.type), {
-      ...judged,
-      ...annotated(args.seal),
-    });
-    const policy = new NetworkPolicy(name, networkPolicy(ensemble, policyPorts), judged);
-    const sealEgress = this.createSealPolicy(args.seal, judged);
+    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const permissions = createPermissions(
+      ensemble,
+      {
+        network: policyPorts,
+        rules: memberRules(ensemble, args.seal.type),
+        annotations: args.seal.type === "awskms" ? args.seal.serviceAccountAnnotations : undefined,
+      },
+      afterGuard,
+    );
     const sealed = new Job(
       sealName(name),
       {
@@ -117,74 +109,61 @@ export class VaultCluster extends EnsembleComponent {
           .all([details, settings])
           .apply(([known, forMembers]) => sealJob(ensemble, known, bundle, forMembers)),
       },
-      pulumi.mergeOptions(judged, { dependsOn: [agent, policy, ...sealEgress, ...memberAccess.ready] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...this.createSealPolicy(args.seal, afterGuard)] }),
     );
-    // What follows alters what the members run with.
-    const proven = pulumi.mergeOptions(judged, { dependsOn: [sealed] });
-
-    const secrets = this.createTokenSecrets(args, url, judged);
-    const { config, configChecksum } = this.createConfig(details, proven);
+    // What alters what the members run with waits for the proof that they can open their seal.
+    const afterSeal = pulumi.mergeOptions(afterGuard, { dependsOn: [sealed] });
+    const secrets = this.createTokenSecrets(args, url, afterGuard);
+    const content = details.apply(({ seal }) => JSON.stringify(serverConfig(ensemble, seal), null, 2));
+    const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
     const certificates = createCertificates(
       ensemble,
       // The agent tells the server to read new certificates.
-      { bundle, restartOn: "authority", dependsOn: [agent, ...secrets] },
-      judged,
+      { bundle, restartOn: "authority", dependsOn: secrets },
+      afterGuard,
     );
-    const peers = new Service(
-      names.peers,
-      peersService(ensemble, [
-        { name: "client", port: ports.client },
-        { name: "peer", port: ports.peer },
-        { name: "metrics", port: ports.metrics },
-      ]),
-      judged,
-    );
-    const beforeServers = [agent, config, policy, peers, sealed, ...certificates, ...memberAccess.ready];
-    const rollout = `${rolloutSeconds(ensemble.members)}s`;
-    const customTimeouts = { create: rollout, update: rollout, delete: "10m" };
+    const configChecksum = content.apply(digest);
     const spec = pulumi
       .all([details, settings])
-      .apply(([known, forMembers]) =>
-        statefulSetSpec(ensemble, known, { bundle, configChecksum, settings: forMembers }),
+      .apply(
+        ([known, forMembers]) => statefulSet(ensemble, known, { bundle, configChecksum, settings: forMembers }).spec,
       );
-    const servers = new StatefulSet(
-      name,
-      { metadata: metadata(ensemble, name), spec },
-      pulumi.mergeOptions(proven, { dependsOn: beforeServers, customTimeouts }),
-    );
-    // Beside the StatefulSet: Pulumi waits for a ready member behind it, so nothing may wait for the Service.
-    const service = new Service(
-      names.server,
-      clientService(ensemble, [{ name: "client", port: ports.client }]),
-      pulumi.mergeOptions(judged, { dependsOn: beforeServers, customTimeouts }),
-    );
-    new PodDisruptionBudget(name, disruptionBudget(ensemble), judged);
-
-    const setupAccess = createAccess(ensemble, names.setup, setupJobRules(ensemble), judged);
-    const jobInputs = pulumi
-      .all([namespace, details])
-      .apply(([known, own]) => ({ namespace: known, bundle, settings: setupSettings(ensemble, own) }));
-    const setup = new Job(
-      names.setup,
+    const members = createMembers(
+      ensemble,
       {
-        metadata: jobMetadata(ensemble),
-        spec: jobInputs.apply((inputs) => vaultSetupJob(ensemble, inputs)),
+        statefulSet: { metadata: serverMetadata(ensemble), spec },
+        pace,
+        peers: [
+          { name: "client", port: ports.client },
+          { name: "peer", port: ports.peer },
+          { name: "metrics", port: ports.metrics },
+        ],
+        client: ports.client,
+        dependsOn: [config, sealed, ...certificates, ...permissions],
       },
-      pulumi.mergeOptions(proven, {
-        dependsOn: [servers, service, ...setupAccess.ready, ...secrets],
-        customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
-      }),
+      afterGuard,
     );
-    const tokensAccess = createAccess(ensemble, tokensName(name), tokensRules(ensemble), judged);
+    const jobInputs = pulumi
+      .all([ensemble.namespace, details])
+      .apply(([known, own]) => ({ namespace: known, bundle, settings: setupSettings(ensemble, own) }));
+    const setup = createSetup(
+      ensemble,
+      {
+        spec: jobInputs.apply((inputs) => vaultSetupJob(ensemble, inputs)),
+        rules: setupJobRules(ensemble),
+        dependsOn: [...members.ready, ...secrets],
+      },
+      afterGuard,
+    );
+    const tokensAccess = createAccess(ensemble, tokensName(name), tokensRules(ensemble), afterGuard);
     new CronJob(
       tokensName(name),
       {
         metadata: metadata(ensemble, tokensName(name)),
         spec: jobInputs.apply((inputs) => tokensCronJob(ensemble, inputs).spec),
       },
-      pulumi.mergeOptions(proven, { dependsOn: [setup, ...tokensAccess.ready] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
-
     this.publish({ url, ports, durability: null, setup });
   }
 
@@ -194,32 +173,13 @@ export class VaultCluster extends EnsembleComponent {
     url: pulumi.Output<string>,
     options: pulumi.CustomResourceOptions,
   ): Secret[] {
-    const { name, applications } = this.ensemble;
-    const secret = (secretName: string, values: Record<string, pulumi.Input<string>>): Secret =>
-      new Secret(
-        secretName,
-        { metadata: metadata(this.ensemble, secretName), type: "Opaque", data: encoded({ url, ...values }) },
-        options,
-      );
     return [
-      secret(namesOf(name).admin, {}),
-      ...applications.map((application) =>
-        secret(applicationSecretName(name, application), {
-          mounts: mountsOf(args.policies?.[application] ?? []).join(","),
-        }),
-      ),
+      createSecret(this.ensemble, namesOf(this.ensemble.name).admin, { url }, options),
+      ...this.ensemble.applications.map((application) => {
+        const mounts = mountsOf(args.policies?.[application] ?? []).join(",");
+        return createApplicationSecret(this.ensemble, application, { url, mounts }, options);
+      }),
     ];
-  }
-
-  private createConfig(details: pulumi.Output<VaultDetails>, options: pulumi.CustomResourceOptions) {
-    const name = namesOf(this.ensemble.name).config;
-    const content = details.apply(({ seal }) => JSON.stringify(serverConfig(this.ensemble, seal), null, 2));
-    const config = new ConfigMap(
-      name,
-      { metadata: metadata(this.ensemble, name), data: { [fileName(paths.configFile)]: content } },
-      options,
-    );
-    return { config, configChecksum: content.apply(digest) };
   }
 
   private createSealPolicy(seal: Seal, options: pulumi.CustomResourceOptions): NetworkPolicy[] {
@@ -228,26 +188,7 @@ export class VaultCluster extends EnsembleComponent {
   }
 }
 
-/** What AWS wants to read on the service account that it gives a role to. */
-function annotated(seal: Seal): pulumi.CustomResourceOptions {
-  if (seal.type !== "awskms" || seal.serviceAccountAnnotations === undefined) return {};
-  const annotations = seal.serviceAccountAnnotations;
-  return {
-    transformations: [
-      ({ type, props, opts }) => {
-        if (type !== "kubernetes:core/v1:ServiceAccount") return undefined;
-        const given = props as { metadata: object };
-        return { props: { ...given, metadata: { ...given.metadata, annotations } }, opts };
-      },
-    ],
-  };
-}
-
 /** The first part of each path. */
 function mountsOf(rules: PolicyRule[]): string[] {
   return [...new Set(rules.map(({ path }) => path.split("/")[0] ?? ""))];
-}
-
-function fileName(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
 }

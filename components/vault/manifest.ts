@@ -1,5 +1,5 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
-import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
+import type { core, networking } from "@pulumi/kubernetes/types/input";
 import { applicationSecretName } from "../shared/core/names";
 import {
   type AgentBundle,
@@ -8,6 +8,7 @@ import {
   certificateMounts,
   certificateVolumes,
   containerSecurityContext,
+  cronJob,
   digest,
   type Ensemble,
   images,
@@ -15,16 +16,15 @@ import {
   memberSettings,
   metadata,
   namesOf,
+  type Pace,
   parseQuantity,
   type Rule,
-  readMarkerRule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   settingsOf,
   setupDeadlineSeconds,
-  setupRules,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -125,19 +125,22 @@ export function setupSettings(ensemble: Ensemble, details: VaultDetails): SetupS
   return { ...settingsOf(ensemble), seal, mounts, policies, audit, tokenPeriodDays };
 }
 
-/** The server seals itself, hands over and closes its files; most of the time is for a full disk queue. */
-const terminationGraceSeconds = 60;
-/** A member that lost its volume votes after it was well for 10 s, and is looked at every few seconds. */
-const minReadySeconds = 15;
+export const pace: Pace = {
+  // The server seals itself, hands over and closes its files; most of the time is for a full disk queue.
+  terminationGraceSeconds: 60,
+  // It replays its log.
+  startSeconds: 120,
+  // A member that lost its volume votes after it was well for 10 s, and is looked at every few seconds.
+  minReadySeconds: 15,
+};
 
-export function statefulSetSpec(
+export function statefulSet(
   ensemble: Ensemble,
   details: VaultDetails,
   inputs: ServerInputs & { settings: VaultSettings },
-): apps.v1.StatefulSetSpec {
-  const set = serverStatefulSet(ensemble, inputs, {
-    minReadySeconds,
-    terminationGraceSeconds,
+) {
+  return serverStatefulSet(ensemble, inputs, {
+    pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     sidecar: {
       settings: inputs.settings,
@@ -158,16 +161,9 @@ export function statefulSetSpec(
       ...certificateVolumes(ensemble).filter(({ name }) => name !== "peer-tls"),
       ...trustVolumes(ensemble),
     ],
+    // The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user.
+    pod: { shareProcessNamespace: true },
   });
-  return withSharedProcesses(set);
-}
-
-/** The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user. */
-function withSharedProcesses(set: apps.v1.StatefulSet): apps.v1.StatefulSetSpec {
-  const spec = set.spec as apps.v1.StatefulSetSpec;
-  const template = spec.template as core.v1.PodTemplateSpec;
-  const pod = template.spec as core.v1.PodSpec;
-  return { ...spec, template: { ...template, spec: { ...pod, shareProcessNamespace: true } } };
 }
 
 function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
@@ -257,13 +253,13 @@ function memoryTarget(ensemble: Ensemble): number {
 }
 
 export function sealJob(ensemble: Ensemble, details: VaultDetails, bundle: AgentBundle, settings: VaultSettings) {
-  const spec = agentJobSpec(ensemble, {
+  return agentJobSpec(ensemble, {
     name: "seal",
     command: ["seal"],
     settings,
     // That of the members: AWS gives a role to a service account.
     serviceAccount: namesOf(ensemble.name).server,
-    checksum: bundle.checksum,
+    bundle,
     // Again before each roll: a member that is restarted must be able to open what it has.
     annotations: {
       "cells-services/members": digest(
@@ -275,17 +271,8 @@ export function sealJob(ensemble: Ensemble, details: VaultDetails, bundle: Agent
     retries: 1,
     volumeMounts: awsMounts(details.credentialsSecret),
     volumes: awsVolumes(details.credentialsSecret),
+    env: awsEnvironment(details.credentialsSecret),
   });
-  return withEnvironment(spec, awsEnvironment(details.credentialsSecret));
-}
-
-function withEnvironment<T extends { template: core.v1.PodTemplateSpec }>(spec: T, more: core.v1.EnvVar[]): T {
-  const pod = spec.template.spec as core.v1.PodSpec;
-  const containers = (pod.containers as core.v1.Container[]).map((container) => ({
-    ...container,
-    env: [...((container.env ?? []) as core.v1.EnvVar[]), ...more],
-  }));
-  return { ...spec, template: { ...spec.template, spec: { ...pod, containers } } };
 }
 
 /** A token of the service account that is good for Vault alone, and for minutes only. */
@@ -321,7 +308,7 @@ export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings 
     command: ["setup"],
     settings,
     serviceAccount: namesOf(ensemble.name).setup,
-    checksum: bundle.checksum,
+    bundle,
     deadlineSeconds: setupDeadlineSeconds,
     retries: 4,
     volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
@@ -331,34 +318,23 @@ export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings 
 
 export function tokensCronJob(ensemble: Ensemble, { namespace, bundle, settings }: JobInputs) {
   const name = tokensName(ensemble.name);
-  return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      // A token that somebody revoked is back within the hour. Renewals are once a day, of thirty.
-      schedule: "41 * * * *",
-      concurrencyPolicy: "Forbid",
-      startingDeadlineSeconds: 3600,
-      successfulJobsHistoryLimit: 1,
-      failedJobsHistoryLimit: 2,
-      jobTemplate: {
-        metadata: { labels: metadata(ensemble, name).labels },
-        spec: {
-          ...agentJobSpec(ensemble, {
-            name: "tokens",
-            command: ["tokens"],
-            settings,
-            serviceAccount: name,
-            checksum: bundle.checksum,
-            deadlineSeconds: 300,
-            retries: 2,
-            volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
-            volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
-          }),
-          ttlSecondsAfterFinished: 86_400,
-        },
-      },
-    },
-  };
+  const spec = agentJobSpec(ensemble, {
+    name: "tokens",
+    command: ["tokens"],
+    settings,
+    serviceAccount: name,
+    bundle,
+    deadlineSeconds: 300,
+    retries: 2,
+    volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
+    volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
+  });
+  return cronJob(ensemble, name, {
+    // A token that somebody revoked is back within the hour. Renewals are once a day, of thirty.
+    schedule: "41 * * * *",
+    startingDeadlineSeconds: 3600,
+    spec: { ...spec, ttlSecondsAfterFinished: 86_400 },
+  });
 }
 
 /** Secrets that the jobs fill with tokens. */
@@ -377,7 +353,6 @@ export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rul
   const names = namesOf(ensemble.name);
   const other = seal === "shamir" ? "awskms" : "shamir";
   return [
-    readMarkerRule(ensemble),
     {
       apiGroups: [""],
       resources: ["secrets"],
@@ -399,7 +374,6 @@ export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rul
 
 export function setupJobRules(ensemble: Ensemble): Rule[] {
   return [
-    ...setupRules(ensemble),
     {
       apiGroups: [""],
       resources: ["secrets"],
@@ -434,12 +408,4 @@ export function sealPolicy(
       egress: [{ ports: [{ protocol: "TCP", port: number }] }],
     },
   };
-}
-
-/**
- * How long a roll of all members may take: each one stops (its grace period), starts and replays its log (2 minutes), and is
- * watched for minReadySeconds. The first start is one of these, in parallel, plus the images and the joining one by one.
- */
-export function rolloutSeconds(members: number): number {
-  return 300 + members * (terminationGraceSeconds + 120 + minReadySeconds);
 }

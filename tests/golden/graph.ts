@@ -12,7 +12,7 @@ export function goldenText(graph: Graph, agents: readonly ServiceKind[]): string
     .map(({ urn, type, name, inputs, options }) => ({ urn, type, name, inputs, options: withoutDerived(options) }))
     .sort((a, b) => (a.urn < b.urn ? -1 : 1));
   const text = `${JSON.stringify(entries.map(sorted), undefined, 2)}\n`;
-  return agents.reduce((result, agent) => {
+  return [...agents, "gateway" as const].reduce((result, agent) => {
     const { content, checksum } = readAgentBundle(agent);
     return result.replaceAll(content, `[agent bundle of ${agent}]`).replaceAll(checksum, `[checksum of ${agent} agent]`);
   }, text);

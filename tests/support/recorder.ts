@@ -90,8 +90,8 @@ export async function record(program: () => unknown, options: RecordOptions = {}
         Object.entries(config).map(([key, value]) => [key.includes(":") ? key : `${project}:${key}`, value]),
       ),
     );
-    await pulumi.runtime.runInPulumiStack(async () => program());
-    await pulumi.runtime.disconnect();
+    // As with the engine, a rejection ends the program: what waits for the rejected value would wait for ever.
+    await Promise.race([runToTheEnd(program), rejections.first]);
   } catch (error) {
     failures.push(error);
   } finally {
@@ -103,6 +103,11 @@ export async function record(program: () => unknown, options: RecordOptions = {}
   const failure = [...failures, ...ledger.failures, ...rejections.seen][0];
   if (failure !== undefined) throw new ProgramFailure(failure, ledger.resources);
   return graphOf(ledger);
+}
+
+async function runToTheEnd(program: () => unknown): Promise<void> {
+  await pulumi.runtime.runInPulumiStack(async () => program());
+  await pulumi.runtime.disconnect();
 }
 
 /** What the monitor has seen. */
@@ -273,11 +278,19 @@ function findResource({ id }: { id?: string }): { id: string | undefined; state:
 function captureRejections() {
   const others = process.listeners("unhandledRejection");
   const seen: unknown[] = [];
-  const listener = (reason: unknown): void => void seen.push(reason);
+  let ended = (): void => undefined;
+  const first = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const listener = (reason: unknown): void => {
+    seen.push(reason);
+    ended();
+  };
   process.removeAllListeners("unhandledRejection");
   process.on("unhandledRejection", listener);
   return {
     seen,
+    first,
     release(): void {
       process.off("unhandledRejection", listener);
       for (const other of others) process.on("unhandledRejection", other);

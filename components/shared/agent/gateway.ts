@@ -2,9 +2,11 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { clusterDomain, type GatewaySettings, gatewayConfig, gatewayPaths } from "../core/gateway";
 import { log } from "./log";
-import { readPod, readSettings } from "./main";
+import { type Commands, readPod, readSettings } from "./main";
 
-export async function writeGatewayConfig(): Promise<void> {
+export const commands: Commands = { gateway: writeGatewayConfig };
+
+async function writeGatewayConfig(): Promise<void> {
   const settings = readSettings<GatewaySettings>();
   const { namespace } = readPod();
   const domain = clusterDomain(await readFile("/etc/resolv.conf", "utf8"), namespace);

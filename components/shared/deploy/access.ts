@@ -14,25 +14,27 @@ export interface Rule {
   resourceNames?: string[];
 }
 
-export interface Access {
-  serviceAccount: ServiceAccount;
-  /** What a pod with this account must wait for. */
-  ready: pulumi.Resource[];
-}
-
-/** A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. */
+/**
+ * A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. Returns what a pod
+ * with this account must wait for.
+ */
 export function createAccess(
   ensemble: Ensemble,
   name: string,
   rules: Rule[],
   options: pulumi.CustomResourceOptions,
-): Access {
+  /** Of the ServiceAccount, which a cloud gives a role by. */
+  annotations?: Record<string, pulumi.Input<string>>,
+): pulumi.Resource[] {
   const serviceAccount = new ServiceAccount(
     name,
-    { metadata: metadata(ensemble, name), automountServiceAccountToken: false },
+    {
+      metadata: { ...metadata(ensemble, name), ...(annotations === undefined ? {} : { annotations }) },
+      automountServiceAccountToken: false,
+    },
     options,
   );
-  if (rules.length === 0) return { serviceAccount, ready: [serviceAccount] };
+  if (rules.length === 0) return [serviceAccount];
   const role = new Role(name, { metadata: metadata(ensemble, name), rules }, options);
   const binding = new RoleBinding(
     name,
@@ -43,9 +45,10 @@ export function createAccess(
     },
     options,
   );
-  return { serviceAccount, ready: [serviceAccount, role, binding] };
+  return [serviceAccount, role, binding];
 }
 
+/** A member, and the guard, read the marker. */
 export function readMarkerRule(ensemble: Ensemble): Rule {
   const { marker } = namesOf(ensemble.name);
   return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };

@@ -1,10 +1,10 @@
-/** The bundle of the in-cluster agent, as a ConfigMap. */
+/** The bundle of the in-cluster agent, as a ConfigMap that never changes. */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import * as pulumi from "@pulumi/pulumi";
-import { namesOf, type ServiceKind } from "../core/names";
+import type { ServiceKind } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -16,7 +16,7 @@ export interface AgentBundle {
 }
 
 /** Reads `dist/agents/<service>.js` of this package, and what it is compressed to, which `npm run build` makes. */
-export function readAgentBundle(service: ServiceKind, directory: string = bundleDirectory()): AgentBundle {
+export function readAgentBundle(service: ServiceKind | "gateway", directory: string = bundleDirectory()): AgentBundle {
   const source = join(directory, `${service}.js`);
   const compressed = `${source}.gz`;
   for (const file of [source, compressed]) {
@@ -35,16 +35,32 @@ function bundleDirectory(): string {
   return join(directory, "dist", "agents");
 }
 
-export function createAgentConfigMap(
+/** `program` is `namesOf(name).agent` or `.gateway`. */
+export function bundleName(program: string, bundle: AgentBundle): string {
+  return `${program}-${bundle.checksum}`;
+}
+
+/**
+ * Another program is another ConfigMap, so a change that the guard refuses does not reach the members, Jobs and CronJobs that
+ * mount the former one: only their own definition, which waits for the guard, names the new one.
+ *
+ * A pod that restarts must find the ConfigMap that it mounts. Pulumi deletes the former one in the last step of `up`, when
+ * everything else has succeeded: all pods have the new definition then, because `up` waits for the roll of the members. When
+ * `up` fails, nothing is deleted. The checksum is in the logical name too: with the logical name of the former ConfigMap, a
+ * failed `up` would leave it pending deletion, and the `up` that sets the change back would delete the ConfigMap in use.
+ */
+export function createBundle(
   ensemble: Ensemble,
+  program: string,
   bundle: AgentBundle,
   options: pulumi.CustomResourceOptions,
 ): ConfigMap {
-  const name = namesOf(ensemble.name).agent;
+  const name = bundleName(program, bundle);
   return new ConfigMap(
     name,
-    { metadata: metadata(ensemble, name), binaryData: { "agent.js.gz": bundle.content } },
-    options,
+    { metadata: metadata(ensemble, name), immutable: true, binaryData: { "agent.js.gz": bundle.content } },
+    // The same program may be compressed to other bytes by another version of Node.js.
+    pulumi.mergeOptions(options, { ignoreChanges: ["binaryData"] }),
   );
 }
 

@@ -12,14 +12,14 @@ import { applicationSecretName, namesOf } from "../core/names";
 import { createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
-import { jobMetadata, metadata } from "./network";
+import { cronJob, jobMetadata, metadata } from "./network";
 import { agentJobSpec } from "./pod";
 
 export interface CertificatesOptions {
   bundle: AgentBundle;
   /** "authority": the server reads new leaf certificates by itself and is rolled for a new trust bundle only. */
   restartOn: "authority" | "any";
-  /** The agent ConfigMap and the Secrets that receive `ca.crt`. */
+  /** The Secrets that receive `ca.crt`. */
   dependsOn: pulumi.Resource[];
 }
 
@@ -43,26 +43,16 @@ export function createCertificates(
     command: ["certificates"],
     settings: certificateSettings(ensemble, details.restartOn),
     serviceAccount: name,
-    checksum: details.bundle.checksum,
+    bundle: details.bundle,
     deadlineSeconds,
     retries: 3,
   });
-  const dependsOn = [...access.ready, ...issued, ...details.dependsOn];
+  const dependsOn = [...access, ...issued, ...details.dependsOn];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   new CronJob(
     name,
-    {
-      metadata: metadata(ensemble, name),
-      spec: {
-        schedule,
-        concurrencyPolicy: "Forbid",
-        successfulJobsHistoryLimit: 1,
-        failedJobsHistoryLimit: 2,
-        // A run that was missed during an outage of the control plane is made up for within a day.
-        startingDeadlineSeconds: 86_400,
-        jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
-      },
-    },
+    // A run that was missed during an outage of the control plane is made up for within a day.
+    cronJob(ensemble, name, { schedule, startingDeadlineSeconds: 86_400, spec }),
     pulumi.mergeOptions(options, { dependsOn }),
   );
   return [job];

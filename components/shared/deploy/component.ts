@@ -25,6 +25,15 @@ export interface Application {
   password: pulumi.Output<string> | undefined;
 }
 
+function hostOf({ name, namespace }: Ensemble): pulumi.Output<string> {
+  return namespace.apply((known) => serviceHost(name, known));
+}
+
+/** Of the one DNS name. */
+export function urlOf(ensemble: Ensemble, scheme: string, port: number): pulumi.Output<string> {
+  return pulumi.interpolate`${scheme}://${hostOf(ensemble)}:${port}`;
+}
+
 /** Outputs only, no hooks: what a service creates, and in which order, is read in its own constructor. */
 export abstract class EnsembleComponent extends pulumi.ComponentResource {
   /** The one DNS name, for life. */
@@ -51,7 +60,7 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   /** Last in the constructor of a service. */
   protected publish({ url, ports, durability, passwords = {}, setup }: PublishedDetails): void {
     const { name, namespace, tls, applications } = this.ensemble;
-    const host = namespace.apply((known) => serviceHost(name, known));
+    const host = hostOf(this.ensemble);
     // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
     const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
     this.applications = Object.fromEntries(

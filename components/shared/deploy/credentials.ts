@@ -6,11 +6,14 @@ import { applicationSecretName, namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { digest } from "./bundle";
 import { metadata } from "./network";
+import { protectable } from "./protection";
 
 export interface Credentials {
   admin: Secret;
-  applications: Record<string, Secret>;
-  /** Of the applications, secret. */
+  /** Of the administrator and of all applications. */
+  secrets: Secret[];
+  adminPassword: pulumi.Output<string>;
+  /** Of the applications. */
   passwords: Record<string, pulumi.Output<string>>;
   /** Of all user names and passwords: where it is on a pod template, a changed password starts the setup again. */
   checksum: pulumi.Output<string>;
@@ -31,54 +34,59 @@ export function createCredentials(
   options: pulumi.CustomResourceOptions,
 ): Credentials {
   const { admin: adminName } = namesOf(ensemble.name);
-  const admin = createCredential(ensemble, adminName, () => ({ username: details.adminUsername }), options);
-  const applications = ensemble.applications.map((application) => {
-    const name = applicationSecretName(ensemble.name, application);
-    return [
-      application,
-      createCredential(
-        ensemble,
-        name,
-        (password) => ({ username: application, url: details.url, ...details.application?.(application, password) }),
-        options,
-      ),
-    ] as const;
+  const adminPassword = createPassword(adminName, options);
+  const username = details.adminUsername;
+  const created = ensemble.applications.map((application) => {
+    const password = createPassword(applicationSecretName(ensemble.name, application), options);
+    const others = details.application?.(application, password);
+    const values = { username: application, url: details.url, ...others, password };
+    return { application, password, secret: createApplicationSecret(ensemble, application, values, options) };
   });
-  const passwords = [admin, ...applications.map(([, credential]) => credential)].map(({ password }) => password.result);
+  const passwords = [adminPassword, ...created.map(({ password }) => password)];
+  const admin = createSecret(ensemble, adminName, { username, password: adminPassword }, options);
   return {
-    admin: admin.secret,
-    applications: Object.fromEntries(applications.map(([application, { secret }]) => [application, secret])),
-    passwords: Object.fromEntries(applications.map(([application, { password }]) => [application, password.result])),
+    admin,
+    secrets: [admin, ...created.map(({ secret }) => secret)],
+    adminPassword,
+    passwords: Object.fromEntries(created.map(({ application, password }) => [application, password])),
     checksum: checksum(pulumi.all(passwords).apply((all) => [ensemble.applications, all])),
   };
 }
 
-function createCredential(
-  ensemble: Ensemble,
-  name: string,
-  others: (password: pulumi.Output<string>) => Record<string, pulumi.Input<string>>,
-  options: pulumi.CustomResourceOptions,
-) {
-  const password = createPassword(name, options);
-  const secret = new Secret(
-    name,
-    {
-      metadata: metadata(ensemble, name),
-      type: "Opaque",
-      data: encoded({ ...others(password.result), password: password.result }),
-    },
-    options,
-  );
-  return { password, secret };
+/** Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. */
+export function createPassword(name: string, options: pulumi.CustomResourceOptions): pulumi.Output<string> {
+  return new RandomPassword(name, { length: 32, special: false }, options).result;
 }
 
-/** Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. */
-export function createPassword(name: string, options: pulumi.CustomResourceOptions): RandomPassword {
-  return new RandomPassword(name, { length: 32, special: false }, options);
+/** What the members, or the administrator, open the data with: it is protected together with them. */
+export function createSecret(
+  ensemble: Ensemble,
+  name: string,
+  values: SecretValues,
+  options: pulumi.CustomResourceOptions,
+): Secret {
+  return new Secret(name, secretOf(ensemble, name, values), protectable(options));
+}
+
+/** Goes when the application is removed from the arguments, so it is not protected. */
+export function createApplicationSecret(
+  ensemble: Ensemble,
+  application: string,
+  values: SecretValues,
+  options: pulumi.CustomResourceOptions,
+): Secret {
+  const name = applicationSecretName(ensemble.name, application);
+  return new Secret(name, secretOf(ensemble, name, values), options);
+}
+
+type SecretValues = Record<string, pulumi.Input<string>>;
+
+function secretOf(ensemble: Ensemble, name: string, values: SecretValues) {
+  return { metadata: metadata(ensemble, name), type: "Opaque", data: encoded(values) };
 }
 
 /** Values of a Secret's `data`. */
-export function encoded(values: Record<string, pulumi.Input<string>>): Record<string, pulumi.Output<string>> {
+export function encoded(values: SecretValues): Record<string, pulumi.Output<string>> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, pulumi.output(value).apply(base64)]));
 }
 

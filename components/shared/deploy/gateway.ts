@@ -5,11 +5,11 @@ import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
-import { type GatewaySettings, gatewayConfig, gatewayMetricsPort, gatewayPaths } from "../core/gateway";
+import { type GatewaySettings, gatewayMetricsPort, gatewayPaths } from "../core/gateway";
 import { gatewaySelector, instanceLabels, labels, namesOf } from "../core/names";
 import { createAccess } from "./access";
 import type { Ensemble } from "./arguments";
-import { digest } from "./bundle";
+import { type AgentBundle, createBundle, readAgentBundle } from "./bundle";
 import { gatewayImage } from "./images";
 import { clientService, metadata, networkPeer } from "./network";
 import { agentContainer, agentVolumes, containerSecurityContext, podSecurityContext, spreadOverHosts } from "./pod";
@@ -19,7 +19,7 @@ export interface GatewayInputs {
   port: number;
   /** Connections through one proxy, default 4096. */
   maxConnections?: number;
-  /** The ConfigMap of the agent, and the headless Service that names the members. */
+  /** The headless Service that names the members, and the policy that denies by default. */
   dependsOn: pulumi.Resource[];
 }
 
@@ -28,18 +28,12 @@ const replicas = 2;
 /** Endpoints are gone from all nodes, and connections that were on their way have arrived. */
 const drainSeconds = 5;
 
-export interface Gateway {
-  /** `<name>`, the one address. */
-  service: Service;
-  /** What must run before clients get through. */
-  ready: pulumi.Resource[];
-}
-
+/** Returns what must run before clients get through: the proxies, and the Service `<name>`, which is the one address. */
 export function createGateway(
   ensemble: Ensemble,
   inputs: GatewayInputs,
   options: pulumi.CustomResourceOptions,
-): Gateway {
+): pulumi.Resource[] {
   const name = namesOf(ensemble.name).gateway;
   const selector = gatewaySelector(ensemble.service, ensemble.name);
   const settings: GatewaySettings = {
@@ -48,13 +42,16 @@ export function createGateway(
     port: inputs.port,
     maxConnections: inputs.maxConnections ?? 4096,
   };
+  // A program of its own: a change of the agent must not roll the proxies, which cuts the sessions of clients.
+  const bundle = readAgentBundle("gateway");
+  const program = createBundle(ensemble, name, bundle, options);
   const access = createAccess(ensemble, name, [], options);
   const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, inputs.port), options);
   const customTimeouts = { create: "10m", update: "10m" };
-  const dependsOn = [policy, ...access.ready, ...inputs.dependsOn];
+  const dependsOn = [program, policy, ...access, ...inputs.dependsOn];
   const deployment = new Deployment(
     name,
-    gatewayDeployment(ensemble, settings),
+    gatewayDeployment(ensemble, settings, bundle),
     pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
   );
   const service = new Service(
@@ -67,7 +64,7 @@ export function createGateway(
     { metadata: metadata(ensemble, name), spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
     options,
   );
-  return { service, ready: [deployment, service] };
+  return [deployment, service];
 }
 
 /** Clients come in here; the way out to the members is in the policy of all pods of the ensemble. */
@@ -91,7 +88,7 @@ function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkP
   };
 }
 
-function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings): apps.v1.Deployment {
+function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle: AgentBundle): apps.v1.Deployment {
   const name = namesOf(ensemble.name).gateway;
   const selector = gatewaySelector(ensemble.service, ensemble.name);
   const { nodeSelector, tolerations } = ensemble.placement;
@@ -105,13 +102,7 @@ function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings): apps.
       revisionHistoryLimit: 3,
       selector: { matchLabels: selector },
       template: {
-        metadata: {
-          labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-          annotations: {
-            // Of the configuration, not of the bundle: a changed agent must not cut the sessions of clients.
-            "cells-services/config": digest(gatewayConfig(settings, "", "")),
-          },
-        },
+        metadata: { labels: { ...labels(ensemble.service, ensemble.name), ...selector } },
         spec: {
           serviceAccountName: name,
           automountServiceAccountToken: false,
@@ -131,7 +122,7 @@ function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings): apps.
             }),
           ],
           containers: [proxyContainer(settings)],
-          volumes: [...agentVolumes(ensemble.name), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
+          volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
         },
       },
     },

@@ -1,33 +1,38 @@
-/** The Pulumi side of the preflight: a Job before everything that a refused change would alter. */
+/** The Pulumi side of the guard: a Job, the preflight, before everything that a refused change would alter. */
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
 import { createAccess, preflightRules } from "./access";
 import type { Ensemble } from "./arguments";
-import type { AgentBundle } from "./bundle";
+import { type AgentBundle, createBundle } from "./bundle";
 import { jobMetadata } from "./network";
 import { agentJobSpec } from "./pod";
 
-/** Needs nothing of the ensemble but the ConfigMap of the agent. Returns the options of everything that it judges. */
-export function createPreflight(
+/**
+ * Creates the program of the agent and the guard that runs it. Returns the options of everything else: a refused change must
+ * not alter what the living members read.
+ */
+export function createGuard(
   ensemble: Ensemble,
-  details: { bundle: AgentBundle; agent: pulumi.Resource },
+  bundle: AgentBundle,
   options: pulumi.CustomResourceOptions,
 ): pulumi.CustomResourceOptions {
-  const name = namesOf(ensemble.name).preflight;
+  const names = namesOf(ensemble.name);
+  const name = names.preflight;
+  const program = createBundle(ensemble, names.agent, bundle, options);
   const access = createAccess(ensemble, name, preflightRules(ensemble), options);
   const spec = agentJobSpec(ensemble, {
     name: "preflight",
     command: ["preflight"],
     settings: preflightSettings(ensemble),
     serviceAccount: name,
-    checksum: details.bundle.checksum,
+    bundle,
     deadlineSeconds: 180,
     // A refusal does not pass by trying again.
     retries: 1,
   });
-  const dependsOn = [details.agent, ...access.ready];
+  const dependsOn = [program, ...access];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

@@ -4,7 +4,7 @@ export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf } from "../core/settings";
-export { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
+export { createAccess, type Rule } from "./access";
 export {
   type Ensemble,
   type EnsembleArguments,
@@ -16,22 +16,33 @@ export {
   resolveEnsemble,
   type ServiceProfile,
 } from "./arguments";
-export { type AgentBundle, createAgentConfigMap, digest, readAgentBundle } from "./bundle";
+export { type AgentBundle, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";
-export { EnsembleComponent } from "./component";
-export { type Credentials, checksum, createCredentials, createPassword, encoded } from "./credentials";
-export { createGateway } from "./gateway";
-export { createPreflight } from "./guard";
-export { agentImage, imageReference, images } from "./images";
-export { handOverHook, type ServerInputs, serverStatefulSet, setupDeadlineSeconds, setupJob } from "./members";
+export { claimNames } from "./claims";
+export { EnsembleComponent, urlOf } from "./component";
 export {
-  clientService,
-  disruptionBudget,
-  jobMetadata,
-  metadata,
-  networkPolicy,
-  peersService,
-} from "./network";
+  type Credentials,
+  checksum,
+  createApplicationSecret,
+  createCredentials,
+  createPassword,
+  createSecret,
+  encoded,
+} from "./credentials";
+export { createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
+export { createGateway } from "./gateway";
+export { createGuard } from "./guard";
+export { agentImage, imageReference, images } from "./images";
+export {
+  handOverHook,
+  type Pace,
+  type ServerInputs,
+  serverMetadata,
+  serverStatefulSet,
+  setupDeadlineSeconds,
+  setupJob,
+} from "./members";
+export { cronJob, jobMetadata, metadata } from "./network";
 export {
   agentContainer,
   agentJobSpec,
@@ -44,3 +55,4 @@ export {
   trustMounts,
   trustVolumes,
 } from "./pod";
+export { childOptions } from "./protection";

@@ -15,6 +15,8 @@ import {
   placement,
   podSecurityContext,
   secretVolume,
+  trustMounts,
+  trustVolumes,
 } from "./pod";
 
 export interface ServerInputs {
@@ -23,10 +25,28 @@ export interface ServerInputs {
   configChecksum: Input<string>;
 }
 
-export interface Servers {
+/** How long one member takes in a roll. */
+export interface Pace {
+  terminationGraceSeconds: number;
+  /** Pulling the image, recovery of its volume. */
+  startSeconds: number;
   /** How long a member is watched before the next one stops. */
   minReadySeconds: number;
-  terminationGraceSeconds: number;
+}
+
+/**
+ * How long a roll of all members may take: each one stops, starts and is watched. The first start is one of these, in parallel,
+ * plus 5 minutes for the images.
+ */
+export function rolloutSeconds(
+  members: number,
+  { terminationGraceSeconds, startSeconds, minReadySeconds }: Pace,
+): number {
+  return 300 + members * (terminationGraceSeconds + startSeconds + minReadySeconds);
+}
+
+export interface Servers {
+  pace: Pace;
   /** Of the init container that decides how, or whether, the server starts. */
   memberMounts: core.v1.VolumeMount[];
   /** After `member`, before the servers. */
@@ -35,6 +55,8 @@ export interface Servers {
   sidecar?: SidecarInputs;
   containers: core.v1.Container[];
   volumes: core.v1.Volume[];
+  /** Further fields of the pods. */
+  pod?: Partial<core.v1.PodSpec>;
 }
 
 export interface SidecarInputs {
@@ -71,37 +93,51 @@ export const handOverHook: core.v1.Lifecycle = {
   preStop: { httpGet: { path: "/hand-over", port: agentPorts.control, scheme: "HTTP" } },
 };
 
-export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): apps.v1.StatefulSet {
+/** The version is on the StatefulSet and its pods only: on everything else, another version would be an update without effect. */
+export function serverMetadata(ensemble: Ensemble) {
+  const { service, name, version } = ensemble;
+  return { ...metadata(ensemble, namesOf(name).server), labels: labels(service, name, version) };
+}
+
+export interface StatefulSetInputs {
+  metadata: ReturnType<typeof serverMetadata>;
+  spec: Input<apps.v1.StatefulSetSpec>;
+}
+
+export function serverStatefulSet(
+  ensemble: Ensemble,
+  inputs: ServerInputs,
+  servers: Servers,
+): StatefulSetInputs & { spec: apps.v1.StatefulSetSpec } {
   const names = namesOf(ensemble.name);
   const selector = serverSelector(ensemble.service, ensemble.name);
+  const own = serverMetadata(ensemble);
   return {
-    metadata: metadata(ensemble, names.server),
+    metadata: own,
     spec: {
       replicas: ensemble.members,
       serviceName: names.peers,
       // All at once: members need each other to become ready, at the first start and after a full stop.
       podManagementPolicy: "Parallel",
       updateStrategy: { type: "RollingUpdate" },
-      minReadySeconds: servers.minReadySeconds,
+      minReadySeconds: servers.pace.minReadySeconds,
       revisionHistoryLimit: 10,
       selector: { matchLabels: selector },
       persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),
       volumeClaimTemplates: [dataClaim(ensemble)],
       template: {
         metadata: {
-          labels: { ...labels(ensemble.service, ensemble.name, ensemble.version), ...selector },
-          annotations: {
-            "cells-services/config": inputs.configChecksum,
-            "cells-services/agent": inputs.bundle.checksum,
-          },
+          labels: { ...own.labels, ...selector },
+          annotations: { "cells-services/config": inputs.configChecksum },
         },
         spec: {
           ...placement(ensemble),
+          ...servers.pod,
           serviceAccountName: names.server,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           securityContext: podSecurityContext,
-          terminationGracePeriodSeconds: servers.terminationGraceSeconds,
+          terminationGracePeriodSeconds: servers.pace.terminationGraceSeconds,
           initContainers: [
             agentContainer({
               name: "member",
@@ -113,7 +149,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
             ...(servers.sidecar === undefined ? [] : [sidecarContainer(ensemble, servers.sidecar)]),
           ],
           containers: servers.containers,
-          volumes: [...agentVolumes(ensemble.name), ...servers.volumes],
+          volumes: [...agentVolumes(names.agent, inputs.bundle), ...servers.volumes],
         },
       },
     },
@@ -124,10 +160,11 @@ export interface Setup {
   bundle: AgentBundle;
   /** Of all passwords: a changed one runs the setup again. */
   credentialsChecksum: Input<string>;
-  /** Directory that gets one directory for each application, with `username` and `password`. */
-  applications: string;
-  volumeMounts: core.v1.VolumeMount[];
-  volumes: core.v1.Volume[];
+  /** `applications`: gets one directory for each application, with `username` and `password`, as `admin` has. */
+  paths: { admin: string; trust: string; applications: string };
+  /** Beside administrator, applications and trust. */
+  volumeMounts?: core.v1.VolumeMount[];
+  volumes?: core.v1.Volume[];
 }
 
 export const setupDeadlineSeconds = 600;
@@ -139,20 +176,24 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     command: ["setup"],
     settings: settingsOf(ensemble),
     serviceAccount: namesOf(ensemble.name).setup,
-    checksum: setup.bundle.checksum,
+    bundle: setup.bundle,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },
     deadlineSeconds: setupDeadlineSeconds,
     retries: 4,
     volumeMounts: [
-      ...setup.volumeMounts,
+      ...(setup.volumeMounts ?? []),
+      { name: "admin", mountPath: setup.paths.admin, readOnly: true },
+      ...trustMounts(ensemble, setup.paths),
       ...ensemble.applications.map((application) => ({
         name: `application-${application}`,
-        mountPath: `${setup.applications}/${application}`,
+        mountPath: `${setup.paths.applications}/${application}`,
         readOnly: true,
       })),
     ],
     volumes: [
-      ...setup.volumes,
+      ...(setup.volumes ?? []),
+      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
+      ...trustVolumes(ensemble),
       ...ensemble.applications.map((application) =>
         secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), [
           "username",

@@ -1,5 +1,5 @@
-/** The objects around a StatefulSet: Services, disruption budget, network policy. Pure. */
-import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
+/** The objects around a StatefulSet: Services, disruption budget, network policy, Jobs. Pure. */
+import type { batch, core, networking, policy } from "@pulumi/kubernetes/types/input";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
@@ -110,9 +110,9 @@ export function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   };
 }
 
-/** Name, namespace and the mutable labels of any object of the ensemble. */
+/** Name, namespace and labels of any object of the ensemble. */
 export function metadata(ensemble: Ensemble, name: string) {
-  return { name, namespace: ensemble.namespace, labels: labels(ensemble.service, ensemble.name, ensemble.version) };
+  return { name, namespace: ensemble.namespace, labels: labels(ensemble.service, ensemble.name) };
 }
 
 /**
@@ -122,4 +122,30 @@ export function metadata(ensemble: Ensemble, name: string) {
 export function jobMetadata(ensemble: Ensemble) {
   const { namespace, labels: given } = metadata(ensemble, "");
   return { namespace, labels: given, annotations: { "pulumi.com/replaceUnready": "true" } };
+}
+
+export interface Schedule {
+  schedule: string;
+  /** A run that was missed is made up for within this time. */
+  startingDeadlineSeconds: number;
+  spec: batch.v1.JobSpec;
+}
+
+/**
+ * One run at a time. A run that is retried after `up` deleted its bundle cannot start; its deadline ends it, and the next run
+ * has the new one.
+ */
+export function cronJob(ensemble: Ensemble, name: string, inputs: Schedule) {
+  const { schedule, startingDeadlineSeconds, spec } = inputs;
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      schedule,
+      concurrencyPolicy: "Forbid",
+      startingDeadlineSeconds,
+      successfulJobsHistoryLimit: 1,
+      failedJobsHistoryLimit: 2,
+      jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
+    },
+  };
 }

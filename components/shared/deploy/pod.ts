@@ -5,6 +5,7 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { agentSelector, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
+import { type AgentBundle, bundleName } from "./bundle";
 import { agentImage } from "./images";
 
 /** The user "node" of the agent image, used for the servers too: none of their images needs a user of its own. */
@@ -92,9 +93,9 @@ export function dataRetention(ensemble: Ensemble): { whenDeleted: "Retain" | "De
 const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /** The volumes of `agentContainer`. The token is mounted in agent containers only, never in those of the server. */
-export function agentVolumes(name: string): core.v1.Volume[] {
+export function agentVolumes(program: string, bundle: AgentBundle): core.v1.Volume[] {
   return [
-    { name: "agent", configMap: { name: namesOf(name).agent } },
+    { name: "agent", configMap: { name: bundleName(program, bundle) } },
     {
       name: "token",
       projected: {
@@ -118,6 +119,10 @@ export interface AgentContainer {
   /** What the command must know, as one JSON value in SETTINGS. No secrets. */
   settings: object;
   volumeMounts?: core.v1.VolumeMount[];
+  /** Options of Node.js. Default: collect before the limit of the container is reached. */
+  nodeOptions?: string;
+  /** Further variables. No secrets. */
+  env?: core.v1.EnvVar[];
 }
 
 /**
@@ -135,8 +140,8 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "SETTINGS", value: JSON.stringify(container.settings) },
       { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
       { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
-      // Collect before the limit of the container is reached.
-      { name: "NODE_OPTIONS", value: "--max-old-space-size=128" },
+      { name: "NODE_OPTIONS", value: container.nodeOptions ?? "--max-old-space-size=128" },
+      ...(container.env ?? []),
     ],
     securityContext: containerSecurityContext,
     resources: agentResources,
@@ -152,9 +157,9 @@ const agentLoader = 'eval(require("zlib").gunzipSync(require("fs").readFileSync(
 
 export interface AgentJob extends AgentContainer {
   serviceAccount: string;
-  /** Checksum of the bundle: a changed agent replaces the Job, which then runs again. */
-  checksum: string;
-  /** Further annotations of the pod template, such as a checksum of what the Job reads: a change runs the Job again. */
+  /** A changed agent replaces the Job, which then runs again. */
+  bundle: AgentBundle;
+  /** Annotations of the pod template, such as a checksum of what the Job reads: a change runs the Job again. */
   annotations?: Record<string, Input<string>>;
   volumes?: core.v1.Volume[];
   /** After this time the Job has failed, whatever its pods do. */
@@ -177,7 +182,7 @@ export function agentJobSpec(
     template: {
       metadata: {
         labels: { ...labels(ensemble.service, ensemble.name), ...agentSelector(ensemble.service, ensemble.name) },
-        annotations: { "cells-services/agent": job.checksum, ...job.annotations },
+        ...(job.annotations === undefined ? {} : { annotations: job.annotations }),
       },
       spec: {
         restartPolicy: "Never",
@@ -190,7 +195,7 @@ export function agentJobSpec(
           : {}),
         ...(ensemble.placement.tolerations.length > 0 ? { tolerations: ensemble.placement.tolerations } : {}),
         containers: [agentContainer(job)],
-        volumes: [...agentVolumes(ensemble.name), ...(job.volumes ?? [])],
+        volumes: [...agentVolumes(namesOf(ensemble.name).agent, job.bundle), ...(job.volumes ?? [])],
       },
     },
   };

@@ -108,28 +108,6 @@ describe("an etcd cluster", () => {
     }
   });
 
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    for (const args of [{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }] as const) {
-      const graph = await deploy(args);
-      const preflight = only(graph, job, "etcd-preflight");
-      const component = graph.resources.find(({ type }) => type === "cells-services:index:EtcdCluster")?.urn;
-      const unjudged = graph.resources.filter(
-        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-      );
-      // The agent's program and the rights of the preflight itself.
-      expect(unjudged.map(({ name }) => name).sort()).toEqual([
-        "etcd-agent",
-        "etcd-preflight",
-        "etcd-preflight",
-        "etcd-preflight",
-        "etcd-preflight",
-      ]);
-      for (const { urn, name } of unjudged.filter((each) => each !== preflight)) {
-        expect(preflight.options.dependsOn, name).toContain(urn);
-      }
-    }
-  });
-
   it("freezes the selector", async () => {
     const graph = await deploy({ version: "3.6.9" });
     const set = inputs(graph, statefulSet, "etcd");

@@ -85,16 +85,6 @@ describe("a MongoDB ensemble", () => {
     ]);
   });
 
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    const graph = await deploy();
-    const preflight = only(graph, job, "mongodb-preflight");
-    const component = graph.resources.find(({ type }) => type === "cells-services:index:MongodbCluster")?.urn;
-    const unjudged = graph.resources.filter(
-      ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-    );
-    expect([...new Set(unjudged.map(({ name }) => name))].sort()).toEqual(["mongodb-agent", "mongodb-preflight"]);
-  });
-
   it("starts certificates, members and setup in this order", async () => {
     const graph = await deploy();
     const members = only(graph, statefulSet, "mongodb");

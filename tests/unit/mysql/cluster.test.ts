@@ -50,7 +50,7 @@ const serverOf = (graph: Graph): Properties =>
 const annotationsOf = (graph: Graph, type: string, name: string): Properties =>
   at(inputs(graph, type, name), "spec.template.metadata.annotations") as Properties;
 
-beforeAll(() => buildAgents(["mysql"]));
+beforeAll(() => buildAgents(["mysql", "gateway"]));
 
 describe("a MySQL cluster", () => {
   it("gives out one name, the trust and what the check needs", async () => {
@@ -103,19 +103,6 @@ describe("a MySQL cluster", () => {
     const setup = only(graph, job, "mysql-setup").options.dependsOn;
     expect(setup).toContain(urn(statefulSet, "mysql"));
     expect(setup).toContain(urn(deployment, "mysql-gateway"));
-  });
-
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    for (const args of [{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }] as const) {
-      const graph = await deploy(args);
-      const preflight = only(graph, job, "mysql-preflight");
-      const component = graph.resources.find(({ type }) => type === "cells-services:index:MysqlCluster")?.urn;
-      const unjudged = graph.resources.filter(
-        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-      );
-      // The agent's program and the rights of the preflight itself.
-      expect([...new Set(unjudged.map(({ name }) => name))].sort()).toEqual(["mysql-agent", "mysql-preflight"]);
-    }
   });
 
   it("freezes the selector", async () => {

@@ -104,28 +104,6 @@ describe("a NATS cluster", () => {
     expect(only(graph, deployment, "nats-reconciler").options.dependsOn).toContain(urn(job, "nats-setup"));
   });
 
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    for (const args of [{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }] as const) {
-      const graph = await deploy(args);
-      const preflight = only(graph, job, "nats-preflight");
-      const component = graph.resources.find(({ type }) => type === "cells-services:index:NatsCluster")?.urn;
-      const unjudged = graph.resources.filter(
-        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-      );
-      // The agent's program and the rights of the preflight itself.
-      expect(unjudged.map(({ name }) => name).sort()).toEqual([
-        "nats-agent",
-        "nats-preflight",
-        "nats-preflight",
-        "nats-preflight",
-        "nats-preflight",
-      ]);
-      for (const { urn, name } of unjudged.filter((each) => each !== preflight)) {
-        expect(preflight.options.dependsOn, name).toContain(urn);
-      }
-    }
-  });
-
   it("freezes the selector", async () => {
     const set = inputs(await deploy({ version: "2.15.3" }), statefulSet, "nats");
     const selector = {

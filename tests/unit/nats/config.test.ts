@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import {
   type Durability,
   fileStoreBytes,
+  pace,
   profile,
   serverConfig,
-  terminationGraceSeconds,
   usersConfig,
 } from "../../../components/nats/manifest";
 import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared/deploy";
@@ -89,7 +89,7 @@ include "accounts.conf"
     const seconds = Number(/lame_duck_duration: "(\d+)s"/.exec(config())?.[1]);
     // The least that the server accepts.
     expect(seconds).toBeGreaterThanOrEqual(30);
-    expect(terminationGraceSeconds).toBeGreaterThanOrEqual(seconds + 20);
+    expect(pace.terminationGraceSeconds).toBeGreaterThanOrEqual(seconds + 20);
   });
 });
 

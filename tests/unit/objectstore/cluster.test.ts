@@ -123,18 +123,6 @@ describe("an object store", () => {
     expect(setup).toContain(urn("kubernetes:core/v1:ConfigMap", "s3-config"));
   });
 
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    for (const args of [{}, { tls: "off" }] as const) {
-      const graph = await deploy(args);
-      const preflight = only(graph, job, "s3-preflight");
-      const component = graph.resources.find(({ type }) => type === "cells-services:index:ObjectStore")?.urn;
-      const unjudged = graph.resources.filter(
-        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-      );
-      expect(new Set(unjudged.map(({ name }) => name))).toEqual(new Set(["s3-agent", "s3-preflight"]));
-    }
-  });
-
   it("starts the server without a shell, with the admin API off the port of the clients", async () => {
     const server = serverOf(await deploy({ region: "eu-west-1" }));
     expect(server["command"]).toEqual([

@@ -9,9 +9,9 @@ import {
   type Durability,
   type Eviction,
   maximumMemory,
+  pace,
   profile,
   serverConfig,
-  terminationGraceSeconds,
   usersConfig,
 } from "../../../components/redis/manifest";
 import { believedAble, toServer } from "../../../components/redis/sidecar";
@@ -96,7 +96,7 @@ shutdown-timeout 10
   });
 
   it("gives the hand-over and the last copies their time", () => {
-    expect(terminationGraceSeconds).toBeGreaterThan(20 + 12 + 10);
+    expect(pace.terminationGraceSeconds).toBeGreaterThan(20 + 12 + 10);
   });
 });
 

@@ -160,12 +160,11 @@ describe("the stack prod", () => {
     }
   });
 
-  it("protects nothing that updates must replace", async () => {
+  it("protects nothing in the cluster that updates must replace", async () => {
     const protectedTypes = (await recordStack("prod")).resources
-      .filter((each) => each.options.protect)
+      .filter((each) => each.options.protect && each.type.startsWith("kubernetes:"))
       .map((each) => each.type.split(":").at(-1));
-    const kubernetes = protectedTypes.filter((each) => !/^(Key|Alias|Bucket)/.test(each ?? ""));
-    expect(new Set(kubernetes)).toEqual(new Set(["Namespace", "StatefulSet"]));
+    expect(new Set(protectedTypes)).toEqual(new Set(["Namespace", "StatefulSet", "Secret"]));
   });
 
   it("refuses all that would make it weaker, and what components refuse, at once and before any resource exists", async () => {

@@ -138,19 +138,6 @@ describe("a Vault cluster", () => {
     expect(changed).toContain(urn(job, "vault-seal"));
   });
 
-  it("lets the preflight come before everything that a refused change would alter", async () => {
-    for (const args of [{}, { tls: "off" }, { seal: kms }] as const) {
-      const graph = await deploy(args);
-      const preflight = only(graph, job, "vault-preflight");
-      const component = graph.resources.find(({ type }) => type === "cells-services:index:VaultCluster")?.urn;
-      const unjudged = graph.resources.filter(
-        ({ options }) => options.parent === component && !options.dependsOn?.includes(preflight.urn),
-      );
-      // The agent's program and the rights of the preflight itself.
-      expect(new Set(unjudged.map(({ name }) => name))).toEqual(new Set(["vault-agent", "vault-preflight"]));
-    }
-  });
-
   it("freezes the selector", async () => {
     const set = inputs(await deploy({ version: "1.21.3" }), statefulSet, "vault");
     const selector = {

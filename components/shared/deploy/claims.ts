@@ -1,0 +1,57 @@
+/** Two components whose objects would have the same names are refused, whatever their services and parents are. */
+import * as pulumi from "@pulumi/pulumi";
+import { namesOf } from "../core/names";
+import type { Ensemble } from "./arguments";
+
+interface Claim {
+  ensemble: Ensemble;
+  /** The argument of the component. */
+  namespace: pulumi.Input<string>;
+}
+
+/** By the resource of the stack, which each run of a program has for itself. */
+const claims = new WeakMap<pulumi.Resource, Claim[]>();
+
+/**
+ * Throws before any resource exists when both namespaces are plain text. The name of a namespace that the program creates is
+ * known later: then the namespace of the returned ensemble fails, so that none of its objects is created.
+ */
+export function claimNames(ensemble: Ensemble, namespace: pulumi.Input<string>): Ensemble {
+  const stack = pulumi.runtime.getStackResource();
+  // Tests on the mocks of the SDK have no stack, and may create the same component again and again.
+  if (stack === undefined) return ensemble;
+  const earlier = claims.get(stack) ?? [];
+  claims.set(stack, [...earlier, { ensemble, namespace }]);
+  const rivals = earlier.filter((other) => collide(ensemble.name, other.ensemble.name));
+  for (const rival of rivals) {
+    if (typeof namespace === "string" && namespace === rival.namespace) refuse(ensemble, rival.ensemble, namespace);
+  }
+  const undecided = rivals.filter((rival) => typeof namespace !== "string" || typeof rival.namespace !== "string");
+  if (undecided.length === 0) return ensemble;
+  const known = [ensemble, ...undecided.map((rival) => rival.ensemble)].map((each) => each.namespace);
+  return {
+    ...ensemble,
+    namespace: pulumi.all(known).apply(([own = "", ...others]) => {
+      const rival = undecided[others.indexOf(own)];
+      return rival === undefined ? own : refuse(ensemble, rival.ensemble, own);
+    }),
+  };
+}
+
+/** The names that objects of the same kind have in all services. */
+function collide(one: string, other: string): boolean {
+  const taken = (name: string): string[] => {
+    const { server, peers, certificates, preflight, setup } = namesOf(name);
+    return [server, peers, certificates, preflight, setup];
+  };
+  return taken(one).includes(other) || taken(other).includes(one);
+}
+
+function refuse(ensemble: Ensemble, rival: Ensemble, namespace: string): never {
+  const message =
+    `${ensemble.service} ${JSON.stringify(ensemble.name)}: name must be one that no object of another component has, ` +
+    `got one of ${rival.service} ${JSON.stringify(rival.name)} in the same namespace ${JSON.stringify(namespace)}; ` +
+    "use another name";
+  // The SDK would write the path of each property that waits for the namespace before it, one after the other.
+  throw Object.defineProperty(new pulumi.RunError(message), "message", { get: () => message, set: () => undefined });
+}

@@ -1,0 +1,114 @@
+/** What every ensemble creates, beside what only its service has. Each function waits for what it is given in `dependsOn`. */
+import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
+import { Service } from "@pulumi/kubernetes/core/v1/service";
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
+import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
+import type { batch } from "@pulumi/kubernetes/types/input";
+import * as pulumi from "@pulumi/pulumi";
+import { namesOf } from "../core/names";
+import { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
+import type { Ensemble } from "./arguments";
+import { type Pace, rolloutSeconds, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
+import {
+  clientService,
+  disruptionBudget,
+  jobMetadata,
+  metadata,
+  networkPolicy,
+  type PolicyPorts,
+  type Port,
+  peersService,
+} from "./network";
+import { protectable } from "./protection";
+
+/**
+ * The configuration that all members have in common; no secrets. It changes in place, after the guard: most contents are known
+ * only while the program runs, so their checksum cannot be in a logical name as that of a bundle is.
+ */
+export function createConfig(
+  ensemble: Ensemble,
+  data: Record<string, pulumi.Input<string>>,
+  options: pulumi.CustomResourceOptions,
+): ConfigMap {
+  const name = namesOf(ensemble.name).config;
+  return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
+}
+
+export interface Permissions {
+  network: PolicyPorts;
+  /** Of the members in the API of Kubernetes, beside reading the marker. */
+  rules?: Rule[];
+  /** Of the ServiceAccount of the members. */
+  annotations?: Record<string, pulumi.Input<string>> | undefined;
+}
+
+/** Who may connect to whom, and what the members may do. Returns what pods with the account of the members wait for. */
+export function createPermissions(
+  ensemble: Ensemble,
+  { network, rules = [], annotations }: Permissions,
+  options: pulumi.CustomResourceOptions,
+): pulumi.Resource[] {
+  const name = namesOf(ensemble.name).server;
+  const policy = new NetworkPolicy(name, networkPolicy(ensemble, network), options);
+  return [policy, ...createAccess(ensemble, name, [readMarkerRule(ensemble), ...rules], options, annotations)];
+}
+
+export interface MembersInputs {
+  statefulSet: StatefulSetInputs;
+  pace: Pace;
+  /** Of the headless Service. */
+  peers: Port[];
+  /** Of the client Service. Not given: clients go through a gateway, whose Service it is. */
+  client?: number;
+  dependsOn: pulumi.Resource[];
+}
+
+export interface Members {
+  peers: Service;
+  /** What must run before anybody connects. */
+  ready: pulumi.Resource[];
+}
+
+export function createMembers(
+  ensemble: Ensemble,
+  inputs: MembersInputs,
+  options: pulumi.CustomResourceOptions,
+): Members {
+  const names = namesOf(ensemble.name);
+  const peers = new Service(names.peers, peersService(ensemble, inputs.peers), options);
+  const rollout = `${rolloutSeconds(ensemble.members, inputs.pace)}s`;
+  const whenPrepared = pulumi.mergeOptions(options, {
+    dependsOn: [peers, ...inputs.dependsOn],
+    customTimeouts: { create: rollout, update: rollout, delete: "10m" },
+  });
+  const servers = new StatefulSet(names.server, inputs.statefulSet, protectable(whenPrepared));
+  new PodDisruptionBudget(names.server, disruptionBudget(ensemble), options);
+  if (inputs.client === undefined) return { peers, ready: [servers] };
+  // Beside the StatefulSet: Pulumi waits for a ready member behind it, so the StatefulSet must not wait for the Service.
+  const ports = [{ name: "client", port: inputs.client }];
+  return { peers, ready: [servers, new Service(names.server, clientService(ensemble, ports), whenPrepared)] };
+}
+
+export interface SetupInputs {
+  spec: pulumi.Input<batch.v1.JobSpec>;
+  /** Beside those that keep the marker. */
+  rules?: Rule[];
+  dependsOn: pulumi.Resource[];
+}
+
+/** After it all users can log in. */
+export function createSetup(ensemble: Ensemble, inputs: SetupInputs, options: pulumi.CustomResourceOptions): Job {
+  const name = namesOf(ensemble.name).setup;
+  const rules = [...setupRules(ensemble), ...(inputs.rules ?? [])];
+  const access = createAccess(ensemble, name, rules, options);
+  return new Job(
+    name,
+    { metadata: jobMetadata(ensemble), spec: inputs.spec },
+    pulumi.mergeOptions(options, {
+      dependsOn: [...access, ...inputs.dependsOn],
+      customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
+    }),
+  );
+}

@@ -1,0 +1,170 @@
+/** What the components of all services have in common: guard, bundles, protection, and names. */
+import * as pulumi from "@pulumi/pulumi";
+import { beforeAll, describe, expect, it } from "vitest";
+import { EtcdCluster } from "../../../components/etcd";
+import { MongodbCluster } from "../../../components/mongodb";
+import { MysqlCluster } from "../../../components/mysql";
+import { NatsCluster } from "../../../components/nats";
+import { ObjectStore } from "../../../components/objectstore";
+import { RedisCluster } from "../../../components/redis";
+import { createBundle, readAgentBundle } from "../../../components/shared/deploy/bundle";
+import { VaultCluster } from "../../../components/vault";
+import { vaultForCells } from "../../../stacks/cells";
+import { type Graph, type ProgramFailure, type Recorded, record } from "../../support/recorder";
+import { ensureAgentBundles } from "../../support/stacks";
+
+beforeAll(ensureAgentBundles);
+
+type Options = pulumi.ComponentResourceOptions;
+const args = { namespace: "cells", applications: ["cells"] };
+const seal = { type: "shamir" } as const;
+const services: [string, (more?: object, options?: Options) => pulumi.Resource][] = [
+  ["etcd", (more, options) => new EtcdCluster("db", { ...args, ...more }, options)],
+  ["vault", (more, options) => new VaultCluster("db", { ...args, ...vaultForCells, seal, ...more }, options)],
+  ["nats", (more, options) => new NatsCluster("db", { ...args, ...more }, options)],
+  ["redis", (more, options) => new RedisCluster("db", { ...args, ...more }, options)],
+  ["mongodb", (more, options) => new MongodbCluster("db", { ...args, ...more }, options)],
+  ["mysql", (more, options) => new MysqlCluster("db", { ...args, ...more }, options)],
+  ["objectstore", (more, options) => new ObjectStore("db", { ...args, buckets: ["files"], ...more }, options)],
+];
+
+const kindOf = (each: Recorded): string => each.type.split(":").at(-1) ?? "";
+const objectsOf = ({ resources }: Pick<Graph, "resources">): Recorded[] =>
+  resources.filter(({ type }) => type.startsWith("kubernetes:"));
+
+async function failureOf(program: () => void): Promise<ProgramFailure> {
+  return record(program).then(
+    () => expect.unreachable("the program succeeded"),
+    (failure: ProgramFailure) => failure,
+  );
+}
+
+describe.each(services)("%s", (service, create) => {
+  it.each([{}, { tls: "off" }, { certificates: { issuerRef: { name: "vault" } } }])(
+    "lets the guard come before everything that a refused change would alter: %o",
+    async (more) => {
+      const graph = await record(() => void create(more));
+      const guard = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "db-preflight");
+      const others = graph.resources.filter(({ custom }) => custom && guard !== undefined);
+      const unguarded = others.filter(({ options }) => !options.dependsOn?.includes(guard?.urn ?? ""));
+      // The program and the rights of the guard itself.
+      expect(unguarded.map(kindOf).sort()).toEqual(["ConfigMap", "Job", "Role", "RoleBinding", "ServiceAccount"]);
+      for (const { urn } of unguarded.filter((each) => each !== guard)) {
+        expect(guard?.options.dependsOn).toContain(urn);
+      }
+    },
+  );
+
+  it("runs the program of the guard everywhere, from a ConfigMap that nothing changes", async () => {
+    const graph = await record(() => void create());
+    const { checksum } = readAgentBundle(service as "etcd");
+    const name = `db-agent-${checksum}`;
+    const bundle = graph.get(name);
+    expect(bundle.inputs).toMatchObject({ immutable: true, metadata: { name } });
+    const mounting = objectsOf(graph).filter(({ inputs }) => JSON.stringify(inputs).includes('"mountPath":"/agent"'));
+    for (const each of mounting.filter((other) => other.name !== "db-gateway")) {
+      expect(JSON.stringify(each.inputs), each.urn).toContain(`{"configMap":{"name":"${name}"},"name":"agent"}`);
+    }
+    expect(mounting.length).toBeGreaterThan(4);
+  });
+
+  it("protects what holds or opens data, and nothing that an update replaces", async () => {
+    const graph = await record(() => void create({}, { protect: true }));
+    const isOfApplication = ({ name }: Recorded): boolean => name === "db-application-cells";
+    const expected = objectsOf(graph).filter(
+      (each) => ["StatefulSet", "Secret"].includes(kindOf(each)) && !isOfApplication(each),
+    );
+    const found = graph.resources.filter(({ custom, options }) => custom && options.protect === true);
+    expect(found.map(({ urn }) => urn)).toEqual(expected.map(({ urn }) => urn));
+    expect(found.map(kindOf)).toContain("StatefulSet");
+  });
+
+  it("protects nothing when it is not told to", async () => {
+    const { resources } = await record(() => void create());
+    expect(resources.filter(({ options }) => options.protect)).toEqual([]);
+  });
+
+  it("says its version on the members only, so that another version changes nothing else", async () => {
+    const graph = await record(() => void create());
+    const versioned = objectsOf(graph).filter(({ inputs }) => JSON.stringify(inputs).includes("io/version"));
+    expect(versioned.map(kindOf)).toEqual(["StatefulSet"]);
+  });
+});
+
+describe("a bundle", () => {
+  it("is another resource when its program changes, so that the former one outlives a failed update", async () => {
+    const names = async (checksum: string): Promise<string[]> => {
+      const ensemble = { name: "db", service: "etcd", namespace: pulumi.output("cells") };
+      const create = () => void createBundle(ensemble as never, "db-agent", { content: "", checksum }, {});
+      return objectsOf(await record(create)).map(({ urn }) => urn);
+    };
+    expect(await names("1")).not.toEqual(await names("2"));
+  });
+});
+
+describe("names", () => {
+  const etcd = (namespace: pulumi.Input<string>, name = "db", options: Options = {}) =>
+    new EtcdCluster(name, { namespace }, options);
+  const redis = (namespace: pulumi.Input<string>, name = "db", options: Options = {}) =>
+    new RedisCluster(name, { namespace }, options);
+  const refusal = (name: string): string =>
+    `redis "${name}": name must be one that no object of another component has, ` +
+    'got one of etcd "db" in the same namespace "cells"; use another name';
+
+  it.each(["db", "db-peers", "db-setup"])(
+    "of objects that two components would have are refused before anything is made: %s",
+    async (name) => {
+      const failure = await failureOf(() => {
+        etcd("cells");
+        redis("cells", name);
+      });
+      expect(failure.message).toBe(refusal(name));
+      expect(failure.resources.filter(({ type }) => type.includes("Redis"))).toEqual([]);
+    },
+  );
+
+  it("are refused before any object of theirs is made when the namespace is known later", async () => {
+    const failure = await failureOf(() => {
+      etcd(pulumi.output("cells"));
+      redis(pulumi.output(Promise.resolve("cells")));
+    });
+    expect(failure.message).toBe(refusal("db"));
+    expect(objectsOf(failure).filter(({ urn }) => urn.includes("Redis"))).toEqual([]);
+  });
+
+  it("are refused in whatever component they are", async () => {
+    const failure = await failureOf(() => {
+      etcd("cells", "db", { parent: new pulumi.ComponentResource("test:index:Platform", "one") });
+      redis("cells", "db", { parent: new pulumi.ComponentResource("test:index:Other", "two") });
+    });
+    expect(failure.message).toBe(refusal("db"));
+  });
+
+  it("may be the same in two namespaces, in another program, and beginnings of each other", async () => {
+    const program = () => {
+      etcd("cells");
+      redis("cache");
+      redis(pulumi.output("other"), "db", { parent: new pulumi.ComponentResource("test:index:Platform", "one") });
+      etcd("cells", "db-2");
+      etcd("cells", "db2");
+    };
+    const namespaces = async () =>
+      objectsOf(await record(program))
+        .filter((each) => kindOf(each) === "StatefulSet")
+        .map(({ inputs }) => JSON.stringify(inputs["metadata"]).match(/"namespace":"(\w+)"/)?.[1]);
+    expect((await namespaces()).sort()).toEqual(["cache", "cells", "cells", "cells", "other"]);
+    expect(await namespaces()).toHaveLength(5);
+  });
+
+  it("and options of a component inside another component are those of its parent", async () => {
+    const graph = await record(() => {
+      const platform = new pulumi.ComponentResource("test:index:Platform", "one", {}, { protect: true });
+      etcd("cells", "db", { parent: platform });
+    });
+    const set = graph.byType("kubernetes:apps/v1:StatefulSet");
+    expect(set.map(({ urn }) => urn)).toEqual([
+      "urn:pulumi:dev::cells-services::test:index:Platform$cells-services:index:EtcdCluster$kubernetes:apps/v1:StatefulSet::db",
+    ]);
+    expect(set.map(({ options }) => options.protect)).toEqual([true]);
+  });
+});
