@@ -62,7 +62,7 @@ export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble 
 export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveEtcd(name, args);
-    const bundle = readAgentBundle("etcd");
+    const bundle = readAgentBundle("etcd", () => require("../../dist/agents/etcd.json"));
     super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

@@ -66,7 +66,7 @@ export function resolveMongodb(name: string, args: MongodbClusterArguments): Ens
 export class MongodbCluster extends EnsembleComponent {
   constructor(name: string, args: MongodbClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveMongodb(name, args);
-    const bundle = readAgentBundle("mongodb");
+    const bundle = readAgentBundle("mongodb", () => require("../../dist/agents/mongodb.json"));
     super("cells-services:index:MongodbCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

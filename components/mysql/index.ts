@@ -124,7 +124,7 @@ export class MysqlCluster extends EnsembleComponent {
   constructor(name: string, args: MysqlClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveMysql(name, args);
     const maxConnections = args.maxConnections ?? defaultMaxConnections;
-    const bundle = readAgentBundle("mysql");
+    const bundle = readAgentBundle("mysql", () => require("../../dist/agents/mysql.json"));
     super("cells-services:index:MysqlCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

@@ -74,7 +74,7 @@ export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveNats(name, args);
     const durability = args.durability ?? "fsync";
-    const bundle = readAgentBundle("nats");
+    const bundle = readAgentBundle("nats", () => require("../../dist/agents/nats.json"));
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

@@ -54,7 +54,7 @@ export class ObjectStore extends EnsembleComponent {
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveObjectStore(name, args);
     const store = resolveStore(args);
-    const bundle = readAgentBundle("objectstore");
+    const bundle = readAgentBundle("objectstore", () => require("../../dist/agents/objectstore.json"));
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

@@ -95,7 +95,7 @@ export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveRedis(name, args);
     const durability = args.durability ?? "everysecond";
-    const bundle = readAgentBundle("redis");
+    const bundle = readAgentBundle("redis", () => require("../../dist/agents/redis.json"));
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
     const options: pulumi.CustomResourceOptions = { parent: this };

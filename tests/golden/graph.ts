@@ -13,7 +13,7 @@ export function goldenText(graph: Graph, agents: readonly ServiceKind[]): string
     .sort((a, b) => (a.urn < b.urn ? -1 : 1));
   const text = `${JSON.stringify(entries.map(sorted), undefined, 2)}\n`;
   return agents.reduce((result, agent) => {
-    const { content, checksum } = readAgentBundle(agent);
+    const { content, checksum } = readAgentBundle(agent, () => require(`../../dist/agents/${agent}.json`));
     return result.replaceAll(content, `[agent bundle of ${agent}]`).replaceAll(checksum, `[checksum of ${agent} agent]`);
   }, text);
 }

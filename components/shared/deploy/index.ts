@@ -44,3 +44,4 @@ export {
   trustMounts,
   trustVolumes,
 } from "./pod";
+export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
