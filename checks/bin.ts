@@ -10,7 +10,9 @@ const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (command === "--help" || command === "-h") process.stdout.write(usage);
 else if (command !== "check") fail(usage);
 else if (major < oldest[0] || (major === oldest[0] && minor < oldest[1])) {
-  fail(`checks: Node.js must be ${oldest.join(".")} or newer, got ${process.version}; run the command with a newer one\n`);
+  fail(
+    `checks: Node.js must be ${oldest.join(".")} or newer, got ${process.version}; run the command with a newer one\n`,
+  );
 } else {
   // In the bundle this is the main module, so the command line runs as soon as it is loaded.
   void import("./cli.js");

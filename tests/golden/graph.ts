@@ -1,5 +1,7 @@
 /** The golden graph: every resource of an environment as text that a reviewer can read as a diff. */
-import { readAgentBundle, type ServiceKind } from "../../components/shared/deploy";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { AgentBundle, ServiceKind } from "../../components/shared/deploy";
 import type { Graph, Recorded } from "../support/recorder";
 import { isObject } from "../support/values";
 
@@ -13,7 +15,8 @@ export function goldenText(graph: Graph, agents: readonly ServiceKind[]): string
     .sort((a, b) => (a.urn < b.urn ? -1 : 1));
   const text = `${JSON.stringify(entries.map(sorted), undefined, 2)}\n`;
   return agents.reduce((result, agent) => {
-    const { content, checksum } = readAgentBundle(agent, () => require(`../../dist/agents/${agent}.json`));
+    const file = join(__dirname, "..", "..", "dist", "agents", `${agent}.json`);
+    const { content, checksum } = JSON.parse(readFileSync(file, "utf8")) as AgentBundle;
     return result.replaceAll(content, `[agent bundle of ${agent}]`).replaceAll(checksum, `[checksum of ${agent} agent]`);
   }, text);
 }
