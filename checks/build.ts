@@ -3,26 +3,32 @@
  *
  *   npm run build:package
  */
-import { join } from "node:path";
+import { cpSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { build } from "esbuild";
 
-const root = join(__dirname, "..");
+const lib = join(__dirname, "..", "lib");
 
-build({
-  absWorkingDir: root,
-  entryPoints: ["checks/bin.ts"],
-  outfile: "lib/check.js",
-  bundle: true,
-  minify: true,
-  platform: "node",
-  // Old enough to parse everywhere and to say which version is needed.
-  target: "node20",
-  format: "cjs",
-  // The package depends on it.
-  external: ["zod"],
-  legalComments: "none",
-  logLevel: "warning",
-}).catch((error: unknown) => {
+async function buildChecks(): Promise<void> {
+  await build({
+    entryPoints: [join(__dirname, "bin.ts")],
+    outfile: join(lib, "check", "index.js"),
+    bundle: true,
+    minify: true,
+    platform: "node",
+    // Old enough to parse everywhere and to say which version is needed.
+    target: "node20",
+    format: "cjs",
+    // The package depends on it.
+    external: ["zod"],
+    legalComments: "none",
+    logLevel: "warning",
+  });
+  // The client of etcd reads its protocol from `../proto`.
+  cpSync(join(dirname(require.resolve("etcd3/package.json")), "proto"), join(lib, "proto"), { recursive: true });
+}
+
+buildChecks().catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 });

@@ -9,7 +9,7 @@ import { join, relative } from "node:path";
  * unit test ends the run before the cluster is bothered.
  *
  *   make unit   static checks and unit tests
- *   make test   these, then end to end on the sandbox cluster
+ *   make test   these, then the installed package, then end to end on the sandbox cluster
  */
 const root = join(__dirname, "..");
 const counts = { passed: 0, failed: 0 };
@@ -77,6 +77,7 @@ async function main(scope: string | undefined): Promise<void> {
   await check("unused code", "knip");
   await check("types", "tsc", "--noEmit");
   await vitest("unit");
+  if (scope !== "unit") await vitest("package");
   if (scope !== "unit" && counts.failed === 0) {
     await check("cluster", "tsx", "sandbox/cli.ts", "cluster");
     if (counts.failed === 0) await vitest("sandbox");
