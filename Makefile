@@ -11,7 +11,7 @@ either := sandbox/run.sh $(if $(KUBE_CONTEXT),client,sandbox)
 sandbox := sandbox/run.sh sandbox
 tools := sandbox/run.sh tools
 
-.PHONY: help up preview check cells-values cells-env cells-install destroy status kubectl node down clean test unit bench drill format
+.PHONY: help up preview check cells-values cells-env cells-install destroy status kubectl node down clean test test-all unit bench drill format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,8 +52,11 @@ down: ## stop the cluster; its data stays for the next up
 clean: ## stop the cluster and remove its data
 	@$(tools) $(cli) clean
 
-test: ## lint, types, unit tests, then end to end on the sandbox
+test: ## lint, types, unit tests, then one proof of each kind on the sandbox
 	@$(sandbox) npm test --silent
+
+test-all: ## everything that make test leaves out for time, too
+	@$(sandbox) npm run --silent test:all
 
 unit: ## lint, types and unit tests only
 	@$(tools) sh -c "npm run --silent build && npm run --silent test:unit"

@@ -6,7 +6,7 @@ import { awsCredentials, emulatedAws, giveCredentials, startAws } from "./aws";
 import { writeIfChanged } from "./files";
 import { nodeBinary } from "./images";
 import { checkout, home, kubeconfig } from "./paths";
-import { installStandIns } from "./plugins/install";
+import { installPlugins } from "./plugins/install";
 import { attach, run } from "./shell";
 import { engineFolders } from "./toolchain";
 
@@ -61,7 +61,7 @@ export async function sandboxEngine(stack: string): Promise<Engine> {
     AWS_ACCESS_KEY_ID: awsCredentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: awsCredentials.secretAccessKey,
   };
-  for (const notice of await installStandIns(environment.PULUMI_HOME, nodeBinary)) {
+  for (const notice of await installPlugins(environment.PULUMI_HOME, nodeBinary)) {
     process.stderr.write(`  ${notice}\n`);
   }
   let aws: Configuration | undefined;

@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
 /**
- * All tests, in the order in which they are cheap, and one line at the end that counts them. A failed static check or
- * unit test ends the run before the cluster is bothered.
+ * Tests in the order in which they are cheap, and one line at the end that counts them. A failed static check or unit test
+ * ends the run before the cluster is bothered.
  *
- *   make unit   static checks and unit tests
- *   make test   these, then the installed package, then end to end on the sandbox cluster
+ *   make unit       static checks and unit tests
+ *   make test       these, then the installed package, then one proof of each kind, end to end on the sandbox cluster
+ *   make test-all   these, then everything
  */
 const root = join(__dirname, "..");
 const counts = { passed: 0, failed: 0 };
@@ -71,7 +72,8 @@ async function vitest(project: string): Promise<void> {
   }
 }
 
-async function main(scope: string | undefined): Promise<void> {
+async function main(scope = "test"): Promise<void> {
+  process.env["TEST_SCOPE"] = scope;
   await check("format", "biome", "check", ".");
   await check("lint", "eslint", ".", "--max-warnings", "0");
   await check("unused code", "knip");

@@ -6,7 +6,6 @@ import { build } from "esbuild";
 /** The plugins that have a stand-in, with the npm package whose version they must carry. */
 export const standIns = [
   { name: "aws", package: "@pulumi/aws" },
-  { name: "kubernetes", package: "@pulumi/kubernetes" },
   { name: "random", package: "@pulumi/random" },
 ] as const;
 

@@ -1,25 +1,39 @@
 import { existsSync } from "node:fs";
-import { access, chmod, constants, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { access, chmod, constants, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
+import { binary, versions } from "../toolchain";
 import { type BuiltPlugin, buildPlugins } from "./build";
 
 // Beside the binary of a stand-in, and never beside that of an official plugin.
 const marker = "STAND-IN";
 
+const folderOf = (pulumiHome: string, name: string, version: string): string =>
+  join(pulumiHome, "plugins", `resource-${name}-v${version}`);
+
 /**
- * Puts the stand-ins where the engine looks for plugins, except where an official plugin is installed. Returns one line
- * per stand-in in use.
+ * Puts the plugins where the engine looks for them: the official one for Kubernetes, which the toolchain built, and a
+ * stand-in for each that cannot be built and is not installed. Returns one line for each stand-in in use.
  */
-export async function installStandIns(pulumiHome: string, nodeBinary: string): Promise<string[]> {
+export async function installPlugins(pulumiHome: string, nodeBinary: string): Promise<string[]> {
+  await linkKubernetes(pulumiHome);
   const bundles = join(__dirname, "..", "..", "dist", "plugins");
   const notices: string[] = [];
   for (const plugin of await buildPlugins(bundles)) {
-    const folder = join(pulumiHome, "plugins", `resource-${plugin.name}-v${plugin.version}`);
+    const folder = folderOf(pulumiHome, plugin.name, plugin.version);
     if (await isOfficial(plugin.name, folder)) continue;
     await install(plugin, folder, nodeBinary);
     notices.push(`stand-in for the official ${plugin.name} plugin v${plugin.version}`);
   }
   return notices;
+}
+
+async function linkKubernetes(pulumiHome: string): Promise<void> {
+  const folder = folderOf(pulumiHome, "kubernetes", versions.pulumiKubernetes);
+  await mkdir(folder, { recursive: true });
+  const link = join(folder, "pulumi-resource-kubernetes");
+  await rm(`${link}.new`, { force: true });
+  await symlink(binary("pulumi-kubernetes", "pulumi-resource-kubernetes"), `${link}.new`);
+  await rename(`${link}.new`, link);
 }
 
 /** An official plugin is on the PATH, or in the folder without our marker. */

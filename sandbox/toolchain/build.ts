@@ -1,5 +1,14 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { cacheHome } from "../paths";
 import { run } from "../shell";
@@ -64,6 +73,10 @@ async function writeModule(tool: Tool, folder: string, log: string): Promise<voi
   const staged = tool.staging ? await stagingReplacements(tool.staging, tool.modules) : [];
   const lines = [`module cells-services.local/${tool.name}`, "go 1.26", ...require, ...replace, ...staged, ""];
   writeFileSync(join(folder, "go.mod"), lines.join("\n"));
+  if (tool.embedded !== undefined) {
+    const { Dir } = await downloaded(tool.embedded.module, tool.modules);
+    for (const [name, path] of Object.entries(tool.embedded.files)) copyFileSync(join(Dir, path), join(folder, name));
+  }
   if (tool.main !== undefined) {
     writeFileSync(join(folder, "main.go"), tool.main);
     if (require.length > 0) await run("go", ["mod", "tidy"], { cwd: folder, env: { GOWORK: "off" }, log });
@@ -74,11 +87,16 @@ async function stagingReplacements(
   staging: NonNullable<Tool["staging"]>,
   modules: Record<string, string>,
 ): Promise<string[]> {
-  const answer = await run("go", ["mod", "download", "-json", `${staging.module}@${modules[staging.module]}`]);
-  const { GoMod } = JSON.parse(answer) as { GoMod: string };
+  const { GoMod } = await downloaded(staging.module, modules);
   const replaced = [...readFileSync(GoMod, "utf8").matchAll(/^\s*(?:replace )?(\S+) => \.\/staging\//gm)];
   if (replaced.length > 0) return replaced.map(([, name]) => `replace ${name} => ${name} ${staging.version}`);
   // Published without its replacements: the staging modules are the ones required at the placeholder version.
   const required = [...readFileSync(GoMod, "utf8").matchAll(/^\s*(\S+) v0\.0\.0(?:\s|$)/gm)];
   return required.map(([, name]) => `replace ${name} => ${name} ${staging.version}`);
+}
+
+/** The unpacked folder of a module, and its go.mod. */
+async function downloaded(module: string, modules: Record<string, string>): Promise<{ Dir: string; GoMod: string }> {
+  const answer = await run("go", ["mod", "download", "-json", `${module}@${modules[module]}`]);
+  return JSON.parse(answer) as { Dir: string; GoMod: string };
 }

@@ -18,6 +18,8 @@ export interface Tool {
   static?: boolean;
   /** A main.go of our own for this tool; it is the package ".". */
   main?: string;
+  /** Files of a required module that the main.go embeds: their name beside it -> their path in the module. */
+  embedded?: { module: string; files: Record<string, string> };
   /** Replace every module that this one replaces inside its own repository (`./staging/...`) by its published version. */
   staging?: { module: string; version: string };
 }
@@ -30,8 +32,23 @@ const nats = "2.15.2";
 const containerd = "2.2.2";
 const vault = "1.21.2";
 const versitygw = "1.8.0";
+/** The only version of the module that is served; it is that of the npm package `@pulumi/kubernetes`, which is pinned to it. */
+const pulumiKubernetes = { version: "4.25.0", module: "v4.0.0-20260115033456-f47bc2d6f199" };
 
-export const versions = { kubernetes, pulumi, coredns, etcd, nats, containerd, vault, versitygw, pause: "3.10" };
+export const versions = {
+  kubernetes,
+  pulumi,
+  pulumiKubernetes: pulumiKubernetes.version,
+  coredns,
+  etcd,
+  nats,
+  containerd,
+  vault,
+  versitygw,
+  pause: "3.10",
+};
+
+const pulumiKubernetesModule = "github.com/pulumi/pulumi-kubernetes/provider/v4";
 
 export const tools: Tool[] = [
   {
@@ -63,6 +80,42 @@ export const tools: Tool[] = [
     version: "3.60.0",
     modules: { "github.com/pulumi/pulumi/sdk/v3": "v3.60.0" },
     binaries: { "pulumi-language-nodejs": "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs" },
+  },
+  {
+    name: "pulumi-kubernetes",
+    version: pulumiKubernetes.version,
+    modules: { [pulumiKubernetesModule]: pulumiKubernetes.module },
+    binaries: { "pulumi-resource-kubernetes": "." },
+    variables: { [`${pulumiKubernetesModule}/pkg/version.Version`]: pulumiKubernetes.version },
+    // Its own main embeds generated files that are not in the module; these are what they are generated from.
+    embedded: {
+      module: pulumiKubernetesModule,
+      files: {
+        "schema.json": "cmd/pulumi-resource-kubernetes/schema.json",
+        "mapping.json": "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
+      },
+    },
+    main: `package main
+
+import (
+	"bytes"
+	_ "embed"
+
+	"${pulumiKubernetesModule}/pkg/provider"
+	"${pulumiKubernetesModule}/pkg/version"
+)
+
+//go:embed schema.json
+var schema []byte
+
+//go:embed mapping.json
+var mapping []byte
+
+func main() {
+	versioned := bytes.Replace(schema, []byte("{"), []byte("{\\"version\\": \\""+version.Version+"\\","), 1)
+	provider.Serve("kubernetes", version.Version, versioned, mapping)
+}
+`,
   },
   {
     name: "containerd",

@@ -23,7 +23,7 @@ import { awsAnswers, awsCommand } from "../../sandbox/aws";
 import { nodeBinary } from "../../sandbox/images";
 import { type Aws, connect } from "../../sandbox/plugins/aws/configuration";
 import { types } from "../../sandbox/plugins/aws/types";
-import { installStandIns } from "../../sandbox/plugins/install";
+import { installPlugins } from "../../sandbox/plugins/install";
 import { engineFolders } from "../../sandbox/toolchain";
 
 /**
@@ -276,7 +276,7 @@ beforeAll(async () => {
     s3UsePathStyle: true,
     endpoints: { s3: endpoint, kms: endpoint, iam: endpoint },
   });
-  await installStandIns(join(folder, "home"), nodeBinary);
+  await installPlugins(join(folder, "home"), nodeBinary);
   first = await stackOf("first", small);
 });
 

@@ -55,7 +55,7 @@ async function succeed(command: string, args: string[], cwd?: string): Promise<s
 const body = `
 pulumi.runtime.setMocks({
   newResource: ({ name, type, inputs }) => {
-    if (type === "kubernetes:core/v1:ConfigMap" && inputs.binaryData) agent = inputs.binaryData["agent.js.gz"];
+    if (type === "kubernetes:core/v1:ConfigMap" && inputs.binaryData) agent = Object.values(inputs.binaryData)[0];
     if (type === "kubernetes:apps/v1:StatefulSet") replicas = inputs.spec.replicas;
     return { id: name + "-id", state: { ...inputs, result: "a", hex: "b" } };
   },

@@ -14,7 +14,18 @@ import {
   subjectNames,
 } from "../core/certificates";
 import { labels, memberNames, namesOf } from "../core/names";
-import { createAuthority, issueLeaf, type KeyPair, readAuthority, readLeaf } from "./issue";
+import {
+  type Authority,
+  createAuthority,
+  isAuthority,
+  issueLeaf,
+  type KeyPair,
+  readAuthority,
+  readLeaf,
+  rootOf,
+  splitPem,
+  withChain,
+} from "./issue";
 import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { log } from "./log";
 import { readPod, readSettings } from "./main";
@@ -32,9 +43,9 @@ interface AuthoritySecret {
   phase: Phase;
   since: number;
   rotation: number;
-  current: KeyPair;
+  current: Authority;
   /** The key is there only while the other authority is the one that comes. */
-  other?: { certificate: string; key?: string };
+  other?: Omit<Authority, "key"> & { key?: string };
 }
 
 interface Context {
@@ -72,18 +83,19 @@ export async function certificatesCommand(): Promise<void> {
 }
 
 export async function keepCertificates(context: Context): Promise<void> {
-  const bundle = context.settings.issuer === "own" ? await keepOwnAuthority(context) : await readIssuedBundle(context);
+  const bundle = await keepAuthority(context);
   await publishTrust(context, bundle);
   await rollIfNeeded(context, bundle);
 }
 
 /** Takes steps until there is nothing to do, but at most one that changes the authority. Returns the trust bundle. */
-async function keepOwnAuthority(context: Context): Promise<string[]> {
+async function keepAuthority(context: Context): Promise<string[]> {
+  const issued = await readIntermediate(context);
   let phaseChanged = false;
   for (;;) {
     const secret = await readAuthoritySecret(context);
     const leaves = await readLeaves(context);
-    const action = await nextAction(context, secret, leaves);
+    const action = await nextAction(context, secret, leaves, issued);
     if (action.kind === "refuse") throw new Error(action.reason);
     if (action.kind === "nothing" || action.kind === "wait" || (phaseChanged && isPhaseChange(action))) {
       if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
@@ -92,7 +104,7 @@ async function keepOwnAuthority(context: Context): Promise<string[]> {
       return trustBundle(secret);
     }
     phaseChanged ||= isPhaseChange(action);
-    await act(context, action, secret, leaves);
+    await act(context, action, secret, leaves, issued);
   }
 }
 
@@ -104,9 +116,11 @@ async function nextAction(
   context: Context,
   secret: AuthoritySecret | undefined,
   leaves: Record<string, KeyPair | undefined>,
+  issued: Authority | undefined,
 ): Promise<CertificatesAction> {
   const { settings, namespace, now } = context;
   const bundle = secret === undefined ? [] : trustBundle(secret);
+  const signers = [secret?.current, secret?.other].flatMap((each) => each?.certificate ?? []);
   const servers = await readServers(context);
   const observed: CertificatesObserved = {
     authority: secret && {
@@ -114,14 +128,22 @@ async function nextAction(
       since: secret.since,
       rotation: secret.rotation,
       current: readAuthority(secret.current.certificate),
+      issued: secret.current.issued !== undefined,
       ...(secret.other === undefined ? {} : { other: readAuthority(secret.other.certificate) }),
     },
     leaves: Object.fromEntries(
-      Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, bundle)] as const),
+      Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, signers)] as const),
     ),
     servers,
   };
-  const wanted = { subjects: subjectList(settings.name, namespace, settings.members), rotation: settings.rotation };
+  const wanted = {
+    subjects: subjectList(settings.name, namespace, settings.members),
+    rotation: settings.rotation,
+    issued: issued && {
+      ...readAuthority(issued.certificate),
+      trusted: (await readTrust(context)).includes(rootOf(issued)),
+    },
+  };
   return decideCertificates(observed, wanted, rollHash(settings, bundle, leaves), now());
 }
 
@@ -130,11 +152,12 @@ async function act(
   action: CertificatesAction,
   secret: AuthoritySecret | undefined,
   leaves: Record<string, KeyPair | undefined>,
+  issued: Authority | undefined,
 ): Promise<void> {
   const { settings, now } = context;
   if (action.kind === "create-authority") {
-    log("making a certificate authority");
-    const current = await newAuthority(context);
+    log(issued === undefined ? "making a certificate authority" : "taking the intermediate authority of the issuer");
+    const current = issued ?? (await newAuthority(context));
     await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation: settings.rotation, current });
     return;
   }
@@ -155,7 +178,7 @@ async function act(
         phase: "introduced",
         since: now(),
         rotation: Math.max(settings.rotation, secret.rotation),
-        other: await newAuthority(context),
+        other: issued ?? (await newAuthority(context)),
       });
       return;
     case "switch-authority": {
@@ -166,9 +189,9 @@ async function act(
         ...secret,
         phase: "switched",
         since: now(),
-        current: { certificate: other.certificate, key: other.key },
+        current: { ...other, key: other.key },
         // The key of the old authority is forgotten: nothing is signed with it again.
-        other: { certificate: current.certificate },
+        other: withoutKey(current),
       });
       return;
     }
@@ -192,19 +215,46 @@ function newAuthority({ settings, namespace, now }: Context): Promise<KeyPair> {
   });
 }
 
-function newLeaf({ settings, namespace, now }: Context, authority: KeyPair): Promise<KeyPair> {
+async function newLeaf({ settings, namespace, now }: Context, authority: Authority): Promise<KeyPair> {
   const { dns, ip } = subjectNames(settings.name, namespace, memberNames(settings.name, settings.members));
-  return issueLeaf(authority, {
+  const leaf = await issueLeaf(authority, {
     commonName: settings.name,
     dns,
     ip,
     notBefore: now() - backdateMilliseconds,
     notAfter: now() + settings.lifetimeDays * day,
   });
+  return withChain(leaf, authority);
 }
 
-function trustBundle(secret: AuthoritySecret): string[] {
-  return [secret.current.certificate, ...(secret.other === undefined ? [] : [secret.other.certificate])];
+function withoutKey({ certificate, issued }: Authority): Omit<Authority, "key"> {
+  return { certificate, ...(issued === undefined ? {} : { issued }) };
+}
+
+/** Two intermediate authorities may have the same root. */
+function trustBundle({ current, other }: AuthoritySecret): string[] {
+  return [...new Set([rootOf(current), ...(other === undefined ? [] : [rootOf(other)])])];
+}
+
+/** The authority that cert-manager keeps in its Secret; undefined without an issuer. */
+async function readIntermediate(context: Context): Promise<Authority | undefined> {
+  const { api, namespace, settings } = context;
+  if (settings.issuer === "own") return undefined;
+  const name = namesOf(settings.name).intermediate;
+  const data = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data);
+  const root = data["ca.crt"];
+  const key = data["tls.key"];
+  const [certificate, ...above] = splitPem(data["tls.crt"] ?? "");
+  if (!root || !key || certificate === undefined || !isAuthority(certificate)) {
+    throw new Error(
+      `the Secret ${name} must have an authority that may sign in tls.crt, its key in tls.key and its root in ca.crt, ` +
+        `got ${Object.keys(data).join(", ") || "nothing"}; use an issuer that signs authorities, such as CA or Vault`,
+    );
+  }
+  // cert-manager leaves the Secret when its Certificate goes; the owner makes Kubernetes remove it.
+  await applyObject(context, "Secret", name, {});
+  const chain = above.filter((each) => each.trim() !== root.trim()).join("");
+  return { certificate, key, issued: { chain, root: splitPem(root).join("") } };
 }
 
 /**
@@ -230,6 +280,7 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
   const key = data["ca.key"];
   const other = data["other.crt"];
   const otherKey = data["other.key"];
+  const issued = (root: string | undefined, chain = "") => (root ? { issued: { chain, root } } : {});
   if (phase === undefined || since === undefined || rotation === undefined || !certificate || !key) {
     // Making a new one would cut off every client that trusts the old one.
     throw new Error(
@@ -241,8 +292,16 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
     phase,
     since,
     rotation,
-    current: { certificate, key },
-    ...(other ? { other: { certificate: other, ...(otherKey ? { key: otherKey } : {}) } } : {}),
+    current: { certificate, key, ...issued(data["root.crt"], data["chain.crt"]) },
+    ...(other
+      ? {
+          other: {
+            certificate: other,
+            ...(otherKey ? { key: otherKey } : {}),
+            ...issued(data["other-root.crt"], data["other-chain.crt"]),
+          },
+        }
+      : {}),
   };
 }
 
@@ -254,7 +313,11 @@ async function writeAuthoritySecret(context: Context, secret: AuthoritySecret): 
       "state.json": JSON.stringify({ phase, since, rotation }),
       "ca.crt": current.certificate,
       "ca.key": current.key,
+      ...(current.issued === undefined ? {} : { "root.crt": current.issued.root, "chain.crt": current.issued.chain }),
       ...(other === undefined ? {} : { "other.crt": other.certificate }),
+      ...(other?.issued === undefined
+        ? {}
+        : { "other-root.crt": other.issued.root, "other-chain.crt": other.issued.chain }),
       ...(other?.key === undefined ? {} : { "other.key": other.key }),
     }),
   });
@@ -290,28 +353,9 @@ async function writeLeaves(
   }
 }
 
-/**
- * With cert-manager: the authority of the issued certificates, and those published before that are still valid, so that
- * clients and members with certificates of the old issuer keep working.
- */
-async function readIssuedBundle(context: Context): Promise<string[]> {
-  const { api, namespace, settings, now } = context;
-  const name = namesOf(settings.name).serverTls;
-  const current = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data)["ca.crt"];
-  if (!current) {
-    throw new Error(
-      `the Secret ${name} has no ca.crt; the issuer must be one that knows its authority, such as CA or Vault`,
-    );
-  }
+async function readTrust({ api, namespace, settings }: Context): Promise<string[]> {
   const published = await api.get<ConfigMap>(core(namespace, "configmaps", namesOf(settings.name).trust));
-  const all = new Set([...splitPem(current), ...splitPem(published?.data?.["ca.crt"] ?? "")]);
-  // Secrets of cert-manager outlive their Certificate; the owner makes Kubernetes remove them.
-  for (const secret of leafSecretNames(settings)) await applyObject(context, "Secret", secret, {});
-  return [...all].filter((certificate) => readAuthority(certificate).notAfter > now());
-}
-
-function splitPem(text: string): string[] {
-  return (text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
+  return splitPem(published?.data?.["ca.crt"] ?? "");
 }
 
 async function publishTrust(context: Context, bundle: string[]): Promise<void> {

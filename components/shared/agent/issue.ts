@@ -13,6 +13,28 @@ export interface KeyPair {
   key: string;
 }
 
+/** A pair that signs, and what others must trust for it. */
+export interface Authority extends KeyPair {
+  /**
+   * Of an intermediate authority: the certificates above it without the root, which servers show together with their own,
+   * and the root, which clients trust. An authority of the ensemble's own is its own root.
+   */
+  issued?: { chain: string; root: string };
+}
+
+export function rootOf({ certificate, issued }: Pick<Authority, "certificate" | "issued">): string {
+  return issued?.root ?? certificate;
+}
+
+/** What a server shows: its certificate and those between it and the root. */
+export function withChain(leaf: KeyPair, { certificate, issued }: Authority): KeyPair {
+  return issued === undefined ? leaf : { ...leaf, certificate: `${leaf.certificate}${certificate}${issued.chain}` };
+}
+
+export function splitPem(text: string): string[] {
+  return (text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
+}
+
 export async function createAuthority(commonName: string, validity: Validity): Promise<KeyPair> {
   const keys = await generateKeys();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
@@ -67,6 +89,11 @@ export async function issueLeaf(authority: KeyPair, request: LeafRequest): Promi
     ],
   });
   return { certificate: pem(certificate), key: await privateKeyPem(keys) };
+}
+
+/** Whether it may sign certificates. */
+export function isAuthority(certificate: string): boolean {
+  return new NodeCertificate(certificate).ca;
 }
 
 export function readAuthority(certificate: string): AuthorityCertificate {

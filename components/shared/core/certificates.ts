@@ -63,6 +63,8 @@ export interface CertificatesObserved {
         /** The `rotation` number that this authority was made for. */
         rotation: number;
         current: AuthorityCertificate;
+        /** Whether an issuer gave the current one. */
+        issued: boolean;
         /** The authority that comes ("introduced") or that goes ("switched"). */
         other?: AuthorityCertificate;
       };
@@ -82,6 +84,11 @@ export interface CertificatesObserved {
 export interface CertificatesWanted {
   subjects: string[];
   rotation: number;
+  /**
+   * The intermediate authority that an issuer gave, and whether its root is in the published trust bundle. undefined: the
+   * ensemble has an authority of its own.
+   */
+  issued: (AuthorityCertificate & { trusted: boolean }) | undefined;
 }
 
 export type CertificatesAction =
@@ -112,7 +119,8 @@ export function decideCertificates(
 ): CertificatesAction {
   const { authority, servers } = observed;
   if (authority === undefined) {
-    if (servers === undefined) return { kind: "create-authority" };
+    // The last release had certificates of the issuer and no authority of its own: its members trust the same root.
+    if (servers === undefined || wanted.issued?.trusted === true) return { kind: "create-authority" };
     // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
     return {
       kind: "refuse",
@@ -130,7 +138,7 @@ export function decideCertificates(
   const overlapped = now >= authority.since + overlapMilliseconds;
   switch (authority.phase) {
     case "steady": {
-      const reason = rotationReason(authority, wanted.rotation, now);
+      const reason = rotationReason(authority, wanted, now);
       if (reason === undefined) return { kind: "nothing" };
       return rolled ? { kind: "introduce-authority", reason } : waitForRoll("a new authority is introduced");
     }
@@ -153,9 +161,13 @@ function waitForRoll(what: string): CertificatesAction {
 
 function rotationReason(
   authority: NonNullable<CertificatesObserved["authority"]>,
-  rotation: number,
+  { rotation, issued }: CertificatesWanted,
   now: number,
 ): string | undefined {
+  if (issued !== undefined) {
+    return issued.fingerprint === authority.current.fingerprint ? undefined : "the issuer gave another authority";
+  }
+  if (authority.issued) return "the issuer was removed from the configuration";
   if (rotation > authority.rotation) return `rotation was raised from ${authority.rotation} to ${rotation}`;
   if (isDue(authority.current, now)) return "the authority is in the last third of its life";
   return undefined;

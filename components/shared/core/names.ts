@@ -18,6 +18,8 @@ export interface Names {
   admin: string;
   /** Secret with the key of the certificate authority. */
   authority: string;
+  /** Certificate of cert-manager and its Secret: the intermediate authority, when an issuer is given. */
+  intermediate: string;
   /** ConfigMap with the trust bundle, key `ca.crt`. */
   trust: string;
   serverTls: string;
@@ -40,6 +42,7 @@ export function namesOf(name: string): Names {
     agent: `${name}-agent`,
     admin: `${name}-admin`,
     authority: `${name}-ca`,
+    intermediate: `${name}-intermediate`,
     trust: `${name}-ca`,
     serverTls: `${name}-server-tls`,
     peerTls: `${name}-peer-tls`,

@@ -1,15 +1,14 @@
 /**
  * The Pulumi side of the certificates: a Job that has issued them before the members start, a CronJob that keeps them, and
- * the rights of both. What they do is in `authority.ts` (decisions) and `authority-agent.ts` (deeds). With a cert-manager
- * issuer the leaf certificates are Certificate objects; the agent then only publishes the trust bundle and rolls.
+ * the rights of both. `core/certificates.ts` decides what they do, `agent/certificates.ts` does it. With a cert-manager issuer
+ * the authority is an intermediate one that cert-manager keeps; the agent issues all server certificates in either case.
  */
 import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource";
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import type { CertificateSettings } from "../core/certificates";
-import { subjectNames } from "../core/certificates";
-import { applicationSecretName, memberNames, namesOf } from "../core/names";
+import { applicationSecretName, namesOf } from "../core/names";
 import { createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
@@ -38,7 +37,7 @@ export function createCertificates(
   if (ensemble.tls === "off") return [];
   const name = namesOf(ensemble.name).certificates;
   const access = createAccess(ensemble, name, accessRules(ensemble), options);
-  const issued = createIssuedCertificates(ensemble, options);
+  const issued = createIntermediate(ensemble, options);
   const spec = agentJobSpec(ensemble, {
     name: "certificates",
     command: ["certificates"],
@@ -97,50 +96,51 @@ function secretsWithTrust(ensemble: Ensemble): string[] {
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
   const own = [names.authority, names.serverTls, names.peerTls];
+  const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
   return [
     { apiGroups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], resourceNames: own },
-    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: secretsWithTrust(ensemble) },
+    {
+      apiGroups: [""],
+      resources: ["secrets"],
+      verbs: ["get", "patch"],
+      resourceNames: [...secretsWithTrust(ensemble), ...issued],
+    },
     { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "create", "patch"], resourceNames: [names.trust] },
     { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.certificates] },
     { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get", "patch"], resourceNames: [names.server] },
   ];
 }
 
-/** cert-manager Certificates that fill the same Secrets as the own authority would. */
-function createIssuedCertificates(ensemble: Ensemble, options: pulumi.CustomResourceOptions): pulumi.Resource[] {
-  const issuerRef = ensemble.certificates.issuerRef;
+/** The intermediate authority, which cert-manager issues and renews. */
+function createIntermediate(ensemble: Ensemble, options: pulumi.CustomResourceOptions): pulumi.Resource[] {
+  const { issuerRef, authorityLifetimeDays } = ensemble.certificates;
   if (issuerRef === undefined) return [];
-  const names = namesOf(ensemble.name);
-  const subjects = ensemble.namespace.apply((namespace) =>
-    subjectNames(ensemble.name, namespace, memberNames(ensemble.name, ensemble.members)),
-  );
-  const hours = ensemble.certificates.lifetimeDays * 24;
-  return [names.serverTls, names.peerTls].map(
-    (name) =>
-      new CustomResource(
-        name,
-        {
-          apiVersion: "cert-manager.io/v1",
-          kind: "Certificate",
-          metadata: {
-            ...metadata(ensemble, name),
-            // The provider does not wait for custom resources by itself.
-            annotations: { "pulumi.com/waitFor": "condition=Ready" },
-          },
-          spec: {
-            secretName: name,
-            secretTemplate: { labels: metadata(ensemble, name).labels },
-            duration: `${hours}h`,
-            renewBefore: `${Math.floor(hours / 3)}h`,
-            privateKey: { algorithm: "ECDSA", size: 256, rotationPolicy: "Always" },
-            commonName: ensemble.name,
-            dnsNames: subjects.apply(({ dns }) => dns),
-            ipAddresses: subjects.apply(({ ip }) => ip),
-            usages: ["digital signature", "server auth", "client auth"],
-            issuerRef,
-          },
+  const name = namesOf(ensemble.name).intermediate;
+  const hours = authorityLifetimeDays * 24;
+  return [
+    new CustomResource(
+      name,
+      {
+        apiVersion: "cert-manager.io/v1",
+        kind: "Certificate",
+        metadata: {
+          ...metadata(ensemble, name),
+          // The provider does not wait for custom resources by itself.
+          annotations: { "pulumi.com/waitFor": "condition=Ready" },
         },
-        options,
-      ),
-  );
+        spec: {
+          isCA: true,
+          secretName: name,
+          secretTemplate: { labels: metadata(ensemble, name).labels },
+          duration: `${hours}h`,
+          renewBefore: `${Math.floor(hours / 3)}h`,
+          privateKey: { algorithm: "ECDSA", size: 256, encoding: "PKCS8", rotationPolicy: "Always" },
+          commonName: pulumi.interpolate`${ensemble.name}.${ensemble.namespace}`,
+          usages: ["digital signature", "cert sign", "crl sign"],
+          issuerRef,
+        },
+      },
+      options,
+    ),
+  ];
 }

@@ -64,16 +64,6 @@ export function containsUnknown(value: Value | undefined): boolean {
   return isMap(value) && Object.values(value).some(containsUnknown);
 }
 
-export function at(value: Value | undefined, path: Path): Value | undefined {
-  let current: Value | undefined = value;
-  for (const step of path) {
-    if (Array.isArray(current) && typeof step === "number") current = current[step];
-    else if (isMap(current)) current = current[step];
-    else return undefined;
-  }
-  return current;
-}
-
 export function equal(left: Value | undefined, right: Value | undefined): boolean {
   if (left === right) return true;
   if (Array.isArray(left) && Array.isArray(right)) {

@@ -1,9 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { anchorsOf, readPage, root } from "./pages";
 
-const root = join(__dirname, "..", "..", "..");
-const docs = join(root, "docs");
 const folders = ["checks", "components", "drills", "sandbox", "stacks"];
 
 /** All sources as one text, in which a sentence that is written over several lines is one again. */
@@ -22,9 +21,9 @@ interface Row {
   anchor: string;
 }
 
-const rows: Row[] = [
-  ...readFileSync(join(docs, "refusals.md"), "utf8").matchAll(/^\| `(.+?)` \| \[.+?\]\((.+?)#(.+?)\) \|$/gm),
-].map(([, words = "", file = "", anchor = ""]) => ({ words, file, anchor }));
+const rows: Row[] = [...readPage("docs/refusals.md").matchAll(/^\| `(.+?)` \| \[.+?\]\((.+?)#(.+?)\) \|$/gm)].map(
+  ([, words = "", file = "", anchor = ""]) => ({ words, file, anchor }),
+);
 
 /** Numbers and names in a sentence are examples: what stands between them must be said, or a good part of it. */
 const wordsInARow = 3;
@@ -40,15 +39,6 @@ function isSaid(sentence: string): boolean {
   });
 }
 
-const slug = (heading: string): string =>
-  heading
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N} _-]/gu, "")
-    .replaceAll(" ", "-");
-
-const anchors = (file: string): string[] =>
-  [...readFileSync(join(docs, file), "utf8").matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => slug(heading));
-
 describe("the page of refusals", () => {
   it("is read by this test", () => {
     expect(rows.length).toBeGreaterThan(100);
@@ -59,6 +49,6 @@ describe("the page of refusals", () => {
   });
 
   it("leads to tables that are there", () => {
-    expect(rows.filter(({ file, anchor }) => !anchors(file).includes(anchor))).toEqual([]);
+    expect(rows.filter(({ file, anchor }) => !anchorsOf(join("docs", file)).includes(anchor))).toEqual([]);
   });
 });

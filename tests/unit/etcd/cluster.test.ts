@@ -209,11 +209,15 @@ describe("an etcd cluster", () => {
     expect(volumes.map(({ name }) => name)).toEqual(["agent", "token", "base", "admin", "run", "auth-token"]);
   });
 
-  it("asks cert-manager when there is an issuer", async () => {
+  it("asks cert-manager for an intermediate authority when there is an issuer", async () => {
     const graph = await deploy({ certificates: { issuerRef: { name: "vault", kind: "ClusterIssuer" } } });
     const certificates = graph.byType("kubernetes:cert-manager.io/v1:Certificate");
-    expect(certificates.map(({ name }) => name)).toEqual(["etcd-server-tls", "etcd-peer-tls"]);
-    expect(at(certificates[0]?.inputs, "spec.dnsNames")).toContain("etcd-2.etcd-peers.cells.svc");
+    expect(certificates.map(({ name }) => name)).toEqual(["etcd-intermediate"]);
+    expect(at(certificates[0]?.inputs, "spec")).toMatchObject({
+      isCA: true,
+      commonName: "etcd.cells",
+      privateKey: { encoding: "PKCS8" },
+    });
     expect(only(graph, job, "etcd-certificates").options.dependsOn).toContain(certificates[0]?.urn);
   });
 

@@ -1,110 +1,56 @@
 import { describe, expect, it } from "vitest";
-import { below, shuffle } from "../../../sandbox/plugins/random/number";
-import { difference } from "../../../sandbox/plugins/random/provider";
-import {
-  kinds,
-  makeRandom,
-  outputSecrets,
-  type RandomKind,
-  textRules,
-} from "../../../sandbox/plugins/random/resources";
-import { impossible, randomText } from "../../../sandbox/plugins/random/text";
+import { difference, randomProvider } from "../../../sandbox/plugins/random/provider";
+import type { Context } from "../../../sandbox/plugins/server/provider";
+import type { PropertyMap } from "../../../sandbox/plugins/server/values";
 
-const kind = (name: string): RandomKind => kinds[name] as RandomKind;
+const context: Context = { log: () => undefined, signal: new AbortController().signal };
+const provider = randomProvider("0.0.0");
+const password = "random:index/randomPassword:RandomPassword";
+const randomId = "random:index/randomId:RandomId";
+const resource = (type: string) => ({ urn: `urn:pulumi:s::p::${type}::n`, type, name: "n" });
+const properties = (value: PropertyMap) => ({ value, secrets: [] });
 
-describe("numbers", () => {
-  it("throws away what would make some numbers likelier", () => {
-    // 2^48 is one above a multiple of 5: only the highest value must be drawn again.
-    const answers = [Buffer.alloc(6, 0xff), Buffer.from([0, 0, 0, 0, 0, 7])];
-    expect(below(5, () => answers.shift() as Buffer)).toBe(2);
-    expect(answers).toHaveLength(0);
-  });
+function create(type: string, value: PropertyMap, preview = false) {
+  return provider.create({ ...resource(type), inputs: properties(value), preview, timeoutSeconds: 0 }, context);
+}
 
-  it("spreads evenly", () => {
-    const counts = new Array<number>(10).fill(0);
-    const draws = 20_000;
-    for (let draw = 0; draw < draws; draw++) counts[below(10)]! += 1;
-    // Chi-squared with nine degrees of freedom: above 40 once in about a hundred thousand runs.
-    const chi = counts.reduce((sum, count) => sum + (count - draws / 10) ** 2 / (draws / 10), 0);
-    expect(chi).toBeLessThan(40);
-  });
-
-  it("shuffles without losing anything", () => {
-    expect(shuffle([1, 2, 3, 4]).sort()).toEqual([1, 2, 3, 4]);
-  });
-
-  it("fails on a limit that is none", () => expect(() => below(0)).toThrow(/got 0/));
-});
-
-describe("passwords", () => {
-  it("have the length, the classes and the minima that were asked for", () => {
-    const rules = textRules({ length: 40, special: false, minUpper: 5, minNumeric: 5 });
-    const text = randomText(rules);
-    expect(text).toMatch(/^[A-Za-z0-9]{40}$/);
-    expect(text.replace(/[^A-Z]/g, "").length).toBeGreaterThanOrEqual(5);
-    expect(text.replace(/[^0-9]/g, "").length).toBeGreaterThanOrEqual(5);
-  });
-
-  it("take other special characters and the old name of numeric", () => {
-    expect(randomText(textRules({ length: 20, upper: false, lower: false, number: false, overrideSpecial: "_" }))).toBe(
-      "_".repeat(20),
-    );
-  });
-
-  it.each([
-    [{ length: 0 }, /got 0/],
-    [{ length: 3, minUpper: 4 }, /sum of the minima, 4, got 3/],
-    [{ length: 3, upper: false, lower: false, numeric: false, special: false }, /at least one/],
-  ])("fails on %j", (inputs, message) => expect(impossible(textRules(inputs))).toMatch(message));
-
-  it("are secret, and their id tells nothing", () => {
-    const { id, outputs } = makeRandom(kind("RandomPassword"), { length: 12 });
+describe("the stand-in for random", () => {
+  it("makes a password of letters and digits, secret, whose id tells nothing", async () => {
+    const { id, state } = await create(password, { length: 32, special: false });
+    expect(state.value["result"]).toMatch(/^[A-Za-z0-9]{32}$/);
+    expect(state.secrets).toContainEqual(["result"]);
     expect(id).toBe("none");
-    expect(outputs["result"]).toHaveLength(12);
-    expect(outputSecrets(kind("RandomPassword"), [])).toContainEqual(["result"]);
   });
-});
 
-describe("other kinds", () => {
-  it("RandomId has the same bytes in every form", () => {
-    const { id, outputs } = makeRandom(kind("RandomId"), { byteLength: 8, prefix: "p-" });
-    const bytes = Buffer.from(id, "base64url");
-    expect(bytes).toHaveLength(8);
-    expect(outputs).toMatchObject({
-      hex: `p-${bytes.toString("hex")}`,
-      b64Std: `p-${bytes.toString("base64")}`,
-      b64Url: `p-${id}`,
-      dec: `p-${BigInt(`0x${bytes.toString("hex")}`).toString()}`,
+  it("makes another one each time, and none in a preview", async () => {
+    const made = await Promise.all([1, 2].map(() => create(password, { length: 32, special: false })));
+    expect(made[0]?.state.value["result"]).not.toBe(made[1]?.state.value["result"]);
+    expect((await create(password, { length: 32, special: false }, true)).state.value).not.toHaveProperty("result");
+  });
+
+  it("makes an id of as many bytes", async () => {
+    const { id, state } = await create(randomId, { byteLength: 8 });
+    expect(state.value["hex"]).toBe(Buffer.from(id, "base64url").toString("hex"));
+    expect(state.value["hex"]).toHaveLength(16);
+  });
+
+  it.each<[string, PropertyMap, RegExp]>([
+    [password, { length: 0, special: false }, /^length must be a whole number of at least 1, got 0$/],
+    [password, { length: 8 }, /^special must be false .*got undefined$/],
+    [password, { length: 8, special: false, minLower: 1 }, /^minLower is not part of the stand-in/],
+    ["random:index/randomPet:RandomPet", {}, /RandomPet is not part of the stand-in for random, which has/],
+  ])("refuses %s %j", async (type, value, reason) => {
+    const request = { ...resource(type), olds: undefined, news: properties(value), randomSeed: Buffer.alloc(0) };
+    const { failures } = await provider.check(request);
+    expect(failures.map((failure) => failure.reason)).toEqual([expect.stringMatching(reason) as string]);
+  });
+
+  it("replaces the value for any change, and keeps it without one", () => {
+    expect(difference({ length: 8, keepers: { v: "1" } }, { length: 8, keepers: { v: "2" } })).toEqual({
+      changed: true,
+      detailed: { "keepers.v": "update-replace" },
+      deleteBeforeReplace: false,
     });
-    expect(kind("RandomId").recover(`p-,${id}`)).toMatchObject({ byteLength: 8, hex: outputs["hex"] });
+    expect(difference({ length: 8 }, { length: 8 }).changed).toBe(false);
   });
-
-  it("RandomInteger stays within its bounds", () => {
-    for (let draw = 0; draw < 100; draw++) {
-      expect([5, 6, 7]).toContain(makeRandom(kind("RandomInteger"), { min: 5, max: 7 }).outputs["result"]);
-    }
-  });
-
-  it("a seed gives the same value again", () => {
-    const inputs = { min: 0, max: 1_000_000, seed: "s" };
-    expect(makeRandom(kind("RandomInteger"), inputs)).toEqual(makeRandom(kind("RandomInteger"), inputs));
-  });
-
-  it("RandomPet, RandomUuid, RandomShuffle, RandomBytes", () => {
-    expect(makeRandom(kind("RandomPet"), { length: 3, prefix: "x" }).id).toMatch(/^x-[a-z]+-[a-z]+-[a-z]+$/);
-    expect(makeRandom(kind("RandomUuid"), {}).id).toMatch(/^[0-9a-f-]{36}$/);
-    expect(makeRandom(kind("RandomShuffle"), { inputs: ["a", "b"], resultCount: 5 }).outputs["results"]).toHaveLength(
-      5,
-    );
-    expect(makeRandom(kind("RandomBytes"), { length: 4 }).outputs["hex"]).toMatch(/^[0-9a-f]{8}$/);
-  });
-});
-
-it("any change makes a new value, none keeps it", () => {
-  expect(difference({ length: 8, keepers: { v: "1" } }, { length: 8, keepers: { v: "2" } })).toEqual({
-    changed: true,
-    detailed: { "keepers.v": "update-replace" },
-    deleteBeforeReplace: false,
-  });
-  expect(difference({ length: 8 }, { length: 8 }).changed).toBe(false);
 });

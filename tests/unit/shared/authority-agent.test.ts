@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { keepCertificates, rollAnnotation } from "../../../components/shared/agent/certificates";
 import { decoded, type KubernetesApi, type KubernetesObject } from "../../../components/shared/agent/kubernetes";
 import type { CertificateSettings } from "../../../components/shared/core/certificates";
+import { createIssuer } from "../../support/issuer";
 
 const day = 24 * 60 * 60 * 1000;
 const etcd: CertificateSettings = {
@@ -246,18 +247,59 @@ describe("the certificates command", () => {
     await expect(run()).rejects.toThrow("the Secret etcd-ca has no complete certificate authority; restore it");
   });
 
-  it("publishes the trust of certificates that cert-manager issued", async () => {
-    await run();
-    const issued = await cluster.data("secrets", "etcd-server-tls");
-    cluster = fakeCluster();
-    for (const name of ["etcd-server-tls", "etcd-peer-tls"]) {
-      const path = `/api/v1/namespaces/cells/secrets/${name}`;
-      await cluster.api.apply(path, { data: issued } as KubernetesObject, "cert-manager");
-    }
-    await run({ issuer: "cert-manager" });
-    const [ca = ""] = await bundle();
-    expect(await handshake(ca, "etcd-server-tls")).toBe("trusted");
-    expect(await cluster.data("secrets", "etcd-server-tls")).toEqual(issued);
-    expect(await cluster.object("secrets", "etcd-ca")).toBeUndefined();
+  describe("with an issuer", () => {
+    const secret = "/api/v1/namespaces/cells/secrets/etcd-intermediate";
+    const issuer = { issuer: "cert-manager" } as const;
+    const give = async (data: Record<string, string>) => {
+      const encoded = Object.entries(data).map(([key, text]) => [key, Buffer.from(text).toString("base64")]);
+      await cluster.api.apply(secret, { data: Object.fromEntries(encoded) } as KubernetesObject, "cert-manager");
+    };
+
+    it("signs with its intermediate authority, and clients need the root alone", async () => {
+      const { root, issue } = await createIssuer(now);
+      await give(await issue());
+      await run(issuer);
+      expect(await bundle()).toEqual([root]);
+      expect(await handshake(root, "etcd-server-tls")).toBe("trusted");
+    });
+
+    it("takes a renewed one in the same phases, without another root", async () => {
+      // So that the certificates of a day later are valid now.
+      now -= 2 * day;
+      const { root, issue } = await createIssuer(now);
+      await give(await issue());
+      await run(issuer);
+      const before = await cluster.data("secrets", "etcd-server-tls");
+      cluster.startServers();
+      await give(await issue());
+      for (const hours of [0, 25]) {
+        now += hours * 60 * 60 * 1000;
+        await run(issuer);
+        expect(await bundle()).toEqual([root]);
+        expect(await handshake(root, "etcd-server-tls")).toBe("trusted");
+      }
+      expect(await cluster.data("secrets", "etcd-server-tls")).not.toEqual(before);
+      expect(await cluster.rolled()).toBeUndefined();
+    });
+
+    it("comes to living members in phases, so that old and new trust each other", async () => {
+      await run();
+      const [own = ""] = await bundle();
+      cluster.startServers();
+      const { root, issue } = await createIssuer(now);
+      await give(await issue());
+      await run(issuer);
+      expect(await bundle()).toEqual([own, root]);
+      expect(await handshake(own, "etcd-server-tls")).toBe("trusted");
+    });
+
+    it("refuses a Secret that holds no authority", async () => {
+      const { issue } = await createIssuer(now);
+      const { "ca.crt": _, ...withoutRoot } = await issue();
+      await give(withoutRoot);
+      await expect(run(issuer)).rejects.toThrow(
+        /^the Secret etcd-intermediate must have an authority .*, got tls.crt, tls.key; use an issuer/,
+      );
+    });
   });
 });

@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { createAuthority, issueLeaf, readAuthority, readLeaf } from "../../../components/shared/agent/issue";
 import {
+  type AuthorityCertificate,
   type CertificatesAction,
   type CertificatesObserved,
   decideCertificates,
@@ -22,9 +23,23 @@ function leaves(leaf: object = {}): CertificatesObserved["leaves"] {
   return { server: usual, peer: usual };
 }
 
-const steady = { phase: "steady", since: 0, rotation: 0, current: old } as const;
-const introduced = { phase: "introduced", since: now - 1, rotation: 1, current: old, other: next } as const;
-const switched = { phase: "switched", since: now - 2 * day, rotation: 1, current: next, other: old } as const;
+const steady = { phase: "steady", issued: false, since: 0, rotation: 0, current: old } as const;
+const introduced = {
+  phase: "introduced",
+  issued: false,
+  since: now - 1,
+  rotation: 1,
+  current: old,
+  other: next,
+} as const;
+const switched = {
+  phase: "switched",
+  issued: false,
+  since: now - 2 * day,
+  rotation: 1,
+  current: next,
+  other: old,
+} as const;
 const settled = { settled: true, rolled: "now" };
 
 describe("decisions about certificates", () => {
@@ -114,7 +129,57 @@ describe("decisions about certificates", () => {
     ],
     ["a lowered rotation", { authority: { ...steady, rotation: 3 }, leaves: leaves(), servers: settled }, "nothing", 2],
   ])("%s", (_, observed, kind, rotation = 0) => {
-    expect(decideCertificates(observed, { subjects, rotation }, "now", now).kind).toBe(kind);
+    expect(decideCertificates(observed, { subjects, rotation, issued: undefined }, "now", now).kind).toBe(kind);
+  });
+
+  const given = { ...steady, issued: true };
+  it.each<[string, CertificatesObserved, AuthorityCertificate | undefined, boolean, CertificatesAction["kind"]]>([
+    [
+      "an issuer and nothing else",
+      { authority: undefined, leaves: {}, servers: undefined },
+      old,
+      false,
+      "create-authority",
+    ],
+    [
+      "members of the last release, which trust the root of the issuer",
+      { authority: undefined, leaves: leaves(), servers: settled },
+      old,
+      true,
+      "create-authority",
+    ],
+    [
+      "members that do not trust the root of the issuer",
+      { authority: undefined, leaves: leaves(), servers: settled },
+      old,
+      false,
+      "refuse",
+    ],
+    [
+      "the same authority of the issuer",
+      { authority: given, leaves: leaves(), servers: settled },
+      old,
+      true,
+      "nothing",
+    ],
+    ["a renewed one", { authority: given, leaves: leaves(), servers: settled }, next, true, "introduce-authority"],
+    [
+      "an issuer after an own authority",
+      { authority: steady, leaves: leaves(), servers: settled },
+      next,
+      false,
+      "introduce-authority",
+    ],
+    [
+      "an own authority after an issuer",
+      { authority: given, leaves: leaves(), servers: settled },
+      undefined,
+      false,
+      "introduce-authority",
+    ],
+  ])("%s", (_, observed, issued, trusted, kind) => {
+    const wanted = { subjects, rotation: 0, issued: issued && { ...issued, trusted } };
+    expect(decideCertificates(observed, wanted, "now", now).kind).toBe(kind);
   });
 });
 
