@@ -24,7 +24,7 @@ const clients = [
 ];
 
 export default tseslint.config(
-  { ignores: ["dist/**", "node_modules/**", "*.config.*"] },
+  { ignores: ["dist/**", "lib/**", "node_modules/**", "*.config.*"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
