@@ -21,7 +21,7 @@ export default defineConfig({
           name: "package",
           include: ["tests/package/**/*.test.ts"],
           testTimeout: 120_000,
-          hookTimeout: 300_000,
+          hookTimeout: 600_000,
         },
       },
       {

@@ -213,6 +213,10 @@ describe.each(["20", "22", "24"])("on Node.js %s", (version) => {
 });
 
 describe("npx cells-services check", () => {
+  it("brings the protocol that the client of etcd reads when it is loaded", () => {
+    expect(readdirSync(at("node_modules", "cells-services", "lib", "proto"))).toContain("rpc.proto");
+  });
+
   const command = (): string => at("node_modules", ".bin", "cells-services");
 
   it.each(["22", "24"])("checks on Node.js %s", async (version) => {
