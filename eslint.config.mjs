@@ -24,7 +24,7 @@ const clients = [
 ];
 
 export default tseslint.config(
-  { ignores: ["dist/**", "node_modules/**", "*.config.*"] },
+  { ignores: ["dist/**", "lib/**", "node_modules/**", "*.config.*"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
@@ -34,6 +34,8 @@ export default tseslint.config(
       "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }],
       // Functions that satisfy an async interface without waiting for anything are fine.
       "@typescript-eslint/require-await": "off",
+      // The bundle of an agent is loaded when a component is created, and not when its module is.
+      "@typescript-eslint/no-require-imports": ["error", { allow: ["/dist/agents/"] }],
     },
   },
   room(["components/**", "stacks/**", "checks/**", "examples/**"], sandbox),

@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     projects: [
       {
+        // The examples import the package by its name. Here that is its sources.
+        resolve: { tsconfigPaths: true },
         test: {
           name: "unit",
           include: ["tests/unit/**/*.test.ts", "{sandbox,components,stacks,checks,drills}/**/*.unit.test.ts"],
@@ -12,6 +14,14 @@ export default defineConfig({
           // Recording a whole stack takes seconds on a busy machine.
           testTimeout: 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "package",
+          include: ["tests/package/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 600_000,
         },
       },
       {

@@ -1,13 +1,15 @@
 /**
- * Builds the in-cluster agents: one minified file for each service, and one for the gateways, in `dist/agents`, the same bytes for the same sources, and beside it
- * the same compressed, since that takes longer than all the rest of a preview.
+ * Builds the in-cluster agents: for each service, and for the gateways, one minified file in `dist/agents`, the same bytes for the same
+ * sources, and beside it the `AgentBundle` that the component loads. Compression happens here, because it takes longer than the rest of a preview.
  *
  *   npm run build
  */
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+import type { AgentBundle } from "./shared/deploy";
 
 export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore", "gateway"] as const;
 
@@ -39,7 +41,12 @@ async function bundle(name: string, outfile: string): Promise<void> {
     charset: "utf8",
     logLevel: "warning",
   });
-  writeFileSync(`${outfile}.gz`, gzipSync(readFileSync(outfile), { level: 9 }));
+  const program = readFileSync(outfile);
+  const bundle: AgentBundle = {
+    content: gzipSync(program, { level: 9 }).toString("base64"),
+    checksum: createHash("sha256").update(program).digest("hex").slice(0, 16),
+  };
+  writeFileSync(outfile.replace(/\.js$/, ".json"), JSON.stringify(bundle));
 }
 
 if (require.main === module) {

@@ -210,6 +210,13 @@ export const schema = z.strictObject({
     .refine((given) => !/[\r\n]|^\s*\{|apiVersion:/.test(given))
     .optional()
     .describe("path of a kubeconfig of this cluster alone, or that the context is in"),
+  clusterIdentifier: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "of the cluster, any text; another one replaces all resources; default: `cells-services-` and the environment",
+    ),
   services: z
     .array(z.enum(serviceNames))
     .min(1)
@@ -286,7 +293,7 @@ function defaultsOf(stack: string): Record<string, unknown> {
 
 const isEnvironment = (value: unknown): boolean => environments.some((each) => each === value);
 
-const textKeys: readonly string[] = ["environment", "namespace", "kubeContext", "kubeconfig"];
+const textKeys: readonly string[] = ["environment", "namespace", "kubeContext", "kubeconfig", "clusterIdentifier"];
 
 function ownValues(project: string, values: Record<string, string>): Record<string, unknown> {
   const prefix = `${project}:`;

@@ -1,5 +1,5 @@
 /** What both environments have in common: the provider of the cluster, the namespace, the services, the outputs. */
-import { Provider } from "@pulumi/kubernetes";
+import type { Provider } from "@pulumi/kubernetes";
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import * as pulumi from "@pulumi/pulumi";
 import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../components/etcd";
@@ -7,6 +7,7 @@ import { MongodbCluster, type MongodbClusterArguments, resolveMongodb } from "..
 import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../components/mysql";
 import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
 import { ObjectStore, type ObjectStoreArguments, resolveObjectStore } from "../components/objectstore";
+import { kubernetesProvider } from "../components/provider";
 import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
 import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent, Peer } from "../components/shared/deploy";
 import { resolveVault, VaultCluster, type VaultClusterArguments } from "../components/vault";
@@ -205,16 +206,12 @@ function problemsOf<S extends ServiceName>(service: S, args: ServiceArguments[S]
 }
 
 function clusterProvider(config: StackConfig): Provider {
-  return new Provider("cluster", {
-    ...(config.kubeconfig === undefined ? {} : { kubeconfig: config.kubeconfig }),
-    ...(config.kubeContext === undefined ? {} : { context: config.kubeContext }),
-    // The stack decides what a new cluster is. Without it, another name of a context or a renewed credential in the
-    // kubeconfig would replace everything.
-    clusterIdentifier: `${pulumi.getProject()}-${pulumi.getStack()}`,
-    enableServerSideApply: true,
-    // Without these a changed key replaces the object under a new name, and pods that mount it by name lose it.
-    enableConfigMapMutable: true,
-    enableSecretMutable: true,
+  const { environment, kubeconfig, kubeContext } = config;
+  return kubernetesProvider("cluster", {
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(kubeContext === undefined ? {} : { context: kubeContext }),
+    // Not the name of the stack: a renamed stack has its resources in the same cluster.
+    clusterIdentifier: config.clusterIdentifier ?? `cells-services-${environment}`,
   });
 }
 

@@ -44,7 +44,7 @@ export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble 
 export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveEtcd(name, args), args.namespace);
-    const bundle = readAgentBundle("etcd");
+    const bundle = readAgentBundle("etcd", () => require("../../dist/agents/etcd.json"));
     super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
     const names = namesOf(name);

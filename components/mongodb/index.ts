@@ -46,7 +46,7 @@ export function resolveMongodb(name: string, args: MongodbClusterArguments): Ens
 export class MongodbCluster extends EnsembleComponent {
   constructor(name: string, args: MongodbClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveMongodb(name, args), args.namespace);
-    const bundle = readAgentBundle("mongodb");
+    const bundle = readAgentBundle("mongodb", () => require("../../dist/agents/mongodb.json"));
     super("cells-services:index:MongodbCluster", ensemble, args, opts);
 
     const { namespace, members: count, tls } = ensemble;

@@ -112,7 +112,7 @@ export class MysqlCluster extends EnsembleComponent {
   constructor(name: string, args: MysqlClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveMysql(name, args), args.namespace);
     const maxConnections = args.maxConnections ?? defaultMaxConnections;
-    const bundle = readAgentBundle("mysql");
+    const bundle = readAgentBundle("mysql", () => require("../../dist/agents/mysql.json"));
     super("cells-services:index:MysqlCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, "mysql", ports.client);

@@ -62,7 +62,7 @@ export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveNats(name, args), args.namespace);
     const durability = args.durability ?? "fsync";
-    const bundle = readAgentBundle("nats");
+    const bundle = readAgentBundle("nats", () => require("../../dist/agents/nats.json"));
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);

@@ -42,7 +42,7 @@ export class ObjectStore extends EnsembleComponent {
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveObjectStore(name, args), args.namespace);
     const store = resolveStore(args);
-    const bundle = readAgentBundle("objectstore");
+    const bundle = readAgentBundle("objectstore", () => require("../../dist/agents/objectstore.json"));
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 
     const endpoint = urlOf(ensemble, scheme(ensemble.tls), ports.client);

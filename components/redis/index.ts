@@ -83,7 +83,7 @@ export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveRedis(name, args), args.namespace);
     const durability = args.durability ?? "everysecond";
-    const bundle = readAgentBundle("redis");
+    const bundle = readAgentBundle("redis", () => require("../../dist/agents/redis.json"));
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);

@@ -83,7 +83,7 @@ export function resolveVault(name: string, args: VaultClusterArguments): Ensembl
 export class VaultCluster extends EnsembleComponent {
   constructor(name: string, args: VaultClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveVault(name, args), args.namespace);
-    const bundle = readAgentBundle(ensemble.service);
+    const bundle = readAgentBundle("vault", () => require("../../dist/agents/vault.json"));
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);

@@ -1,19 +1,20 @@
 /** The golden graph: every resource of an environment as text that a reviewer can read as a diff. */
-import { readAgentBundle, type ServiceKind } from "../../components/shared/deploy";
+import { agents } from "../../components/build";
 import type { Graph, Recorded } from "../support/recorder";
+import { builtBundle } from "../support/stacks";
 import { isObject } from "../support/values";
 
 /**
  * One entry for each resource, by URN. The bundle of an agent and its checksum are placeholders: they change with each line
  * of the agent, and the graph is about what is declared.
  */
-export function goldenText(graph: Graph, agents: readonly ServiceKind[]): string {
+export function goldenText(graph: Graph): string {
   const entries = graph.resources
     .map(({ urn, type, name, inputs, options }) => ({ urn, type, name, inputs, options: withoutDerived(options) }))
     .sort((a, b) => (a.urn < b.urn ? -1 : 1));
   const text = `${JSON.stringify(entries.map(sorted), undefined, 2)}\n`;
-  return [...agents, "gateway" as const].reduce((result, agent) => {
-    const { content, checksum } = readAgentBundle(agent);
+  return agents.reduce((result, agent) => {
+    const { content, checksum } = builtBundle(agent);
     return result.replaceAll(content, `[agent bundle of ${agent}]`).replaceAll(checksum, `[checksum of ${agent} agent]`);
   }, text);
 }

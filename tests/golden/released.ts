@@ -39,6 +39,7 @@ const replacedBy: Record<string, readonly string[]> = {
   "random:index/randomPassword:RandomPassword": ["length", "special", "keepers"],
   "random:index/randomId:RandomId": ["byteLength", "keepers"],
   "aws:s3/bucket:Bucket": ["bucket", "objectLockEnabled"],
+  "pulumi:providers:kubernetes": ["clusterIdentifier"],
 };
 
 export function promised(resources: readonly Resource[]): Promised[] {

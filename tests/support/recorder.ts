@@ -11,7 +11,7 @@ import { asSecret, type Properties, readable, secretStrings } from "./values";
 export interface RecordOptions {
   /** As `pulumi preview`: what only a provider can know is unknown. Default: false. */
   preview?: boolean;
-  /** Keys without a colon belong to the project. */
+  /** Keys without a colon belong to the project. On top of the flags that components want of the default provider. */
   config?: Record<string, string>;
   project?: string;
   stack?: string;
@@ -70,6 +70,11 @@ export class ProgramFailure extends Error {
   }
 }
 
+const mutableByDefault = {
+  "kubernetes:enableConfigMapMutable": "true",
+  "kubernetes:enableSecretMutable": "true",
+};
+
 const rootType = "pulumi:pulumi:Stack";
 let running = false;
 
@@ -87,7 +92,10 @@ export async function record(program: () => unknown, options: RecordOptions = {}
     Object.assign(pulumi.runtime.getMonitor() as unknown as MockMonitor, recordingMethods(ledger));
     pulumi.runtime.setAllConfig(
       Object.fromEntries(
-        Object.entries(config).map(([key, value]) => [key.includes(":") ? key : `${project}:${key}`, value]),
+        Object.entries({ ...mutableByDefault, ...config }).map(([key, value]) => [
+          key.includes(":") ? key : `${project}:${key}`,
+          value,
+        ]),
       ),
     );
     // As with the engine, a rejection ends the program: what waits for the rejected value would wait for ever.

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { join } from "node:path";
 import { parse } from "yaml";
 import { agents, buildAgents } from "../../components/build";
+import type { AgentBundle } from "../../components/shared/deploy";
 import { deployStack } from "../../stacks/stack";
 import { type Graph, type RecordOptions, record } from "./recorder";
 
@@ -24,21 +25,26 @@ export async function recordStack(stack: StackName, options: RecordOptions = {})
   await ensureAgentBundles();
   // The Kubernetes SDK takes it for the default of its provider; the graph must not depend on who records it.
   delete process.env["KUBECONFIG"];
-  return record(deployStack, { ...options, stack, config: { ...trackedConfig(stack), ...options.config } });
+  return record(deployStack, { stack, ...options, config: { ...trackedConfig(stack), ...options.config } });
 }
 
 /** The components read the bundles of their agents from `dist`. Another test file may be doing the same right now. */
 export async function ensureAgentBundles(): Promise<void> {
-  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.js.gz`)));
+  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.json`)));
   if (missing.length === 0) return;
   mkdirSync(bundles, { recursive: true });
   const directory = mkdtempSync(join(root, "dist", "agents-"));
   try {
     await buildAgents(missing, directory);
-    for (const file of missing.flatMap((agent) => [`${agent}.js`, `${agent}.js.gz`])) {
+    for (const file of missing.flatMap((agent) => [`${agent}.js`, `${agent}.json`])) {
       renameSync(join(directory, file), join(bundles, file));
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** What `npm run build` made of an agent, as its component loads it. */
+export function builtBundle(agent: (typeof agents)[number]): AgentBundle {
+  return JSON.parse(readFileSync(join(bundles, `${agent}.json`), "utf8")) as AgentBundle;
 }

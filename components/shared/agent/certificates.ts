@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import {
   backdateMilliseconds,
+  type CertificateSettings,
   type CertificatesAction,
   type CertificatesObserved,
   decideCertificates,
@@ -12,7 +13,7 @@ import {
   subjectList,
   subjectNames,
 } from "../core/certificates";
-import { labels, memberNames, namesOf, type ServiceKind } from "../core/names";
+import { labels, memberNames, namesOf } from "../core/names";
 import {
   type Authority,
   createAuthority,
@@ -28,20 +29,6 @@ import {
 import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { log } from "./log";
 import { readPod, readSettings } from "./main";
-
-/** What the certificates command of the agent must know. No secrets. */
-export interface CertificateSettings {
-  service: ServiceKind;
-  name: string;
-  members: number;
-  issuer: "own" | "cert-manager";
-  lifetimeDays: number;
-  authorityLifetimeDays: number;
-  rotation: number;
-  restartOn: "authority" | "any";
-  /** Secrets that receive `ca.crt`. */
-  publishTo: string[];
-}
 
 const day = 24 * 60 * 60 * 1000;
 /** Field managers: fields of different purposes never fall with each other. */

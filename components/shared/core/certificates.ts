@@ -9,7 +9,21 @@
  * One phase per run at most, and none while a roll is under way: the state is in the Secret of the authority, so a run that
  * dies is continued by the next one.
  */
-import { memberHost, memberNames, serviceHost } from "./names";
+import { memberHost, memberNames, type ServiceKind, serviceHost } from "./names";
+
+/** What the certificates command of the agent must know. No secrets. */
+export interface CertificateSettings {
+  service: ServiceKind;
+  name: string;
+  members: number;
+  issuer: "own" | "cert-manager";
+  lifetimeDays: number;
+  authorityLifetimeDays: number;
+  rotation: number;
+  restartOn: "authority" | "any";
+  /** Secrets that receive `ca.crt`. */
+  publishTo: string[];
+}
 
 const day = 24 * 60 * 60 * 1000;
 

@@ -1,7 +1,5 @@
 /** The bundle of the in-cluster agent, as a ConfigMap that never changes. */
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import * as pulumi from "@pulumi/pulumi";
 import type { ServiceKind } from "../core/names";
@@ -15,24 +13,21 @@ export interface AgentBundle {
   checksum: string;
 }
 
-/** Reads `dist/agents/<service>.js` of this package, and what it is compressed to, which `npm run build` makes. */
-export function readAgentBundle(service: ServiceKind | "gateway", directory: string = bundleDirectory()): AgentBundle {
-  const source = join(directory, `${service}.js`);
-  const compressed = `${source}.gz`;
-  for (const file of [source, compressed]) {
-    if (existsSync(file)) continue;
-    throw new pulumi.RunError(`the agent bundle of ${service} is missing, looked for ${file}; run "npm run build"`);
+/**
+ * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains the
+ * bundle, and runs only when a component is created, so that nobody loads the bundle of a service that he does not use.
+ */
+export function readAgentBundle(service: ServiceKind | "gateway", load: () => unknown): AgentBundle {
+  try {
+    return load() as AgentBundle;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
+    const file = `dist/agents/${service}.json`;
+    throw new pulumi.RunError(
+      `the agent bundle of ${service} is missing: the package cells-services has no file ${file}; ` +
+        `in a checkout of its sources run "npm run build", elsewhere install the package again`,
+    );
   }
-  return { content: readFileSync(compressed).toString("base64"), checksum: digest(readFileSync(source)) };
-}
-
-/** `dist/agents` beside the package.json above this file, whether this runs from sources or compiled. */
-function bundleDirectory(): string {
-  let directory = __dirname;
-  while (!existsSync(join(directory, "package.json")) && dirname(directory) !== directory) {
-    directory = dirname(directory);
-  }
-  return join(directory, "dist", "agents");
 }
 
 /** `program` is `namesOf(name).agent` or `.gateway`. */

@@ -7,7 +7,7 @@ import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource"
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
-import type { CertificateSettings } from "../agent/certificates";
+import type { CertificateSettings } from "../core/certificates";
 import { applicationSecretName, namesOf } from "../core/names";
 import { createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";

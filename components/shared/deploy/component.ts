@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { CheckTarget } from "../core/check";
 import { applicationSecretName, namesOf, serviceHost } from "../core/names";
 import type { Ensemble } from "./arguments";
+import { requireMutable } from "./provider";
 import { checkTarget, type TargetDetails } from "./target";
 
 export interface PublishedDetails {
@@ -54,6 +55,10 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
     options: pulumi.ComponentResourceOptions,
   ) {
     super(type, ensemble.name, args, options);
+    requireMutable(
+      `${ensemble.service} ${JSON.stringify(ensemble.name)}`,
+      this.getProvider("kubernetes:core/v1:Secret"),
+    );
     this.ensemble = ensemble;
   }
 

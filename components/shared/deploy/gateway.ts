@@ -43,7 +43,7 @@ export function createGateway(
     maxConnections: inputs.maxConnections ?? 4096,
   };
   // A program of its own: a change of the agent must not roll the proxies, which cuts the sessions of clients.
-  const bundle = readAgentBundle("gateway");
+  const bundle = readAgentBundle("gateway", () => require("../../../dist/agents/gateway.json"));
   const program = createBundle(ensemble, name, bundle, options);
   const access = createAccess(ensemble, name, [], options);
   const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, inputs.port), options);

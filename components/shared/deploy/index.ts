@@ -56,3 +56,4 @@ export {
   trustVolumes,
 } from "./pod";
 export { childOptions } from "./protection";
+export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";

@@ -27,7 +27,7 @@ function recordExample(service: string, preview = false): Promise<Graph> {
     vi.resetModules();
     return { ...((await import(join(root, service, "index.ts"))) as object) };
   };
-  return record(program, { preview, project: `example-${service}` });
+  return record(program, { preview, project: `example-${service}`, config: { "kubernetes:context": "mine" } });
 }
 
 it("has one example for each service, each a project of its own", () => {
@@ -53,9 +53,13 @@ describe.each(serviceNames)("the example of %s", (service) => {
   });
 
   it("is in a namespace of its own", () => {
-    const namespace = graph.get(`example-${service}`).inputs["metadata"] as { name: string };
+    const namespace = graph.get(`example-${service}`);
+    const { name } = namespace.inputs["metadata"] as { name: string };
     const [set] = graph.byType("kubernetes:apps/v1:StatefulSet");
-    expect(set?.inputs["metadata"]).toMatchObject({ namespace: namespace.name });
+    const provider = graph.get("cluster");
+    expect(provider.inputs).toMatchObject({ context: "mine" });
+    expect([namespace, set].map((each) => each?.options.provider)).toEqual([provider.urn, provider.urn]);
+    expect(set?.inputs["metadata"]).toMatchObject({ namespace: name });
   });
 
   it("gives out the address and the name of a Secret, and no secret", () => {

@@ -1,11 +1,8 @@
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { beforeEach, describe, expect, it } from "vitest";
-import {
-  type CertificateSettings,
-  keepCertificates,
-  rollAnnotation,
-} from "../../../components/shared/agent/certificates";
+import { keepCertificates, rollAnnotation } from "../../../components/shared/agent/certificates";
 import { decoded, type KubernetesApi, type KubernetesObject } from "../../../components/shared/agent/kubernetes";
+import type { CertificateSettings } from "../../../components/shared/core/certificates";
 import { createIssuer } from "../../support/issuer";
 
 const day = 24 * 60 * 60 * 1000;

@@ -7,11 +7,11 @@ import { MysqlCluster } from "../../../components/mysql";
 import { NatsCluster } from "../../../components/nats";
 import { ObjectStore } from "../../../components/objectstore";
 import { RedisCluster } from "../../../components/redis";
-import { createBundle, readAgentBundle } from "../../../components/shared/deploy/bundle";
+import { createBundle } from "../../../components/shared/deploy/bundle";
 import { VaultCluster } from "../../../components/vault";
 import { vaultForCells } from "../../../stacks/cells";
 import { type Graph, type ProgramFailure, type Recorded, record } from "../../support/recorder";
-import { ensureAgentBundles } from "../../support/stacks";
+import { builtBundle, ensureAgentBundles } from "../../support/stacks";
 
 beforeAll(ensureAgentBundles);
 
@@ -57,7 +57,7 @@ describe.each(services)("%s", (service, create) => {
 
   it("runs the program of the guard everywhere, from a ConfigMap that nothing changes", async () => {
     const graph = await record(() => void create());
-    const { checksum } = readAgentBundle(service as "etcd");
+    const { checksum } = builtBundle(service as "etcd");
     const name = `db-agent-${checksum}`;
     const bundle = graph.get(name);
     expect(bundle.inputs).toMatchObject({ immutable: true, metadata: { name } });

@@ -103,6 +103,16 @@ describe("a stack", () => {
     });
     expect(graph.byType("pulumi:providers:kubernetes")).toHaveLength(1);
   });
+
+  it("stays in its cluster when it is renamed: another identifier would replace everything", async () => {
+    const identifierOf = async (stack: string, config = {}): Promise<unknown> =>
+      (await recordStack("dev", { stack, config: { services: '["etcd"]', ...config } })).get("cluster").inputs[
+        "clusterIdentifier"
+      ];
+    expect(await identifierOf("dev")).toBe("cells-services-dev");
+    expect(await identifierOf("renamed")).toBe("cells-services-dev");
+    expect(await identifierOf("dev", { clusterIdentifier: "11" })).toBe("11");
+  });
 });
 
 describe.each(stackNames)("the stack %s", (stack) => {

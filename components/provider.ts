@@ -1,0 +1,2 @@
+/** `cells-services/provider` */
+export { type KubernetesProviderArguments, kubernetesProvider } from "./shared/deploy";
