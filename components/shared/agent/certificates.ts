@@ -12,10 +12,10 @@ import {
   subjectList,
   subjectNames,
 } from "../core/certificates";
+import { log } from "../core/log";
 import { labels, memberNames, namesOf, type ServiceKind } from "../core/names";
 import { createAuthority, issueLeaf, type KeyPair, readAuthority, readLeaf } from "./issue";
 import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
-import { log } from "./log";
 import { readPod, readSettings } from "./main";
 
 /** What the certificates command of the agent must know. No secrets. */
