@@ -12,7 +12,9 @@ import { runChecks } from "./run";
 
 const usage = `checks the services of a stack with real clients, after \`pulumi up\` or at any later time
 
-  tsx checks/cli.ts [flags]
+  npx cells-services check [flags]
+
+The stack is any that exports the checkTarget of its components, in outputs of any name.
 
 ${selectionUsage}
   --timeout SECONDS  for all checks together, default 120

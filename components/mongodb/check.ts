@@ -250,6 +250,7 @@ interface Session {
 }
 
 async function openSession(target: CheckTarget, environment: CheckEnvironment): Promise<Session> {
+  const { MongoClient } = await import("mongodb");
   const proxy = await openProxy(environment.tunnel, { host: target.host, service: target.name });
   const clients = new Map<string, MongoClient>();
   const open = async (
@@ -261,7 +262,6 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
     const key = JSON.stringify([url, access, database]);
     const known = clients.get(key);
     if (known !== undefined) return known;
-    const { MongoClient } = await import("mongodb");
     const client = new MongoClient(url, {
       ...options,
       appName: "cells-services-check",

@@ -2,6 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { messageOf } from "../core/errors";
 import { within } from "../core/wait";
 import { answerSeconds, type CheckContext, everywhere, failIfAny, type Place } from "./context";
 
@@ -128,14 +129,8 @@ function bundleOf(pem: string): Validity[] {
 
 /** Where a port shows no certificate to strangers: it ends the handshake with an alert of TLS, which plain text has not. */
 export async function refusedWithAlert(port: TlsPort, ca: string): Promise<string> {
-  const answer = await observeCertificate(port, ca).catch((error: unknown) => error);
-  const problem = alertProblem(answer instanceof Error ? answer.message : undefined);
-  if (problem !== undefined) throw new Error(problem);
+  const answer = await observeCertificate(port, ca).catch(messageOf);
+  if (typeof answer !== "string") throw new Error("a stranger is shown a certificate, expected an alert of TLS");
+  if (!/\balert\b/i.test(answer)) throw new Error(`a stranger got no alert of TLS: ${answer}`);
   return "a stranger is refused by an alert of TLS";
-}
-
-/** `error`: of the handshake; undefined when there was none. */
-export function alertProblem(error: string | undefined): string | undefined {
-  if (error === undefined) return "a stranger is shown a certificate, expected an alert of TLS";
-  return /\balert\b/i.test(error) ? undefined : `a stranger got no alert of TLS: ${error}`;
 }

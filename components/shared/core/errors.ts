@@ -6,6 +6,8 @@ export function messageOf(error: unknown): string {
     const words = typeof error === "string" ? error : (error as { message?: unknown } | null | undefined)?.message;
     return typeof words === "string" ? words : (JSON.stringify(error) ?? "unknown error");
   }
-  const cause = error.cause === undefined ? "" : `: ${messageOf(error.cause)}`;
-  return `${error.message === "" ? error.name : error.message}${cause}`;
+  const message = error.message === "" ? error.name : error.message;
+  const cause = error.cause === undefined ? "" : messageOf(error.cause);
+  // Many libraries repeat the words of the cause.
+  return message.includes(cause) ? message : `${message}: ${cause}`;
 }
