@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { Etcd3, IOptions } from "etcd3";
 import { checkCertificates, observeCertificate } from "../shared/check/certificates";
+import { type Connections, connections, probeName } from "../shared/check/connections";
 import {
   answering,
   answerSeconds,
@@ -55,7 +56,8 @@ export const check: Check = async (target, environment) => {
       },
     );
 
-    const key = `${session.prefix}replication`;
+    const prefix = `${probeName("cells-services/check/")}/`;
+    const key = `${prefix}replication`;
     const value = randomBytes(8).toString("hex");
     await step(
       "replication",
@@ -70,12 +72,8 @@ export const check: Check = async (target, environment) => {
         return `written through ${first[0]}; ${read}`;
       },
     );
-    await step("watch", "look at the network between the members", () =>
-      checkWatch(session.prefix, [first, ...others]),
-    );
-    await step("durability", "etcd must not run with unsafe-no-fsync", () =>
-      checkDurability(context, session.prefix, clients),
-    );
+    await step("watch", "look at the network between the members", () => checkWatch(prefix, [first, ...others]));
+    await step("durability", "etcd must not run with unsafe-no-fsync", () => checkDurability(context, prefix, clients));
 
     const places = [...[...clients.keys()].map((each) => memberPlace(each)), address];
     /** Logs in, and reads what needs the right to read. */
@@ -95,7 +93,7 @@ export const check: Check = async (target, environment) => {
       });
       if (granted === undefined) continue;
       await step(`rights ${application}`, "look at the role of the user, and at the log of the setup job", async () =>
-        checkApplication(await session.open(address, granted), session.prefix, application),
+        checkApplication(await session.open(address, granted), prefix, application),
       );
     }
 
@@ -115,13 +113,13 @@ export const check: Check = async (target, environment) => {
     });
     const peers = [...clients.keys()].map((each) => memberPlace(each, ports.peer));
     await checkCertificates(context, access.ca, [...places, ...peers]);
-    await step("clean-up", `delete the keys that begin with ${session.prefix}`, async () => {
-      const { deleted } = await first[1].delete().prefix(session.prefix);
+    await step("clean-up", `delete the keys that begin with ${prefix}`, async () => {
+      const { deleted } = await first[1].delete().prefix(prefix);
       return `${deleted} test keys removed`;
     });
     return findings;
   } finally {
-    session.close();
+    await session.close();
   }
 };
 
@@ -226,24 +224,15 @@ async function checkApplication(client: Etcd3, prefix: string, application: stri
   return `${application} wrote, read and deleted a key`;
 }
 
-interface Session {
-  /** All test keys begin with it; different in each run. */
-  prefix: string;
-  open(place: Place, access: Access): Promise<Etcd3>;
-  close(): void;
-}
-
-function openSession(): Session {
-  const open: Etcd3[] = [];
-  return {
-    prefix: `cells-services/check/${randomBytes(6).toString("hex")}/`,
-    async open(place, { ca, auth }) {
+function openSession(): Connections<Etcd3> {
+  return connections(
+    async (place, { ca, auth }) => {
       // The client says only that there is no connection; the handshake says what is wrong with the certificate.
       const refused = ca === undefined ? undefined : (await observeCertificate(place, ca)).refused;
       if (refused !== undefined) throw new Error(`the certificate is not accepted: ${refused}`);
       const { Etcd3 } = await import("etcd3");
       const { host, port } = await place.dial();
-      const client = new Etcd3({
+      return new Etcd3({
         // The client asks for its token without the option below, so the certificate must fit this name too; members carry
         // "localhost", and TLS does not allow an address as the name of a server.
         hosts: `${ca === undefined ? "http" : "https"}://${host === "127.0.0.1" ? "localhost" : host}:${port}`,
@@ -255,13 +244,9 @@ function openSession(): Session {
         // The first error is the finding; a retry or a circuit breaker would replace it by another.
         faultHandling: { global: once, host: () => once },
       });
-      open.push(client);
-      return client;
     },
-    close: () => {
-      for (const client of open) client.close();
-    },
-  };
+    (client: Etcd3) => client.close(),
+  );
 }
 
 type Policy = NonNullable<NonNullable<IOptions["faultHandling"]>["global"]>;

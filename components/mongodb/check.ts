@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { Document, MongoClient, MongoClientOptions } from "mongodb";
 import { checkCertificates } from "../shared/check/certificates";
+import { probeName } from "../shared/check/connections";
 import {
   answering,
   answerSeconds,
@@ -193,7 +194,7 @@ async function checkApplication(
   const { target } = context;
   const client = await openSet(context, session, application);
   const database = databaseOf(application);
-  const name = collectionPrefix + randomBytes(6).toString("hex");
+  const name = probeName(collectionPrefix);
   const collection = client.db(database).collection<{ _id: string }>(name);
   const _id = randomBytes(8).toString("hex");
   let read = "";
@@ -219,9 +220,7 @@ async function checkApplication(
 
 async function checkTransaction(context: CheckContext, session: Session, application: string): Promise<string> {
   const client = await openSet(context, session, application);
-  const collection = client
-    .db(databaseOf(application))
-    .collection<{ _id: string }>(collectionPrefix + randomBytes(6).toString("hex"));
+  const collection = client.db(databaseOf(application)).collection<{ _id: string }>(probeName(collectionPrefix));
   try {
     const both = async (end: "commit" | "abort", ids: string[]): Promise<void> => {
       await client.withSession(async (transaction) => {

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { Connection } from "mysql2/promise";
 import { checkCertificates, greetingOf, type StartTls } from "../shared/check/certificates";
+import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
 import {
   answering,
   answerSeconds,
@@ -14,10 +15,9 @@ import {
   failIfAny,
   greetMembers,
   observeAll,
-  type Place,
   waiting,
 } from "../shared/check/context";
-import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import { administrator, enterAsApplication } from "../shared/check/logins";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
 import { waitFor, within } from "../shared/core/wait";
@@ -51,7 +51,7 @@ export const check: Check = async (target, environment) => {
     const servers = new Map<string, Connection>();
     await greetMembers(context, async (place) => {
       const connection = await session.open(place, access);
-      const [self] = await session.rows(connection, "SELECT @@report_host AS host, @@version AS version");
+      const [self] = await rows(connection, "SELECT @@report_host AS host, @@version AS version");
       if (self?.["host"] !== place.host) {
         throw new Error(`the server calls itself ${self?.["host"] ?? "nothing"}, expected ${place.host}`);
       }
@@ -61,14 +61,14 @@ export const check: Check = async (target, environment) => {
     if (servers.size === 0) return findings;
 
     await step("group", "look at the logs of the agents of the members: they say what they wait for", () =>
-      checkGroup(context, session, servers),
+      checkGroup(context, servers),
     );
     await step("durability", "a member runs with another configuration than it should: look at its pod", () =>
-      checkSettings(session, servers),
+      checkSettings(servers),
     );
     await step("address", "look at the pods of the gateway, and at the agent of the primary", async () => {
       const connection = await session.open(address, access);
-      const [self] = await session.rows(connection, "SELECT @@report_host AS host, @@super_read_only AS closed");
+      const [self] = await rows(connection, "SELECT @@report_host AS host, @@super_read_only AS closed");
       if (Number(self?.["closed"]) !== 0) throw new Error(`the address leads to ${self?.["host"]}, which is read-only`);
       return `${target.host} leads to ${self?.["host"]}, which may be written to`;
     });
@@ -82,7 +82,7 @@ export const check: Check = async (target, environment) => {
       });
       if (granted === undefined) continue;
       const connection = await session.open(address, granted, database);
-      await checkApplication(context, session, { application, connection, servers });
+      await checkApplication(context, { application, connection, servers });
     }
 
     const [anonymous, wrongPassword] = loginStrangers(access, { anonymous: denied, wrongPassword: denied });
@@ -123,13 +123,13 @@ tlsRequest.writeUInt32LE(0x200 | 0x800 | 0x8000, 4);
 tlsRequest.writeUInt32LE(2 ** 24 - 1, 8);
 tlsRequest[12] = 45;
 
-async function checkGroup(context: CheckContext, session: Session, servers: Map<string, Connection>): Promise<string> {
+async function checkGroup(context: CheckContext, servers: Map<string, Connection>): Promise<string> {
   const { readServer } = await import("./client.js");
   const { members } = context.target;
   const attempt = async () => {
     const { seen, failures } = await observeAll(members, async (member): Promise<[string, Server]> => {
       const connection = answering(servers, member);
-      return [member, await readServer((sql) => session.rows(connection, sql))];
+      return [member, await readServer((sql) => rows(connection, sql))];
     });
     const problems = [...failures, ...groupProblems(members, new Map(seen))];
     if (problems.length > 0) return { waiting: problems.join("; ") };
@@ -170,11 +170,11 @@ function memberProblem(member: string, view: Server, members: number): string | 
 }
 
 /** What the running servers say, against what was asked for. */
-async function checkSettings(session: Session, servers: Map<string, Connection>): Promise<string> {
+async function checkSettings(servers: Map<string, Connection>): Promise<string> {
   await everywhere(servers.keys(), async (member) => {
     const connection = answering(servers, member);
     const names = Object.keys(settings).map((name) => `'${name}'`);
-    const values = await session.rows(
+    const values = await rows(
       connection,
       `SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables WHERE VARIABLE_NAME IN (${names.join(", ")})`,
     );
@@ -202,13 +202,12 @@ interface ApplicationUnderCheck {
 
 async function checkApplication(
   context: CheckContext,
-  session: Session,
   { application, connection, servers }: ApplicationUnderCheck,
 ): Promise<void> {
   const { target, step } = context;
   const database = databaseOf(application);
   await step(`character set ${application}`, `change the character set of the database ${database} back`, async () => {
-    const [row] = await session.rows(
+    const [row] = await rows(
       connection,
       "SELECT @@character_set_database AS charset, @@collation_database AS collation",
     );
@@ -217,37 +216,33 @@ async function checkApplication(
     return `${database} has ${seen}`;
   });
   await step(`replication ${application}`, "look at readiness and volumes of the members", () =>
-    checkReplication(context, session, connection, database, servers),
+    checkReplication(context, connection, database, servers),
   );
   await step(`rights ${application}`, "look at the rights of the user, and at the log of the setup job", () =>
-    checkRights(target, session, connection, application),
+    checkRights(target, connection, application),
   );
   await step(`clean-up ${application}`, `drop the tables of ${database} that begin with ${tablePrefix}`, () =>
-    removeLeftovers(session, connection),
+    removeLeftovers(connection),
   );
 }
 
 /** Made, changed and written through the address, read on each member, and dropped. */
 async function checkReplication(
   context: CheckContext,
-  session: Session,
   connection: Connection,
   database: string,
   servers: Map<string, Connection>,
 ): Promise<string> {
-  const table = session.tableName();
+  const table = probeName(tablePrefix);
   const value = `${randomBytes(8).toString("hex")} ü 🐬`;
-  await session.rows(connection, `CREATE TABLE ${table} (id INT PRIMARY KEY, value VARCHAR(64))`);
+  await rows(connection, `CREATE TABLE ${table} (id INT PRIMARY KEY, value VARCHAR(64))`);
   try {
-    await session.rows(connection, `ALTER TABLE ${table} ADD COLUMN more INT DEFAULT 0`);
-    await session.rows(connection, `INSERT INTO ${table} (id, value) VALUES (1, '${value}')`);
+    await rows(connection, `ALTER TABLE ${table} ADD COLUMN more INT DEFAULT 0`);
+    await rows(connection, `INSERT INTO ${table} (id, value) VALUES (1, '${value}')`);
     const read = async (member: string): Promise<string> => {
       const attempt = async () => {
         // The table comes with replication too: that it does not exist yet is one more reason to wait.
-        const seen = await session.rows(
-          answering(servers, member),
-          `SELECT value FROM ${database}.${table} WHERE id = 1`,
-        );
+        const seen = await rows(answering(servers, member), `SELECT value FROM ${database}.${table} WHERE id = 1`);
         return seen[0]?.["value"] === value ? { done: "read" } : { waiting: "what was written is not there" };
       };
       return waitFor("replication", attempt, waiting(context));
@@ -255,17 +250,12 @@ async function checkReplication(
     await everywhere(servers.keys(), read);
     return `a table was made, changed and written through the address; ${[...servers.keys()].join(", ")} have it`;
   } finally {
-    await session.rows(connection, `DROP TABLE ${table}`);
+    await rows(connection, `DROP TABLE ${table}`);
   }
 }
 
 /** Nothing outside its own database: not even to see it. */
-async function checkRights(
-  target: CheckTarget,
-  session: Session,
-  connection: Connection,
-  application: string,
-): Promise<string> {
+async function checkRights(target: CheckTarget, connection: Connection, application: string): Promise<string> {
   const others = Object.keys(target.applications)
     .filter((each) => each !== application)
     .map(databaseOf);
@@ -275,11 +265,11 @@ async function checkRights(
     "SET GLOBAL super_read_only = OFF",
     "CREATE USER cells_services_check",
     "STOP GROUP_REPLICATION",
-    ...others.map((database) => `CREATE TABLE ${database}.${session.tableName()} (id INT PRIMARY KEY)`),
+    ...others.map((database) => `CREATE TABLE ${database}.${probeName(tablePrefix)} (id INT PRIMARY KEY)`),
   ];
   const failures: string[] = [];
   for (const statement of forbidden) {
-    await refusal(session.rows(connection, statement), denied, JSON.stringify(statement)).catch((error: Error) =>
+    await refusal(rows(connection, statement), denied, JSON.stringify(statement)).catch((error: Error) =>
       failures.push(error.message),
     );
   }
@@ -288,58 +278,33 @@ async function checkRights(
 }
 
 /** A check that was killed leaves its tables; one that runs at the same time is not an hour old. */
-async function removeLeftovers(session: Session, connection: Connection): Promise<string> {
-  const tables = await session.rows(
+async function removeLeftovers(connection: Connection): Promise<string> {
+  const tables = await rows(
     connection,
     "SELECT TABLE_NAME AS name FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = DATABASE() " +
       `AND TABLE_NAME LIKE '${tablePrefix.replaceAll("_", "\\_")}%' AND CREATE_TIME < NOW() - INTERVAL 1 HOUR`,
   );
-  for (const { name } of tables) await session.rows(connection, `DROP TABLE IF EXISTS \`${name ?? ""}\``);
+  for (const { name } of tables) await rows(connection, `DROP TABLE IF EXISTS \`${name ?? ""}\``);
   return tables.length === 0 ? "no tables of former checks" : `${tables.length} tables of former checks removed`;
+}
+
+function openSession(): Connections<Connection> {
+  return connections(
+    async (place, access, database) => {
+      const { open } = await import("./client.js");
+      const endpoint = { ...(await endpointOf(place, access)), ...(database === undefined ? {} : { database }) };
+      return open(endpoint, answerSeconds * 1000);
+    },
+    async (connection: Connection) => {
+      const ended = connection.end();
+      await within(ended, answerSeconds / 2, "the end of a connection").catch(() => connection.destroy());
+    },
+  );
 }
 
 type Row = Record<string, string | number | null>;
 
-interface Session {
-  /** Different each time. */
-  tableName(): string;
-  open(place: Place, access: Access, database?: string): Promise<Connection>;
-  rows<T = Row>(connection: Connection, sql: string): Promise<T[]>;
-  close(): Promise<void>;
-}
-
-function openSession(): Session {
-  const connections: Connection[] = [];
-  const run = randomBytes(6).toString("hex");
-  let tables = 0;
-  return {
-    tableName: () => `${tablePrefix}${run}_${tables++}`,
-    async open(place, { ca, auth }, database) {
-      const client = await import("./client.js");
-      const connection = await within(
-        client.open(
-          {
-            ...(await place.dial()),
-            ...(ca === undefined ? {} : { tls: { ca, servername: place.host } }),
-            ...(auth === undefined ? {} : { credentials: auth }),
-            ...(database === undefined ? {} : { database }),
-          },
-          answerSeconds * 1000,
-        ),
-        answerSeconds,
-        `a connection to ${place.name}`,
-      );
-      connections.push(connection);
-      return connection;
-    },
-    async rows<T = Row>(connection: Connection, sql: string) {
-      const client = await import("./client.js");
-      return client.rows<T>(connection, sql, answerSeconds * 1000);
-    },
-    async close() {
-      const closing = connections.map((connection) => connection.end());
-      await within(Promise.allSettled(closing), answerSeconds, "closing").catch(() => undefined);
-      for (const connection of connections) connection.destroy();
-    },
-  };
+async function rows<T = Row>(connection: Connection, sql: string): Promise<T[]> {
+  const client = await import("./client.js");
+  return client.rows<T>(connection, sql, answerSeconds * 1000);
 }

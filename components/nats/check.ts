@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import type { ConsumerInfo, JetStreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { checkCertificates, greetingOf, type StartTls } from "../shared/check/certificates";
+import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
 import {
   answerSeconds,
   beginCheck,
@@ -19,7 +20,7 @@ import { type Access, administrator, enterAsApplication } from "../shared/check/
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
-import { waitFor, within } from "../shared/core/wait";
+import { waitFor } from "../shared/core/wait";
 import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
 import { ports, scheme, wantedReplicas } from "./layout";
 import { decide, type StreamState, toStreamState } from "./replication";
@@ -179,7 +180,7 @@ async function checkApplication(
   const [writer = context.address, reader = writer] = members;
   const wanted = wantedReplicas(target.members.length);
   await step(`streams ${application}`, "look at the log of the reconciler and of the members named", async () =>
-    checkStreams(context, await session.open(writer, granted), await session.manager(writer, granted)),
+    checkStreams(context, await session.open(writer, granted), await managerOf(await session.open(writer, granted))),
   );
   await step(`replication ${application}`, "a majority must answer: look at readiness and volumes of the members", () =>
     checkReplication(context, session, granted, { writer, reader, wanted }),
@@ -188,7 +189,7 @@ async function checkApplication(
     checkReconciler(context, session, granted, { writer, wanted }),
   );
   await step(`clean-up ${application}`, `delete the streams that begin with ${streamPrefix}`, async () =>
-    removeLeftovers(await session.manager(writer, granted)),
+    removeLeftovers(await managerOf(await session.open(writer, granted))),
   );
 }
 
@@ -282,8 +283,8 @@ async function checkReplication(
   { writer, reader, wanted }: { writer: Place; reader: Place; wanted: number },
 ): Promise<string> {
   const { jetstream, AckPolicy, StorageType } = await import("@nats-io/jetstream");
-  const stream = session.streamName();
-  const manager = await session.manager(writer, access);
+  const stream = probeName(streamPrefix);
+  const manager = await managerOf(await session.open(writer, access));
   await manager.streams.add({
     name: stream,
     subjects: [stream],
@@ -303,7 +304,7 @@ async function checkReplication(
         : { waiting: leader === "" ? "it has no leader" : peers.map(describePeer).join(", ") || "it has one replica" };
     };
     await waitFor("all replicas of a new stream", attempt, waiting(context));
-    const readingManager = await session.manager(reader, access);
+    const readingManager = await managerOf(await session.open(reader, access));
     await readingManager.consumers.add(stream, { durable_name: "check", ack_policy: AckPolicy.Explicit });
     const consumer = await readingManager.jetstream().consumers.get(stream, "check");
     const message = await consumer.next({ expires: answerSeconds * 1000 });
@@ -323,8 +324,8 @@ async function checkReconciler(
   access: Access,
   { writer, wanted }: { writer: Place; wanted: number },
 ): Promise<string> {
-  const stream = session.streamName();
-  const manager = await session.manager(writer, access);
+  const stream = probeName(streamPrefix);
+  const manager = await managerOf(await session.open(writer, access));
   await manager.streams.add({ name: stream, subjects: [stream] });
   const { clock } = context.environment;
   const start = clock();
@@ -355,47 +356,19 @@ async function removeLeftovers(manager: JetStreamManager): Promise<string> {
   return removed.length === 0 ? "no streams of former checks" : `${removed.length} streams of former checks removed`;
 }
 
-interface Session {
-  /** Different each time. */
-  streamName(): string;
-  /** One connection for each place and user. */
-  open(place: Place, access: Access): Promise<NatsConnection>;
-  manager(place: Place, access: Access): Promise<JetStreamManager>;
-  close(): Promise<void>;
-}
+type Session = Connections<NatsConnection>;
 
 function openSession(): Session {
-  const connections = new Map<string, NatsConnection>();
-  const run = randomBytes(6).toString("hex");
-  let streams = 0;
-  const connectTo = async (place: Place, { ca, auth }: Access): Promise<NatsConnection> => {
-    const key = JSON.stringify([place.name, ca, auth]);
-    const existing = connections.get(key);
-    if (existing !== undefined && !existing.isClosed()) return existing;
-    const { open } = await import("./client.js");
-    const connection = await within(
-      open({
-        ...(await place.dial()),
-        name: "cells-services-check",
-        ...(ca === undefined ? {} : { tls: { ca, servername: place.host } }),
-        ...(auth === undefined ? {} : { credentials: auth }),
-      }),
-      answerSeconds,
-      `a connection to ${place.name}`,
-    );
-    connections.set(key, connection);
-    return connection;
-  };
-  return {
-    streamName: () => `${streamPrefix}${run}-${streams++}`,
-    open: connectTo,
-    async manager(place, access) {
-      const { jetstreamManager } = await import("@nats-io/jetstream");
-      return jetstreamManager(await connectTo(place, access), { timeout: answerSeconds * 1000 });
+  return connections(
+    async (place, access) => {
+      const { open } = await import("./client.js");
+      return open({ ...(await endpointOf(place, access)), name: "cells-services-check" });
     },
-    async close() {
-      const closing = [...connections.values()].map((connection) => connection.close());
-      await within(Promise.allSettled(closing), answerSeconds, "closing").catch(() => undefined);
-    },
-  };
+    (connection: NatsConnection) => connection.close(),
+  );
+}
+
+async function managerOf(connection: NatsConnection): Promise<JetStreamManager> {
+  const { jetstreamManager } = await import("@nats-io/jetstream");
+  return jetstreamManager(connection, { timeout: answerSeconds * 1000 });
 }

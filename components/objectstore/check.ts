@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { http } from "../shared/agent/http";
 import { checkCertificates } from "../shared/check/certificates";
+import { probeName } from "../shared/check/connections";
 import {
   answerSeconds,
   beginCheck,
@@ -152,11 +153,11 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
   const remedy = "look at the log of the pod and at the space on its volume";
   await step(`objects ${application}`, remedy, () =>
     everywhere(own, async (bucket) => {
-      await checkObjects(client, bucket, session.key());
+      await checkObjects(client, bucket, probeName(objectPrefix));
       return "written, read, listed and deleted";
     }),
   );
-  await step(`multipart ${application}`, remedy, () => checkMultipart(client, first, session));
+  await step(`multipart ${application}`, remedy, () => checkMultipart(client, first));
   await step(`rights ${application}`, `look at the log of the Job ${namesOf(target.name).setup}`, () =>
     checkRights(under, client, granted as Access),
   );
@@ -208,7 +209,7 @@ async function checkObjects(client: S3Client, bucket: string, key: string): Prom
   if (left.length > 0) throw new Error(`${bucket}: an object that was deleted is still listed`);
 }
 
-async function checkMultipart(client: S3Client, bucket: string, session: Session): Promise<string> {
+async function checkMultipart(client: S3Client, bucket: string): Promise<string> {
   const sdk = await import("@aws-sdk/client-s3");
   const { named } = await import("./client.js");
   const start = async (key: string): Promise<{ Bucket: string; Key: string; UploadId: string }> => {
@@ -218,7 +219,7 @@ async function checkMultipart(client: S3Client, bucket: string, session: Session
     return { ...object, UploadId: id };
   };
   const parts = [randomBytes(partBytes), randomBytes(partBytes)] as const;
-  const upload = await start(session.key());
+  const upload = await start(probeName(objectPrefix));
   const object = { Bucket: upload.Bucket, Key: upload.Key };
   let completed = false;
   try {
@@ -242,7 +243,7 @@ async function checkMultipart(client: S3Client, bucket: string, session: Session
     );
   }
 
-  const aborted = await start(session.key());
+  const aborted = await start(probeName(objectPrefix));
   try {
     await named(client.send(new sdk.UploadPartCommand({ ...aborted, PartNumber: 1, Body: parts[0] })));
     if (!(await isUnderWay(client, aborted))) throw new Error("an upload that was begun is not listed");
@@ -336,8 +337,6 @@ async function removeLeftovers(client: S3Client, buckets: string[]): Promise<str
 interface Session {
   /** For signatures; known when the configuration was read. */
   region: string;
-  /** Different each time. */
-  key(): string;
   open(place: Place, access: Access): Promise<S3Client>;
   /** Without a signature. */
   ask(place: Place, access: Access, path: string): Promise<{ status: number }>;
@@ -346,15 +345,12 @@ interface Session {
 
 function openSession(): Session {
   const clients: S3Client[] = [];
-  const run = randomBytes(6).toString("hex");
-  let keys = 0;
   const urlOf = async (place: Place, { ca }: Access): Promise<string> => {
     const { host, port } = await place.dial();
     return `${ca === undefined ? "http" : "https"}://${host}:${port}`;
   };
   return {
     region: "",
-    key: () => `${objectPrefix}${run}-${keys++}`,
     async open(place, access) {
       const { open } = await import("./client.js");
       const client = open({

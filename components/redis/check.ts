@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import { checkCertificates } from "../shared/check/certificates";
+import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
 import {
   answering,
   answerSeconds,
@@ -23,7 +24,7 @@ import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
-import { waitFor, within } from "../shared/core/wait";
+import { waitFor } from "../shared/core/wait";
 import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */
@@ -93,10 +94,10 @@ export const check: Check = async (target, environment) => {
       return `${target.host} leads to the master`;
     });
     await step("replication", "look at the members named: a replica that is not connected gets nothing", async () =>
-      checkReplication(await session.open(address, access), session.key(), servers, states),
+      checkReplication(await session.open(address, access), probeName(keyPrefix), servers, states),
     );
     await step("expiry", "look at the clocks of the nodes", async () =>
-      checkExpiry(await session.open(address, access), session.key(), environment.signal),
+      checkExpiry(await session.open(address, access), probeName(keyPrefix), environment.signal),
     );
     const places = [...members.map((each) => memberPlace(each)), address];
     const enter = async (place: Place, as: Access): Promise<unknown> => (await session.open(place, as)).ping();
@@ -110,7 +111,7 @@ export const check: Check = async (target, environment) => {
       await step(`rights ${application}`, "look at the rights of the user, and at the log of the setup job", async () =>
         checkApplication(
           { application: await session.open(address, granted), admin: await session.open(address, access) },
-          session.key(),
+          probeName(keyPrefix),
           application,
         ),
       );
@@ -140,7 +141,7 @@ export const check: Check = async (target, environment) => {
     await checkCertificates(context, access.ca, [...places, ...sentinels]);
     return findings;
   } finally {
-    session.close();
+    await session.close();
   }
 };
 
@@ -335,43 +336,15 @@ async function checkApplication(
   return `${application} may write, KEYS and SCAN; CONFIG, ACL, FLUSHALL and others are refused`;
 }
 
-interface Session {
-  /** Different each time. */
-  key(): string;
-  /** One connection for each place and user. */
-  open(place: Place, access: Access): Promise<Redis>;
-  close(): void;
-}
+type Session = Connections<Redis>;
 
 function openSession(): Session {
-  const connections = new Map<string, Redis>();
-  const run = randomBytes(6).toString("hex");
-  let keys = 0;
-  return {
-    key: () => `${keyPrefix}${run}:${keys++}`,
-    async open(place, { ca, auth }) {
-      const key = JSON.stringify([place.name, ca, auth]);
-      const existing = connections.get(key);
-      if (existing?.status === "ready") return existing;
+  return connections(
+    async (place, access) => {
       const { open } = await import("./client.js");
-      const client = await within(
-        place.dial().then((address) =>
-          open({
-            ...address,
-            name: "cells-services-check",
-            timeoutMilliseconds: answerSeconds * 1000,
-            ...(ca === undefined ? {} : { tls: { ca, servername: place.host } }),
-            ...(auth === undefined ? {} : { credentials: auth }),
-          }),
-        ),
-        answerSeconds,
-        `a connection to ${place.name}`,
-      );
-      connections.set(key, client);
-      return client;
+      const timeoutMilliseconds = answerSeconds * 1000;
+      return open({ ...(await endpointOf(place, access)), name: "cells-services-check", timeoutMilliseconds });
     },
-    close() {
-      for (const client of connections.values()) client.disconnect();
-    },
-  };
+    (client: Redis) => client.disconnect(),
+  );
 }

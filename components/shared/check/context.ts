@@ -14,14 +14,14 @@ export interface Place {
   name: string;
   /** The name that the certificate must carry: through the tunnel the address is local. */
   host: string;
-  dial(): Promise<{ host: string; port: number }>;
+  dial: () => Promise<{ host: string; port: number }>;
 }
 
 export interface CheckContext extends Recorder {
   target: CheckTarget;
   environment: CheckEnvironment;
   /** By default the port for clients. */
-  member(member: string, port?: number): Place;
+  member: (member: string, port?: number) => Place;
   /** The one name that clients use, by way of the Service: a wrong selector or port fails. */
   address: Place;
 }

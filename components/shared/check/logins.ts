@@ -94,7 +94,7 @@ export interface ApplicationEntrance {
   places: Place[];
   /** What the Secret must say, beside user, password and trust. */
   expected: (values: Record<string, string>) => Record<string, string>;
-  enter(place: Place, access: Access): Promise<unknown>;
+  enter: (place: Place, access: Access) => Promise<unknown>;
 }
 
 function expectValue(secret: string, key: string, found: string | undefined, expected: string): void {

@@ -21,9 +21,9 @@ export interface Entrance<A extends { ca: string | undefined }> {
   access: A;
   strangers: Stranger<A>[];
   /** Connects, logs in and asks for something that needs rights. */
-  enter(place: Place, access: A): Promise<unknown>;
+  enter: (place: Place, access: A) => Promise<unknown>;
   /** Tells whether the server answers at all, where `access` has no rights; default: `enter`. */
-  alive?(place: Place, access: A): Promise<unknown>;
+  alive?: (place: Place, access: A) => Promise<unknown>;
   /** How a server that requires TLS refuses plain text: in words to its own client, or seen from the bytes on the wire. */
   plainText: RegExp | PlainText;
   /** What to look at when a stranger is let in. */

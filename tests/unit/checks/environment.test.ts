@@ -2,12 +2,11 @@ import type { V1Pod, V1ServiceSpec } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
 import { podBehind } from "../../../checks/environment";
 
-const pod = (name: string, ready = true): V1Pod =>
-  ({
-    metadata: { name },
-    spec: { containers: [{ name: "server", ports: [{ name: "client", containerPort: 2379 }] }] },
-    status: { conditions: [{ type: "Ready", status: ready ? "True" : "False" }] },
-  }) as V1Pod;
+const pod = (name: string, ready = true): V1Pod => ({
+  metadata: { name },
+  spec: { containers: [{ name: "server", ports: [{ name: "client", containerPort: 2379 }] }] },
+  status: { conditions: [{ type: "Ready", status: ready ? "True" : "False" }] },
+});
 const spec: V1ServiceSpec = { selector: { app: "etcd" }, ports: [{ port: 2379, targetPort: "client" }] };
 const behind = (changes: V1ServiceSpec, pods: V1Pod[]) => podBehind("etcd", 2379, { ...spec, ...changes }, pods);
 
