@@ -116,13 +116,13 @@ async function observeSet(clients: Map<string, MongoClient>, member: string): Pr
   const client = answering(clients, member);
   const { config } = (await command(client, { replSetGetConfig: 1 })) as { config: Document };
   const listed = config["members"] as { host: string; votes: number; arbiterOnly?: boolean }[];
-  const { members: states } = (await command(client, { replSetGetStatus: 1 })) as Pick<Document, "members">;
+  const status = await command(client, { replSetGetStatus: 1 });
   return {
     member,
     hosts: listed.map(({ host }) => host),
     silent: listed.filter(({ votes, arbiterOnly }) => votes !== 1 || arbiterOnly === true).map(({ host }) => host),
     version: `${String(config["version"])}/${String(config["term"])}`,
-    states: states as SetView["states"],
+    states: status["members"] as SetView["states"],
   };
 }
 

@@ -174,22 +174,22 @@ async function checkSettings(servers: Map<string, Connection>): Promise<string> 
   await everywhere(servers.keys(), async (member) => {
     const connection = answering(servers, member);
     const names = Object.keys(settings).map((name) => `'${name}'`);
-    const values = await rows(
+    const values = await rows<{ name: string; value: string }>(
       connection,
       `SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables WHERE VARIABLE_NAME IN (${names.join(", ")})`,
     );
-    failIfAny(settingProblems(Object.fromEntries(values.map(({ name, value }) => [name, value]))));
+    failIfAny(settingProblems(Object.fromEntries(values.map((each) => [each.name, each.value]))));
     return "asked";
   });
   return "all members write to disk before they acknowledge; transactions are numbered, one member is written to";
 }
 
 /** In words; empty when a running server has all values that it must have. */
-export function settingProblems(values: Record<string, unknown>): string[] {
+export function settingProblems(values: Record<string, string | undefined>): string[] {
   return Object.entries(settings)
     .filter(([name, { wanted }]) => values[name] !== wanted)
     .map(([name, { wanted, meaning }]) => {
-      return `it ${meaning}: ${name} is ${String(values[name] ?? "unknown")}, expected ${wanted}`;
+      return `it ${meaning}: ${name} is ${values[name] ?? "unknown"}, expected ${wanted}`;
     });
 }
 
