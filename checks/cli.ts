@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { messageOf } from "../components/shared/core/errors";
 import { diagnose } from "./diagnostics";
 import { openEnvironment } from "./environment";
-import { CannotRun, exitCodes, messageOf } from "./failure";
+import { CannotRun, exitCodes } from "./failure";
 import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
 import { createRedaction, redactDeep } from "./redaction";
 import { checkOf } from "./registry";
@@ -11,7 +12,9 @@ import { runChecks } from "./run";
 
 const usage = `checks the services of a stack with real clients, after \`pulumi up\` or at any later time
 
-  tsx checks/cli.ts [flags]
+  npx cells-services check [flags]
+
+The stack is any that exports the checkTarget of its components, in outputs of any name.
 
 ${selectionUsage}
   --timeout SECONDS  for all checks together, default 120

@@ -1,7 +1,7 @@
 import { CoreV1Api, type CoreV1Event, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { CheckTarget } from "../components/shared/core/check";
 import { instanceLabels } from "../components/shared/core/names";
-import { within } from "./wait";
+import { within } from "../components/shared/core/wait";
 
 /** Enough to see what is wrong, little enough to be read in a log of a pipeline. */
 const lineLimit = 10;
@@ -15,9 +15,9 @@ export async function diagnose(config: KubeConfig, target: CheckTarget): Promise
     .map(([key, value]) => `${key}=${value}`)
     .join(",");
   const [pods, events] = await within(
-    "diagnostics",
-    requestSeconds,
     Promise.all([core.listNamespacedPod({ namespace, labelSelector }), core.listNamespacedEvent({ namespace })]),
+    requestSeconds,
+    "diagnostics",
   );
   return describe(target, pods.items, events.items);
 }

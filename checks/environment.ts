@@ -1,9 +1,9 @@
-import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
+import { CoreV1Api, type KubeConfig, type V1Pod, type V1ServiceSpec } from "@kubernetes/client-node";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { within } from "../components/shared/core/wait";
 import { apiMessage } from "./cluster";
 import { publicKeys, type Redaction } from "./redaction";
 import { openTunnel, portForward, type TunnelManager } from "./tunnel";
-import { within } from "./wait";
 
 export interface OpenEnvironment extends CheckEnvironment {
   tunnel: TunnelManager;
@@ -40,36 +40,54 @@ export function openEnvironment(
     close: () => tunnel.close(),
   };
 
-  /** By the selector, as the Service itself finds them: named ports are those of the pod's containers. */
   async function readyPod(service: string, port: number): Promise<{ pod: string; port: number }> {
     const { spec } = await read("Service", service, core.readNamespacedService({ name: service, namespace }));
-    const target = spec?.ports?.find((each) => each.port === port)?.targetPort ?? port;
     const labelSelector = Object.entries(spec?.selector ?? {})
       .map(([key, value]) => `${key}=${value}`)
       .join(",");
-    const pods = await read("pods of Service", service, core.listNamespacedPod({ namespace, labelSelector }));
-    const ready = pods.items.filter(
-      ({ metadata, status }) =>
-        metadata?.deletionTimestamp === undefined &&
-        status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
-    );
-    const pod = ready[0];
-    if (pod?.metadata?.name === undefined) {
-      throw new Error(`no pod is ready behind the Service ${service}, of ${pods.items.length} pods`);
-    }
-    if (typeof target === "number") return { pod: pod.metadata.name, port: target };
-    const named = pod.spec?.containers.flatMap((each) => each.ports ?? []).find((each) => each.name === target);
-    if (named === undefined) throw new Error(`the pod ${pod.metadata.name} has no port named ${target}`);
-    return { pod: pod.metadata.name, port: named.containerPort };
+    // Without a selector a list would hold all pods of the namespace.
+    const pods =
+      labelSelector === ""
+        ? []
+        : (await read("pods of Service", service, core.listNamespacedPod({ namespace, labelSelector }))).items;
+    return podBehind(service, port, spec, pods);
   }
 
   async function read<T>(kind: string, name: string, request: Promise<T>): Promise<T> {
     try {
-      return await within(`${kind} ${name}`, requestSeconds, request);
+      return await within(request, requestSeconds, `${kind} ${name}`);
     } catch (error) {
       throw new Error(`cannot read ${kind} ${namespace}/${name}: ${apiMessage(error)}`);
     }
   }
+}
+
+/** Where the Service leads to: the first pod of its selector that is ready, and the port of this pod. */
+export function podBehind(
+  service: string,
+  port: number,
+  spec: V1ServiceSpec | undefined,
+  pods: V1Pod[],
+): { pod: string; port: number } {
+  const ports = spec?.ports ?? [];
+  const known = ports.find((each) => each.port === port);
+  if (known === undefined) {
+    throw new Error(`the Service ${service} has no port ${port}, it has ${ports.map((each) => each.port).join(", ")}`);
+  }
+  if (Object.keys(spec?.selector ?? {}).length === 0) throw new Error(`the Service ${service} selects no pods`);
+  const pod = pods.find(
+    ({ metadata, status }) =>
+      metadata?.deletionTimestamp === undefined &&
+      status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
+  );
+  const name = pod?.metadata?.name;
+  if (name === undefined) throw new Error(`no pod is ready behind the Service ${service}, of ${pods.length} pods`);
+  const target = known.targetPort ?? port;
+  if (typeof target === "number") return { pod: name, port: target };
+  // Named ports are those of the containers of the pod.
+  const named = pod?.spec?.containers.flatMap((each) => each.ports ?? []).find((each) => each.name === target);
+  if (named === undefined) throw new Error(`the pod ${name} has no port named ${target}`);
+  return { pod: name, port: named.containerPort };
 }
 
 function isSecret(key: string, value: string): boolean {

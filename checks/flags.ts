@@ -11,14 +11,16 @@ export const selectionFlags = {
   targets: { type: "string" },
   kubeconfig: { type: "string" },
   context: { type: "string" },
+  namespace: { type: "string" },
 } as const;
 
 export const selectionUsage = `  --service NAME     only this service; may be repeated
   --stack NAME       default: PULUMI_STACK, then the selected stack
   --directory DIR    of the Pulumi project, default: the current one
-  --targets FILE     outputs of a stack as JSON, instead of asking Pulumi
+  --targets FILE     the output of \`pulumi stack output --json\`, instead of asking Pulumi
   --kubeconfig FILE  default: KUBECONFIG
-  --context NAME     default: the output kubeContext of the stack`;
+  --context NAME     default: the output kubeContext of the stack
+  --namespace NAME   only the services in this namespace`;
 
 type Flags = { [F in Exclude<keyof typeof selectionFlags, "service">]?: string | undefined } & {
   service?: string[] | undefined;
@@ -27,7 +29,7 @@ type Flags = { [F in Exclude<keyof typeof selectionFlags, "service">]?: string |
 /** What the flags select, in a cluster that answers. */
 export async function selected(flags: Flags): Promise<{ targets: CheckTarget[]; config: KubeConfig }> {
   const outputs = await readOutputs(flags);
-  const targets = selectTargets(outputs.checks, flags.service ?? []);
+  const targets = selectTargets(outputs.checks, flags.service ?? [], flags.namespace);
   const config = loadCluster(chooseCluster(flags, outputs, process.env));
   await reachCluster(config, targets[0]?.namespace ?? "default");
   return { targets, config };

@@ -4,8 +4,9 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import type { CheckTarget } from "../components/shared/core/check";
+import { messageOf } from "../components/shared/core/errors";
 import { serviceKinds } from "../components/shared/core/names";
-import { CannotRun, messageOf } from "./failure";
+import { CannotRun } from "./failure";
 
 const port = z.number().int().min(1).max(65535);
 
@@ -23,13 +24,12 @@ const target = z.object({
   adminSecret: z.string().min(1),
   durability: z.enum(["fsync", "replicated", "everysecond"]).nullable(),
   applications: z.record(z.string(), z.string()),
+  seal: z.enum(["shamir", "awskms"]).exactOptional(),
+  audit: z.array(z.string()).exactOptional(),
 });
 
-const outputs = z.object({
-  checks: z.array(target),
-  kubeContext: z.string().min(1).nullish(),
-  kubeconfig: z.string().min(1).nullish(),
-});
+/** A name or a path, in one line. Pulumi shows a secret as `[secret]`. */
+const word = z.string().regex(/^[^\n{[]+$/);
 
 /** What the stack says about itself: what to check, and which cluster it is in. */
 export interface StackOutputs {
@@ -38,28 +38,65 @@ export interface StackOutputs {
   kubeconfig?: string;
 }
 
-/** Accepts the outputs of a stack, or a bare list of targets. `origin` names the source in errors. */
+/** Finds each `checkTarget` among the outputs, at any depth and under any name. `origin` names the source in errors. */
 export function parseOutputs(text: string, origin: string): StackOutputs {
-  let value: unknown;
+  let outputs: unknown;
   try {
-    value = JSON.parse(text);
+    outputs = JSON.parse(text);
   } catch (error) {
     throw new CannotRun(`${origin} is not JSON: ${messageOf(error)}`);
   }
-  const parsed = outputs.safeParse(Array.isArray(value) ? { checks: value } : value);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
-    throw new CannotRun(`${origin} has no usable list of check targets (output "checks"): ${problems}`);
+  const found = candidates(outputs, []);
+  const parsed = found.map(({ path, value }) => ({ path, result: target.safeParse(value) }));
+  const problems = parsed.flatMap(({ path, result }) =>
+    (result.error?.issues ?? []).map((issue) => `${[...path, ...issue.path].join(".")}: ${issue.message}`),
+  );
+  if (problems.length > 0) {
+    throw new CannotRun(
+      `${origin} has check targets of another version of cells-services: ${problems.join("; ")}; ` +
+        "use the checks of the version that the stack was deployed with",
+    );
   }
-  const { checks, kubeContext, kubeconfig } = parsed.data;
-  if (checks.length === 0) {
-    throw new CannotRun(`${origin} names no services to check; nothing was proven, so this is not a success`);
+  // The same component may be in several outputs.
+  const checks = new Map<string, CheckTarget>();
+  for (const { result } of parsed) {
+    const { data } = result;
+    if (data !== undefined) checks.set(JSON.stringify([data.service, data.namespace, data.name]), data);
   }
-  return {
-    checks,
-    ...(kubeContext == null ? {} : { kubeContext }),
-    ...(kubeconfig == null ? {} : { kubeconfig }),
-  };
+  if (checks.size === 0) throw new CannotRun(noTargets(outputs, origin));
+  return { checks: [...checks.values()], ...clusterOf(outputs) };
+}
+
+interface Candidate {
+  path: string[];
+  value: unknown;
+}
+
+/** No other output has these keys together. */
+function candidates(value: unknown, path: string[]): Candidate[] {
+  if (typeof value !== "object" || value === null) return [];
+  if ("service" in value && "members" in value && "peersService" in value) return [{ path, value }];
+  return Object.entries(value).flatMap(([key, each]) => candidates(each, [...path, key]));
+}
+
+function noTargets(outputs: unknown, origin: string): string {
+  const entries = typeof outputs === "object" && outputs !== null ? Object.entries(outputs) : [];
+  const secret = entries.filter(([, value]) => value === "[secret]").map(([key]) => key);
+  return (
+    `${origin} has no check target among its outputs (${entries.map(([key]) => key).join(", ") || "none"}), so nothing ` +
+    "can be proven; export the checkTarget of each component, for example: export const checks = [etcd.checkTarget]" +
+    (secret.length === 0 ? "" : `; secret outputs are not read: ${secret.join(", ")}`)
+  );
+}
+
+/** Outputs that many stacks have. A kubeconfig by its content is not used: only a path, or the name of a context. */
+function clusterOf(outputs: unknown): Pick<StackOutputs, "kubeContext" | "kubeconfig"> {
+  const known = z.object({
+    kubeContext: word.optional().catch(undefined),
+    kubeconfig: word.optional().catch(undefined),
+  });
+  const { kubeContext, kubeconfig } = known.catch({}).parse(outputs);
+  return { ...(kubeContext === undefined ? {} : { kubeContext }), ...(kubeconfig === undefined ? {} : { kubeconfig }) };
 }
 
 export interface OutputsSource {
@@ -89,21 +126,31 @@ export async function readOutputs(source: OutputsSource): Promise<StackOutputs> 
     return parseOutputs(stdout, origin);
   } catch (error) {
     if (error instanceof CannotRun) throw error;
+    if ((error as { code?: unknown }).code === "ENOENT") {
+      throw new CannotRun(
+        "the command pulumi is not found; install it, or give --targets with the outputs of the stack",
+      );
+    }
     const words = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1) ?? "";
     throw new CannotRun(`cannot read the outputs of ${origin} in ${directory}: ${words || messageOf(error)}`);
   }
 }
 
-/** Only the named services, by kind or by name of the ensemble. */
-export function selectTargets(checks: CheckTarget[], wanted: string[]): CheckTarget[] {
-  const unknown = wanted.filter((each) => !checks.some((target) => matches(target, each)));
+/** Only the named services, by kind or by name of the ensemble, and only those of the namespace. */
+export function selectTargets(checks: CheckTarget[], wanted: string[], namespace?: string): CheckTarget[] {
+  const here = namespace === undefined ? checks : checks.filter((target) => target.namespace === namespace);
+  if (here.length === 0) {
+    const known = [...new Set(checks.map((target) => target.namespace))].join(", ");
+    throw new CannotRun(`the stack has no service in the namespace ${JSON.stringify(namespace)}; it has ${known}`);
+  }
+  const unknown = wanted.filter((each) => !here.some((target) => matches(target, each)));
   if (unknown.length > 0) {
-    const known = [...new Set(checks.flatMap((target) => [target.service, target.name]))].join(", ");
+    const known = [...new Set(here.flatMap((target) => [target.service, target.name]))].join(", ");
     throw new CannotRun(
       `no service ${unknown.map((each) => JSON.stringify(each)).join(", ")} in the stack; it has ${known}`,
     );
   }
-  return wanted.length === 0 ? checks : checks.filter((target) => wanted.some((each) => matches(target, each)));
+  return wanted.length === 0 ? here : here.filter((target) => wanted.some((each) => matches(target, each)));
 }
 
 function matches(target: CheckTarget, wanted: string): boolean {

@@ -1,6 +1,6 @@
 import type { Connection } from "mysql2/promise";
 import { messageOf } from "../checks";
-import { whyNotWhole } from "../components/mysql/check";
+import { groupProblems } from "../components/mysql/check";
 import { type Endpoint, open, readServer, rows } from "../components/mysql/client";
 import { isPrimary, ownMember, type Server, stateOf } from "../components/mysql/membership";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
@@ -101,8 +101,8 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
           return { waiting: `${member}: ${messageOf(error)}` };
         }
       }
-      const reason = whyNotWhole(members, views);
-      return reason === undefined ? { done: true } : { waiting: reason };
+      const problems = groupProblems(members, views);
+      return problems.length === 0 ? { done: true } : { waiting: problems.join("; ") };
     },
     holders: async () => members,
     identity: async (member) => (await serverOf(member)).uuid,

@@ -3,56 +3,48 @@
  * component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
-import { connect as tlsConnect } from "node:tls";
 import type { Etcd3, IOptions } from "etcd3";
+import { checkCertificates, observeCertificate } from "../shared/check/certificates";
+import { type Connections, connections, probeName } from "../shared/check/connections";
 import {
-  type Access,
-  adminAccess,
-  adminAccessRemedy,
-  applicationAccess,
-  expectUrl,
-  refusal,
-  unrelatedAuthority,
-  untrusted,
-} from "../shared/check/logins";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, within } from "../shared/core/findings";
-import { memberHost } from "../shared/core/names";
-import { scheme } from "./layout";
-
-/** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
-const deadlineMilliseconds = 10_000;
+  answering,
+  answerSeconds,
+  beginCheck,
+  type CheckContext,
+  everywhere,
+  failIfAny,
+  greetMembers,
+  observeAll,
+  type Place,
+} from "../shared/check/context";
+import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import { checkStrangers, loginStrangers } from "../shared/check/strangers";
+import type { Check } from "../shared/core/check";
+import { within } from "../shared/core/wait";
+import { ports, scheme } from "./layout";
 
 export const check: Check = async (target, environment) => {
-  const { findings, step } = findingRecorder(environment);
-  const session = openSession(target, environment);
+  const context = beginCheck(target, environment);
+  const { findings, step, member: memberPlace, address } = context;
+  const session = openSession();
   try {
-    let access: Access = { ca: undefined, auth: undefined };
-    const known = await step("credentials", adminAccessRemedy(target), async () => {
-      const { auth, ca } = await adminAccess(target, environment);
-      access = { auth, ca };
-      return `administrator ${auth?.username ?? ""}${ca === undefined ? "" : " and trust bundle"} found`;
-    });
-    if (!known) return findings;
+    const access = await administrator(context);
+    if (access === undefined) return findings;
 
     const clients = new Map<string, Etcd3>();
-    for (const member of target.members) {
-      await step(`member ${member}`, `look at the pod ${member} and its log`, async () => {
-        const secured =
-          access.ca === undefined ? "plain text" : await handshake(target, environment, member, access.ca);
-        const client = await session.open(member, access);
-        const { version, dbSize } = await client.maintenance.status();
-        clients.set(member, client);
-        return `${secured}; etcd ${version}, database ${dbSize} bytes`;
-      });
-    }
+    await greetMembers(context, async (place) => {
+      const client = await session.open(place, access);
+      const { version, dbSize } = await client.maintenance.status();
+      clients.set(place.name, client);
+      return `etcd ${version}, database ${dbSize} bytes`;
+    });
     const [first, ...others] = [...clients];
     if (first === undefined) return findings;
 
     await step(
       "membership",
       "look at the logs of the members, and of the maintenance job when there is a learner",
-      () => checkMembership(target, clients),
+      () => checkMembership(context, clients),
     );
     await step(
       "alarms",
@@ -64,125 +56,153 @@ export const check: Check = async (target, environment) => {
       },
     );
 
-    const key = `${session.prefix}replication`;
+    const prefix = `${probeName("cells-services/check/")}/`;
+    const key = `${prefix}replication`;
     const value = randomBytes(8).toString("hex");
     await step(
       "replication",
       "a majority must answer: look at readiness and network policy of the members",
       async () => {
         await first[1].put(key).value(value);
-        for (const [member, client] of others) {
-          const read = await client.get(key).string();
-          if (read !== value) throw new Error(`${member} did not read what was written through ${first[0]}`);
-        }
-        return `written through ${first[0]}, read through ${others.map(([member]) => member).join(", ") || "itself"}`;
+        const read = await everywhere(clients.keys(), async (member) => {
+          if ((await answering(clients, member).get(key).string()) !== value)
+            throw new Error("it did not read what was written");
+          return "read";
+        });
+        return `written through ${first[0]}; ${read}`;
       },
     );
-    await step("watch", "look at the network between the members", () => checkWatch(session.prefix, clients));
-    await step("durability", "etcd must not run with unsafe-no-fsync", () =>
-      checkDurability(target, environment, session.prefix, clients),
-    );
+    await step("watch", "look at the network between the members", () => checkWatch(prefix, [first, ...others]));
+    await step("durability", "etcd must not run with unsafe-no-fsync", () => checkDurability(context, prefix, clients));
 
-    const [member] = first;
-    await step("anonymous access", "authentication is not enabled: look at the log of the setup job", async () => {
-      const client = await session.open(member, { ...access, auth: undefined });
-      return refusal(client.get(key).string(), /user name is empty|permission denied/, "a client without a password");
+    const places = [...[...clients.keys()].map((each) => memberPlace(each)), address];
+    /** Logs in, and reads what needs the right to read. */
+    const enter = async (place: Place, as: Access): Promise<unknown> => {
+      const client = await session.open(place, as);
+      return client.get(key).string();
+    };
+    await step("address", "look at the Service and at which members are ready", async () => {
+      if ((await enter(address, access)) !== value) throw new Error(`${target.host} did not read what was written`);
+      return `${target.host} leads to a member`;
     });
-    await step("wrong password", "authentication is not enabled: look at the log of the setup job", async () => {
-      const auth = { username: access.auth?.username ?? "", password: randomBytes(16).toString("hex") };
-      const client = await session.open(member, { ...access, auth });
-      return refusal(client.get(key).string(), /authentication failed/, "a client with a wrong password");
-    });
-    if (target.tls !== "off") {
-      await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
-        const stranger = await unrelatedAuthority();
-        const shown = handshake(target, environment, member, stranger);
-        return refusal(shown, untrusted, "a client that trusts another authority");
+    for (const application of Object.keys(target.applications)) {
+      const granted = await enterAsApplication(context, application, {
+        places,
+        expected: () => ({ url: `${scheme(target.tls)}://${target.host}:${target.clientPort}` }),
+        enter,
       });
-    }
-    if (target.tls === "optional") {
-      await step("plain text", "tls is optional: the port must accept plain text too", async () => {
-        const client = await session.open(member, { ...access, ca: undefined });
-        return `read without TLS: ${(await client.get(key).string()) === value ? "the value written" : "nothing"}`;
-      });
-    }
-    for (const [application, secret] of Object.entries(target.applications)) {
-      await step(`application ${application}`, `look at the Secret ${secret} and the log of the setup job`, () =>
-        checkApplication(target, environment, session, { member, application, secret }),
+      if (granted === undefined) continue;
+      await step(`rights ${application}`, "look at the role of the user, and at the log of the setup job", async () =>
+        checkApplication(await session.open(address, granted), prefix, application),
       );
     }
-    await step("clean-up", `delete the keys that begin with ${session.prefix}`, async () => {
-      const { deleted } = await first[1].delete().prefix(session.prefix);
+
+    await checkStrangers(context, {
+      places,
+      access,
+      enter,
+      strangers: loginStrangers(access, {
+        anonymous: /user name is empty|permission denied/,
+        wrongPassword: /authentication failed/,
+      }),
+      plainText: {
+        hello: `GET /version HTTP/1.1\r\nHost: ${target.host}\r\nConnection: close\r\n\r\n`,
+        served: /^HTTP\/1\.[01] (?!400)/,
+      },
+      remedy: "authentication is not enabled: look at the log of the setup job",
+    });
+    const peers = [...clients.keys()].map((each) => memberPlace(each, ports.peer));
+    await checkCertificates(context, access.ca, [...places, ...peers]);
+    await step("clean-up", `delete the keys that begin with ${prefix}`, async () => {
+      const { deleted } = await first[1].delete().prefix(prefix);
       return `${deleted} test keys removed`;
     });
     return findings;
   } finally {
-    session.close();
+    await session.close();
   }
 };
 
-async function checkMembership(target: CheckTarget, clients: Map<string, Etcd3>): Promise<string> {
-  const expected = [...target.members].sort().join(", ");
-  const leaders = new Set<string>();
-  let leaderName = "";
-  for (const [member, client] of clients) {
-    const { members } = await client.cluster.memberList({ linearizable: true });
-    const names = members.map(({ name }) => name || "(never started)").sort();
-    if (names.join(", ") !== expected) throw new Error(`${member} knows ${names.join(", ")}, expected ${expected}`);
-    const learners = members.filter((each) => (each as { isLearner?: boolean }).isLearner === true);
-    if (learners.length > 0) throw new Error(`still learning: ${learners.map(({ name }) => name).join(", ")}`);
-    const { leader } = await client.maintenance.status();
-    leaders.add(leader);
-    leaderName = members.find(({ ID }) => ID === leader)?.name ?? leader;
-  }
-  if (clients.size !== target.members.length)
-    throw new Error(`${clients.size} of ${target.members.length} members answer`);
-  if (leaders.size !== 1 || leaders.has("0")) throw new Error(`no agreement on a leader: ${[...leaders].join(", ")}`);
-  return `${expected}; leader ${leaderName}`;
+/** What one member says about the cluster. */
+export interface ClusterView {
+  member: string;
+  /** Names of the members; empty for one that has never started. */
+  names: string[];
+  learners: string[];
+  /** Name of the leader; undefined: there is none. */
+  leader: string | undefined;
+}
+
+async function checkMembership({ target }: CheckContext, clients: Map<string, Etcd3>): Promise<string> {
+  const { seen, failures } = await observeAll(target.members, (member) => observeCluster(clients, member));
+  failIfAny([...failures, ...membershipProblems(target.members, seen)]);
+  return `${target.members.join(", ")}; leader ${seen[0]?.leader ?? ""}`;
+}
+
+async function observeCluster(clients: Map<string, Etcd3>, member: string): Promise<ClusterView> {
+  const client = answering(clients, member);
+  const { members } = await client.cluster.memberList({ linearizable: true });
+  const { leader } = await client.maintenance.status();
+  return {
+    member,
+    names: members.map(({ name }) => name),
+    learners: members.filter((each) => (each as { isLearner?: boolean }).isLearner === true).map(({ name }) => name),
+    leader: leader === "0" ? undefined : (members.find(({ ID }) => ID === leader)?.name ?? leader),
+  };
+}
+
+/** In words; empty when the members know each other as voters and follow one leader. */
+export function membershipProblems(members: string[], views: ClusterView[]): string[] {
+  const expected = [...members].sort().join(", ");
+  const leaders = [...new Set(views.map(({ leader }) => leader ?? "none"))];
+  return [
+    ...views.flatMap(({ member, names, learners }) => {
+      const known = names.map((name) => name || "(never started)").sort();
+      return [
+        ...(known.join(", ") === expected ? [] : [`${member} knows ${known.join(", ")}, expected ${expected}`]),
+        ...(learners.length === 0 ? [] : [`${member} sees as learners: ${learners.join(", ")}`]),
+      ];
+    }),
+    ...(leaders.length === 1 && leaders[0] !== "none" ? [] : [`no agreement on a leader: ${leaders.join(", ")}`]),
+  ];
 }
 
 /** A watch on the last member must deliver what is written through the first. */
-async function checkWatch(prefix: string, clients: Map<string, Etcd3>): Promise<string> {
-  const all = [...clients];
-  const [writer, watching] = [all[0], all.at(-1)];
+async function checkWatch(prefix: string, clients: [string, Etcd3][]): Promise<string> {
+  const [writer, watching] = [clients[0], clients.at(-1)];
   if (writer === undefined || watching === undefined) throw new Error("no member answers");
   const key = `${prefix}watch`;
-  const watcher = await within(watching[1].watch().key(key).create(), deadlineMilliseconds, "the watch to begin");
+  const watcher = await within(watching[1].watch().key(key).create(), answerSeconds, "the watch to begin");
   try {
     const event = new Promise<string>((resolve, reject) => {
       watcher.on("put", (kv) => resolve(kv.value.toString()));
       watcher.on("error", reject);
     });
     await writer[1].put(key).value("seen");
-    await within(event, deadlineMilliseconds, `a watch on ${watching[0]} to deliver a write through ${writer[0]}`);
+    await within(event, answerSeconds, `a watch on ${watching[0]} to deliver a write through ${writer[0]}`);
     return `${watching[0]} delivered a write through ${writer[0]}`;
   } finally {
-    await within(watcher.cancel(), deadlineMilliseconds, "the watch to end").catch(() => undefined);
+    await within(watcher.cancel(), answerSeconds, "the watch to end").catch(() => undefined);
   }
 }
 
 /** A write must make every member force its log to disk: with unsafe-no-fsync the counter stands still. */
-async function checkDurability(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  prefix: string,
-  clients: Map<string, Etcd3>,
-): Promise<string> {
+async function checkDurability(context: CheckContext, prefix: string, clients: Map<string, Etcd3>): Promise<string> {
   const key = `${prefix}durability`;
   const all = [...clients];
-  const before = await Promise.all(all.map(([member]) => readSyncs(target, environment, member)));
+  const before = await Promise.all(all.map(([member]) => readSyncs(context, member)));
   await all[0]?.[1].put(key).value("synced");
   // When a member has read the write from a majority, the write is in its own log.
   for (const [, client] of all) await client.get(key).string();
-  const after = await Promise.all(all.map(([member]) => readSyncs(target, environment, member)));
+  const after = await Promise.all(all.map(([member]) => readSyncs(context, member)));
   const idle = all.filter((_, index) => (after[index] ?? 0) <= (before[index] ?? 0)).map(([member]) => member);
   if (idle.length > 0) throw new Error(`no sync to disk for a write on ${idle.join(", ")}`);
   return `a write was synced to disk on ${all.map(([member]) => member).join(", ")}`;
 }
 
-async function readSyncs(target: CheckTarget, environment: CheckEnvironment, member: string): Promise<number> {
-  const { host, port } = await environment.tunnel.dial(member, target.metricsPort);
-  const signal = AbortSignal.any([environment.signal, AbortSignal.timeout(deadlineMilliseconds)]);
+async function readSyncs({ target, environment, member: place }: CheckContext, member: string): Promise<number> {
+  const { host, port } = await place(member, target.metricsPort).dial();
+  const signal = AbortSignal.any([environment.signal, AbortSignal.timeout(answerSeconds * 1000)]);
   const metrics = await (await fetch(`http://${host}:${port}/metrics`, { signal })).text();
   return metricValue(metrics, "etcd_disk_wal_fsync_duration_seconds_count");
 }
@@ -194,57 +214,39 @@ export function metricValue(metrics: string, name: string): number {
   return Number(line.slice(name.length + 1));
 }
 
-async function checkApplication(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  session: Session,
-  { member, application, secret }: { member: string; application: string; secret: string },
-): Promise<string> {
-  const { access, values } = await applicationAccess(target, environment, application);
-  expectUrl(values, `${scheme(target.tls)}://${target.host}:${target.clientPort}`);
-  const client = await session.open(member, access);
-  const key = `${session.prefix}application/${application}`;
+async function checkApplication(client: Etcd3, prefix: string, application: string): Promise<string> {
+  const key = `${prefix}application/${application}`;
   await client.put(key).value(application);
   const read = await client.get(key).string();
   if (read !== application) throw new Error("a value written was not read back");
   const { deleted } = await client.delete().key(key);
   if (deleted !== "1") throw new Error(`a value written was not deleted, ${deleted} keys were`);
-  return `${application} wrote, read and deleted with the Secret ${secret}`;
+  return `${application} wrote, read and deleted a key`;
 }
 
-interface Session {
-  /** All test keys begin with it; different in each run. */
-  prefix: string;
-  open(member: string, access: Access): Promise<Etcd3>;
-  close(): void;
-}
-
-function openSession(target: CheckTarget, environment: CheckEnvironment): Session {
-  const open: Etcd3[] = [];
-  return {
-    prefix: `cells-services/check/${randomBytes(6).toString("hex")}/`,
-    async open(member, { ca, auth }) {
+function openSession(): Connections<Etcd3> {
+  return connections(
+    async (place, { ca, auth }) => {
+      // The client says only that there is no connection; the handshake says what is wrong with the certificate.
+      const refused = ca === undefined ? undefined : (await observeCertificate(place, ca)).refused;
+      if (refused !== undefined) throw new Error(`the certificate is not accepted: ${refused}`);
       const { Etcd3 } = await import("etcd3");
-      const { host, port } = await environment.tunnel.dial(member, target.clientPort);
-      const client = new Etcd3({
+      const { host, port } = await place.dial();
+      return new Etcd3({
         // The client asks for its token without the option below, so the certificate must fit this name too; members carry
         // "localhost", and TLS does not allow an address as the name of a server.
         hosts: `${ca === undefined ? "http" : "https"}://${host === "127.0.0.1" ? "localhost" : host}:${port}`,
         ...(auth === undefined ? {} : { auth }),
         ...(ca === undefined ? {} : { credentials: { rootCertificate: Buffer.from(ca) } }),
-        // Through the tunnel the address is local, but the certificate must be that of the member.
-        grpcOptions: ca === undefined ? {} : { "grpc.ssl_target_name_override": memberName(target, member) },
-        defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + deadlineMilliseconds }),
+        // Through the tunnel the address is local, but the certificate must be that of the place.
+        grpcOptions: ca === undefined ? {} : { "grpc.ssl_target_name_override": place.host },
+        defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + answerSeconds * 1000 }),
         // The first error is the finding; a retry or a circuit breaker would replace it by another.
         faultHandling: { global: once, host: () => once },
       });
-      open.push(client);
-      return client;
     },
-    close: () => {
-      for (const client of open) client.close();
-    },
-  };
+    (client: Etcd3) => client.close(),
+  );
 }
 
 type Policy = NonNullable<NonNullable<IOptions["faultHandling"]>["global"]>;
@@ -254,30 +256,3 @@ const once = {
   execute: async (call: (context: { signal: AbortSignal }) => unknown) =>
     call({ signal: new AbortController().signal }),
 } as unknown as Policy;
-
-/** A TLS handshake of its own, to see what certificate is shown. */
-async function handshake(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  member: string,
-  ca: string,
-): Promise<string> {
-  const { host, port } = await environment.tunnel.dial(member, target.clientPort);
-  const servername = memberName(target, member);
-  // etcd speaks HTTP/2 only on this protocol name.
-  const socket = tlsConnect({ host, port, ca, servername, ALPNProtocols: ["h2"] });
-  try {
-    const secured = new Promise<void>((resolve, reject) => {
-      socket.once("secureConnect", resolve);
-      socket.once("error", reject);
-    });
-    await within(secured, deadlineMilliseconds, `a TLS handshake with ${member}`);
-    return `${socket.getProtocol() ?? "TLS"}, certificate valid until ${socket.getPeerCertificate().valid_to}`;
-  } finally {
-    socket.destroy();
-  }
-}
-
-function memberName(target: CheckTarget, member: string): string {
-  return memberHost(target.name, target.namespace, member);
-}

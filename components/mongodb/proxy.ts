@@ -12,14 +12,16 @@ export interface Proxy {
   close(): void;
 }
 
-/** The pod is the first label of a member's name. */
-export async function openProxy(tunnel: Tunnel): Promise<Proxy> {
+/** The pod is the first label of a member's name; `address` leads to the Service. */
+export async function openProxy(tunnel: Tunnel, address?: { host: string; service: string }): Promise<Proxy> {
+  const dial = (name: string, port: number): ReturnType<Tunnel["dial"]> =>
+    name === address?.host ? tunnel.service(address.service, port) : tunnel.dial(name.split(".")[0] ?? name, port);
   const open = new Set<Socket>();
   const server = createServer((client) => {
     open.add(client);
     client.on("error", () => client.destroy());
     client.on("close", () => open.delete(client));
-    serve(client, tunnel).catch(() => client.destroy());
+    serve(client, dial).catch(() => client.destroy());
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -35,7 +37,7 @@ export async function openProxy(tunnel: Tunnel): Promise<Proxy> {
 }
 
 /** RFC 1928, without authentication, CONNECT to a name only. */
-async function serve(client: Socket, tunnel: Tunnel): Promise<void> {
+async function serve(client: Socket, dial: Tunnel["dial"]): Promise<void> {
   const read = reader(client);
   const [version, methods = 0] = await read(2);
   if (version !== 5) throw new Error("not SOCKS5");
@@ -46,7 +48,7 @@ async function serve(client: Socket, tunnel: Tunnel): Promise<void> {
   const [length = 0] = await read(1);
   const name = (await read(length)).toString("latin1");
   const port = (await read(2)).readUInt16BE();
-  const target = await tunnel.dial(name.split(".")[0] ?? name, port);
+  const target = await dial(name, port);
   const server = connect(target.port, target.host);
   server.on("error", () => client.destroy());
   server.on("close", () => client.destroy());

@@ -4,8 +4,8 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
 import { absent } from "../shared/agent/files";
-import { log } from "../shared/agent/log";
 import type { Sidecar } from "../shared/agent/sidecar";
+import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import {

@@ -3,26 +3,27 @@
  * component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "mysql2/promise";
+import { checkCertificates, greetingOf, type StartTls } from "../shared/check/certificates";
+import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
 import {
-  type Access,
-  adminAccess,
-  adminAccessRemedy,
-  applicationAccess,
-  expectUrl,
-  refusal,
-  unrelatedAuthority,
-  untrusted,
-} from "../shared/check/logins";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, within } from "../shared/core/findings";
-import { memberHost } from "../shared/core/names";
+  answering,
+  answerSeconds,
+  beginCheck,
+  type CheckContext,
+  everywhere,
+  failIfAny,
+  greetMembers,
+  observeAll,
+  waiting,
+} from "../shared/check/context";
+import { administrator, enterAsApplication } from "../shared/check/logins";
+import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
+import type { Check, CheckTarget } from "../shared/core/check";
+import { waitFor, within } from "../shared/core/wait";
 import { databaseOf } from "./layout";
 import { hasMajority, isPrimary, ownMember, type Server, stateOf } from "./membership";
 
-/** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
-const deadlineMilliseconds = 10_000;
 const tablePrefix = "cells_services_check_";
 const outsideDatabase = "cells_services_check";
 
@@ -40,198 +41,173 @@ const settings: Record<string, { wanted: string; meaning: string }> = {
 };
 
 export const check: Check = async (target, environment) => {
-  const { findings, step } = findingRecorder(environment);
-  const session = openSession(target, environment);
+  const context = beginCheck(target, environment);
+  const { findings, step, member: memberPlace, address } = context;
+  const session = openSession();
   try {
-    let access: Access = { ca: undefined, auth: undefined };
-    const known = await step("credentials", adminAccessRemedy(target), async () => {
-      const { auth, ca } = await adminAccess(target, environment);
-      access = { auth, ca };
-      return `administrator ${auth?.username ?? ""}${ca === undefined ? "" : " and trust bundle"} found`;
-    });
-    if (!known) return findings;
+    const access = await administrator(context);
+    if (access === undefined) return findings;
 
     const servers = new Map<string, Connection>();
-    for (const member of target.members) {
-      await step(`member ${member}`, `look at the pod ${member} and its log`, async () => {
-        const connection = await session.open(member, access);
-        const [self] = await session.rows(connection, "SELECT @@report_host AS host, @@version AS version");
-        const expected = memberHost(target.name, target.namespace, member);
-        if (self?.["host"] !== expected) {
-          throw new Error(`the server calls itself ${self?.["host"] ?? "nothing"}, expected ${expected}`);
-        }
-        servers.set(member, connection);
-        return `${access.ca === undefined ? "plain text" : "TLS, certificate verified"}; mysql ${self["version"] ?? ""}`;
-      });
-    }
+    await greetMembers(context, async (place) => {
+      const connection = await session.open(place, access);
+      const [self] = await rows(connection, "SELECT @@report_host AS host, @@version AS version");
+      if (self?.["host"] !== place.host) {
+        throw new Error(`the server calls itself ${self?.["host"] ?? "nothing"}, expected ${place.host}`);
+      }
+      servers.set(place.name, connection);
+      return `mysql ${self["version"] ?? ""}`;
+    });
     if (servers.size === 0) return findings;
 
     await step("group", "look at the logs of the agents of the members: they say what they wait for", () =>
-      checkGroup(target, environment, session, servers),
+      checkGroup(context, servers),
     );
     await step("durability", "a member runs with another configuration than it should: look at its pod", () =>
-      checkSettings(session, servers),
+      checkSettings(servers),
     );
     await step("address", "look at the pods of the gateway, and at the agent of the primary", async () => {
-      const connection = await session.open(undefined, access);
-      const [self] = await session.rows(connection, "SELECT @@report_host AS host, @@super_read_only AS closed");
+      const connection = await session.open(address, access);
+      const [self] = await rows(connection, "SELECT @@report_host AS host, @@super_read_only AS closed");
       if (Number(self?.["closed"]) !== 0) throw new Error(`the address leads to ${self?.["host"]}, which is read-only`);
       return `${target.host} leads to ${self?.["host"]}, which may be written to`;
     });
-    for (const [application, secret] of Object.entries(target.applications)) {
-      await checkApplication(target, environment, session, step, { application, secret, servers });
+    const places = [...[...servers.keys()].map((each) => memberPlace(each)), address];
+    for (const application of Object.keys(target.applications)) {
+      const database = databaseOf(application);
+      const granted = await enterAsApplication(context, application, {
+        places,
+        expected: () => ({ url: `mysql://${target.host}:${target.clientPort}`, database }),
+        enter: (place, as) => session.open(place, as, database),
+      });
+      if (granted === undefined) continue;
+      const connection = await session.open(address, granted, database);
+      await checkApplication(context, { application, connection, servers });
     }
 
-    // Every member: one that lacks a change of users would let in whom the others refuse.
-    const everywhere = async (attempt: (member: string) => Promise<string>): Promise<string> => {
-      const members = [...servers.keys()];
-      const answers = await Promise.allSettled(members.map(attempt));
-      const failures = members.flatMap((member, index) => {
-        const answer = answers[index];
-        return answer?.status === "rejected" ? [`${member}: ${(answer.reason as Error).message}`] : [];
-      });
-      if (failures.length > 0) throw new Error(failures.join("; "));
-      const [first] = answers;
-      return first?.status === "fulfilled" ? `${first.value}, by ${members.join(", ")}` : "";
-    };
-    const username = access.auth?.username ?? "";
-    const noPassword = "a user has no password: look at the users of the member";
-    await step("anonymous access", noPassword, () =>
-      everywhere(async (each) => {
-        for (const name of [username, "root", ""]) {
-          const auth = { username: name, password: "" };
-          await refusal(session.open(each, { ...access, auth }), denied, `${name || "nobody"} without a password`);
-        }
-        return "a client without a password is refused";
-      }),
-    );
-    await step("wrong password", noPassword, () => {
-      const auth = { username, password: randomBytes(16).toString("hex") };
-      return everywhere((each) =>
-        refusal(session.open(each, { ...access, auth }), denied, "a client with a wrong password"),
-      );
+    const [anonymous, wrongPassword] = loginStrangers(access, { anonymous: denied, wrongPassword: denied });
+    const nameless = [access.auth?.username ?? "", "root", ""].map((username) => ({
+      ...access,
+      auth: { username, password: "" },
+    }));
+    await checkStrangers(context, {
+      places,
+      access,
+      enter: session.open,
+      strangers: [{ ...anonymous, access: nameless }, wrongPassword],
+      plainText: /insecure transport/i,
+      remedy: "a user has no password: look at the users of the members named",
     });
-    if (target.tls !== "off") {
-      await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
-        const ca = await unrelatedAuthority();
-        return everywhere((each) =>
-          refusal(session.open(each, { ...access, ca }), untrusted, "a client that trusts another authority"),
-        );
-      });
-    }
-    if (target.tls === "required") {
-      await step("plain text refused", "tls is required: look at the configuration of the member", () =>
-        everywhere((each) =>
-          refusal(session.open(each, { ...access, ca: undefined }), /insecure transport/i, "a client without TLS"),
-        ),
-      );
-    }
-    if (target.tls === "optional") {
-      await step("plain text", "tls is optional: look at the configuration of the member", () =>
-        everywhere((each) =>
-          session.open(each, { ...access, ca: undefined }).then(() => "a client without TLS is let in"),
-        ),
-      );
-    }
+    await checkCertificates(
+      context,
+      access.ca,
+      places.map((place) => ({ ...place, startTls })),
+    );
     return findings;
   } finally {
     await session.close();
   }
 };
 
-async function checkGroup(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  session: Session,
-  servers: Map<string, Connection>,
-): Promise<string> {
+/** The server greets with one packet; the client asks for TLS before it names a user. Members connect in the same way. */
+const startTls: StartTls = async (socket) => {
+  await greetingOf(socket, (received) => received.length >= 4 && received.length >= 4 + received.readUIntLE(0, 3));
+  socket.write(tlsRequest);
+};
+
+/** Packet 1, 32 bytes: CLIENT_PROTOCOL_41, CLIENT_SSL and CLIENT_SECURE_CONNECTION, the largest packet, utf8mb4. */
+const tlsRequest = Buffer.alloc(36);
+tlsRequest.writeUIntLE(32, 0, 3);
+tlsRequest[3] = 1;
+tlsRequest.writeUInt32LE(0x200 | 0x800 | 0x8000, 4);
+tlsRequest.writeUInt32LE(2 ** 24 - 1, 8);
+tlsRequest[12] = 45;
+
+async function checkGroup(context: CheckContext, servers: Map<string, Connection>): Promise<string> {
   const { readServer } = await import("./client.js");
-  return eventually("the group", deadlineMilliseconds, environment, async () => {
-    const views = new Map<string, Server>();
-    for (const [member, connection] of servers) {
-      views.set(member, await readServer((sql) => session.rows(connection, sql)));
-    }
-    const reason = whyNotWhole(target.members, views);
-    if (reason !== undefined) return { seen: reason };
-    const primary = [...views].find(([, view]) => isPrimary(view))?.[0] ?? "";
-    return { done: `${target.members.length} members online, one group, primary ${primary}` };
-  });
+  const { members } = context.target;
+  const attempt = async () => {
+    const { seen, failures } = await observeAll(members, async (member): Promise<[string, Server]> => {
+      const connection = answering(servers, member);
+      return [member, await readServer((sql) => rows(connection, sql))];
+    });
+    const problems = [...failures, ...groupProblems(members, new Map(seen))];
+    if (problems.length > 0) return { waiting: problems.join("; ") };
+    const primary = seen.find(([, view]) => isPrimary(view))?.[0] ?? "";
+    return { done: `${members.length} members online, one group, primary ${primary}` };
+  };
+  return waitFor("the group", attempt, waiting(context));
 }
 
-/** In words, or undefined when all members are in one group and agree on it. */
-export function whyNotWhole(members: string[], views: ReadonlyMap<string, Server>): string | undefined {
+/** In words; empty when the members that answer are in one group and agree on it. */
+export function groupProblems(members: string[], views: ReadonlyMap<string, Server>): string[] {
   const groups = new Set([...views.values()].map(({ group }) => group));
-  if (groups.size > 1) return `the members belong to different groups: ${[...groups].join(", ")}`;
-  for (const member of members) {
-    const view = views.get(member);
-    if (view === undefined) return `${member} does not answer`;
-    if (stateOf(view) !== "ONLINE") return `${member} is ${stateOf(view)}`;
-    if (!hasMajority(view)) return `${member} reaches no majority`;
-    if (view.members.length !== members.length) {
-      return `the group of ${member} has ${view.members.length} members, expected ${members.length}`;
-    }
-    const missing = view.members.find(({ state }) => state !== "ONLINE");
-    if (missing !== undefined) return `${member} sees ${missing.host} as ${missing.state}`;
-    if (view.offlineMode) return `${member} is closed for clients`;
-    const leads = ownMember(view)?.role === "PRIMARY";
-    if (leads && view.superReadOnly) return `${member} is the primary, and read-only`;
-    if (!leads && !view.superReadOnly) return `${member} is not the primary, and not read-only`;
-  }
   const primaries = new Set(
     [...views.values()].flatMap((view) =>
       view.members.filter(({ role }) => role === "PRIMARY").map(({ uuid }) => uuid),
     ),
   );
-  return primaries.size === 1 ? undefined : `the members see ${primaries.size} primaries`;
+  return [
+    ...(groups.size > 1 ? [`the members belong to different groups: ${[...groups].join(", ")}`] : []),
+    ...[...views].flatMap(([member, view]) => memberProblem(member, view, members.length) ?? []),
+    ...(primaries.size === 1 ? [] : [`the members see ${primaries.size} primaries`]),
+  ];
+}
+
+function memberProblem(member: string, view: Server, members: number): string | undefined {
+  if (stateOf(view) !== "ONLINE") return `${member} is ${stateOf(view)}`;
+  if (!hasMajority(view)) return `${member} reaches no majority`;
+  if (view.members.length !== members) {
+    return `the group of ${member} has ${view.members.length} members, expected ${members}`;
+  }
+  const missing = view.members.find(({ state }) => state !== "ONLINE");
+  if (missing !== undefined) return `${member} sees ${missing.host} as ${missing.state}`;
+  if (view.offlineMode) return `${member} is closed for clients`;
+  const leads = ownMember(view)?.role === "PRIMARY";
+  if (leads && view.superReadOnly) return `${member} is the primary, and read-only`;
+  if (!leads && !view.superReadOnly) return `${member} is not the primary, and not read-only`;
+  return undefined;
 }
 
 /** What the running servers say, against what was asked for. */
-async function checkSettings(session: Session, servers: Map<string, Connection>): Promise<string> {
-  const wrong: string[] = [];
-  for (const [member, connection] of servers) {
+async function checkSettings(servers: Map<string, Connection>): Promise<string> {
+  await everywhere(servers.keys(), async (member) => {
+    const connection = answering(servers, member);
     const names = Object.keys(settings).map((name) => `'${name}'`);
-    const values = await session.rows(
+    const values = await rows<{ name: string; value: string }>(
       connection,
       `SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables WHERE VARIABLE_NAME IN (${names.join(", ")})`,
     );
-    for (const [name, { wanted, meaning }] of Object.entries(settings)) {
-      const value = values.find((each) => each["name"] === name)?.["value"];
-      if (value !== wanted) wrong.push(`${member} ${meaning}: ${name} is ${value ?? "unknown"}, expected ${wanted}`);
-    }
-  }
-  if (wrong.length > 0) throw new Error(wrong.join("; "));
+    failIfAny(settingProblems(Object.fromEntries(values.map((each) => [each.name, each.value]))));
+    return "asked";
+  });
   return "all members write to disk before they acknowledge; transactions are numbered, one member is written to";
+}
+
+/** In words; empty when a running server has all values that it must have. */
+export function settingProblems(values: Record<string, string | undefined>): string[] {
+  return Object.entries(settings)
+    .filter(([name, { wanted }]) => values[name] !== wanted)
+    .map(([name, { wanted, meaning }]) => {
+      return `it ${meaning}: ${name} is ${values[name] ?? "unknown"}, expected ${wanted}`;
+    });
 }
 
 interface ApplicationUnderCheck {
   application: string;
-  secret: string;
+  /** Of the application, to its database at the address. */
+  connection: Connection;
   servers: Map<string, Connection>;
 }
 
 async function checkApplication(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  session: Session,
-  step: ReturnType<typeof findingRecorder>["step"],
-  { application, secret, servers }: ApplicationUnderCheck,
+  context: CheckContext,
+  { application, connection, servers }: ApplicationUnderCheck,
 ): Promise<void> {
+  const { target, step } = context;
   const database = databaseOf(application);
-  let found: Connection | undefined;
-  await step(`application ${application}`, `look at the Secret ${secret} and the log of the setup job`, async () => {
-    const { access, values } = await applicationAccess(target, environment, application);
-    expectUrl(values, `mysql://${target.host}:${target.clientPort}`);
-    if (values["database"] !== database) {
-      throw new Error(`database in the Secret is ${values["database"] ?? "missing"}, expected ${database}`);
-    }
-    found = await session.open(undefined, access, database);
-    return `${application} logged in at ${target.host} with the Secret ${secret}`;
-  });
-  const connection = found;
-  if (connection === undefined) return;
-
   await step(`character set ${application}`, `change the character set of the database ${database} back`, async () => {
-    const [row] = await session.rows(
+    const [row] = await rows(
       connection,
       "SELECT @@character_set_database AS charset, @@collation_database AS collation",
     );
@@ -240,56 +216,46 @@ async function checkApplication(
     return `${database} has ${seen}`;
   });
   await step(`replication ${application}`, "look at readiness and volumes of the members", () =>
-    checkReplication(environment, session, connection, database, servers),
+    checkReplication(context, connection, database, servers),
   );
   await step(`rights ${application}`, "look at the rights of the user, and at the log of the setup job", () =>
-    checkRights(target, session, connection, application),
+    checkRights(target, connection, application),
   );
   await step(`clean-up ${application}`, `drop the tables of ${database} that begin with ${tablePrefix}`, () =>
-    removeLeftovers(session, connection),
+    removeLeftovers(connection),
   );
 }
 
 /** Made, changed and written through the address, read on each member, and dropped. */
 async function checkReplication(
-  environment: CheckEnvironment,
-  session: Session,
+  context: CheckContext,
   connection: Connection,
   database: string,
   servers: Map<string, Connection>,
 ): Promise<string> {
-  const table = session.tableName();
+  const table = probeName(tablePrefix);
   const value = `${randomBytes(8).toString("hex")} ü 🐬`;
-  await session.rows(connection, `CREATE TABLE ${table} (id INT PRIMARY KEY, value VARCHAR(64))`);
+  await rows(connection, `CREATE TABLE ${table} (id INT PRIMARY KEY, value VARCHAR(64))`);
   try {
-    await session.rows(connection, `ALTER TABLE ${table} ADD COLUMN more INT DEFAULT 0`);
-    await session.rows(connection, `INSERT INTO ${table} (id, value) VALUES (1, '${value}')`);
-    await eventually("the members", deadlineMilliseconds, environment, async () => {
-      for (const [member, server] of servers) {
-        const seen = await session
-          .rows(server, `SELECT value FROM ${database}.${table} WHERE id = 1`)
-          // The table comes with replication too.
-          .catch((error: unknown) => {
-            if ((error as { code?: string }).code === "ER_NO_SUCH_TABLE") return [];
-            throw error;
-          });
-        if (seen[0]?.["value"] !== value) return { seen: `${member} does not have what was written` };
-      }
-      return { done: "" };
-    });
+    await rows(connection, `ALTER TABLE ${table} ADD COLUMN more INT DEFAULT 0`);
+    await rows(connection, `INSERT INTO ${table} (id, value) VALUES (1, '${value}')`);
+    const read = async (member: string): Promise<string> => {
+      const attempt = async () => {
+        // The table comes with replication too: that it does not exist yet is one more reason to wait.
+        const seen = await rows(answering(servers, member), `SELECT value FROM ${database}.${table} WHERE id = 1`);
+        return seen[0]?.["value"] === value ? { done: "read" } : { waiting: "what was written is not there" };
+      };
+      return waitFor("replication", attempt, waiting(context));
+    };
+    await everywhere(servers.keys(), read);
     return `a table was made, changed and written through the address; ${[...servers.keys()].join(", ")} have it`;
   } finally {
-    await session.rows(connection, `DROP TABLE ${table}`);
+    await rows(connection, `DROP TABLE ${table}`);
   }
 }
 
 /** Nothing outside its own database: not even to see it. */
-async function checkRights(
-  target: CheckTarget,
-  session: Session,
-  connection: Connection,
-  application: string,
-): Promise<string> {
+async function checkRights(target: CheckTarget, connection: Connection, application: string): Promise<string> {
   const others = Object.keys(target.applications)
     .filter((each) => each !== application)
     .map(databaseOf);
@@ -299,91 +265,46 @@ async function checkRights(
     "SET GLOBAL super_read_only = OFF",
     "CREATE USER cells_services_check",
     "STOP GROUP_REPLICATION",
-    ...others.map((database) => `CREATE TABLE ${database}.${session.tableName()} (id INT PRIMARY KEY)`),
+    ...others.map((database) => `CREATE TABLE ${database}.${probeName(tablePrefix)} (id INT PRIMARY KEY)`),
   ];
+  const failures: string[] = [];
   for (const statement of forbidden) {
-    await refusal(session.rows(connection, statement), denied, JSON.stringify(statement));
+    await refusal(rows(connection, statement), denied, JSON.stringify(statement)).catch((error: Error) =>
+      failures.push(error.message),
+    );
   }
+  failIfAny(failures);
   return `${application} may do nothing outside its database: ${forbidden.length} statements were refused`;
 }
 
 /** A check that was killed leaves its tables; one that runs at the same time is not an hour old. */
-async function removeLeftovers(session: Session, connection: Connection): Promise<string> {
-  const tables = await session.rows(
+async function removeLeftovers(connection: Connection): Promise<string> {
+  const tables = await rows(
     connection,
     "SELECT TABLE_NAME AS name FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = DATABASE() " +
       `AND TABLE_NAME LIKE '${tablePrefix.replaceAll("_", "\\_")}%' AND CREATE_TIME < NOW() - INTERVAL 1 HOUR`,
   );
-  for (const { name } of tables) await session.rows(connection, `DROP TABLE IF EXISTS \`${name ?? ""}\``);
+  for (const { name } of tables) await rows(connection, `DROP TABLE IF EXISTS \`${name ?? ""}\``);
   return tables.length === 0 ? "no tables of former checks" : `${tables.length} tables of former checks removed`;
+}
+
+function openSession(): Connections<Connection> {
+  return connections(
+    async (place, access, database) => {
+      const { open } = await import("./client.js");
+      const endpoint = { ...(await endpointOf(place, access)), ...(database === undefined ? {} : { database }) };
+      return open(endpoint, answerSeconds * 1000);
+    },
+    async (connection: Connection) => {
+      const ended = connection.end();
+      await within(ended, answerSeconds / 2, "the end of a connection").catch(() => connection.destroy());
+    },
+  );
 }
 
 type Row = Record<string, string | number | null>;
 
-interface Session {
-  /** Different each time. */
-  tableName(): string;
-  /** undefined: the address of the ensemble. */
-  open(member: string | undefined, access: Access, database?: string): Promise<Connection>;
-  rows<T = Row>(connection: Connection, sql: string): Promise<T[]>;
-  close(): Promise<void>;
-}
-
-function openSession(target: CheckTarget, environment: CheckEnvironment): Session {
-  const connections: Connection[] = [];
-  const run = randomBytes(6).toString("hex");
-  let tables = 0;
-  return {
-    tableName: () => `${tablePrefix}${run}_${tables++}`,
-    async open(member, { ca, auth }, database) {
-      const client = await import("./client.js");
-      const { host, port } =
-        member === undefined
-          ? await environment.tunnel.service(target.name, target.clientPort)
-          : await environment.tunnel.dial(member, target.clientPort);
-      // Through the tunnel the address is local, but the certificate must be that of the member.
-      const servername = member === undefined ? target.host : memberHost(target.name, target.namespace, member);
-      const connection = await within(
-        client.open(
-          {
-            host,
-            port,
-            ...(ca === undefined ? {} : { tls: { ca, servername } }),
-            ...(auth === undefined ? {} : { credentials: auth }),
-            ...(database === undefined ? {} : { database }),
-          },
-          deadlineMilliseconds,
-        ),
-        deadlineMilliseconds,
-        `a connection to ${member ?? target.host}`,
-      );
-      connections.push(connection);
-      return connection;
-    },
-    async rows<T = Row>(connection: Connection, sql: string) {
-      const client = await import("./client.js");
-      return client.rows<T>(connection, sql, deadlineMilliseconds);
-    },
-    async close() {
-      const closing = connections.map((connection) => connection.end());
-      await within(Promise.allSettled(closing), deadlineMilliseconds, "closing").catch(() => undefined);
-      for (const connection of connections) connection.destroy();
-    },
-  };
-}
-
-/** Asks again until it is so; when it does not become so in time, the error says what was seen last. */
-async function eventually(
-  what: string,
-  milliseconds: number,
-  environment: CheckEnvironment,
-  attempt: () => Promise<{ done: string } | { seen: string }>,
-): Promise<string> {
-  const end = environment.clock() + milliseconds;
-  for (;;) {
-    const outcome = await attempt();
-    if ("done" in outcome) return outcome.done;
-    if (environment.clock() >= end) throw new Error(`${what}, after ${milliseconds / 1000} seconds: ${outcome.seen}`);
-    await delay(500, undefined, { signal: environment.signal });
-  }
+async function rows<T = Row>(connection: Connection, sql: string): Promise<T[]> {
+  const client = await import("./client.js");
+  return client.rows<T>(connection, sql, answerSeconds * 1000);
 }

@@ -4,11 +4,11 @@ import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { absent } from "../shared/agent/files";
-import { log } from "../shared/agent/log";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
-import { within } from "../shared/core/findings";
+import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import { within } from "../shared/core/wait";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { quoted } from "./configuration";
 import { address, internalUsername, paths, ports } from "./layout";
@@ -79,7 +79,7 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
   const marker = async (): Promise<MarkerAnswer> => {
     if (formed) return { formed };
     try {
-      if (await within(context.formed(), answerMilliseconds, "the marker")) formed = true;
+      if (await within(context.formed(), answerMilliseconds / 1000, "the marker")) formed = true;
       return { formed: formed ?? false };
     } catch (error) {
       return { reason: (error as Error).message };

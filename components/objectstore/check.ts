@@ -3,25 +3,27 @@
  * component must not bring it into every preview.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { connect as connectTcp } from "node:net";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { http } from "../shared/agent/http";
+import { checkCertificates } from "../shared/check/certificates";
+import { probeName } from "../shared/check/connections";
 import {
-  type Access,
-  adminAccess,
-  adminAccessRemedy,
-  applicationAccess,
-  expectUrl,
-  refusal,
-  unrelatedAuthority,
-  untrusted,
-} from "../shared/check/logins";
+  answerSeconds,
+  beginCheck,
+  type CheckContext,
+  everywhere,
+  failIfAny,
+  greetMembers,
+  observeAll,
+  type Place,
+} from "../shared/check/context";
+import { type Access, administrator, applicationAccess } from "../shared/check/logins";
+import type { PlainText } from "../shared/check/plaintext";
+import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, type Recorder, within } from "../shared/core/findings";
-import { memberHost, namesOf } from "../shared/core/names";
+import { namesOf } from "../shared/core/names";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
-const deadlineMilliseconds = 10_000;
 /** Of all but the last part of an upload, the least that S3 accepts. */
 const partBytes = 5 * 2 ** 20;
 /** A check that was killed leaves its objects; the next one removes them when no check can still be using them. */
@@ -29,47 +31,88 @@ const leftoverMilliseconds = 3_600_000;
 export const objectPrefix = "cells-services-check-";
 
 export const check: Check = async (target, environment) => {
-  const { findings, step } = findingRecorder(environment);
-  const session = openSession(target, environment);
+  const context = beginCheck(target, environment);
+  const { findings, step, member: memberPlace, address } = context;
+  const session = openSession();
   try {
-    let access: Access = { ca: undefined, auth: undefined };
+    const access = await administrator(context);
+    if (access === undefined) return findings;
+    const { config, setup } = namesOf(target.name);
     let store: Store = { region: "", buckets: [], applicationBuckets: {} };
-    const { config } = namesOf(target.name);
-    const known = await step(
-      "credentials",
-      `${adminAccessRemedy(target)}, and at the ConfigMap ${config}`,
-      async () => {
-        const { auth, ca } = await adminAccess(target, environment);
-        store = await readStore(environment, config);
-        access = { auth, ca };
-        return `administrator ${auth?.username ?? ""}${ca === undefined ? "" : " and trust bundle"} found`;
-      },
-    );
+    const known = await step("configuration", `look at the ConfigMap ${config}`, async () => {
+      store = await readStore(environment, config);
+      return `${store.buckets.length} buckets in ${store.region}`;
+    });
     if (!known) return findings;
     session.region = store.region;
 
-    for (const member of target.members) {
-      await step(`member ${member}`, `look at the pod ${member} and its log`, () =>
-        checkMember(target, environment, member, access),
-      );
-    }
-    const answers = await step("buckets", `look at the log of the Job ${namesOf(target.name).setup}`, async () => {
-      const seen = await listBuckets(await session.open(access));
+    const answering: Place[] = [];
+    await greetMembers(context, async (place) => {
+      const { status } = await session.ask(place, access, healthPath);
+      if (status !== 200) throw new Error(`status ${status}, expected 200`);
+      answering.push(place);
+      return "it answers";
+    });
+    const served = await step("buckets", `look at the Service and at the log of the Job ${setup}`, async () => {
+      const seen = await listBuckets(await session.open(address, access));
       const missing = store.buckets.filter((bucket) => !seen.includes(bucket));
       if (missing.length > 0) throw new Error(`missing: ${missing.join(", ")}; there are ${seen.join(", ") || "none"}`);
       const others = seen.length - store.buckets.length;
       return `${store.buckets.join(", ")}${others === 0 ? "" : `; ${others} more that are not asked for`}`;
     });
-    if (!answers) return findings;
+    if (!served) return findings;
     for (const [application, secret] of Object.entries(target.applications)) {
-      await checkApplication({ target, environment, session, step, store, application, secret });
+      await checkApplication({ context, session, store, application, secret });
     }
-    await checkRefusals(target, environment, session, step, { access, store });
+
+    const places = [...answering, address];
+    const [anonymous, wrongPassword] = loginStrangers(access, {
+      anonymous: /^status 403$/,
+      wrongPassword: /SignatureDoesNotMatch/,
+    });
+    const auth = { username: `unknown-${randomBytes(4).toString("hex")}`, password: "none" };
+    await checkStrangers(context, {
+      places,
+      access,
+      strangers: [
+        anonymous,
+        { ...wrongPassword, check: "wrong secret" },
+        {
+          check: "unknown user",
+          who: "a client that is no user",
+          access: [{ ...access, auth }],
+          refusal: /InvalidAccessKeyId/,
+        },
+      ],
+      enter: async (place, as) =>
+        as.auth === undefined ? askAnonymously(session, place, as, store) : listBuckets(await session.open(place, as)),
+      plainText,
+      remedy: "look at the arguments of the server, and at its users",
+    });
+    const admins = answering.map(({ name }) => memberPlace(name, ports.admin));
+    await checkCertificates(context, access.ca, [...places, ...admins]);
     return findings;
   } finally {
     session.close();
   }
 };
+
+/** A server that speaks TLS only ends the connection without a word, or calls the request a bad one. */
+export const plainText: PlainText = {
+  hello: `GET ${healthPath} HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n`,
+  served: /^HTTP\/1\.[01] 2/,
+  refused: /^HTTP\/1\.[01] 400/,
+};
+
+/** Always rejects: with status 403 when the server and each bucket refuse a client without a signature. */
+async function askAnonymously(session: Session, place: Place, access: Access, { buckets }: Store): Promise<never> {
+  const open: string[] = [];
+  for (const path of ["/", ...buckets.map((bucket) => `/${bucket}?list-type=2`)]) {
+    const { status } = await session.ask(place, access, path);
+    if (status !== 403) open.push(`${path} answered ${status}`);
+  }
+  throw new Error(open.length === 0 ? "status 403" : `${open.join(", ")}; expected 403`);
+}
 
 async function readStore(environment: CheckEnvironment, config: string): Promise<Store> {
   const text = (await environment.configMap(config))[paths.storeFile];
@@ -77,43 +120,27 @@ async function readStore(environment: CheckEnvironment, config: string): Promise
   return JSON.parse(text) as Store;
 }
 
-async function checkMember(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  member: string,
-  { ca }: Access,
-): Promise<string> {
-  const { host, port } = await environment.tunnel.dial(member, target.clientPort);
-  const { status } = await http({
-    url: `${scheme(target.tls)}://${host}:${port}${healthPath}`,
-    ...(ca === undefined ? {} : { ca, servername: memberHost(target.name, target.namespace, member) }),
-    timeoutSeconds: deadlineMilliseconds / 1000,
-  });
-  if (status !== 200) throw new Error(`status ${status}, expected 200`);
-  return `${ca === undefined ? "plain text" : "TLS, certificate verified"}; it answers`;
-}
-
 // --- applications
 
 interface ApplicationUnderCheck {
-  target: CheckTarget;
-  environment: CheckEnvironment;
+  context: CheckContext;
   session: Session;
-  step: Recorder["step"];
   store: Store;
   application: string;
   secret: string;
 }
 
 async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
-  const { target, environment, session, step, store, application, secret } = under;
+  const { context, session, store, application, secret } = under;
+  const { target, environment, step, address } = context;
   const own = store.applicationBuckets[application] ?? [];
   const [first] = own;
   let granted: Access | undefined;
   const usable = await step(`application ${application}`, `look at the Secret ${secret}`, async () => {
-    const { access, values } = await applicationAccess(target, environment, application);
-    expectWords(target, values, store.region);
-    const seen = await listBuckets(await session.open(access));
+    const { access } = await applicationAccess(target, environment, application, (values) =>
+      expectedWords(target, values, store.region),
+    );
+    const seen = await listBuckets(await session.open(address, access));
     // A bucket that is no longer wanted stays with its application.
     const foreign = seen.filter((bucket) => store.buckets.includes(bucket) && !own.includes(bucket));
     if (foreign.length > 0 || own.some((bucket) => !seen.includes(bucket)))
@@ -122,13 +149,15 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
     return `it sees its buckets ${own.join(", ")} and no other`;
   });
   if (!usable || granted === undefined || first === undefined) return;
-  const client = await session.open(granted);
+  const client = await session.open(address, granted);
   const remedy = "look at the log of the pod and at the space on its volume";
-  await step(`objects ${application}`, remedy, async () => {
-    for (const bucket of own) await checkObjects(client, bucket, session.key());
-    return `written, read, listed and deleted in ${own.join(", ")}`;
-  });
-  await step(`multipart ${application}`, remedy, () => checkMultipart(client, first, session));
+  await step(`objects ${application}`, remedy, () =>
+    everywhere(own, async (bucket) => {
+      await checkObjects(client, bucket, probeName(objectPrefix));
+      return "written, read, listed and deleted";
+    }),
+  );
+  await step(`multipart ${application}`, remedy, () => checkMultipart(client, first));
   await step(`rights ${application}`, `look at the log of the Job ${namesOf(target.name).setup}`, () =>
     checkRights(under, client, granted as Access),
   );
@@ -138,15 +167,10 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
 }
 
 /** The words of AWS must say the same as those that all services have. */
-function expectWords(target: CheckTarget, values: Record<string, string>, region: string): void {
+function expectedWords(target: CheckTarget, values: Record<string, string>, region: string): Record<string, string> {
   const endpoint = `${scheme(target.tls)}://${target.host}:${target.clientPort}`;
-  expectUrl(values, endpoint);
   const { username = "", password = "" } = values;
-  const expected = { accessKeyId: username, secretAccessKey: password, endpoint, region };
-  for (const [key, value] of Object.entries(expected)) {
-    // Neither value is shown: one of them is a password.
-    if (values[key] !== value) throw new Error(`${key} in the Secret is ${values[key] ? "another one" : "missing"}`);
-  }
+  return { url: endpoint, accessKeyId: username, secretAccessKey: password, endpoint, region };
 }
 
 async function listBuckets(client: S3Client): Promise<string[]> {
@@ -185,7 +209,7 @@ async function checkObjects(client: S3Client, bucket: string, key: string): Prom
   if (left.length > 0) throw new Error(`${bucket}: an object that was deleted is still listed`);
 }
 
-async function checkMultipart(client: S3Client, bucket: string, session: Session): Promise<string> {
+async function checkMultipart(client: S3Client, bucket: string): Promise<string> {
   const sdk = await import("@aws-sdk/client-s3");
   const { named } = await import("./client.js");
   const start = async (key: string): Promise<{ Bucket: string; Key: string; UploadId: string }> => {
@@ -195,7 +219,7 @@ async function checkMultipart(client: S3Client, bucket: string, session: Session
     return { ...object, UploadId: id };
   };
   const parts = [randomBytes(partBytes), randomBytes(partBytes)] as const;
-  const upload = await start(session.key());
+  const upload = await start(probeName(objectPrefix));
   const object = { Bucket: upload.Bucket, Key: upload.Key };
   let completed = false;
   try {
@@ -219,7 +243,7 @@ async function checkMultipart(client: S3Client, bucket: string, session: Session
     );
   }
 
-  const aborted = await start(session.key());
+  const aborted = await start(probeName(objectPrefix));
   try {
     await named(client.send(new sdk.UploadPartCommand({ ...aborted, PartNumber: 1, Body: parts[0] })));
     if (!(await isUnderWay(client, aborted))) throw new Error("an upload that was begun is not listed");
@@ -250,32 +274,36 @@ function digest(content: Uint8Array): string {
 
 /** Nothing here would do harm if it were allowed. */
 async function checkRights(under: ApplicationUnderCheck, client: S3Client, { ca, auth }: Access): Promise<string> {
-  const { target, environment, store, application } = under;
+  const { context, store, application } = under;
+  const { target } = context;
   const sdk = await import("@aws-sdk/client-s3");
   const { named, openAdmin } = await import("./client.js");
   const own = store.applicationBuckets[application] ?? [];
   const denied = /AccessDenied/;
   const others = store.buckets.filter((bucket) => !own.includes(bucket));
-  for (const bucket of others) {
+  const { failures } = await observeAll(others, async (bucket) => {
     const who = `${application} in ${bucket}`;
     await refusal(named(client.send(new sdk.ListObjectsV2Command({ Bucket: bucket }))), denied, who);
     const object = { Bucket: bucket, Key: `${objectPrefix}none` };
     await refusal(named(client.send(new sdk.GetObjectCommand(object))), denied, who);
-  }
-  for (const bucket of own) {
+  });
+  const { failures: onPolicies } = await observeAll(own, async (bucket) => {
     const policy = client.send(new sdk.GetBucketPolicyCommand({ Bucket: bucket }));
     await refusal(named(policy), denied, `${application} at the policy of ${bucket}`);
-  }
-  const [member = ""] = target.members;
-  const { host, port } = await environment.tunnel.dial(member, ports.admin);
-  const admin = openAdmin({
-    url: `${scheme(target.tls)}://${host}:${port}`,
-    region: store.region,
-    credentials: { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" },
-    ca,
-    servername: memberHost(target.name, target.namespace, member),
   });
-  await refusal(admin.owners(), denied, `${application} at the admin API`);
+  const { failures: onAdmin } = await observeAll(target.members, async (member) => {
+    const place = context.member(member, ports.admin);
+    const { host, port } = await place.dial();
+    const admin = openAdmin({
+      url: `${scheme(target.tls)}://${host}:${port}`,
+      region: store.region,
+      credentials: { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" },
+      ca,
+      servername: place.host,
+    });
+    await refusal(admin.owners(), denied, `${application} at the admin API`);
+  });
+  failIfAny([...failures, ...onPolicies, ...onAdmin]);
   const elsewhere = others.length === 0 ? "there are no buckets of others" : `refused in ${others.join(", ")}`;
   return `${elsewhere}; refused at policies and at the admin API`;
 }
@@ -304,122 +332,43 @@ async function removeLeftovers(client: S3Client, buckets: string[]): Promise<str
   return removed === 0 ? "nothing of former checks" : `${removed} objects and uploads of former checks removed`;
 }
 
-// --- who must not get in
-
-async function checkRefusals(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  session: Session,
-  step: Recorder["step"],
-  { access, store }: { access: Access; store: Store },
-): Promise<void> {
-  const remedy = "look at the arguments of the server, and at its users";
-  await step("anonymous access", remedy, async () => {
-    const { url, options } = await session.address(access);
-    for (const path of ["/", ...store.buckets.map((bucket) => `/${bucket}?list-type=2`)]) {
-      const { status } = await http({ url: `${url}${path}`, ...options });
-      if (status !== 403) throw new Error(`a client without credentials got status ${status} at ${path}, expected 403`);
-    }
-    return "a client without credentials is refused, in all buckets too";
-  });
-  await step("wrong secret", remedy, async () => {
-    const auth = { username: access.auth?.username ?? "", password: randomBytes(16).toString("hex") };
-    const attempt = session.open({ ...access, auth }).then(listBuckets);
-    return refusal(attempt, /SignatureDoesNotMatch/, "a client with a wrong secret");
-  });
-  await step("unknown user", remedy, async () => {
-    const auth = { username: `unknown-${randomBytes(4).toString("hex")}`, password: "none" };
-    const attempt = session.open({ ...access, auth }).then(listBuckets);
-    return refusal(attempt, /InvalidAccessKeyId/, "a client that is no user");
-  });
-  if (target.tls === "off") return;
-  await step("unknown authority", "the server does not show a certificate of its own authority", async () => {
-    const ca = await unrelatedAuthority();
-    return refusal(
-      session.open({ ...access, ca }).then(listBuckets),
-      untrusted,
-      "a client that trusts another authority",
-    );
-  });
-  await step("plain text refused", "tls is required: look at the arguments of the server", async () => {
-    const refused = await refusedInPlainText(target, environment);
-    // The server closes without a word, as a broken tunnel would: over TLS the same way must be open.
-    await listBuckets(await session.open(access));
-    return refused;
-  });
-}
-
-export async function refusedInPlainText(target: CheckTarget, environment: CheckEnvironment): Promise<string> {
-  const { host, port } = await environment.tunnel.service(target.name, target.clientPort);
-  const socket = connectTcp({ host, port });
-  const outcome = new Promise<string>((resolve, reject) => {
-    let received = "";
-    let connected = false;
-    socket.on("connect", () => {
-      connected = true;
-      socket.write(`GET ${healthPath} HTTP/1.1\r\nHost: ${target.host}\r\nConnection: close\r\n\r\n`);
-    });
-    socket.on("data", (data) => {
-      received += data.toString("latin1");
-      if (/^HTTP\/1\.[01] 2/.test(received)) reject(new Error("a client without TLS was let in"));
-    });
-    const ended = (): void => {
-      if (connected) resolve("a client without TLS is refused");
-      else reject(new Error("a client without TLS got neither in nor a refusal: no connection"));
-    };
-    socket.on("close", ended).on("error", ended);
-  });
-  try {
-    return await within(outcome, deadlineMilliseconds, "a refusal");
-  } finally {
-    socket.destroy();
-  }
-}
-
 // --- connections
 
 interface Session {
   /** For signatures; known when the configuration was read. */
   region: string;
-  /** Different each time. */
-  key(): string;
-  /** Through the one name, as applications do. */
-  open(access: Access): Promise<S3Client>;
-  /** The same way for requests without a signature. */
-  address(access: Access): Promise<{
-    url: string;
-    options: { ca?: string; servername: string; timeoutSeconds: number };
-  }>;
+  open(place: Place, access: Access): Promise<S3Client>;
+  /** Without a signature. */
+  ask(place: Place, access: Access, path: string): Promise<{ status: number }>;
   close(): void;
 }
 
-function openSession(target: CheckTarget, environment: CheckEnvironment): Session {
+function openSession(): Session {
   const clients: S3Client[] = [];
-  const run = randomBytes(6).toString("hex");
-  let keys = 0;
-  const way = async (): Promise<string> => {
-    const { host, port } = await environment.tunnel.service(target.name, target.clientPort);
-    return `${scheme(target.tls)}://${host}:${port}`;
+  const urlOf = async (place: Place, { ca }: Access): Promise<string> => {
+    const { host, port } = await place.dial();
+    return `${ca === undefined ? "http" : "https"}://${host}:${port}`;
   };
   return {
     region: "",
-    key: () => `${objectPrefix}${run}-${keys++}`,
-    async open({ ca, auth }) {
+    async open(place, access) {
       const { open } = await import("./client.js");
       const client = open({
-        url: await way(),
+        url: await urlOf(place, access),
         region: this.region,
-        credentials: { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" },
-        ca,
-        // Through the tunnel the address is local, but the certificate must be that of the store.
-        servername: target.host,
+        credentials: { accessKeyId: access.auth?.username ?? "", secretAccessKey: access.auth?.password ?? "" },
+        ca: access.ca,
+        servername: place.host,
       });
       clients.push(client);
       return client;
     },
-    async address({ ca }) {
-      const options = { servername: target.host, timeoutSeconds: deadlineMilliseconds / 1000 };
-      return { url: await way(), options: ca === undefined ? options : { ...options, ca } };
+    async ask(place, access, path) {
+      return http({
+        url: `${await urlOf(place, access)}${path}`,
+        ...(access.ca === undefined ? {} : { ca: access.ca, servername: place.host }),
+        timeoutSeconds: answerSeconds,
+      });
     },
     close() {
       for (const client of clients) client.destroy();

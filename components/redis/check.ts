@@ -5,25 +5,30 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Redis } from "ioredis";
+import { checkCertificates } from "../shared/check/certificates";
+import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
 import {
-  type Access,
-  adminAccess,
-  adminAccessRemedy,
-  applicationAccess,
-  expectUrl,
-  refusal,
-  unrelatedAuthority,
-  untrusted,
-} from "../shared/check/logins";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, within } from "../shared/core/findings";
+  answering,
+  answerSeconds,
+  beginCheck,
+  type CheckContext,
+  everywhere,
+  failIfAny,
+  greetMembers,
+  observeAll,
+  type Place,
+  waiting,
+} from "../shared/check/context";
+import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import type { PlainText } from "../shared/check/plaintext";
+import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
+import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
+import { waitFor } from "../shared/core/wait";
 import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 
-/** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
-const deadlineMilliseconds = 10_000;
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */
-const newsMilliseconds = 15_000;
+const newsSeconds = 15;
 /** A check that was killed leaves its keys for this long. */
 const leftoverSeconds = 600;
 /** How long the key lives whose end is waited for. */
@@ -51,101 +56,97 @@ export interface SentinelState {
 }
 
 export const check: Check = async (target, environment) => {
-  const { findings, step } = findingRecorder(environment);
-  const session = openSession(target, environment);
+  const context = beginCheck(target, environment);
+  const { findings, step, member: memberPlace, address } = context;
+  const session = openSession();
   try {
-    let access: Access = { ca: undefined, auth: undefined };
-    const known = await step("credentials", adminAccessRemedy(target), async () => {
-      access = await adminAccess(target, environment);
-      return `administrator ${access.auth?.username ?? ""}${access.ca === undefined ? "" : " and trust bundle"} found`;
-    });
-    if (!known) return findings;
+    const access = await administrator(context);
+    if (access === undefined) return findings;
 
     const servers = new Map<string, Redis>();
     const states: MemberState[] = [];
-    for (const member of target.members) {
-      await step(`member ${member}`, `look at the pod ${member}, its readiness and its log`, async () => {
-        const client = await session.member(member, access);
-        const { toInfo } = await import("./client.js");
-        const info = toInfo(await client.info("server", "replication"));
-        servers.set(member, client);
-        const state = toMemberState(member, info);
-        states.push(state);
-        const problem = memberProblem(state);
-        if (problem !== undefined) throw new Error(problem);
-        const words = state.role === "master" ? "master" : "replica, up to date";
-        return `${access.ca === undefined ? "plain text" : "TLS, certificate verified"}; redis ${info["redis_version"] ?? "unknown"}; ${words}`;
-      });
-    }
+    await greetMembers(context, async (place) => {
+      const client = await session.open(place, access);
+      const { toInfo } = await import("./client.js");
+      const info = toInfo(await client.info("server", "replication"));
+      servers.set(place.name, client);
+      const state = toMemberState(place.name, info);
+      states.push(state);
+      const problem = memberProblem(state);
+      if (problem !== undefined) throw new Error(problem);
+      return `redis ${info["redis_version"] ?? "unknown"}; ${state.role === "master" ? "master" : "replica, up to date"}`;
+    });
     if (servers.size === 0) return findings;
+    const members = [...servers.keys()];
 
     await step("one master", "look at the logs of the agents, container agent of each member", async () =>
       oneMaster(target, states),
     );
     await step("sentinels", "look at the containers sentinel and agent of the members named", () =>
-      checkSentinels(target, environment, session, access, states),
+      checkSentinels(context, session, access, states),
     );
     await step("persistence", "a member runs with another configuration than it should: look at its pod", () =>
-      everywhere([...servers.keys()], (member) => checkPersistence(target, servers.get(member))),
+      everywhere(members, async (member) => checkPersistence(target, answering(servers, member))),
     );
     await step("address", `look at the pods of ${target.name}-gateway and at the members' agents`, async () => {
-      const client = await session.address(access);
-      const role = await client.role();
+      const role = await (await session.open(address, access)).role();
       if (role[0] !== "master") throw new Error(`the address leads to a ${String(role[0])}`);
       return `${target.host} leads to the master`;
     });
-    const key = session.key();
-    await step("replication", "look at the members named: a replica that is not connected gets nothing", () =>
-      checkReplication(session, access, key, servers, states),
+    await step("replication", "look at the members named: a replica that is not connected gets nothing", async () =>
+      checkReplication(await session.open(address, access), probeName(keyPrefix), servers, states),
     );
-    await step("expiry", "look at the clocks of the nodes", () => checkExpiry(session, access, environment));
-    for (const [application, secret] of Object.entries(target.applications)) {
-      await step(
-        `application ${application}`,
-        `look at the Secret ${secret} and the log of the setup job`,
-        async () => {
-          const found = await applicationAccess(target, environment, application);
-          expectUrl(found.values, `${scheme(target.tls)}://${target.host}:${target.clientPort}`);
-          for (const member of servers.keys()) await session.member(member, found.access);
-          return checkApplication(session, found.access, application);
-        },
+    await step("expiry", "look at the clocks of the nodes", async () =>
+      checkExpiry(await session.open(address, access), probeName(keyPrefix), environment.signal),
+    );
+    const places = [...members.map((each) => memberPlace(each)), address];
+    const enter = async (place: Place, as: Access): Promise<unknown> => (await session.open(place, as)).ping();
+    for (const application of Object.keys(target.applications)) {
+      const granted = await enterAsApplication(context, application, {
+        places,
+        expected: () => ({ url: `${scheme(target.tls)}://${target.host}:${target.clientPort}` }),
+        enter,
+      });
+      if (granted === undefined) continue;
+      await step(`rights ${application}`, "look at the rights of the user, and at the log of the setup job", async () =>
+        checkApplication(
+          { application: await session.open(address, granted), admin: await session.open(address, access) },
+          probeName(keyPrefix),
+          application,
+        ),
       );
     }
 
-    // Every member: one that runs with an older configuration would let in whom the others refuse.
-    const all = [...servers.keys()];
-    await step("anonymous access", "authentication is not enabled: look at the Secret with the users", () =>
-      everywhere(all, (each) =>
-        refusal(session.member(each, { ...access, auth: undefined }), /NOAUTH/, "a client without a password"),
-      ),
-    );
-    await step("wrong password", "authentication is not enabled: look at the Secret with the users", () => {
-      const auth = { username: access.auth?.username ?? "", password: randomBytes(16).toString("hex") };
-      return everywhere(all, (each) =>
-        refusal(session.member(each, { ...access, auth }), /WRONGPASS|NOAUTH/, "a client with a wrong password"),
-      );
+    const refusals = { anonymous: /NOAUTH/, wrongPassword: /WRONGPASS|NOAUTH/ };
+    const remedy = "authentication is not enabled: look at the Secret with the users";
+    await checkStrangers(context, {
+      places,
+      access,
+      enter,
+      strangers: loginStrangers(access, refusals),
+      plainText,
+      remedy,
     });
-    await step("sentinel without password", "look at the container sentinel of the members named", () =>
-      everywhere(all, (each) =>
-        refusal(session.sentinel(each, { ...access, auth: undefined }), /NOAUTH/, "a client without a password"),
-      ),
-    );
-    if (target.tls !== "off") {
-      await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
-        const ca = await unrelatedAuthority();
-        return everywhere(all, (each) =>
-          refusal(session.member(each, { ...access, ca }), untrusted, "a client that trusts another authority"),
-        );
-      });
-      await step("plain text refused", "tls is required: look at the configuration of the member", () =>
-        everywhere(all, (each) => refusedInPlainText(session, environment, target, each)),
-      );
-    }
+    const prefix = "sentinel ";
+    const sentinels = members.map((each) => memberPlace(each, ports.sentinel));
+    await checkStrangers(context, {
+      places: sentinels,
+      access,
+      enter,
+      strangers: loginStrangers(access, refusals, prefix),
+      plainText,
+      remedy: "look at the container sentinel of the members named",
+      prefix,
+    });
+    await checkCertificates(context, access.ca, [...places, ...sentinels]);
     return findings;
   } finally {
     await session.close();
   }
 };
+
+/** A server that speaks TLS only ends the connection without a word. */
+const plainText: PlainText = { hello: "PING\r\n", served: /^(\+PONG|-NOAUTH)/ };
 
 export function toMemberState(member: string, info: Record<string, string>): MemberState {
   return {
@@ -180,53 +181,40 @@ function oneMaster(target: CheckTarget, states: MemberState[]): string {
 }
 
 async function checkSentinels(
-  target: CheckTarget,
-  environment: CheckEnvironment,
+  context: CheckContext,
   session: Session,
   access: Access,
   states: MemberState[],
 ): Promise<string> {
+  const { name, namespace, members } = context.target;
   const master = states.find(({ role }) => role === "master")?.member;
-  const host = master === undefined ? undefined : memberHost(target.name, target.namespace, master);
-  const end = environment.clock() + newsMilliseconds;
-  for (;;) {
-    const { seen, silent } = await askSentinels(target, session, access);
-    const problems = [...silent, ...sentinelProblems(seen, target.members.length, host)];
-    if (problems.length === 0) {
-      const voters = majority(target.members.length);
-      return `${seen.length} sentinels name ${master ?? ""}, know each other and all replicas; ${voters} of them can elect`;
-    }
-    if (environment.clock() >= end) throw new Error(problems.join("; "));
-    await delay(1000, undefined, { signal: environment.signal });
-  }
+  const host = master === undefined ? undefined : memberHost(name, namespace, master);
+  const attempt = async () => {
+    const { seen, failures } = await observeAll(members, async (member) =>
+      observeSentinel(await session.open(context.member(member, ports.sentinel), access), name, member),
+    );
+    const problems = [...failures, ...sentinelProblems(seen, members.length, host)];
+    if (problems.length > 0) return { waiting: problems.join("; ") };
+    const voters = majority(members.length);
+    return {
+      done: `${seen.length} sentinels name ${master ?? ""}, know each other and all replicas; ${voters} of them can elect`,
+    };
+  };
+  return waitFor("agreement of the sentinels", attempt, waiting(context, newsSeconds));
 }
 
-async function askSentinels(
-  target: CheckTarget,
-  session: Session,
-  access: Access,
-): Promise<{ seen: SentinelState[]; silent: string[] }> {
+async function observeSentinel(client: Redis, name: string, member: string): Promise<SentinelState> {
   const { toRecord } = await import("./client.js");
-  const answers = await Promise.allSettled(
-    target.members.map(async (member): Promise<SentinelState> => {
-      const client = await session.sentinel(member, access);
-      const details = toRecord(await client.call("SENTINEL", "MASTER", target.name));
-      const quorum = await client.call("SENTINEL", "CKQUORUM", target.name).catch((error: Error) => error.message);
-      return {
-        member,
-        master: details["ip"],
-        flags: details["flags"] ?? "",
-        otherSentinels: Number(details["num-other-sentinels"]),
-        replicas: Number(details["num-slaves"]),
-        quorum: String(quorum),
-      };
-    }),
-  );
-  const silent = target.members.flatMap((member, index) => {
-    const answer = answers[index];
-    return answer?.status === "rejected" ? [`${member}: ${(answer.reason as Error).message}`] : [];
-  });
-  return { seen: answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : [])), silent };
+  const details = toRecord(await client.call("SENTINEL", "MASTER", name));
+  const quorum = await client.call("SENTINEL", "CKQUORUM", name).catch((error: Error) => error.message);
+  return {
+    member,
+    master: details["ip"],
+    flags: details["flags"] ?? "",
+    otherSentinels: Number(details["num-other-sentinels"]),
+    replicas: Number(details["num-slaves"]),
+    quorum: String(quorum),
+  };
 }
 
 /** In words, one for each thing that is not as it should be. */
@@ -244,8 +232,7 @@ export function sentinelProblems(states: SentinelState[], members: number, maste
 }
 
 /** What the running server says, against what was asked for. */
-async function checkPersistence(target: CheckTarget, client: Redis | undefined): Promise<string> {
-  if (client === undefined) throw new Error("it does not answer");
+async function checkPersistence(target: CheckTarget, client: Redis): Promise<string> {
   const { toInfo, toRecord } = await import("./client.js");
   const names = ["appendonly", "appendfsync", "min-replicas-to-write", "min-replicas-max-lag"];
   const settings = toRecord(await client.call("CONFIG", "GET", ...names));
@@ -256,11 +243,7 @@ async function checkPersistence(target: CheckTarget, client: Redis | undefined):
     "min-replicas-max-lag": String(replicaLagSeconds),
   };
   const wrong = names.filter((name) => settings[name] !== wanted[name]);
-  if (wrong.length > 0) {
-    throw new Error(
-      wrong.map((name) => `${name} is ${settings[name] ?? "missing"}, expected ${wanted[name] ?? ""}`).join(", "),
-    );
-  }
+  failIfAny(wrong.map((name) => `${name} is ${settings[name] ?? "missing"}, expected ${wanted[name] ?? ""}`));
   const { aof_last_write_status: write, aof_last_bgrewrite_status: rewrite } = toInfo(await client.info("persistence"));
   if (write !== "ok") throw new Error(`the last write to its file was ${write ?? "unknown"}`);
   if (rewrite !== "ok") throw new Error(`its file could not be rewritten: ${rewrite ?? "unknown"}`);
@@ -268,45 +251,44 @@ async function checkPersistence(target: CheckTarget, client: Redis | undefined):
 }
 
 async function checkReplication(
-  session: Session,
-  access: Access,
+  client: Redis,
   key: string,
   servers: Map<string, Redis>,
   states: MemberState[],
 ): Promise<string> {
   const replicas = states.filter(({ role }) => role === "replica").map(({ member }) => member);
+  if (replicas.length === 0) throw new Error("no replica answers");
   const value = randomBytes(8).toString("hex");
-  const client = await session.address(access);
   await client.set(key, value, "EX", leftoverSeconds);
-  const reached = await client.wait(replicas.length, deadlineMilliseconds / 2);
+  const reached = await client.wait(replicas.length, answerSeconds * 500);
   try {
-    for (const member of replicas) {
-      const read = await servers.get(member)?.get(key);
-      if (read !== value) throw new Error(`${member} does not have what was written through the address`);
-    }
+    const read = await everywhere(replicas, async (member) => {
+      if ((await answering(servers, member).get(key)) !== value) throw new Error("it does not have what was written");
+      return "read";
+    });
     if (reached < replicas.length) throw new Error(`${reached} of ${replicas.length} replicas confirmed a write`);
-    return `written through the address, confirmed by ${reached} replicas, read on ${replicas.join(", ")}`;
+    return `written through the address, confirmed by ${reached} replicas; ${read}`;
   } finally {
     await client.del(key);
   }
 }
 
-async function checkExpiry(session: Session, access: Access, environment: CheckEnvironment): Promise<string> {
-  const key = session.key();
-  const client = await session.address(access);
+async function checkExpiry(client: Redis, key: string, signal: AbortSignal): Promise<string> {
   await client.set(key, "short", "PX", shortMilliseconds);
   const left = await client.pttl(key);
   if (left <= 0 || left > shortMilliseconds)
     throw new Error(`a key that lives ${shortMilliseconds} ms has ${left} ms left`);
-  await delay(shortMilliseconds + 200, undefined, { signal: environment.signal });
+  await delay(shortMilliseconds + 200, undefined, { signal });
   if ((await client.exists(key)) !== 0) throw new Error(`a key was still there after ${shortMilliseconds} ms`);
   return `a key was gone after its ${shortMilliseconds} ms`;
 }
 
 /** What caches need, and what no application may do. */
-async function checkApplication(session: Session, access: Access, application: string): Promise<string> {
-  const client = await session.address(access);
-  const key = session.key();
+async function checkApplication(
+  { application: client, admin }: Record<"application" | "admin", Redis>,
+  key: string,
+  application: string,
+): Promise<string> {
   await client.set(key, application, "EX", leftoverSeconds);
   try {
     const pattern = `${key}*`;
@@ -328,11 +310,11 @@ async function checkApplication(session: Session, access: Access, application: s
     ["ACL", "LIST"],
     ["CLIENT", "LIST"],
   ];
-  for (const [command, ...rest] of forbidden) {
-    await refusal(client.call(command, ...rest), /NOPERM/, `${application} with ${command}`);
-  }
+  await everywhere(
+    forbidden.map(([name, ...rest]) => ({ name, rest })),
+    ({ name, rest }) => refusal(client.call(name, ...rest), /NOPERM/, `${application} with ${name}`),
+  );
   // Only asked about: where it is let in, it would do what it says.
-  const admin = await session.adminAddress();
   const harmful = [
     ["FLUSHALL"],
     ["FLUSHDB"],
@@ -343,114 +325,26 @@ async function checkApplication(session: Session, access: Access, application: s
     ["SELECT", String(markDatabase)],
     ["MOVE", key, String(markDatabase)],
   ];
-  for (const command of harmful) {
-    const answer = String(await admin.call("ACL", "DRYRUN", application, ...command));
-    if (!/no permissions/i.test(answer)) throw new Error(`${application} may ${command.join(" ")}`);
-  }
-  return `${application} logged in everywhere, wrote through the address, may KEYS and SCAN; CONFIG, ACL, FLUSHALL and others are refused`;
-}
-
-async function everywhere(members: string[], attempt: (member: string) => Promise<string>): Promise<string> {
-  const answers = await Promise.allSettled(members.map(attempt));
-  const failures = members.flatMap((member, index) => {
-    const answer = answers[index];
-    return answer?.status === "rejected" ? [`${member}: ${(answer.reason as Error).message}`] : [];
-  });
-  if (failures.length > 0) throw new Error(failures.join("; "));
-  const [first] = answers;
-  return first?.status === "fulfilled" ? `${first.value}, by ${members.join(", ")}` : "";
-}
-
-/** The tunnel must work, so that a broken one is no refusal: a TLS client gets through at the same time. */
-async function refusedInPlainText(
-  session: Session,
-  environment: CheckEnvironment,
-  target: CheckTarget,
-  member: string,
-): Promise<string> {
-  const { open } = await import("./client.js");
-  await environment.tunnel.dial(member, target.clientPort);
-  await session.alive(member);
-  const address = await environment.tunnel.dial(member, target.clientPort);
-  try {
-    const client = await open({ ...address, timeoutMilliseconds: deadlineMilliseconds });
-    client.disconnect();
-  } catch (error) {
-    const message = (error as Error).message;
-    if (/NOAUTH/.test(message)) throw new Error("a client without TLS was let in");
-    if (/ECONNREFUSED|timed out|ETIMEDOUT/.test(message)) throw error;
-    return "a client without TLS is refused";
-  }
-  throw new Error("a client without TLS was let in");
-}
-
-interface Session {
-  /** Different each time. */
-  key(): string;
-  /** One connection for each place and user. */
-  member(member: string, access: Access): Promise<Redis>;
-  sentinel(member: string, access: Access): Promise<Redis>;
-  /** Through the gateway. */
-  address(access: Access): Promise<Redis>;
-  adminAddress(): Promise<Redis>;
-  /** The administrator gets an answer from this member. */
-  alive(member: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-function openSession(target: CheckTarget, environment: CheckEnvironment): Session {
-  const connections = new Map<string, Redis>();
-  const run = randomBytes(6).toString("hex");
-  let keys = 0;
-  const connectTo = async (
-    what: string,
-    servername: string,
-    dial: () => Promise<{ host: string; port: number }>,
-    { ca, auth }: Access,
-  ): Promise<Redis> => {
-    const key = JSON.stringify([what, ca, auth]);
-    const existing = connections.get(key);
-    if (existing?.status === "ready") return existing;
-    const { open } = await import("./client.js");
-    const client = await within(
-      dial().then(({ host, port }) =>
-        open({
-          host,
-          port,
-          name: "cells-services-check",
-          timeoutMilliseconds: deadlineMilliseconds,
-          // Through the tunnel the address is local, but the certificate must be that of the member.
-          ...(ca === undefined ? {} : { tls: { ca, servername } }),
-          ...(auth === undefined ? {} : { credentials: auth }),
-        }),
-      ),
-      deadlineMilliseconds,
-      `a connection to ${what}`,
-    );
-    connections.set(key, client);
-    return client;
-  };
-  const hostOf = (member: string): string => memberHost(target.name, target.namespace, member);
-  const session: Session = {
-    key: () => `${keyPrefix}${run}:${keys++}`,
-    member: (member, access) =>
-      connectTo(member, hostOf(member), () => environment.tunnel.dial(member, target.clientPort), access),
-    sentinel: (member, access) =>
-      connectTo(
-        `the sentinel of ${member}`,
-        hostOf(member),
-        () => environment.tunnel.dial(member, ports.sentinel),
-        access,
-      ),
-    address: (access) =>
-      connectTo(target.host, target.host, () => environment.tunnel.service(target.name, target.clientPort), access),
-    adminAddress: async () => session.address(await adminAccess(target, environment)),
-    async alive(member) {
-      await (await session.member(member, await adminAccess(target, environment))).ping();
+  await everywhere(
+    harmful.map((command) => ({ name: command.join(" "), command })),
+    async ({ command }) => {
+      const answer = String(await admin.call("ACL", "DRYRUN", application, ...command));
+      if (!/no permissions/i.test(answer)) throw new Error(`${application} may do this`);
+      return "refused";
     },
-    async close() {
-      for (const client of connections.values()) client.disconnect();
+  );
+  return `${application} may write, KEYS and SCAN; CONFIG, ACL, FLUSHALL and others are refused`;
+}
+
+type Session = Connections<Redis>;
+
+function openSession(): Session {
+  return connections(
+    async (place, access) => {
+      const { open } = await import("./client.js");
+      const timeoutMilliseconds = answerSeconds * 1000;
+      return open({ ...(await endpointOf(place, access)), name: "cells-services-check", timeoutMilliseconds });
     },
-  };
-  return session;
+    (client: Redis) => client.disconnect(),
+  );
 }

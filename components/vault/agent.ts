@@ -13,12 +13,12 @@
 import { certificatesCommand, ownerReference } from "../shared/agent/certificates";
 import { preflight, readMarker } from "../shared/agent/guard";
 import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
-import { log } from "../shared/agent/log";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
-import { waitFor } from "../shared/agent/wait";
+import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
 import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import { waitFor } from "../shared/core/wait";
 import { findCredentials, type KmsKey, proveKey } from "./kms";
 import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./layout";
 import { foreignData } from "./membership";

@@ -1,23 +1,28 @@
 /** Proves over plain HTTPS that Vault works as its users need it. */
 import { randomBytes } from "node:crypto";
-import { expectUrl, refusal, unrelatedAuthority, untrusted } from "../shared/check/logins";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, type Recorder } from "../shared/core/findings";
+import { checkCertificates, refusedWithAlert } from "../shared/check/certificates";
+import {
+  answerSeconds,
+  beginCheck,
+  type CheckContext,
+  everywhere,
+  failIfAny,
+  type Place,
+} from "../shared/check/context";
+import { applicationValues, trustOf } from "../shared/check/logins";
+import { checkStrangers, refusal } from "../shared/check/strangers";
+import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
-import { type Peer, type TokenInfo, type VaultClient, VaultError, vaultClient } from "./client";
-import { rootName, scheme } from "./layout";
+import { type Health, type Peer, type TokenInfo, type VaultClient, VaultError, vaultClient } from "./client";
+import { ports, rootName, scheme } from "./layout";
 import { describeServer } from "./membership";
 import { monitorRole } from "./policies";
 
-/** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
-const timeoutSeconds = 10;
 const day = 86_400;
 /** The job renews daily: one that lives shorter has been missed for weeks. */
 const shortestTokenSeconds = 2 * day;
 /** One for all runs where it cannot be removed again. */
 const probeKey = "cells-services-check";
-
-type Step = Recorder["step"];
 
 interface Access {
   ca: string | undefined;
@@ -25,42 +30,42 @@ interface Access {
 }
 
 export const check: Check = async (target, environment) => {
-  const { findings, step } = findingRecorder(environment);
-  const open = (member: string, access: Access, port = target.clientPort): Promise<VaultClient> =>
-    connect(target, environment, { member, access, port });
+  const context = beginCheck(target, environment);
+  const { findings, step, member: memberPlace, address } = context;
 
   let access: Access = { ca: undefined, token: undefined };
   const known = await step(
     "credentials",
     `look at the Secret ${target.adminSecret}, the ConfigMap ${target.trust ?? "(none)"} and the log of the setup job`,
     async () => {
-      const ca = target.trust === null ? undefined : (await environment.configMap(target.trust))["ca.crt"];
-      if (target.trust !== null && !ca) throw new Error(`ca.crt in the ConfigMap ${target.trust} is missing`);
+      access = { ca: await trustOf(target, environment), token: undefined };
       const { token } = await environment.secret(target.adminSecret);
-      access = { ca, token: undefined };
       if (!token) throw new Error(`token in the Secret ${target.adminSecret} is missing`);
-      access = { ca, token };
-      return `monitoring token${ca === undefined ? "" : " and trust bundle"} found`;
+      access.token = token;
+      return `monitoring token${access.ca === undefined ? "" : " and trust bundle"} found`;
     },
   );
   // Without a token the members can still say what they are, which is what one wants to know then.
   if (!known && access.ca === undefined && target.tls !== "off") return findings;
+  const anonymous: Access = { ...access, token: undefined };
 
-  const serving: string[] = [];
+  const serving: Place[] = [];
   const clusters = new Set<string>();
+  const seals: Record<string, string> = {};
   for (const member of target.members) {
     await step(
       `member ${member}`,
       `look at the pod ${member}, at the log of its containers vault and agent`,
       async () => {
-        const client = await open(member, { ...access, token: undefined });
+        const place = memberPlace(member);
+        const client = await connect(place, anonymous);
         const health = await client.health();
         const state = describeServer(health);
-        if (!health.initialised || health.sealed || health.removed) throw new Error(state);
-        if (health.standby && health.following !== true) throw new Error(state);
-        serving.push(member);
+        if (!isServing(health)) throw new Error(state);
+        serving.push(place);
         clusters.add(health.clusterId ?? "");
         const seal = await client.sealStatus();
+        seals[member] = seal.type;
         const secured = access.ca === undefined ? "plain text" : "TLS, certificate verified";
         return `${state}; ${secured}; seal ${seal.type}; vault ${health.version}`;
       },
@@ -68,23 +73,27 @@ export const check: Check = async (target, environment) => {
   }
   const [first] = serving;
   if (first === undefined) return findings;
-  const everywhere = (attempt: (member: string) => Promise<string>): Promise<string> => onEach(serving, attempt);
 
   await step("cluster", "members of different clusters: look at the volumes and at the marker", async () => {
     if (clusters.size !== 1) throw new Error(`the members belong to different clusters: ${[...clusters].join(", ")}`);
     return `one cluster, ${[...clusters].join("")}`;
   });
+  await step("seal", "the members do not run with the seal that is deployed: look at their configuration", async () => {
+    failIfAny(sealProblems(seals, target.seal));
+    return `${[...new Set(Object.values(seals))].join("")} on ${Object.keys(seals).join(", ")}`;
+  });
   if (known) {
     await step(
       "peers",
       "look at the logs of the members; a removed member needs a person, see docs/vault.md",
-      async () => checkPeers(target, await open(first, access)),
+      async () => checkPeers(target, await connect(first, access)),
     );
     await step("monitoring token", "look at the log of the job that keeps the tokens", async () =>
-      describeToken(await (await open(first, access)).lookupSelf(), monitorRole),
+      describeToken(await (await connect(first, access)).lookupSelf(), monitorRole),
     );
     await step("audit", "look at the argument audit and at the log of the setup job", async () => {
-      const devices = Object.keys((await (await open(first, access)).read<object>("sys/audit")) ?? {});
+      const devices = Object.keys((await (await connect(first, access)).read<object>("sys/audit")) ?? {});
+      failIfAny(auditProblems(devices, target.audit));
       return devices.length === 0 ? "requests are not recorded" : `requests are recorded: ${devices.join(", ")}`;
     });
   }
@@ -95,82 +104,92 @@ export const check: Check = async (target, environment) => {
   });
 
   for (const [application, secret] of Object.entries(target.applications)) {
-    await checkApplication(target, environment, step, { application, secret, members: serving });
+    await checkApplication(context, { application, secret, members: serving });
   }
 
-  await step("anonymous access", "a policy lets everybody in: look at the policies in Vault", () =>
-    everywhere(async (member) =>
-      refusal((await open(member, { ...access, token: undefined })).mounts(), denied, "a client without a token"),
-    ),
-  );
-  await step("wrong token", "look at the log of the member", () =>
-    everywhere(async (member) => {
-      const token = `hvs.${randomBytes(18).toString("base64url")}`;
-      return refusal((await open(member, { ...access, token })).lookupSelf(), denied, "a client with a wrong token");
-    }),
-  );
-  await step("metrics", "look at the listener for metrics in the configuration, and at the metrics port", () =>
-    everywhere(async (member) => {
-      const path = "sys/metrics?format=prometheus";
-      const onClientPort = await open(member, { ...access, token: undefined });
-      await refusal(onClientPort.read(path), noMetrics, "a client without a token");
-      await (await open(member, { ...access, token: undefined }, target.metricsPort)).read(path);
+  const places = [...serving, address];
+  const metricsPorts = serving.map(({ name }) => memberPlace(name, target.metricsPort));
+  const wrong: Access = { ...access, token: `hvs.${randomBytes(18).toString("base64url")}` };
+  await checkStrangers(context, {
+    places,
+    access: anonymous,
+    strangers: [
+      { check: "anonymous access", who: "a client without a token", access: [anonymous], refusal: denied },
+      { check: "wrong token", who: "a client with a wrong token", access: [wrong], refusal: denied },
+    ],
+    enter: async (place, as) => {
+      const client = await connect(place, as);
+      return as.token === undefined ? client.mounts() : client.lookupSelf();
+    },
+    alive: async (place, as) => (await connect(place, as)).health(),
+    plainText: {
+      hello: `GET /v1/sys/health HTTP/1.1\r\nHost: ${target.host}\r\nConnection: close\r\n\r\n`,
+      served: /^HTTP\/1\.[01] (?!400)/,
+      refused: /^HTTP\/1\.[01] 400/,
+    },
+    remedy: "a policy lets everybody in: look at the policies in Vault, and at the log of the members named",
+  });
+  await step("metrics", "look at the listener for metrics in the configuration, and at the metrics port", async () => {
+    const path = "sys/metrics?format=prometheus";
+    await everywhere(serving, async (place) =>
+      refusal((await connect(place, anonymous)).read(path), noMetrics, "a client without a token"),
+    );
+    return everywhere(metricsPorts, async (place) => {
+      await (await connect(place, anonymous)).read(path);
       return "metrics without a token on their own port only";
-    }),
-  );
-  if (target.tls !== "off") {
-    await step("unknown authority", "the member does not show a certificate of its own authority", async () => {
-      const ca = await unrelatedAuthority();
-      return everywhere(async (member) =>
-        refusal((await open(member, { ...access, ca })).health(), untrusted, "a client that trusts another authority"),
-      );
     });
-    await step("plain text refused", "tls is required: look at the configuration of the member", () =>
-      everywhere(async (member) =>
-        refusal(
-          (await open(member, { ca: undefined, token: undefined })).health(),
-          /no health page, status 400/,
-          "a client without TLS",
-        ),
+  });
+  await checkCertificates(context, access.ca, [...places, ...metricsPorts]);
+  const { ca } = access;
+  if (ca !== undefined) {
+    // Vault makes the certificates of this port itself, and shows them to members only.
+    await step("peer port", "look at cluster_address in the configuration of the members named", () =>
+      everywhere(
+        serving.map(({ name }) => memberPlace(name, ports.peer)),
+        (place) => refusedWithAlert(place, ca),
       ),
     );
   }
   return findings;
 };
 
+function isServing(health: Health): boolean {
+  if (!health.initialised || health.sealed || health.removed) return false;
+  return !health.standby || health.following === true;
+}
+
+/** In words; empty when all members have the seal that is deployed. */
+export function sealProblems(seals: Record<string, string>, deployed: string | undefined): string[] {
+  const [first] = Object.values(seals);
+  const expected = deployed ?? first;
+  return Object.entries(seals)
+    .filter(([, seal]) => seal !== expected)
+    .map(([member, seal]) => `${member} has the seal ${seal}, expected ${expected ?? ""}`);
+}
+
+/** In words; empty when requests are recorded as deployed. A device that somebody added does not matter. */
+export function auditProblems(devices: string[], deployed: string[] | undefined): string[] {
+  const recorded = devices.map((device) => device.replace(/\/$/, ""));
+  return (deployed ?? [])
+    .filter((device) => !recorded.includes(device))
+    .map((device) => `requests are not recorded in ${device}, which audit asks for`);
+}
+
 /** A standby does not answer, but names the active member, which refuses. */
 const noMetrics = /permission denied|missing client token|status 307/;
 const denied = /permission denied|missing client token|invalid token/;
 
-async function connect(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  { member, access, port }: { member: string; access: Access; port: number },
-): Promise<VaultClient> {
-  const { host, port: local } = await environment.tunnel.dial(member, port);
-  const servername = memberHost(target.name, target.namespace, member);
-  return clientAt(access, { host, port: local, servername });
-}
-
-/** Through the tunnel the address is local, but the certificate must be that of the name. */
-function clientAt(
-  { ca, token }: Access,
-  { host, port, servername }: { host: string; port: number; servername: string },
-): VaultClient {
+async function connect(place: Place, { ca, token }: Access): Promise<VaultClient> {
+  const { host, port } = await place.dial();
   const secured = ca !== undefined;
   const url = `${secured ? "https" : "http"}://${host}:${port}`;
-  return vaultClient({ url, ca, servername: secured ? servername : undefined, token, timeoutSeconds });
-}
-
-/** Every member: one that runs with another configuration would let in whom the others refuse. */
-async function onEach(members: string[], attempt: (member: string) => Promise<string>): Promise<string> {
-  const answers = await Promise.allSettled(members.map(attempt));
-  const failures = answers.flatMap((answer, index) =>
-    answer.status === "rejected" ? [`${members[index] ?? ""}: ${(answer.reason as Error).message}`] : [],
-  );
-  if (failures.length > 0) throw new Error(failures.join("; "));
-  const [first] = answers;
-  return first?.status === "fulfilled" ? `${first.value}, by ${members.join(", ")}` : "";
+  return vaultClient({
+    url,
+    ca,
+    servername: secured ? place.host : undefined,
+    token,
+    timeoutSeconds: answerSeconds,
+  });
 }
 
 async function checkPeers(target: CheckTarget, client: VaultClient): Promise<string> {
@@ -219,37 +238,34 @@ function describeToken(token: TokenInfo, role: string): string {
 interface Application {
   application: string;
   secret: string;
-  members: string[];
+  members: Place[];
 }
 
 /** With nothing but what its own Secret says, as the application will do it. */
 async function checkApplication(
-  target: CheckTarget,
-  environment: CheckEnvironment,
-  step: Step,
+  { target, environment, step, address }: CheckContext,
   { application, secret, members }: Application,
 ): Promise<void> {
   const remedy = `look at the Secret ${secret} and at the logs of the jobs setup and tokens`;
   let access: Access = { ca: undefined, token: undefined };
   let mounts: string[] = [];
-  const open = (member: string): Promise<VaultClient> =>
-    connect(target, environment, { member, access, port: target.clientPort });
+  const open = (place: Place): Promise<VaultClient> => connect(place, access);
   const usable = await step(`application ${application}: token`, remedy, async () => {
-    const values = await environment.secret(secret);
-    expectUrl(values, `${scheme(target.tls)}://${target.host}:${target.clientPort}`);
-    const { token, "ca.crt": ca } = values;
+    const { values, ca } = await applicationValues(target, environment, application, () => ({
+      url: `${scheme(target.tls)}://${target.host}:${target.clientPort}`,
+    }));
+    const { token } = values;
     if (!token) throw new Error(`token in the Secret ${secret} is missing`);
-    if (target.tls !== "off" && !ca) throw new Error(`ca.crt in the Secret ${secret} is missing`);
-    access = { token, ca: target.tls === "off" ? undefined : ca };
+    access = { token, ca };
     mounts = (values["mounts"] ?? "").split(",").filter((mount) => mount !== "");
-    const info = await (await open(members[0] ?? "")).lookupSelf();
-    return describeToken(info, info.role ?? "");
+    return everywhere(members, async (member) => {
+      const info = await (await open(member)).lookupSelf();
+      return describeToken(info, info.role ?? "");
+    });
   });
   if (!usable) return;
   await step(`application ${application}: address`, "look at the Service and at which members are ready", async () => {
-    const { host, port } = await environment.tunnel.service(target.name, target.clientPort);
-    const client = clientAt(access, { host, port, servername: target.host });
-    await client.lookupSelf();
+    await (await open(address)).lookupSelf();
     return `${target.host} leads to a member`;
   });
   for (const mount of mounts) {
@@ -258,42 +274,41 @@ async function checkApplication(
     );
   }
   await step(`application ${application}: nothing else`, "its policy opens too much: look at it in Vault", async () => {
-    const client = await open(members[0] ?? "");
+    const client = await open(address);
     const outside: Record<string, () => Promise<unknown>> = {
       "the list of mounts": () => client.mounts(),
       "the list of policies": () => client.list("sys/policies/acl"),
       "a key of another mount": () => client.write(`${probeKey}-outside/data/x`, { data: { x: "1" } }),
       "a token for others": () => client.write("auth/token/create", {}),
     };
-    for (const [what, attempt] of Object.entries(outside)) {
-      await refusal(attempt(), denied, `${application}, asking for ${what},`);
-    }
+    await everywhere(Object.keys(outside), async (what) =>
+      refusal(outside[what]?.() ?? Promise.resolve(), denied, `${application}, asking for ${what},`),
+    );
     return `refused: ${Object.keys(outside).join(", ")}`;
   });
 }
 
 /** Writes through one member and reads through all; standbys pass on what they are asked. */
 async function checkMount(
-  members: string[],
-  open: (member: string) => Promise<VaultClient>,
+  members: Place[],
+  open: (member: Place) => Promise<VaultClient>,
   mount: string,
 ): Promise<string> {
-  const [first = "", ...others] = members;
+  const [first] = members;
+  if (first === undefined) throw new Error("no member answers");
   const client = await open(first);
   const key = probeKey;
   const may = await mayDo(client, [`${mount}/data/${key}`, `${mount}/metadata/${key}`, `${mount}/metadata/`]);
   const [data = [], metadata = [], list = []] = may;
-  if (!data.includes("create") || !data.includes("update") || !data.includes("read")) {
-    return "not tried: its policy does not allow a key of the check";
-  }
+  failIfAny(mountProblems(mount, data));
   const value = randomBytes(8).toString("hex");
   await client.write(`${mount}/data/${key}`, { data: { value } });
-  const done = [`written through ${first}`];
-  for (const member of members) {
+  const read = await everywhere(members, async (member) => {
     const found = await (await open(member)).read<{ data?: { value?: string } }>(`${mount}/data/${key}`);
-    if (found?.data?.value !== value) throw new Error(`${member} did not read what was written through ${first}`);
-  }
-  done.push(`read through ${[first, ...others].join(", ")}`);
+    if (found?.data?.value !== value) throw new Error(`it did not read what was written through ${first.name}`);
+    return "read";
+  });
+  const done = [`written through ${first.name}`, read];
   if (list.includes("list")) {
     const keys = await client.list(`${mount}/metadata`);
     if (!keys.includes(key)) throw new Error("a key that was written is not in the list");
@@ -307,6 +322,15 @@ async function checkMount(
     done.push("deleted");
   }
   return done.join(", ");
+}
+
+/** In words; empty when the policy allows the check to write a key and to read it: otherwise nothing is proven. */
+export function mountProblems(mount: string, capabilities: string[]): string[] {
+  const missing = ["create", "update", "read"].filter((each) => !capabilities.includes(each));
+  if (missing.length === 0) return [];
+  return [
+    `not tried: the policy does not allow ${missing.join(", ")} at ${mount}/data/${probeKey}; add this path to it`,
+  ];
 }
 
 /** What the client's token may do, for each path. */

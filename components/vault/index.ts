@@ -164,7 +164,8 @@ export class VaultCluster extends EnsembleComponent {
       },
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
-    this.publish({ url, ports, durability: null, setup });
+
+    this.publish({ url, ports, durability: null, setup, seal: args.seal.type, audit: args.audit ?? ["stdout"] });
   }
 
   /** The jobs in the cluster add the key `token`, and the certificates agent `ca.crt`, with field managers of their own. */

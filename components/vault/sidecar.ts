@@ -8,11 +8,11 @@ import { absent } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
-import { log } from "../shared/agent/log";
 import type { Sidecar } from "../shared/agent/sidecar";
-import { waitFor } from "../shared/agent/wait";
+import { log } from "../shared/core/log";
 import { labels, memberHost, memberNames, namesOf } from "../shared/core/names";
 import { agentPorts } from "../shared/core/settings";
+import { waitFor } from "../shared/core/wait";
 import { type VaultClient, VaultError, vaultClient } from "./client";
 import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./layout";
 import {

@@ -13,6 +13,7 @@ import {
   subjectList,
   subjectNames,
 } from "../core/certificates";
+import { log } from "../core/log";
 import { labels, memberNames, namesOf } from "../core/names";
 import {
   type Authority,
@@ -27,7 +28,6 @@ import {
   withChain,
 } from "./issue";
 import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
-import { log } from "./log";
 import { readPod, readSettings } from "./main";
 
 const day = 24 * 60 * 60 * 1000;

@@ -1,12 +1,12 @@
 /** The agent's side of `identity.ts`: the preflight, and the marker. */
 
 import { livingContradiction, storageContradiction } from "../core/change";
+import { log } from "../core/log";
 import { type Marker, peerTls, toMarker } from "../core/marker";
 import { labels, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings } from "../core/settings";
 import { ownerReference } from "./certificates";
 import { core, group, type KubernetesApi, type KubernetesObject } from "./kubernetes";
-import { log } from "./log";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
 const manager = "cells-services-setup";

@@ -1,7 +1,7 @@
 /** The few calls of the Kubernetes API that agents need, with the service account of their pod. */
 import { readFile } from "node:fs/promises";
+import { waitFor } from "../core/wait";
 import { type HttpResponse, http } from "./http";
-import { waitFor } from "./wait";
 
 export interface KubernetesObject {
   apiVersion?: string;

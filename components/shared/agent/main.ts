@@ -1,4 +1,4 @@
-import { help, log } from "./log";
+import { help, log } from "../core/log";
 
 /** A command of an agent. The arguments are those after its name. */
 type Command = (args: string[]) => Promise<void>;

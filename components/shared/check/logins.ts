@@ -1,5 +1,6 @@
-/** How the checks come in, and how they prove that others do not: the same for all services. Loads no library. */
+/** How the checks log in: as the administrator, and as each application. Loads no library. */
 import type { CheckEnvironment, CheckTarget } from "../core/check";
+import { type CheckContext, everywhere, type Place } from "./context";
 
 export interface Credentials {
   username: string;
@@ -13,69 +14,98 @@ export interface Access {
   auth: Credentials | undefined;
 }
 
-/** What a person should look at when `adminAccess` fails. */
-export function adminAccessRemedy(target: CheckTarget): string {
-  return `look at the Secret ${target.adminSecret}${target.trust === null ? "" : ` and the ConfigMap ${target.trust}`}`;
+/** The step `credentials`: administrator and trust bundle; undefined when the step failed. */
+export async function administrator({ target, environment, step }: CheckContext): Promise<Access | undefined> {
+  const { adminSecret, trust } = target;
+  let access: Access | undefined;
+  const remedy = `look at the Secret ${adminSecret}${trust === null ? "" : ` and the ConfigMap ${trust}`}`;
+  await step("credentials", remedy, async () => {
+    access = await adminAccess(target, environment);
+    return `administrator ${access.auth?.username ?? ""}${access.ca === undefined ? "" : " and trust bundle"} found`;
+  });
+  return access;
 }
 
 /** The administrator's, with the trust bundle that is published for everybody. */
 export async function adminAccess(target: CheckTarget, environment: CheckEnvironment): Promise<Required<Access>> {
   return {
     auth: credentialsOf(await environment.secret(target.adminSecret), target.adminSecret),
-    ca: target.trust === null ? undefined : await trustOf(environment, target.trust),
+    ca: await trustOf(target, environment),
   };
 }
 
-/** An application's, with nothing but what its own Secret says, as the application will do it. */
+/** undefined without TLS. */
+export async function trustOf({ trust }: CheckTarget, environment: CheckEnvironment): Promise<string | undefined> {
+  if (trust === null) return undefined;
+  const bundle = (await environment.configMap(trust))["ca.crt"];
+  if (!bundle) throw new Error(`ca.crt in the ConfigMap ${trust} is missing`);
+  return bundle;
+}
+
+/** An application's, with nothing but what its own Secret says. The Secret must also have the values expected. */
 export async function applicationAccess(
   target: CheckTarget,
   environment: CheckEnvironment,
   application: string,
+  expected: (values: Record<string, string>) => Record<string, string> = () => ({}),
 ): Promise<{ access: Required<Access>; values: Record<string, string> }> {
+  const { values, ca, secret } = await applicationValues(target, environment, application, expected);
+  return { access: { auth: credentialsOf(values, secret), ca }, values };
+}
+
+export async function applicationValues(
+  target: CheckTarget,
+  environment: CheckEnvironment,
+  application: string,
+  expected: (values: Record<string, string>) => Record<string, string>,
+): Promise<{ values: Record<string, string>; ca: string | undefined; secret: string }> {
   const secret = target.applications[application] ?? "";
   const values = await environment.secret(secret);
-  const auth = credentialsOf(values, secret);
+  for (const [key, value] of Object.entries(expected(values))) expectValue(secret, key, values[key], value);
   const ca = values["ca.crt"];
   if (target.tls !== "off" && !ca) throw new Error(`ca.crt in the Secret ${secret} is missing`);
-  return { access: { auth, ca: target.tls === "off" ? undefined : ca }, values };
+  return { values, ca: target.tls === "off" ? undefined : ca, secret };
 }
 
-export function expectUrl(values: Record<string, string>, expected: string): void {
-  if (values["url"] !== expected) {
-    throw new Error(`url in the Secret is ${values["url"] ?? "missing"}, expected ${expected}`);
-  }
+/**
+ * The step `application ...`: the application logs in on every member and on the Service, with nothing but its own Secret.
+ * undefined when the step failed.
+ */
+export async function enterAsApplication(
+  { target, environment, step }: CheckContext,
+  application: string,
+  { places, expected, enter }: ApplicationEntrance,
+): Promise<Access | undefined> {
+  const secret = target.applications[application] ?? "";
+  let granted: Access | undefined;
+  await step(`application ${application}`, `look at the Secret ${secret} and the log of the setup job`, async () => {
+    const { access } = await applicationAccess(target, environment, application, expected);
+    const entered = await everywhere(places, async (place) => {
+      await enter(place, access);
+      return `${application} is let in with the Secret ${secret}`;
+    });
+    granted = access;
+    return entered;
+  });
+  return granted;
 }
 
-/** The promise must be rejected for the right reason: a broken connection is no refusal. */
-export async function refusal(promise: Promise<unknown>, reason: RegExp, who: string): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (reason.test(message)) return `${who} is refused`;
-    throw new Error(`${who} got neither in nor a refusal: ${message}`);
-  }
-  throw new Error(`${who} was let in`);
+export interface ApplicationEntrance {
+  places: Place[];
+  /** What the Secret must say, beside user, password and trust. */
+  expected: (values: Record<string, string>) => Record<string, string>;
+  enter: (place: Place, access: Access) => Promise<unknown>;
 }
 
-/** What OpenSSL says of a certificate that is signed by nobody it knows. */
-export const untrusted = /certificate|self.signed|unable to verify/i;
-
-/** The certificate of an authority that has signed nothing. */
-export async function unrelatedAuthority(): Promise<string> {
-  const { createAuthority } = await import("../agent/issue.js");
-  const now = Date.now();
-  return (await createAuthority("unrelated", { notBefore: now - 60_000, notAfter: now + 3_600_000 })).certificate;
+function expectValue(secret: string, key: string, found: string | undefined, expected: string): void {
+  if (found === expected) return;
+  // The words of an object store repeat user and password.
+  const [seen, wanted] = /key/i.test(key) ? ["another one", "that of the user"] : [found, expected];
+  throw new Error(`${key} in the Secret ${secret} is ${found ? (seen ?? "") : "missing"}, expected ${wanted ?? ""}`);
 }
 
 function credentialsOf(secret: Record<string, string>, name: string): Credentials {
   const { username, password } = secret;
   if (!username || !password) throw new Error(`username or password in the Secret ${name} is missing`);
   return { username, password };
-}
-
-async function trustOf(environment: CheckEnvironment, name: string): Promise<string> {
-  const trust = (await environment.configMap(name))["ca.crt"];
-  if (!trust) throw new Error(`ca.crt in the ConfigMap ${name} is missing`);
-  return trust;
 }

@@ -27,6 +27,9 @@ export interface CheckTarget {
   durability: "fsync" | "replicated" | "everysecond" | null;
   /** Application name to Secret name. */
   applications: Record<string, string>;
+  /** Of Vault: the seal that is deployed, and where requests are recorded. */
+  seal?: "shamir" | "awskms";
+  audit?: string[];
 }
 
 /** Reaches a port of a pod through a local TCP port. Forwards are cached by (pod, port). */

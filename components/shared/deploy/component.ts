@@ -6,10 +6,8 @@ import type { Ensemble } from "./arguments";
 import { requireMutable } from "./provider";
 import { checkTarget, type TargetDetails } from "./target";
 
-export interface PublishedDetails {
+export interface PublishedDetails extends Omit<TargetDetails, "namespace" | "host"> {
   url: pulumi.Output<string>;
-  ports: TargetDetails["ports"];
-  durability: CheckTarget["durability"];
   /** Of the applications; none where the cluster makes them. */
   passwords?: Record<string, pulumi.Output<string>>;
   /** The Job after which all users can log in. */
@@ -63,7 +61,7 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   }
 
   /** Last in the constructor of a service. */
-  protected publish({ url, ports, durability, passwords = {}, setup }: PublishedDetails): void {
+  protected publish({ url, passwords = {}, setup, ...details }: PublishedDetails): void {
     const { name, namespace, tls, applications } = this.ensemble;
     const host = hostOf(this.ensemble);
     // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
@@ -76,14 +74,12 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
     );
     const outputs = {
       host,
-      port: pulumi.output(ports.client),
+      port: pulumi.output(details.ports.client),
       url,
       certificateAuthority: pulumi.output(tls === "off" ? null : namesOf(name).trust),
       checkTarget: pulumi
         .all([namespace, host])
-        .apply(([known, hostname]) =>
-          checkTarget(this.ensemble, { namespace: known, host: hostname, ports, durability }),
-        ),
+        .apply(([known, hostname]) => checkTarget(this.ensemble, { namespace: known, host: hostname, ...details })),
     };
     Object.assign(this, outputs);
     this.registerOutputs(outputs);

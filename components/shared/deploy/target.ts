@@ -4,14 +4,17 @@ import type { CheckTarget } from "../core/check";
 import { applicationSecretName, memberNames, namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
 
-export interface TargetDetails {
+export interface TargetDetails extends Pick<CheckTarget, "seal" | "audit"> {
   namespace: string;
   host: string;
   ports: { client: number; metrics: number };
   durability: CheckTarget["durability"];
 }
 
-export function checkTarget(ensemble: Ensemble, { namespace, host, ports, durability }: TargetDetails): CheckTarget {
+export function checkTarget(
+  ensemble: Ensemble,
+  { namespace, host, ports, durability, ...more }: TargetDetails,
+): CheckTarget {
   const names = namesOf(ensemble.name);
   return {
     service: ensemble.service,
@@ -29,5 +32,6 @@ export function checkTarget(ensemble: Ensemble, { namespace, host, ports, durabi
     applications: Object.fromEntries(
       ensemble.applications.map((application) => [application, applicationSecretName(ensemble.name, application)]),
     ),
+    ...more,
   };
 }

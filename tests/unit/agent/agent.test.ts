@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { buildAgents } from "../../../components/build";
 import { impatient, kubernetesApi, type Patience } from "../../../components/shared/agent/kubernetes";
 import { readSettings, run } from "../../../components/shared/agent/main";
-import { waitFor } from "../../../components/shared/agent/wait";
+import { waitFor } from "../../../components/shared/core/wait";
 
 let server: Server | undefined;
 afterEach(() => {

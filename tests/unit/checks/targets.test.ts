@@ -26,23 +26,60 @@ function kubeconfig(...contexts: string[]): string {
 }
 
 describe("the targets of a stack", () => {
-  it("are read from its outputs, or from a bare list", () => {
-    const checks = [target("etcd")];
-    expect(parseOutputs(JSON.stringify({ checks, kubeContext: "a", kubeconfig: null, urls: {} }), "x")).toEqual({
-      checks,
-      kubeContext: "a",
-    });
-    expect(parseOutputs(JSON.stringify(checks), "x")).toEqual({ checks });
+  const [etcd, nats] = [target("etcd"), target("nats")];
+  const parse = (outputs: unknown) => parseOutputs(JSON.stringify(outputs), 'stack "dev"');
+
+  it.each<[string, unknown]>([
+    ["one output", { checks: [etcd, nats] }],
+    ["outputs of any name", { first: etcd, url: "https://etcd", second: nats }],
+    ["deep in an output", { data: { europe: [{ etcd: { host: "h", checkTarget: etcd } }], other: { nats } } }],
+    ["several outputs, the same in each", { checks: [etcd, nats], etcd }],
+    ["a bare list", [etcd, nats]],
+  ])("are found in %s", (_, outputs) => {
+    expect(parse(outputs)).toEqual({ checks: [etcd, nats] });
   });
 
-  it.each([
-    ["no JSON", "error: x", /stack "dev" is not JSON/],
-    ["no output", "{}", /stack "dev" has no usable list of check targets \(output "checks"\)/],
-    ["no targets", '{"checks":[]}', /names no services to check; nothing was proven/],
-    ["a secret output", '{"checks":"[secret]"}', /output "checks"/],
-    ["half a target", '{"checks":[{"service":"etcd"}]}', /checks\.0\.name/],
-  ])("are refused with %s", (_, text, message) => {
-    expect(() => parseOutputs(text, 'stack "dev"')).toThrow(message);
+  it("keep what only one service has", () => {
+    const vault = { ...etcd, service: "vault", seal: "awskms", audit: ["stdout"] };
+    expect(parse({ vault })).toEqual({ checks: [vault] });
+  });
+
+  it.each<[unknown, unknown]>([
+    [{ kubeContext: "a", kubeconfig: null }, { kubeContext: "a" }],
+    [{ kubeconfig: "/home/a/config" }, { kubeconfig: "/home/a/config" }],
+    [{ kubeconfig: "apiVersion: v1\nkind: Config\n" }, {}],
+    [{ kubeconfig: '{"kind":"Config"}', kubeContext: "[secret]" }, {}],
+    [{ kubeconfig: { kind: "Config" }, kubeContext: 3 }, {}],
+  ])("come with the cluster of %j", (outputs, cluster) => {
+    expect(parse({ etcd, ...(outputs as object) })).toEqual({ checks: [etcd], ...(cluster as object) });
+  });
+
+  it("must be some", () => {
+    const how = "export the checkTarget of each component, for example: export const checks = [etcd.checkTarget]";
+    expect(() => parse({ url: "u", password: "[secret]" })).toThrow(
+      `stack "dev" has no check target among its outputs (url, password), so nothing can be proven; ${how}; ` +
+        "secret outputs are not read: password",
+    );
+    expect(() => parse({})).toThrow(`(none), so nothing can be proven; ${how}`);
+    expect(() => parse({ checks: [] })).toThrow(how);
+    expect(() => parseOutputs("error: x", 'stack "dev"')).toThrow(/stack "dev" is not JSON/);
+  });
+
+  it("must be those of this version", () => {
+    const half = { ...etcd, clientPort: undefined };
+    expect(() => parse({ data: { etcd: half } })).toThrow(/data\.etcd\.clientPort: .*; use the checks of the version/);
+    expect(() => parse({ etcd: { ...etcd, service: "cassandra" } })).toThrow(/etcd\.service: /);
+  });
+
+  it("are selected by namespace", () => {
+    const other = { ...nats, namespace: "other" };
+    expect(selectTargets([etcd, other], [], "other")).toEqual([other]);
+    expect(() => selectTargets([etcd, other], ["etcd"], "other")).toThrow(
+      'no service "etcd" in the stack; it has nats',
+    );
+    expect(() => selectTargets([etcd], [], "none")).toThrow(
+      'the stack has no service in the namespace "none"; it has cells',
+    );
   });
 
   it("are selected by service or name", () => {
@@ -84,7 +121,7 @@ describe("the command", () => {
     ["a time-out that is no number", ["--timeout", "soon", "--targets", targets], /a number of seconds, got "soon"/],
     ["a file that does not exist", ["--targets", join(folder, "none.json")], /cannot read the targets/],
     ["a service that does not exist", ["--targets", targets, "--service", "redis"], /no service "redis"/],
-    ["no targets", ["--targets", file("empty.json", { checks: [] })], /this is not a success/],
+    ["no targets", ["--targets", file("empty.json", { checks: [] })], /has no check target among its outputs/],
     ["no cluster", ["--targets", targets, "--kubeconfig", kubeconfig("only")], /cannot reach the cluster at https/],
   ])("exits with 2 for %s and says why", async (_, args, message) => {
     const said: string[] = [];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { check } from "../../../components/mongodb/check";
+import { check, durabilityProblems, type SetView, topologyProblems } from "../../../components/mongodb/check";
 import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 
 const target: CheckTarget = {
@@ -57,5 +57,55 @@ describe("the check when nothing works", { timeout: 30_000 }, () => {
     const signal = AbortSignal.abort(new Error("stopped after 60 seconds"));
     const findings = await check(target, environment({ signal }));
     expect(findings).toMatchObject([{ check: "credentials", ok: false, detail: "stopped after 60 seconds" }]);
+  });
+});
+
+describe("the topology", () => {
+  const hosts = ["m-0:27017", "m-1:27017", "m-2:27017"];
+  const states = hosts.map((name, index) => ({ name, stateStr: index === 1 ? "PRIMARY" : "SECONDARY", health: 1 }));
+  const view = (member: string, changes: Partial<SetView> = {}): SetView => ({
+    member,
+    hosts,
+    silent: [],
+    version: "1/3",
+    states,
+    ...changes,
+  });
+
+  it("is whole", () => expect(topologyProblems(hosts, [view("m-0"), view("m-1"), view("m-2")])).toEqual([]));
+
+  it.each<[Partial<SetView>, string]>([
+    [{ hosts: hosts.slice(0, 2) }, "m-2 knows m-0:27017, m-1:27017, expected m-0:27017, m-1:27017, m-2:27017"],
+    [{ silent: ["m-0:27017"] }, "m-2 sees without a vote, or without data: m-0:27017"],
+    [
+      { states: states.map((each) => (each.name === "m-0:27017" ? { ...each, stateStr: "RECOVERING" } : each)) },
+      "m-2 sees m-0:27017 RECOVERING",
+    ],
+    [
+      { states: states.map((each) => (each.name === "m-0:27017" ? { ...each, health: 0 } : each)) },
+      "m-2 sees m-0:27017 SECONDARY",
+    ],
+    [
+      { states: states.map((each) => (each.name === "m-0:27017" ? { ...each, stateStr: "PRIMARY" } : each)) },
+      "no agreement on a primary: m-1:27017, m-0:27017",
+    ],
+    [{ version: "2/3" }, "members have different configurations: 1/3, 2/3"],
+  ])("%j", (changes, problem) => {
+    expect(topologyProblems(hosts, [view("m-0"), view("m-1"), view("m-2", changes)])).toEqual([problem]);
+  });
+
+  it("has a primary", () => {
+    const none = states.map((each) => ({ ...each, stateStr: "SECONDARY" }));
+    expect(topologyProblems(hosts, [view("m-0", { states: none })])).toEqual(["no agreement on a primary: none"]);
+  });
+});
+
+describe("the durability of writes", () => {
+  it.each<[object | undefined, object, string[]]>([
+    [{ w: "majority" }, { writeConcernMajorityJournalDefault: true }, []],
+    [{ w: 1 }, { writeConcernMajorityJournalDefault: true }, ['the default write concern is {"w":1}']],
+    [undefined, {}, ['the default write concern is "none"', "a majority acknowledges before its journal"]],
+  ])("with %j and %j", (concern, config, problems) => {
+    expect(durabilityProblems(concern, config)).toEqual(problems);
   });
 });

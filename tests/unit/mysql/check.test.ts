@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { whyNotWhole } from "../../../components/mysql/check";
+import { groupProblems, settingProblems } from "../../../components/mysql/check";
 import type { GroupMember, Server } from "../../../components/mysql/membership";
 
 const members = ["mysql-0", "mysql-1", "mysql-2"];
@@ -35,7 +35,7 @@ const at =
     each === index ? change : {};
 
 describe("whether a group is whole", () => {
-  it("is", () => expect(whyNotWhole(members, views())).toBeUndefined());
+  it("is", () => expect(groupProblems(members, views())).toEqual([]));
 
   it.each<[string, (index: number) => Partial<Server>]>([
     ["mysql-1 is OFFLINE", at(1, { members: [] })],
@@ -50,12 +50,34 @@ describe("whether a group is whole", () => {
       at(0, { members: rows().map((row) => (row.host === "mysql-2" ? { ...row, state: "RECOVERING" } : row)) }),
     ],
   ])("%s", (reason, change) => {
-    expect(whyNotWhole(members, views(change))).toBe(reason);
+    expect(groupProblems(members, views(change))).toEqual([reason]);
   });
 
-  it("says who does not answer", () => {
-    const two = views();
-    two.delete("mysql-1");
-    expect(whyNotWhole(members, two)).toBe("mysql-1 does not answer");
+  it("is judged for each member", () => {
+    const change = (index: number) => (index === 1 ? { offlineMode: true } : { superReadOnly: true });
+    expect(groupProblems(members, views(change))).toEqual([
+      "mysql-0 is the primary, and read-only",
+      "mysql-1 is closed for clients",
+    ]);
+  });
+});
+
+describe("the settings of a running server", () => {
+  const well = {
+    innodb_flush_log_at_trx_commit: "1",
+    sync_binlog: "1",
+    innodb_doublewrite: "ON",
+    gtid_mode: "ON",
+    group_replication_single_primary_mode: "ON",
+    group_replication_bootstrap_group: "OFF",
+  };
+
+  it("are those of the configuration", () => expect(settingProblems(well)).toEqual([]));
+
+  it("are all named when they are not", () => {
+    expect(settingProblems({ ...well, sync_binlog: "0", innodb_doublewrite: undefined })).toEqual([
+      "it acknowledges before the binary log is on disk: sync_binlog is 0, expected 1",
+      "it may tear pages when it dies: innodb_doublewrite is unknown, expected ON",
+    ]);
   });
 });

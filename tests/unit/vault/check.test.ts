@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
-import { check, memberOf, whyNotWhole } from "../../../components/vault/check";
+import {
+  auditProblems,
+  check,
+  memberOf,
+  mountProblems,
+  sealProblems,
+  whyNotWhole,
+} from "../../../components/vault/check";
 
 const target: CheckTarget = {
   service: "vault",
@@ -82,5 +89,47 @@ describe("the peers", () => {
   it("are known by their names, strangers by their addresses", () => {
     expect(memberOf(target, "vault-1.vault-peers.cells.svc:8201")).toBe("vault-1");
     expect(memberOf(target, "10.0.0.1:8201")).toBe("10.0.0.1:8201");
+  });
+});
+
+describe("the seal", () => {
+  it.each<[string, Record<string, string>, string | undefined, string[]]>([
+    ["is the one that is deployed", { "vault-0": "awskms", "vault-1": "awskms" }, "awskms", []],
+    [
+      "is another one",
+      { "vault-0": "shamir", "vault-1": "awskms", "vault-2": "shamir" },
+      "awskms",
+      ["vault-0 has the seal shamir, expected awskms", "vault-2 has the seal shamir, expected awskms"],
+    ],
+    ["is not known, and the same", { "vault-0": "shamir", "vault-1": "shamir" }, undefined, []],
+    [
+      "is not known, and differs",
+      { "vault-0": "shamir", "vault-1": "awskms" },
+      undefined,
+      ["vault-1 has the seal awskms, expected shamir"],
+    ],
+  ])("%s", (_, seals, deployed, problems) => {
+    expect(sealProblems(seals, deployed)).toEqual(problems);
+  });
+});
+
+describe("the record of requests", () => {
+  it.each<[string[], string[] | undefined, string[]]>([
+    [["stdout/"], ["stdout"], []],
+    [[], [], []],
+    [["stdout/", "syslog/"], ["stdout"], []],
+    [[], ["stdout"], ["requests are not recorded in stdout, which audit asks for"]],
+    [["stdout/"], ["stdout", "file"], ["requests are not recorded in file, which audit asks for"]],
+  ])("with the devices %j, of %j", (devices, deployed, problems) => {
+    expect(auditProblems(devices, deployed)).toEqual(problems);
+  });
+});
+
+describe("a mount", () => {
+  it("proves nothing where the check may not write", () => {
+    expect(mountProblems("secret", ["create", "update", "read", "delete"])).toEqual([]);
+    expect(mountProblems("secret", ["read"])).toEqual([
+      "not tried: the policy does not allow create, update at secret/data/cells-services-check; add this path to it",
+    ]);
   });
 });

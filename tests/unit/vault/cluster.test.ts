@@ -102,6 +102,8 @@ describe("a Vault cluster", () => {
         adminSecret: "vault-admin",
         durability: null,
         applications: { cells: "vault-application-cells" },
+        seal: "shamir",
+        audit: ["stdout"],
       },
     });
   });

@@ -1,0 +1,136 @@
+/** The certificates that running servers show: from the right authority, for the right name, and renewed in time. */
+import { X509Certificate } from "node:crypto";
+import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { messageOf } from "../core/errors";
+import { within } from "../core/wait";
+import { answerSeconds, type CheckContext, everywhere, failIfAny, type Place } from "./context";
+
+/** Whatever the protocol wants before the first byte of TLS. */
+export type StartTls = (socket: Socket) => Promise<unknown>;
+
+/** What the server says first, once it is complete. */
+export async function greetingOf(socket: Socket, complete: (received: Buffer) => boolean): Promise<void> {
+  let received = Buffer.alloc(0);
+  await new Promise<void>((resolve) => {
+    const listen = (data: Buffer): void => {
+      received = Buffer.concat([received, data]);
+      if (!complete(received)) return;
+      socket.off("data", listen);
+      resolve();
+    };
+    socket.on("data", listen);
+  });
+}
+
+export interface TlsPort extends Place {
+  startTls?: StartTls;
+}
+
+export interface Validity {
+  validFrom: number;
+  validTo: number;
+}
+
+export interface ShownCertificate extends Validity {
+  /** Why a client that trusts the authority refuses it: its signature, its name or its time; undefined: it does not. */
+  refused: string | undefined;
+}
+
+const day = 24 * 60 * 60 * 1000;
+/**
+ * The agent renews a certificate when a third of its life is left, and runs daily. With less than a fifth the renewal has
+ * failed for days, or the server still shows a certificate that was replaced.
+ */
+const leastShareOfLife = 1 / 5;
+
+/** The step `certificates`, for all ports of all members and the Service. */
+export async function checkCertificates(
+  { step }: CheckContext,
+  ca: string | undefined,
+  ports: TlsPort[],
+): Promise<void> {
+  if (ca === undefined) return;
+  const remedy = "look at the log of the certificates job, and whether the members named have read what it issued";
+  await step("certificates", remedy, async () => {
+    const now = Date.now();
+    failIfAny(trustProblems(bundleOf(ca), now));
+    let soonest = Number.POSITIVE_INFINITY;
+    const shown = await everywhere(ports, async (port) => {
+      const certificate = await observeCertificate(port, ca);
+      failIfAny(certificateProblems(certificate, now));
+      soonest = Math.min(soonest, certificate.validTo);
+      return "TLS of the own authority";
+    });
+    return `${shown}; the first certificate ends in ${Math.floor((soonest - now) / day)} days`;
+  });
+}
+
+export async function observeCertificate(port: TlsPort, ca: string): Promise<ShownCertificate> {
+  const socket = connectTcp(await port.dial());
+  let secured: TLSSocket | undefined;
+  try {
+    const shake = async (): Promise<ShownCertificate> => {
+      // What goes wrong before the handshake ends it too.
+      const broken = new Promise<never>((_, reject) => socket.on("error", reject));
+      broken.catch(() => undefined);
+      if (port.startTls !== undefined) await Promise.race([port.startTls(socket), broken]);
+      // The certificate is looked at below, so that every reason against it can be told.
+      const connection = connectTls({ socket, ca, servername: port.host, rejectUnauthorized: false });
+      secured = connection;
+      await new Promise<void>((resolve, reject) => {
+        connection.once("secureConnect", resolve);
+        // A port for members may end the connection of a stranger, once it has shown its certificate.
+        connection.on("error", reject);
+        connection.once("close", () => reject(new Error("the connection ended during the handshake")));
+      });
+      const { valid_from: from, valid_to: to } = connection.getPeerCertificate();
+      const reason = connection.authorizationError as unknown as string | null | undefined;
+      return { refused: reason ?? undefined, validFrom: Date.parse(from), validTo: Date.parse(to) };
+    };
+    return await within(shake(), answerSeconds, "a TLS handshake");
+  } finally {
+    secured?.destroy();
+    socket.destroy();
+  }
+}
+
+/** In words; empty when all is well. */
+export function certificateProblems({ refused, ...validity }: ShownCertificate, now: number): string[] {
+  if (refused !== undefined) return [`its certificate is not accepted: ${refused}`];
+  return isSpent(validity, now) ? [`its certificate ${ending(validity, now)}`] : [];
+}
+
+/** Of several authorities one comes and one goes: the one that stays longest counts. */
+export function trustProblems(authorities: Validity[], now: number): string[] {
+  const [last] = [...authorities].sort((a, b) => b.validTo - a.validTo);
+  if (last === undefined) return ["the trust bundle holds no certificate"];
+  return isSpent(last, now) ? [`the authority in the trust bundle ${ending(last, now)}`] : [];
+}
+
+function isSpent({ validFrom, validTo }: Validity, now: number): boolean {
+  return validTo - now < (validTo - validFrom) * leastShareOfLife;
+}
+
+function ending({ validFrom, validTo }: Validity, now: number): string {
+  const days = (time: number): string => (time / day).toFixed(1);
+  const left = validTo - now;
+  if (left <= 0) return `ended ${days(-left)} days ago`;
+  return `ends in ${days(left)} days of ${days(validTo - validFrom)}: it should have been renewed`;
+}
+
+function bundleOf(pem: string): Validity[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => {
+    const { validFrom, validTo } = new X509Certificate(block);
+    return { validFrom: Date.parse(validFrom), validTo: Date.parse(validTo) };
+  });
+}
+
+/** Where a port shows no certificate to strangers: it ends the handshake with an alert of TLS, which plain text has not. */
+export async function refusedWithAlert(port: TlsPort, ca: string): Promise<string> {
+  const answer = await observeCertificate(port, ca).catch(messageOf);
+  if (typeof answer !== "string") throw new Error("a stranger is shown a certificate, expected an alert of TLS");
+  if (!/\balert\b/i.test(answer)) throw new Error(`a stranger got no alert of TLS: ${answer}`);
+  return "a stranger is refused by an alert of TLS";
+}
