@@ -1,11 +1,9 @@
 import { join } from "node:path";
 import { build } from "esbuild";
 import { checkout } from "./paths";
-import { buildPlugins } from "./plugins/build";
 
 /** Bundles what the sandbox runs as processes of its own, so that they start fast and stay small. */
 async function buildSandbox(): Promise<void> {
-  await buildPlugins(join(checkout, "dist", "plugins"));
   await build({
     entryPoints: Object.fromEntries(
       ["networkpolicy", "volumes"].map((name) => [name, join(checkout, "sandbox", name, "main.ts")]),

@@ -21,10 +21,7 @@ import moto  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 from moto.backends import get_backend  # noqa: E402
-from moto.iam.exceptions import DeleteConflictException  # noqa: E402
-from moto.iam.models import IAMBackend  # noqa: E402
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app  # noqa: E402
-from moto.s3.exceptions import InvalidBucketState  # noqa: E402
 from moto.s3.models import FakeBucket, S3Backend, s3_backends  # noqa: E402
 from moto.s3.utils import _VersionedKeyStore  # noqa: E402
 from werkzeug.serving import run_simple  # noqa: E402
@@ -75,21 +72,6 @@ def put_object_lock_configuration_always(self, bucket_name, *rest, **options):
 S3Backend.put_object_lock_configuration = put_object_lock_configuration_always
 
 
-# AWS refuses to stop the versions of a bucket with object lock; moto stops them.
-put_bucket_versioning = S3Backend.put_bucket_versioning
-
-
-def put_bucket_versioning_unless_locked(self, bucket_name, status):
-    if status != "Enabled" and self.get_bucket(bucket_name).object_lock_enabled:
-        raise InvalidBucketState(
-            "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
-        )
-    return put_bucket_versioning(self, bucket_name, status)
-
-
-S3Backend.put_bucket_versioning = put_bucket_versioning_unless_locked
-
-
 # moto takes a statement with a condition for a denial, whatever it says: "deny what is not encrypted" denies everything.
 get_permission = FakeBucket.get_permission
 
@@ -109,19 +91,6 @@ def get_permission_without_conditions(self, action, resource):
 
 
 FakeBucket.get_permission = get_permission_without_conditions
-
-
-# AWS refuses to delete a user that has access keys; moto deletes the user and forgets about the keys.
-delete_user = IAMBackend.delete_user
-
-
-def delete_user_without_keys(self, user_name):
-    if self.list_access_keys(user_name):
-        raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
-    return delete_user(self, user_name)
-
-
-IAMBackend.delete_user = delete_user_without_keys
 
 
 class State:

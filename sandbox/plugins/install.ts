@@ -1,34 +1,31 @@
-import { existsSync } from "node:fs";
-import { access, chmod, constants, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { delimiter, dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdir, rename, rm, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { writeIfChanged } from "../files";
+import { checkout } from "../paths";
 import { binary, versions } from "../toolchain";
-import { type BuiltPlugin, buildPlugins } from "./build";
 
-// Beside the binary of a stand-in, and never beside that of an official plugin.
-const marker = "STAND-IN";
-
-const folderOf = (pulumiHome: string, name: string, version: string): string =>
-  join(pulumiHome, "plugins", `resource-${name}-v${version}`);
+const standIns = ["aws", "random"];
 
 /**
- * Puts the plugins where the engine looks for them: the official one for Kubernetes, which the toolchain built, and a
- * stand-in for each that cannot be built and is not installed. Returns one line for each stand-in in use.
+ * Puts the plugins where the engine looks for them: the official one for Kubernetes, which the toolchain built, and the
+ * stand-ins. Returns one line for each stand-in in use.
  */
 export async function installPlugins(pulumiHome: string, nodeBinary: string): Promise<string[]> {
-  await linkKubernetes(pulumiHome);
-  const bundles = join(__dirname, "..", "..", "dist", "plugins");
-  const notices: string[] = [];
-  for (const plugin of await buildPlugins(bundles)) {
-    const folder = folderOf(pulumiHome, plugin.name, plugin.version);
-    if (await isOfficial(plugin.name, folder)) continue;
-    await install(plugin, folder, nodeBinary);
-    notices.push(`stand-in for the official ${plugin.name} plugin v${plugin.version}`);
-  }
-  return notices;
+  const folderOf = (name: string, version: string) => join(pulumiHome, "plugins", `resource-${name}-v${version}`);
+  await linkKubernetes(folderOf("kubernetes", versions.pulumiKubernetes));
+  const notices = standIns.map(async (name) => {
+    // The engine asks for the plugin of exactly the version that the program's package has.
+    const manifest = readFileSync(join(checkout, "node_modules", "@pulumi", name, "package.json"), "utf8");
+    const version = (JSON.parse(manifest) as { version: string }).version.replace(/^v/, "");
+    const isStandIn = await installStandIn(name, version, folderOf(name, version), nodeBinary);
+    return isStandIn ? [`stand-in for the official ${name} plugin v${version}`] : [];
+  });
+  return (await Promise.all(notices)).flat();
 }
 
-async function linkKubernetes(pulumiHome: string): Promise<void> {
-  const folder = folderOf(pulumiHome, "kubernetes", versions.pulumiKubernetes);
+async function linkKubernetes(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const link = join(folder, "pulumi-resource-kubernetes");
   await rm(`${link}.new`, { force: true });
@@ -36,51 +33,34 @@ async function linkKubernetes(pulumiHome: string): Promise<void> {
   await rename(`${link}.new`, link);
 }
 
-/** An official plugin is on the PATH, or in the folder without our marker. */
-export async function isOfficial(name: string, folder: string, path = process.env["PATH"] ?? ""): Promise<boolean> {
-  const binary = `pulumi-resource-${name}`;
-  for (const directory of path.split(delimiter)) {
-    if (directory !== "" && (await isExecutable(join(directory, binary)))) return true;
+/** False when the official plugin is there, which is left alone. */
+async function installStandIn(name: string, version: string, folder: string, nodeBinary: string): Promise<boolean> {
+  const bundle = join(folder, "plugin.js");
+  const program = join(folder, `pulumi-resource-${name}`);
+  if (existsSync(program) && !existsSync(bundle)) return false;
+  // Every command of the engine comes by here, so a bundle that is newer than its sources is not made again.
+  if (!existsSync(bundle) || statSync(bundle).mtimeMs < newestSource()) {
+    const fresh = `${bundle}.${process.pid}`;
+    await build({
+      entryPoints: [join(__dirname, name, "index.ts")],
+      outfile: fresh,
+      bundle: true,
+      minify: true,
+      // Errors are known by the names of their classes.
+      keepNames: true,
+      platform: "node",
+      target: "node22",
+      format: "cjs",
+      logLevel: "error",
+    });
+    await rename(fresh, bundle);
   }
-  return !existsSync(join(folder, marker)) && (await isExecutable(join(folder, binary)));
+  const script = `#!/bin/sh\nPLUGIN_VERSION=${version} exec '${nodeBinary}' '${bundle}' "$@"\n`;
+  writeIfChanged(program, script, 0o755);
+  return true;
 }
 
-async function isExecutable(file: string): Promise<boolean> {
-  return access(file, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** Writes the folder under another name and renames it, so that no engine ever sees half of it. */
-async function install(plugin: BuiltPlugin, folder: string, nodeBinary: string): Promise<void> {
-  const script = `#!/bin/sh\nexec ${quoted(nodeBinary)} ${quoted(join(folder, "plugin.js"))} "$@"\n`;
-  const bundle = await readFile(plugin.file);
-  if (await isInstalled(folder, plugin, script, bundle)) return;
-  await mkdir(dirname(folder), { recursive: true });
-  const fresh = await mkdtemp(join(dirname(folder), `.stand-in-${plugin.name}-`));
-  const binary = join(fresh, `pulumi-resource-${plugin.name}`);
-  await writeFile(join(fresh, "plugin.js"), bundle);
-  await writeFile(binary, script);
-  await writeFile(join(fresh, marker), `stand-in for the official ${plugin.name} plugin v${plugin.version}\n`);
-  await chmod(binary, 0o755);
-  await chmod(fresh, 0o755);
-  await rm(folder, { recursive: true, force: true });
-  await rename(fresh, folder);
-  // The engine takes a download for unfinished while this file exists.
-  await rm(`${folder}.partial`, { force: true });
-}
-
-async function isInstalled(folder: string, plugin: BuiltPlugin, script: string, bundle: Buffer): Promise<boolean> {
-  try {
-    await access(join(folder, marker));
-    const present = await readFile(join(folder, `pulumi-resource-${plugin.name}`), "utf8");
-    return present === script && bundle.equals(await readFile(join(folder, "plugin.js")));
-  } catch {
-    return false;
-  }
-}
-
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", `'\\''`)}'`;
+function newestSource(): number {
+  const sources = readdirSync(__dirname, { recursive: true, encoding: "utf8" }).map((file) => join(__dirname, file));
+  return Math.max(...[...sources, join(checkout, "package-lock.json")].map((file) => statSync(file).mtimeMs));
 }

@@ -1,5 +1,4 @@
 import { serve } from "../server";
-import { awsProvider } from "./provider";
+import { aws } from "./aws";
 
-// The version is put in by the build.
-void serve(awsProvider(process.env["PLUGIN_VERSION"] ?? "0.0.0"));
+void serve(aws);

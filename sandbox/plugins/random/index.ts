@@ -1,5 +1,4 @@
 import { serve } from "../server";
-import { randomProvider } from "./provider";
+import { random } from "./random";
 
-// The version is put in by the build.
-void serve(randomProvider(process.env["PLUGIN_VERSION"] ?? "0.0.0"));
+void serve(random);
