@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { messageOf } from "../components/shared/core/errors";
 import { diagnose } from "./diagnostics";
 import { openEnvironment } from "./environment";
-import { CannotRun, exitCodes, messageOf } from "./failure";
+import { CannotRun, exitCodes } from "./failure";
 import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
 import { createRedaction, redactDeep } from "./redaction";
 import { checkOf } from "./registry";

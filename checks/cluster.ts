@@ -1,7 +1,8 @@
 import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
-import { CannotRun, messageOf } from "./failure";
+import { messageOf } from "../components/shared/core/errors";
+import { within } from "../components/shared/core/wait";
+import { CannotRun } from "./failure";
 import type { ClusterChoice } from "./targets";
-import { within } from "./wait";
 
 /** Answers of the API server are small; a cluster that takes longer than this is not one to check. */
 const requestSeconds = 10;
@@ -44,7 +45,7 @@ export async function reachCluster(config: KubeConfig, namespace: string): Promi
   const server = config.getCurrentCluster()?.server ?? "unknown";
   try {
     const core = config.makeApiClient(CoreV1Api);
-    await within("the API server", requestSeconds, core.listNamespacedPod({ namespace, limit: 1 }));
+    await within(core.listNamespacedPod({ namespace, limit: 1 }), requestSeconds, "the API server");
   } catch (error) {
     throw new CannotRun(
       `cannot reach the cluster at ${server} (context ${config.getCurrentContext()}): ${apiMessage(error)}`,

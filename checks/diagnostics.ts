@@ -1,7 +1,7 @@
 import { CoreV1Api, type CoreV1Event, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { CheckTarget } from "../components/shared/core/check";
 import { instanceLabels } from "../components/shared/core/names";
-import { within } from "./wait";
+import { within } from "../components/shared/core/wait";
 
 /** Enough to see what is wrong, little enough to be read in a log of a pipeline. */
 const lineLimit = 10;
@@ -15,9 +15,9 @@ export async function diagnose(config: KubeConfig, target: CheckTarget): Promise
     .map(([key, value]) => `${key}=${value}`)
     .join(",");
   const [pods, events] = await within(
-    "diagnostics",
-    requestSeconds,
     Promise.all([core.listNamespacedPod({ namespace, labelSelector }), core.listNamespacedEvent({ namespace })]),
+    requestSeconds,
+    "diagnostics",
   );
   return describe(target, pods.items, events.items);
 }
@@ -52,11 +52,16 @@ function describePod(pod: V1Pod): string {
   const waiting = [...(pod.status?.initContainerStatuses ?? []), ...containers]
     .map((each) => each.state?.waiting?.reason ?? each.lastState?.terminated?.reason)
     .filter((each) => each !== undefined);
+  // Of a container that fails; agents write one sentence.
+  const words = [...(pod.status?.initContainerStatuses ?? []), ...containers].flatMap(({ name, state, lastState }) => {
+    const ended = state?.terminated ?? lastState?.terminated;
+    return ended !== undefined && ended.exitCode !== 0 && ended.message ? [`; ${name}: ${ended.message.trim()}`] : [];
+  });
   const phase = pod.metadata?.deletionTimestamp === undefined ? (pod.status?.phase ?? "Unknown") : "Terminating";
   const reasons = waiting.length === 0 ? "" : `, ${[...new Set(waiting)].join(", ")}`;
   return (
     `pod ${pod.metadata?.name ?? "?"}: ${phase}, ${ready}/${pod.spec?.containers.length ?? 0} ready, ` +
-    `${restarts} restarts, node ${pod.spec?.nodeName ?? "none"}${reasons}`
+    `${restarts} restarts, node ${pod.spec?.nodeName ?? "none"}${reasons}${words.join("")}`
   );
 }
 

@@ -1,9 +1,9 @@
 import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { within } from "../components/shared/core/wait";
 import { apiMessage } from "./cluster";
 import { publicKeys, type Redaction } from "./redaction";
 import { openTunnel, portForward, type TunnelManager } from "./tunnel";
-import { within } from "./wait";
 
 export interface OpenEnvironment extends CheckEnvironment {
   tunnel: TunnelManager;
@@ -65,7 +65,7 @@ export function openEnvironment(
 
   async function read<T>(kind: string, name: string, request: Promise<T>): Promise<T> {
     try {
-      return await within(`${kind} ${name}`, requestSeconds, request);
+      return await within(request, requestSeconds, `${kind} ${name}`);
     } catch (error) {
       throw new Error(`cannot read ${kind} ${namespace}/${name}: ${apiMessage(error)}`);
     }

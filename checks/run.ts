@@ -1,5 +1,5 @@
 import type { Check, CheckEnvironment, CheckTarget, Finding } from "../components/shared/core/check";
-import { messageOf } from "./failure";
+import { messageOf } from "../components/shared/core/errors";
 
 export interface ServiceReport {
   service: string;

@@ -4,8 +4,9 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import type { CheckTarget } from "../components/shared/core/check";
+import { messageOf } from "../components/shared/core/errors";
 import { serviceKinds } from "../components/shared/core/names";
-import { CannotRun, messageOf } from "./failure";
+import { CannotRun } from "./failure";
 
 const port = z.number().int().min(1).max(65535);
 

@@ -3,8 +3,8 @@ import { createServer, type Server, type Socket } from "node:net";
 import { PassThrough, Writable } from "node:stream";
 import { type KubeConfig, PortForward } from "@kubernetes/client-node";
 import type { Tunnel } from "../components/shared/core/check";
-import { messageOf } from "./failure";
-import { within } from "./wait";
+import { messageOf } from "../components/shared/core/errors";
+import { within } from "../components/shared/core/wait";
 
 /** One connection to a port of a pod, by whatever means. */
 export interface Channel {
@@ -181,7 +181,7 @@ export function portForward(config: KubeConfig, namespace: string): Connect {
     ) as Promise<unknown> as Promise<Socketlike>;
     let socket: Socketlike;
     try {
-      socket = await within("port forward", connectSeconds, opening);
+      socket = await within(opening, connectSeconds, "port forward");
     } catch (error) {
       opening.then((late) => late.terminate()).catch(() => undefined);
       throw new Error(`cannot forward to ${pod} port ${port}: ${messageOf(error)}`);

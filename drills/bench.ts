@@ -25,11 +25,12 @@ import {
   loadCluster,
   messageOf,
   openEnvironment,
+  patient,
   readOutputs,
   runMain,
   type StackOutputs,
   table,
-  until,
+  waitFor,
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { labelKeys } from "../components/shared/core/names";
@@ -244,7 +245,8 @@ async function deploySubset(services: string[]): Promise<number> {
     note(`deploying ${services.join(", ")}`);
     return await secondsOf(async () => {
       await pulumi(engine, "up", "--yes", "--skip-preview", "--non-interactive", ...selection, ...own);
-      await until(`green checks of ${stack}`, async () => ({ done: await checkOnce(engine, stack) }), {
+      await waitFor(`green checks of ${stack}`, async () => ({ done: await checkOnce(engine, stack) }), {
+        ...patient,
         deadlineSeconds: checksSeconds,
       });
     });
@@ -315,7 +317,8 @@ async function leaderOf(target: CheckTarget & { service: LoadedService }, config
   try {
     const workload = await (await profileOf(target.service)).open(target, environment, "bench");
     try {
-      const leader = await until(`the leader of ${target.name}`, async () => ({ done: await workload.leader() }), {
+      const leader = await waitFor(`the leader of ${target.name}`, async () => ({ done: await workload.leader() }), {
+        ...patient,
         deadlineSeconds: 30,
       });
       return leader.member;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, until } from "../checks";
+import { messageOf, patient, waitFor } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import {
   deletePod,
@@ -201,9 +201,15 @@ export async function runDrill(
   const run = `${drill.replaceAll("-", "")}${Date.now().toString(36)}`;
   const workload = await profile.open(target, environment, run);
   try {
-    await until("a first write", async () => ({ done: await workload.prepare() }), { deadlineSeconds: prepareSeconds });
+    await waitFor("a first write", async () => ({ done: await workload.prepare() }), {
+      ...patient,
+      deadlineSeconds: prepareSeconds,
+    });
     const whole = (): Promise<unknown> =>
-      until(`${target.name} with all members`, () => workload.converged(), { deadlineSeconds: convergeSeconds });
+      waitFor(`${target.name} with all members`, () => workload.converged(), {
+        ...patient,
+        deadlineSeconds: convergeSeconds,
+      });
     await whole();
     const cluster = oneCluster(await clustersOf(workload, target.members));
     const writers = startWriters({
@@ -227,7 +233,7 @@ export async function runDrill(
       log(struck.proof.detail);
       const last = struck.times.at(-1) ?? performance.now();
 
-      const recovered = await until(
+      const recovered = await waitFor(
         "recovery of all members",
         async () => {
           if (drill === "volume-loss" && profile.renews && victim !== undefined) {
@@ -240,7 +246,7 @@ export async function runDrill(
           return acknowledgedSince(writers.writes, last) ? { done: performance.now() } : { waiting: "a write" };
         },
         // Beyond the budget, because how late it was is worth knowing.
-        { deadlineSeconds: 2 * recoveryBudgetOf(drill, profile) },
+        { ...patient, deadlineSeconds: 2 * recoveryBudgetOf(drill, profile) },
       ).then(
         (at) => (at - last) / 1000,
         (error: unknown) => void failures.push(messageOf(error)),
@@ -388,7 +394,7 @@ async function nextLeader(
     () => undefined,
   );
   let seen: { leader: Leadership; at: number } | undefined;
-  return until(
+  return waitFor(
     `a new leader after ${previous.member} that serves writes`,
     async () => {
       const leader = await workload.leader();
@@ -400,7 +406,7 @@ async function nextLeader(
         ? { done: leader }
         : { waiting: `${leader.member} leads, no write` };
     },
-    { deadlineSeconds: convergeSeconds },
+    { ...patient, deadlineSeconds: convergeSeconds },
   );
 }
 
@@ -443,7 +449,8 @@ export function leadershipFailures(drill: DrillName, { before, during, after }: 
 /** For each member the cluster that it takes itself to belong to. One that does not answer says so instead. */
 async function clustersOf(workload: Workload, members: string[]): Promise<Record<string, string>> {
   const answers = members.map(async (member) => {
-    const answer = until(`the cluster of ${member}`, async () => ({ done: await workload.clusterIdentity(member) }), {
+    const answer = waitFor(`the cluster of ${member}`, async () => ({ done: await workload.clusterIdentity(member) }), {
+      ...patient,
       deadlineSeconds: leaderSeconds,
     });
     return [member, await answer.catch((error: unknown) => `unknown (${messageOf(error)})`)] as const;
@@ -542,19 +549,22 @@ export function victimOf(
 }
 
 function leaderSoon(workload: Workload): Promise<Leadership> {
-  return until("a leader", async () => ({ done: await workload.leader() }), { deadlineSeconds: leaderSeconds });
+  return waitFor("a leader", async () => ({ done: await workload.leader() }), {
+    ...patient,
+    deadlineSeconds: leaderSeconds,
+  });
 }
 
 /** The first other leader that is seen; undefined when the same member leads again before anybody else is seen to. */
 function otherLeader(workload: Workload, than: string, signal: AbortSignal): Promise<Leadership | undefined> {
-  const seen = until(
+  const seen = waitFor(
     `another leader than ${than}`,
     async () => {
       const leader = await workload.leader();
       return leader.member === than ? { waiting: `${than} leads` } : { done: leader };
     },
     // Longer than any recovery: the signal ends it.
-    { deadlineSeconds: 2 * convergeSeconds, signal },
+    { ...patient, deadlineSeconds: 2 * convergeSeconds, signal },
   );
   return seen.catch(() => undefined);
 }

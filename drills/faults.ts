@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { CoreV1Api, type KubeConfig, type V1ContainerStatus, type V1Pod, Watch } from "@kubernetes/client-node";
-import { CannotRun, messageOf, statusOf, until } from "../checks";
+import { CannotRun, messageOf, patient, statusOf, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { instanceLabels, labelKeys } from "../components/shared/core/names";
 import type { Proof } from "./ledger";
@@ -39,7 +39,7 @@ export async function killServer(place: Place, pod: string): Promise<Fault> {
   if (pids.length === 0) throw invisible(processes.join(" or "), pod);
   const at = performance.now();
   for (const pid of pids) process.kill(pid, "SIGKILL");
-  const proof = until(
+  const proof = waitFor(
     `a new ${processes.join(", ")} process in ${pod}`,
     async () => {
       const left = pids.filter(isAlive);
@@ -51,7 +51,7 @@ export async function killServer(place: Place, pod: string): Promise<Fault> {
       const same = uidOf(after) === uidOf(before) ? "the same pod" : "another pod";
       return { done: `${gone} killed, runs again as ${fresh.join(", ")} in ${same}` };
     },
-    { deadlineSeconds: proofSeconds },
+    { ...patient, deadlineSeconds: proofSeconds },
   );
   return { at, proof: proven(proof) };
 }
@@ -68,7 +68,7 @@ export async function killAgent(place: Place, pod: string): Promise<Fault> {
   if (pids.length === 0) throw invisible("agent", pod);
   const at = performance.now();
   for (const pid of pids) process.kill(pid, "SIGKILL");
-  const proof = until(
+  const proof = waitFor(
     `a new agent in ${pod}`,
     async () => {
       const left = pids.filter(isAlive);
@@ -79,7 +79,7 @@ export async function killAgent(place: Place, pod: string): Promise<Fault> {
       }
       return { done: `agent process ${pids.join(", ")} killed, its container runs for time ${now.restartCount + 1}` };
     },
-    { deadlineSeconds: proofSeconds },
+    { ...patient, deadlineSeconds: proofSeconds },
   );
   return {
     at,
@@ -102,7 +102,7 @@ export async function deletePod(place: Place, pod: string): Promise<Fault> {
   const before = uidOf(await readPod(place, pod));
   const at = performance.now();
   await removePod(place, pod, { gracePeriodSeconds: 0 });
-  const proof = until(
+  const proof = waitFor(
     `a new pod ${pod}`,
     async () => {
       const after = uidOf(await readPod(place, pod));
@@ -110,7 +110,7 @@ export async function deletePod(place: Place, pod: string): Promise<Fault> {
         ? { waiting: "the old pod is still there" }
         : { done: `pod ${before} replaced by ${after}` };
     },
-    { deadlineSeconds: proofSeconds },
+    { ...patient, deadlineSeconds: proofSeconds },
   );
   return { at, proof: proven(proof) };
 }
@@ -128,7 +128,7 @@ export async function stopPod(place: Place, pod: string): Promise<Fault> {
     await last.look();
     const at = performance.now();
     await removePod(place, pod, {});
-    const proof = until(
+    const proof = waitFor(
       `the end of the pod ${pod} and a new one`,
       async () => {
         const seen = await last.look();
@@ -136,7 +136,7 @@ export async function stopPod(place: Place, pod: string): Promise<Fault> {
         const after = uidOf(await readPod(place, pod));
         return { done: { ...endOf(seen, container), grace, after } };
       },
-      { deadlineSeconds: grace + stopSeconds },
+      { ...patient, deadlineSeconds: grace + stopSeconds },
     )
       .then((stop) => provenStop(pod, stop))
       .catch((error: unknown): Proof => ({ proven: false, detail: messageOf(error) }))
@@ -255,7 +255,7 @@ export async function stopEverything(place: Place): Promise<Fault> {
   const at = performance.now();
   for (const pid of pids) process.kill(pid, "SIGKILL");
   await Promise.all(before.map((pod) => removePod(place, pod.metadata?.name ?? "", { gracePeriodSeconds: 0 })));
-  const proof = until(
+  const proof = waitFor(
     `new pods of ${target.name}`,
     async () => {
       const seen = replacement(before, await servicePods(place));
@@ -263,7 +263,7 @@ export async function stopEverything(place: Place): Promise<Fault> {
       if (left.length > 0) return { waiting: `process ${left.join(", ")} is still there` };
       return "done" in seen ? { done: `${servers(pids.length)}${seen.done}` } : seen;
     },
-    { deadlineSeconds: proofSeconds },
+    { ...patient, deadlineSeconds: proofSeconds },
   );
   return { at, proof: proven(proof) };
 }
@@ -304,7 +304,7 @@ export async function deleteVolume(place: Place, pod: string): Promise<Fault> {
   const at = performance.now();
   await core.deleteNamespacedPersistentVolumeClaim({ name, namespace });
   await removePod(place, pod, { gracePeriodSeconds: 0 });
-  const proof = until(
+  const proof = waitFor(
     `a new claim ${name}`,
     async () => {
       const after = await core.readNamespacedPersistentVolumeClaim({ name, namespace }).catch((error: unknown) => {
@@ -317,7 +317,7 @@ export async function deleteVolume(place: Place, pod: string): Promise<Fault> {
       if (volume === undefined) return { waiting: "the new claim has no volume yet" };
       return { done: `claim ${name} ${before} replaced by ${uidOf(after)} on volume ${volume}` };
     },
-    { deadlineSeconds: proofSeconds },
+    { ...patient, deadlineSeconds: proofSeconds },
   );
   return { at, proof: proven(proof) };
 }

@@ -1,5 +1,5 @@
 import { type Long, MongoClient, MongoServerError, type Timestamp } from "mongodb";
-import { until } from "../checks";
+import { patient, waitFor } from "../checks";
 import { openProxy } from "../components/mongodb/proxy";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
@@ -146,14 +146,14 @@ async function openMongodb(target: CheckTarget, environment: CheckEnvironment, r
     async stored(member) {
       // What a majority has is on its way to the others.
       const { ts: newest } = own(await statusOf((await leader()).member)).optime;
-      await until(
+      await waitFor(
         `${member} with all writes`,
         async () => {
           const { optime, optimeDate } = own(await statusOf(member));
           const reached = optime.ts.compare(newest) >= 0;
           return reached ? { done: true } : { waiting: `it is at ${optimeDate.toISOString()}` };
         },
-        { deadlineSeconds: readSeconds },
+        { ...patient, deadlineSeconds: readSeconds },
       );
       const there = (await single(member)).db(database).collection<{ _id: string }>(`drill_${run}`);
       const rows = await there.find({}, { readPreference: "secondaryPreferred" }).toArray();

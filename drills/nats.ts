@@ -1,6 +1,6 @@
 import { JetStreamApiError, jetstream, jetstreamManager, StorageType, type StreamInfo } from "@nats-io/jetstream";
 import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
-import { until, within } from "../checks";
+import { patient, waitFor, within } from "../checks";
 import { wantedReplicas } from "../components/nats/layout";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
@@ -73,7 +73,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
       : { waiting: `replicas only on ${holders.join(", ")}, ${replicaCount} are wanted` };
   };
   const moveLeader = async (member: string): Promise<void> => {
-    await until(
+    await waitFor(
       `leadership of ${stream} on ${member}`,
       async () => {
         const leader = leaderOf(await info());
@@ -83,7 +83,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
         await connection.request(`$JS.API.STREAM.LEADER.STEPDOWN.${stream}`, body, { timeout: connectSeconds * 1000 });
         return { waiting: `${leader} leads` };
       },
-      { deadlineSeconds: leaderSeconds, intervalSeconds: 0.5 },
+      { ...patient, deadlineSeconds: leaderSeconds, intervalSeconds: 0.5 },
     );
   };
 
@@ -101,7 +101,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
     async write(id, writer) {
       const member = writers.current(writer);
       try {
-        const connection = await within(`connection to ${member}`, connectSeconds, connectionOf(member));
+        const connection = await within(connectionOf(member), connectSeconds, `connection to ${member}`);
         await jetstream(connection).publish(subject, id, { msgID: id, timeout: writeSeconds * 1000, retries: 0 });
       } catch (error) {
         writers.next(writer);

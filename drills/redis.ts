@@ -78,7 +78,7 @@ async function openRedis(target: CheckTarget, environment: CheckEnvironment, run
       const known = writers.get(writer) ?? byAddress();
       writers.set(writer, known);
       try {
-        const client = await within("a connection to the address", 2 * writeSeconds, known);
+        const client = await within(known, 2 * writeSeconds, "a connection to the address");
         await client.set(`${prefix}${id}`, id);
       } catch (error) {
         writers.delete(writer);

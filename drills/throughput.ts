@@ -6,7 +6,7 @@
 import { gzipSync } from "node:zlib";
 import { BatchV1Api, CoreV1Api, type KubeConfig, type V1Job } from "@kubernetes/client-node";
 import { build } from "esbuild";
-import { until } from "../checks";
+import { patient, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { agentSelector, labels, memberHost } from "../components/shared/core/names";
 import { agentImage } from "../components/shared/deploy/images";
@@ -150,13 +150,13 @@ export async function measureThroughput(
     const gone = (): undefined => undefined;
     await batch.deleteNamespacedJob({ name, namespace, propagationPolicy: "Foreground" }).catch(gone);
     await core.deleteNamespacedConfigMap({ name, namespace }).catch(gone);
-    await until(
+    await waitFor(
       `the end of the job ${name}`,
       async () => {
         const pods = await core.listNamespacedPod({ namespace, labelSelector: `job-name=${name}` });
         return pods.items.length === 0 ? { done: true } : { waiting: `${pods.items.length} pods are there` };
       },
-      { deadlineSeconds: 60 },
+      { ...patient, deadlineSeconds: 60 },
     );
   };
   // What an interrupted run has left.
@@ -167,7 +167,7 @@ export async function measureThroughput(
       body: { metadata, binaryData: { "load.js.gz": await loadBundle() } },
     });
     await batch.createNamespacedJob({ namespace, body: loadJob(target, loadSettings(target, service, leader)) });
-    const log = await until(
+    const log = await waitFor(
       `the result of the job ${name}`,
       async () => {
         const { items } = await core.listNamespacedPod({ namespace, labelSelector: `job-name=${name}` });
@@ -178,7 +178,7 @@ export async function measureThroughput(
         }
         return { done: { phase, text: await core.readNamespacedPodLog({ name: pod.metadata.name, namespace }) } };
       },
-      { deadlineSeconds: deadlineSeconds + 60, intervalSeconds: 1 },
+      { ...patient, deadlineSeconds: deadlineSeconds + 60, intervalSeconds: 1 },
     );
     const last = log.text.trim().split("\n").at(-1) ?? "";
     if (log.phase === "Failed") throw new Error(`the load on ${target.name} failed: ${last}`);

@@ -1,4 +1,4 @@
-import { until } from "../checks";
+import { patient, waitFor } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { mayDo, memberOf, whyNotWhole } from "../components/vault/check";
@@ -104,14 +104,14 @@ async function openVault(target: CheckTarget, environment: CheckEnvironment, run
       // by autopilot, and with the same last entry two logs of Raft are the same.
       const leader = (await peers()).find((each) => each.leader)?.address;
       const goal = lastIndex(target, (await autopilot()).servers, leader);
-      await until(
+      await waitFor(
         `${member} with all that the active member has`,
         async () => {
           // A standby tells every few seconds how far it is.
           const own = lastIndex(target, (await autopilot()).servers, host(member));
           return own >= goal ? { done: true } : { waiting: `it is ${goal - own} entries behind` };
         },
-        { deadlineSeconds: readSeconds, intervalSeconds: 0.5 },
+        { ...patient, deadlineSeconds: readSeconds, intervalSeconds: 0.5 },
       );
       return new Set((await listed(member)).filter((id) => id !== "prepared"));
     },

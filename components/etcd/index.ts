@@ -29,21 +29,14 @@ import {
   networkPolicy,
   peersService,
   readAgentBundle,
+  readMarkerRule,
   resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
 } from "../shared/deploy";
-import { adminUsername, paths, ports, scheme } from "./layout";
-import {
-  baseConfig,
-  etcdSetupJob,
-  maintenanceCronJob,
-  memberRules,
-  profile,
-  rolloutSeconds,
-  statefulSet,
-} from "./manifest";
+import { adminUsername, maintenanceName, paths, ports, scheme } from "./layout";
+import { baseConfig, etcdSetupJob, maintenanceCronJob, profile, rolloutSeconds, statefulSet } from "./manifest";
 
 export type EtcdClusterArguments = EnsembleArguments;
 
@@ -91,7 +84,7 @@ export class EtcdCluster extends EnsembleComponent {
       networkPolicy(ensemble, { client: ports.client, peer: [ports.peer], metrics: ports.metrics }),
       judged,
     );
-    const memberAccess = createAccess(ensemble, names.server, memberRules(ensemble), judged);
+    const memberAccess = createAccess(ensemble, names.server, [readMarkerRule(ensemble)], judged);
     const peers = new Service(
       names.peers,
       peersService(ensemble, [
@@ -141,11 +134,11 @@ export class EtcdCluster extends EnsembleComponent {
         customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
       }),
     );
-    const maintenanceAccess = createAccess(ensemble, names.maintenance, [], judged);
+    const maintenanceAccess = createAccess(ensemble, maintenanceName(name), [], judged);
     new CronJob(
-      names.maintenance,
+      maintenanceName(name),
       maintenanceCronJob(ensemble, bundle),
-      pulumi.mergeOptions(judged, { dependsOn: [agent, config, ...maintenanceAccess.ready, ...secrets] }),
+      pulumi.mergeOptions(judged, { dependsOn: [setup, ...maintenanceAccess.ready] }),
     );
 
     this.publish({ url, ports, durability: null, passwords: credentials.passwords, setup });

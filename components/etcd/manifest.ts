@@ -6,16 +6,13 @@ import {
   agentJobSpec,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   type Ensemble,
   images,
-  memberNames,
   memberSettings,
   metadata,
   namesOf,
   parseQuantity,
-  type Rule,
-  readMarkerRule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
@@ -24,7 +21,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { paths, ports, promotionJobName, scheme } from "./layout";
+import { maintenanceName, paths, ports, scheme } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "etcd",
@@ -120,14 +117,13 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   return {
     name: "etcd",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/local/bin/etcd", `--config-file=${paths.config}`],
     ports: [
       { name: "client", containerPort: ports.client, protocol: "TCP" },
       { name: "peer", containerPort: ports.peer, protocol: "TCP" },
       { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
     ],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // Below the limit of the container, so that garbage is collected before memory runs out.
     env: [{ name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) }],
@@ -183,14 +179,15 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
 }
 
 export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
-  const name = namesOf(ensemble.name).maintenance;
+  const name = maintenanceName(ensemble.name);
   return {
     metadata: metadata(ensemble, name),
     spec: {
-      schedule: "*/10 * * * *",
+      // A member whose volume was lost counts for the majority again about a minute after it has all data.
+      schedule: "* * * * *",
       // One at a time: two runs could defragment two members.
       concurrencyPolicy: "Forbid",
-      startingDeadlineSeconds: 300,
+      startingDeadlineSeconds: 60,
       successfulJobsHistoryLimit: 1,
       failedJobsHistoryLimit: 2,
       jobTemplate: {
@@ -204,7 +201,6 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
             serviceAccount: name,
             checksum: bundle.checksum,
             deadlineSeconds: 1800,
-            retries: 0,
             volumeMounts: agentMounts(ensemble),
             volumes: agentSources(ensemble),
           }),
@@ -213,19 +209,6 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
       },
     },
   };
-}
-
-/** A member reads the marker, and starts the Job that promotes it. Creation by name works with server-side apply only. */
-export function memberRules(ensemble: Ensemble): Rule[] {
-  const names = namesOf(ensemble.name);
-  const jobs = memberNames(ensemble.name, ensemble.members).map((_, ordinal) =>
-    promotionJobName(ensemble.name, ordinal),
-  );
-  return [
-    readMarkerRule(ensemble),
-    { apiGroups: ["batch"], resources: ["cronjobs"], verbs: ["get"], resourceNames: [names.maintenance] },
-    { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "patch"], resourceNames: jobs },
-  ];
 }
 
 /**

@@ -18,8 +18,9 @@ import {
   untrusted,
 } from "../shared/check/logins";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, within } from "../shared/core/findings";
+import { findingRecorder } from "../shared/core/findings";
 import { memberHost } from "../shared/core/names";
+import { within } from "../shared/core/wait";
 import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
 import { scheme, wantedReplicas } from "./layout";
 import { decide, type StreamState, toStreamState } from "./replication";

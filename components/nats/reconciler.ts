@@ -5,7 +5,7 @@
 import { createServer } from "node:http";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
-import { log } from "../shared/agent/log";
+import { log } from "../shared/core/log";
 import { connectionOptions } from "./client";
 import { reconcilerInbox } from "./layout";
 import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";

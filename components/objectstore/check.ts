@@ -17,8 +17,9 @@ import {
   untrusted,
 } from "../shared/check/logins";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, type Recorder, within } from "../shared/core/findings";
+import { findingRecorder, type Recorder } from "../shared/core/findings";
 import { memberHost, namesOf } from "../shared/core/names";
+import { within } from "../shared/core/wait";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
 const deadlineMilliseconds = 10_000;

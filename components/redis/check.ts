@@ -16,8 +16,9 @@ import {
   untrusted,
 } from "../shared/check/logins";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { findingRecorder, within } from "../shared/core/findings";
+import { findingRecorder } from "../shared/core/findings";
 import { memberHost } from "../shared/core/names";
+import { within } from "../shared/core/wait";
 import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 
 /** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */

@@ -3,8 +3,8 @@ import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
-import { within } from "../shared/core/findings";
 import type { EnsembleSettings } from "../shared/core/settings";
+import { within } from "../shared/core/wait";
 import { open } from "./client";
 import { internalPassword, shownPasswords } from "./files";
 import { markDatabase, paths, ports } from "./layout";
@@ -28,7 +28,7 @@ export function createConnections(settings: EnsembleSettings, self: string, host
     const name = hostOf(member);
     // Without names a master must still know itself and its replicas.
     const host =
-      member === self ? "127.0.0.1" : await within(resolve(name), answerMilliseconds, `the address of ${name}`);
+      member === self ? "127.0.0.1" : await within(resolve(name), answerMilliseconds / 1000, `the address of ${name}`);
     const tls =
       settings.tls === "off"
         ? {}

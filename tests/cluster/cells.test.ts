@@ -7,12 +7,12 @@ import type { Redis } from "ioredis";
 import { MongoClient } from "mongodb";
 import type { Connection, RowDataPacket } from "mysql2/promise";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { within } from "../../checks";
 import { openProxy } from "../../components/mongodb/proxy";
 import { open as openMysql } from "../../components/mysql/client";
 import { open as openNats } from "../../components/nats/client";
 import { open as openStore } from "../../components/objectstore/client";
 import { open as openRedis } from "../../components/redis/client";
+import { within } from "../../components/shared/core/wait";
 import { vaultClient } from "../../components/vault/client";
 import type { DrilledService } from "../../drills/profiles";
 import { until } from "../../sandbox/shell";
@@ -139,7 +139,7 @@ describe("etcd", () => {
       expect(await replace(before.revision, `${run} conflict`)).toBe(false);
 
       const seen: string[] = [];
-      const watcher = await within("the watch", 20, client.watch().key(key).create());
+      const watcher = await within(client.watch().key(key).create(), 20, "the watch");
       watcher.on("put", (kv) => void seen.push(kv.value.toString()));
       const versions = Array.from({ length: 60 }, (_, index) => `${run} ${index + 1}`);
       let killed: Promise<void> | undefined;

@@ -1,7 +1,7 @@
 /** What the gateway's init container does: the configuration of HAProxy with full names, since HAProxy has no search list. */
 import { readFile, writeFile } from "node:fs/promises";
 import { clusterDomain, type GatewaySettings, gatewayConfig, gatewayPaths } from "../core/gateway";
-import { log } from "./log";
+import { log } from "../core/log";
 import { readPod, readSettings } from "./main";
 
 export async function writeGatewayConfig(): Promise<void> {

@@ -6,8 +6,9 @@ import { once } from "node:events";
 import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { help, log } from "../core/log";
 import { agentPorts } from "../core/settings";
-import { help, log } from "./log";
+import { within } from "../core/wait";
 
 export interface Status {
   /** In the ensemble and up to date enough to serve. */
@@ -181,7 +182,7 @@ function control(handOver: (() => Promise<string>) | undefined): RequestListener
       response.writeHead(404).end();
       return;
     }
-    within(handOver(), handOverSeconds)
+    within(handOver(), handOverSeconds, "the hand-over")
       .then((outcome) => `hand-over: ${outcome}`)
       // The server stops in any case; what is left is to say so.
       .catch((error: unknown) => `hand-over failed: ${(error as Error).message}`)
@@ -191,17 +192,4 @@ function control(handOver: (() => Promise<string>) | undefined): RequestListener
       })
       .catch(() => undefined);
   };
-}
-
-async function within<T>(promise: Promise<T>, seconds: number): Promise<T> {
-  const over = new AbortController();
-  const late = delay(seconds * 1000, undefined, over).then(() => {
-    throw new Error(`not done within ${seconds} seconds`);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    over.abort();
-    late.catch(() => undefined);
-  }
 }

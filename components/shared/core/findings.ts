@@ -1,4 +1,5 @@
 import type { CheckEnvironment, Finding } from "./check";
+import { messageOf } from "./errors";
 
 export interface Recorder {
   findings: Finding[];
@@ -21,24 +22,9 @@ export function findingRecorder(environment: CheckEnvironment): Recorder {
         findings.push({ check, ok: true, detail: await run(), seconds: seconds() });
         return true;
       } catch (error) {
-        const detail = error instanceof Error ? error.message : String(error);
-        findings.push({ check, ok: false, detail, remedy, seconds: seconds() });
+        findings.push({ check, ok: false, detail: messageOf(error), remedy, seconds: seconds() });
         return false;
       }
     },
   };
-}
-
-/** Rejects when the promise has not settled in time; `what` says what was awaited. */
-export async function within<T>(promise: Promise<T>, milliseconds: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const fail = (): void => reject(new Error(`${what}: nothing within ${milliseconds / 1000} seconds`));
-    timer = setTimeout(fail, milliseconds);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -8,6 +8,7 @@ import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import type { CertificateSettings } from "../agent/certificates";
+import { leafSecretNames } from "../core/certificates";
 import { applicationSecretName, namesOf } from "../core/names";
 import { createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
@@ -45,7 +46,6 @@ export function createCertificates(
     serviceAccount: name,
     checksum: details.bundle.checksum,
     deadlineSeconds,
-    retries: 3,
   });
   const dependsOn = [...access.ready, ...issued, ...details.dependsOn];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
@@ -95,7 +95,7 @@ function secretsWithTrust(ensemble: Ensemble): string[] {
  */
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
-  const own = [names.authority, names.serverTls, names.peerTls];
+  const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];
   const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
   return [
     { apiGroups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], resourceNames: own },

@@ -24,8 +24,6 @@ export function createPreflight(
     serviceAccount: name,
     checksum: details.bundle.checksum,
     deadlineSeconds: 180,
-    // A refusal does not pass by trying again.
-    retries: 1,
   });
   const dependsOn = [details.agent, ...access.ready];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));

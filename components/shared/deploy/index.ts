@@ -38,7 +38,7 @@ export {
   agentVolumes,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   podSecurityContext,
   secretVolume,
   trustMounts,

@@ -142,7 +142,8 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     checksum: setup.bundle.checksum,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },
     deadlineSeconds: setupDeadlineSeconds,
-    retries: 4,
+    // An election between two steps of the setup may fail one of them.
+    retries: 2,
     volumeMounts: [
       ...setup.volumeMounts,
       ...ensemble.applications.map((application) => ({
