@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks what is needed and says how to get it, installs npm packages, builds the agents. Called by run.sh.
+# Checks what is needed and says how to get it, installs npm packages, builds the agents. Called by run.sh with its mode;
+# `prepare.sh programs` only installs the programs of programs.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=$1
@@ -21,9 +22,35 @@ at_least() {
     missing "$1 is version $2, needed is $3 or newer; $4"
   fi
 }
+# Tries every program of programs.txt. Fills: packages, to be installed; broken, a line for each program that does not work.
+try_programs() {
+  packages=() broken=()
+  local package program probe words
+  while read -r package program probe; do
+    [[ -n $package && $package != "#"* ]] || continue
+    words=$(bash -c "$probe" 2>&1 </dev/null) && continue
+    [[ " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
+    broken+=("$program does not work: $(tail -n 1 <<<"$words"); it comes with the Debian package $package")
+  done <sandbox/programs.txt
+}
+install_programs() {
+  try_programs
+  [ ${#packages[@]} -gt 0 ] || return 0
+  if ! apt-get --version >/dev/null 2>&1; then
+    problems+=("${broken[@]}" "apt-get does not work; servers are taken from Debian packages: use Debian 12 or 13")
+    return
+  fi
+  local log=$cache/logs/packages.log
+  mkdir -p "${log%/*}"
+  echo "  installing Debian packages: ${packages[*]} (log: $log)" >&2
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
+    missing "Debian packages ${packages[*]} could not be installed; see $log"
+  try_programs
+  problems+=("${broken[@]}")
+}
 gibibytes() { awk -v n="$1" 'BEGIN { printf "%.1f GiB", n / 1048576 }'; }
 
-if [ "$mode" = sandbox ]; then
+if [ "$mode" = sandbox ] || [ "$mode" = programs ]; then
   if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
     missing "this is $(uname -s)-$(uname -m); the sandbox needs Linux-x86_64. Name an existing cluster instead: KUBE_CONTEXT=name make up"
   elif [ "$(id -u)" != 0 ]; then
@@ -32,19 +59,24 @@ if [ "$mode" = sandbox ]; then
   finish
 fi
 
+if [ "$mode" = programs ]; then
+  install_programs
+  finish
+  exit
+fi
+
 at_least node "$(node --version 2>/dev/null | tr -d v)" 20 "install Node.js (it only starts npm; Node.js 22 comes with the npm packages)"
 at_least npm "$(npm --version 2>/dev/null)" 10 "it comes with Node.js"
 
 if [ "$mode" = client ]; then
   at_least pulumi "$(pulumi version 2>/dev/null | tr -d v)" 3.255.0 "install the Pulumi CLI: https://www.pulumi.com/docs/install"
 elif [ "$mode" = sandbox ]; then
-  for controller in cpu cpuacct cpuset memory pids devices freezer; do
-    [ -w "/sys/fs/cgroup/$controller/cgroup.procs" ] || missing "cgroup v1 controller $controller is not mounted at /sys/fs/cgroup/$controller; boot with systemd.unified_cgroup_hierarchy=0"
-  done
+  while read -r problem; do
+    missing "$problem"
+  done < <(sandbox/cgroups.sh /sys/fs/cgroup "$(stat --file-system --format=%T /sys/fs/cgroup)")
   at_least go "$(go version 2>/dev/null | sed -E 's/^go version go([0-9.]+).*/\1/')" 1.26 "install Go: https://go.dev/dl"
-  command -v apt-get >/dev/null 2>&1 || missing "apt-get is not on PATH; servers are taken from Debian packages: use Debian 12"
   # A cluster that runs has its memory already; one that does not needs room for it, or for the builds.
-  if [ ! -d /sys/fs/cgroup/memory/cells-services ]; then
+  if [ ! -d /sys/fs/cgroup/cells-services ] && [ ! -d /sys/fs/cgroup/memory/cells-services ]; then
     memory=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
     [ "$memory" -ge 8388608 ] || missing "$(gibibytes "$memory") of memory are available; the cluster and the builds need 8 GiB"
     mkdir -p "$cache"
@@ -53,24 +85,7 @@ elif [ "$mode" = sandbox ]; then
       [ "$free" -ge 15728640 ] || missing "$(gibibytes "$free") of disk are free at $folder; the builds and the cluster need 15 GiB"
     done
   fi
-
-  packages=()
-  package() { [ -x "$1" ] || command -v "${1##*/}" >/dev/null 2>&1 || packages+=("$2"); }
-  package /usr/sbin/runc runc
-  package /usr/sbin/iptables iptables
-  package /usr/sbin/nft nftables
-  package /usr/sbin/conntrack conntrack
-  package /usr/lib/cni/bridge containernetworking-plugins
-  package /usr/sbin/ip iproute2
-  package /usr/bin/strip binutils
-  python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
-  if [ ${#packages[@]} -gt 0 ] && [ ${#problems[@]} -eq 0 ]; then
-    log=$cache/logs/packages.log
-    mkdir -p "${log%/*}"
-    echo "  installing Debian packages: ${packages[*]} (log: $log)" >&2
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
-      missing "Debian packages ${packages[*]} could not be installed; see $log"
-  fi
+  [ ${#problems[@]} -gt 0 ] || install_programs
 fi
 finish
 

@@ -59,15 +59,21 @@ export async function attach(command: string, args: string[], options: RunOption
   return code ?? 1;
 }
 
+export interface Wait {
+  intervalMilliseconds?: number;
+  /** Asked once, when the time is over: the reasons, to be printed below the error. */
+  why?: () => string[] | Promise<string[]>;
+}
+
 /**
- * Asks again until the answer is there. The one place where the sandbox waits: the error says what was awaited and
- * what was seen last.
+ * Asks again until the answer is there. The one place where the sandbox waits: the error says what was awaited, what
+ * was seen last, and why.
  */
 export async function until<T>(
   what: string,
   timeoutSeconds: number,
   ask: () => Promise<T | undefined>,
-  intervalMilliseconds = 250,
+  { intervalMilliseconds = 250, why = () => [] }: Wait = {},
 ): Promise<T> {
   const deadline = Date.now() + timeoutSeconds * 1000;
   let last = "no answer";
@@ -78,7 +84,9 @@ export async function until<T>(
     } catch (error) {
       last = error instanceof Error ? error.message : String(error);
     }
-    if (Date.now() > deadline) throw new Error(`waited ${timeoutSeconds} s for ${what}; last seen: ${last}`);
+    if (Date.now() > deadline) {
+      throw new Error([`waited ${timeoutSeconds} s for ${what}; last seen: ${last}`, ...(await why())].join("\n"));
+    }
     await new Promise((resolve) => setTimeout(resolve, intervalMilliseconds));
   }
 }

@@ -1,25 +1,20 @@
 import { references } from "../images";
 import { until } from "../shell";
 import { provisioner, storageClass } from "../volumes/decide";
+import { explain } from "./diagnosis";
 import { apply, kubectl } from "./kubectl";
 import { clusterDomain, dnsAddress } from "./layout";
 
 /** What every cluster brings along: names, and volumes on demand. */
 export async function installAddons(): Promise<void> {
   await apply(...storage, ...dns);
-  await until("CoreDNS to serve", 120, async () => {
-    const ready = await kubectl(
-      "-n",
-      "kube-system",
-      "get",
-      "deployment",
-      "coredns",
-      "-o",
-      "jsonpath={.status.readyReplicas}",
-    );
+  const ask = async (): Promise<true> => {
+    const path = "jsonpath={.status.readyReplicas}";
+    const ready = await kubectl("-n", metadata.namespace, "get", "deployment", metadata.name, "-o", path);
     if (ready === "2") return true;
     throw new Error(`${ready || "0"} of 2 replicas are ready`);
-  });
+  };
+  await until("CoreDNS to serve", 120, ask, { why: () => explain(metadata) });
 }
 
 const storage = [

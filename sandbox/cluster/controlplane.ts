@@ -19,11 +19,12 @@ export async function startControlPlane(certificates: Certificates): Promise<voi
   }
   writeKubeconfig(kubeconfig, certificates, "admin", apiServer);
   for (const daemon of daemons(certificates)) await ensureRunning(daemon);
-  await until("the API server to be ready", 90, async () =>
-    (await kubectl("get", "--raw", "/readyz")) === "ok" ? true : undefined,
-  ).catch((error: Error) => {
-    throw new Error([error.message, ...names.map(lastWords)].join("\n"));
-  });
+  await until(
+    "the API server to be ready",
+    90,
+    async () => ((await kubectl("get", "--raw", "/readyz")) === "ok" ? true : undefined),
+    { why: () => names.map(lastWords) },
+  );
 }
 
 const configOf = (identity: string): string => join(controlPlaneFolder, `${identity}.kubeconfig`);

@@ -3,12 +3,13 @@ import { home } from "../paths";
 import { step } from "../progress";
 import { installAddons } from "./addons";
 import { makeCertificates } from "./certificates";
+import { killCgroup, processesIn, removeCgroup } from "./cgroups";
 import { controllerNames, startControllers } from "./controllers";
 import { certificatesFolder, startControlPlane } from "./controlplane";
 import { cgroup, type Node, nodes } from "./layout";
 import { connectNodes, cut, disconnectNodes, heal, isCut } from "./network";
 import { awaitPods, awaitReady, startNode, stopNode, unmountBelow } from "./nodes";
-import { killCgroup, pidOf, processesIn, removeCgroup } from "./processes";
+import { pidOf } from "./processes";
 
 export { kubectl } from "./kubectl";
 
@@ -42,7 +43,7 @@ export async function startCluster(): Promise<void> {
   if (restarted.length === 0) return;
   await step("cluster: pods", async () => {
     const waiting = await awaitPods(restarted, since);
-    return waiting.length === 0 ? "all ready" : `not ready: ${waiting.join(", ")}`;
+    return waiting.length === 0 ? "all ready" : `not ready: ${waiting.join("\n")}`;
   });
 }
 

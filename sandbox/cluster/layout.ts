@@ -14,7 +14,7 @@ export const kubernetesServiceAddress = "10.96.0.1";
 export const dnsAddress = "10.96.0.10";
 export const clusterDomain = "cluster.local";
 
-/** The parent of all processes of the sandbox, in every cgroup controller: what is in it was started by it. */
+/** The cgroup above all processes of the sandbox: what is in it was started by it. */
 export const cgroup = "cells-services";
 
 export interface Node {

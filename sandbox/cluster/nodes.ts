@@ -5,9 +5,11 @@ import { images, makeArchive, references } from "../images";
 import { run, succeeds, until } from "../shell";
 import { binary, toolchainFolder } from "../toolchain";
 import { type Certificates, writeKubeconfig } from "./certificates";
+import { killCgroup, makeCgroup } from "./cgroups";
+import { explain, type Subject } from "./diagnosis";
 import { kubectl } from "./kubectl";
 import { apiServer, clusterDomain, dnsAddress, type Node, podRange } from "./layout";
-import { type Daemon, ensureRunning, killCgroup, lastWords, makeCgroup, pidOf } from "./processes";
+import { type Daemon, ensureRunning, lastWords, pidOf } from "./processes";
 
 const daemonNames = (node: Node): string[] =>
   ["containerd", "kubelet", "kube-proxy"].map((name) => `${node.name}-${name}`);
@@ -18,11 +20,9 @@ export async function startNode(node: Node, certificates: Certificates): Promise
   if (daemonNames(node).every((name) => pidOf(name) === undefined)) await reclaimNode(node);
   makeCgroup(node.cgroup);
   await ensureRunning(containerd);
-  await until(`containerd of ${node.name}`, 30, async () => ((await ctr(node, "version")) ? true : undefined)).catch(
-    (error: Error) => {
-      throw new Error(`${error.message}\n${lastWords(containerd.name)}`);
-    },
-  );
+  await until(`containerd of ${node.name}`, 30, async () => ((await ctr(node, "version")) ? true : undefined), {
+    why: () => [lastWords(containerd.name)],
+  });
   await importImages(node);
   await ensureRunning(kubeProxy);
   return ensureRunning(kubelet);
@@ -51,28 +51,27 @@ export const stopNode = (node: Node): Promise<void> => killCgroup(node.cgroup);
 
 export async function awaitReady(all: Node[]): Promise<void> {
   for (const node of all) {
-    await until(`${node.name} to be ready`, 120, async () => {
-      const path = '{.status.conditions[?(@.type=="Ready")].status}';
-      const answer = await kubectl("get", "node", node.name, "-o", `jsonpath=${path}`);
-      if (answer === "True") return true;
+    const ask = async (): Promise<true> => {
+      const ready = '{range .status.conditions[?(@.type=="Ready")]}{.status}: {.message}{end}';
+      const answer = await kubectl("get", "node", node.name, "-o", `jsonpath=${ready}`);
+      if (answer.startsWith("True")) return true;
       throw new Error(`Ready is ${answer || "not reported"}`);
-    }).catch((error: Error) => {
-      throw new Error([error.message, ...daemonNames(node).map(lastWords)].join("\n"));
-    });
+    };
+    await until(`${node.name} to be ready`, 120, ask, { why: () => daemonNames(node).map(lastWords) });
   }
 }
 
 interface Pod {
-  metadata: { name: string; namespace: string; ownerReferences?: { kind: string }[] };
+  metadata: Subject & { ownerReferences?: { kind: string }[] };
   status: { containerStatuses?: { ready: boolean; state: { running?: { startedAt: string } } }[] };
 }
 
 /**
  * After nodes were down, the API server still reports their pods as they were. Waits until each runs again and is ready;
- * returns those that are not, which the checks of the services will say more about.
+ * otherwise returns a line with those that are not, and the reasons, which the checks of the services will say more about.
  */
 export async function awaitPods(restarted: Node[], since: Date): Promise<string[]> {
-  let waiting: string[] = [];
+  let waiting: Subject[] = [];
   await until("the pods to run again", 180, async () => {
     const answers = await Promise.all(
       restarted.map((node) =>
@@ -90,10 +89,11 @@ export async function awaitPods(restarted: Node[], since: Date): Promise<string[
             return container.ready && startedAt !== undefined && Date.parse(startedAt) >= since.getTime() - 1000;
           }),
       )
-      .map((pod) => `${pod.metadata.namespace}/${pod.metadata.name}`);
+      .map(({ metadata: { namespace, name } }) => ({ namespace, name }));
     return waiting.length === 0 ? true : undefined;
   }).catch(() => undefined);
-  return waiting;
+  if (waiting.length === 0) return [];
+  return [waiting.map(({ namespace, name }) => `${namespace}/${name}`).join(", "), ...(await explain(...waiting))];
 }
 
 const ctr = (node: Node, ...args: string[]): Promise<string> =>
@@ -236,7 +236,7 @@ const kubeletConfiguration = (node: Node, certificates: Certificates): object =>
   containerRuntimeEndpoint: `unix://${node.containerdSocket}`,
   cgroupDriver: "cgroupfs",
   cgroupRoot: `/${node.cgroup}`,
-  // cgroup v1 is what small virtual machines still boot with.
+  // Some small virtual machines still boot with cgroup v1.
   failCgroupV1: false,
   enforceNodeAllocatable: [],
   failSwapOn: false,

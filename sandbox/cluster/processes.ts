@@ -1,86 +1,12 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { home, logs } from "../paths";
 import { until } from "../shell";
+import { foldersOf, hierarchyOf, makeCgroup } from "./cgroups";
 
-const cgroupRoot = "/sys/fs/cgroup";
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/** The mounted cgroup v1 controllers (a controller may share its mount with another). */
-const controllers = (): string[] =>
-  readdirSync(cgroupRoot).filter((name) => name !== "unified" && existsSync(join(cgroupRoot, name, "cgroup.procs")));
-
-/** The controller whose tree says which process belongs to what; every process of the sandbox is entered in it. */
-const census = "memory";
-
-/** Makes a cgroup in every controller. A cpuset without cpus and memory nodes takes no process: copy the parent's. */
-export function makeCgroup(path: string): void {
-  for (const controller of controllers()) {
-    let parent = join(cgroupRoot, controller);
-    for (const part of path.split("/")) {
-      const folder = join(parent, part);
-      if (!existsSync(folder)) mkdirSync(folder);
-      if (controller === "cpuset") {
-        for (const file of ["cpuset.cpus", "cpuset.mems"]) {
-          if (readFileSync(join(folder, file), "utf8").trim() === "") {
-            writeFileSync(join(folder, file), readFileSync(join(parent, file), "utf8"));
-          }
-        }
-      }
-      parent = folder;
-    }
-  }
-}
-
-function descend(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  const children = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return [...children.flatMap((child) => descend(join(folder, child.name))), folder];
-}
-
-/** The processes of a cgroup and everything below it. */
-export function processesIn(path: string): number[] {
-  return descend(join(cgroupRoot, census, path)).flatMap((folder) => {
-    try {
-      return readFileSync(join(folder, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number);
-    } catch {
-      return []; // the container ended while we looked
-    }
-  });
-}
-
-/** Kills everything in a cgroup, containers and shims included. Like pulling the plug: nobody is asked first. */
-export async function killCgroup(path: string): Promise<void> {
-  await until(`the processes of ${path} to end`, 30, async () => {
-    const left = processesIn(path).filter((pid) => pid !== process.pid);
-    for (const pid of left) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // it ended by itself
-      }
-    }
-    return left.length === 0 ? true : undefined;
-  });
-}
-
-export function removeCgroup(path: string): void {
-  // The unified hierarchy too, in which runc keeps a record of its own.
-  for (const controller of readdirSync(cgroupRoot)) {
-    for (const folder of descend(join(cgroupRoot, controller, path))) rmdirSync(folder);
-  }
-}
 
 export interface Daemon {
   name: string;
@@ -147,7 +73,7 @@ export async function ensureRunning(daemon: Daemon): Promise<boolean> {
   writeFileSync(identityFile(name), wanted);
   // The shell that becomes the daemon writes its own id down, so that no daemon runs without a record.
   const script = [
-    ...controllers().map((controller) => `echo $$ > ${join(cgroupRoot, controller, path, "cgroup.procs")}`),
+    ...foldersOf(hierarchyOf(), path).map((folder) => `echo $$ > ${join(folder, "cgroup.procs")}`),
     `echo $$ > ${pidFile(name)}`,
     `umask ${daemon.umask ?? "022"}`,
     'exec "$@"',
@@ -163,17 +89,26 @@ export async function ensureRunning(daemon: Daemon): Promise<boolean> {
   });
   closeSync(output);
   child.unref();
-  await until(`${name} to start`, 10, async () => (pidOf(name) === undefined ? undefined : true), 20).catch(
-    (error: Error) => {
-      throw new Error(`${error.message}\n${lastWords(name)}`);
-    },
-  );
+  await until(`${name} to start`, 10, async () => (pidOf(name) === undefined ? undefined : true), {
+    intervalMilliseconds: 20,
+    why: () => [lastWords(name)],
+  });
   return true;
+}
+
+/** As klog, logrus and zap mark an error. */
+const errorLine = /^[EF]\d{4} |\blevel=(error|fatal|panic)\b|"level":"(error|fatal|panic)"|^panic: /;
+
+/** The last lines of a log that report an error; its last lines when none does. */
+export function errorLines(log: string, count: number): string[] {
+  const lines = log.split("\n").filter((line) => line.trim() !== "");
+  const errors = lines.filter((line) => errorLine.test(line));
+  return (errors.length > 0 ? errors : lines).slice(-count);
 }
 
 /** Says why a daemon is not there, with its last words. */
 export function lastWords(name: string): string {
   const file = logOf(name);
-  const tail = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n").slice(-3).join("\n") : "no log";
+  const tail = existsSync(file) ? errorLines(readFileSync(file, "utf8"), 3).join("\n") : "no log";
   return `${name} ${pidOf(name) === undefined ? "is not running" : "runs"}; log ${file}:\n${tail}`;
 }

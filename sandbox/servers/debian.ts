@@ -52,7 +52,7 @@ export async function openRelease(name: string, folder: string, log: string): Pr
 }
 
 /** Where this machine gets its own Debian from. */
-async function mirror(): Promise<string> {
+export async function mirror(): Promise<string> {
   const own = /^VERSION_CODENAME=(.+)$/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "stable";
   const format = "$(RELEASE) $(COMPONENT) $(REPO_URI)";
   const sources = (await run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"])).trim();

@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { kubectl } from "../../sandbox/cluster";
+import { censusOf, cgroupFolders, hierarchyOf, killCgroup, processesIn } from "../../sandbox/cluster/cgroups";
 import { cgroup, nodes } from "../../sandbox/cluster/layout";
-import { killCgroup, processesIn } from "../../sandbox/cluster/processes";
 import { checkout } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 
@@ -16,7 +16,7 @@ const everyNode = nodes.map(({ name }) => `node/${name}\n`).join("");
 /** The processes of the cluster that are not containers. */
 const daemons = (): string[] =>
   ["control-plane", ...nodes.map(({ name }) => name)].flatMap((group) =>
-    readdirSync(`/sys/fs/cgroup/memory/${cgroup}/${group}`, { withFileTypes: true })
+    readdirSync(censusOf(hierarchyOf(), `${cgroup}/${group}`), { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && entry.name !== "kubepods")
       .map(({ name }) => `${name} ${readFileSync(`/var/lib/cells-services/run/${name}.pid`, "utf8").trim()}`),
   );
@@ -30,8 +30,7 @@ function leftovers(): string[] {
   const mounts = readFileSync("/proc/self/mounts", "utf8")
     .split("\n")
     .filter((line) => line.includes("/var/lib/cells-services/"));
-  const cgroups = readdirSync("/sys/fs/cgroup").filter((name) => existsSync(`/sys/fs/cgroup/${name}/${cgroup}`));
-  return [...links, ...namespaces, ...mounts, ...cgroups, ...processesIn(cgroup).map(String)];
+  return [...links, ...namespaces, ...mounts, ...cgroupFolders(cgroup), ...processesIn(cgroup).map(String)];
 }
 
 it("changes nothing of a cluster that runs", async () => {
