@@ -52,11 +52,16 @@ function describePod(pod: V1Pod): string {
   const waiting = [...(pod.status?.initContainerStatuses ?? []), ...containers]
     .map((each) => each.state?.waiting?.reason ?? each.lastState?.terminated?.reason)
     .filter((each) => each !== undefined);
+  // Of a container that fails; agents write one sentence.
+  const words = [...(pod.status?.initContainerStatuses ?? []), ...containers].flatMap(({ name, state, lastState }) => {
+    const ended = state?.terminated ?? lastState?.terminated;
+    return ended !== undefined && ended.exitCode !== 0 && ended.message ? [`; ${name}: ${ended.message.trim()}`] : [];
+  });
   const phase = pod.metadata?.deletionTimestamp === undefined ? (pod.status?.phase ?? "Unknown") : "Terminating";
   const reasons = waiting.length === 0 ? "" : `, ${[...new Set(waiting)].join(", ")}`;
   return (
     `pod ${pod.metadata?.name ?? "?"}: ${phase}, ${ready}/${pod.spec?.containers.length ?? 0} ready, ` +
-    `${restarts} restarts, node ${pod.spec?.nodeName ?? "none"}${reasons}`
+    `${restarts} restarts, node ${pod.spec?.nodeName ?? "none"}${reasons}${words.join("")}`
   );
 }
 

@@ -11,40 +11,37 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
-import { group, inClusterApi, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
+import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { readCredentials, readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { log } from "../shared/core/log";
-import { labels, memberHost, memberNames, namesOf, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import { memberHost, memberNames, serviceHost } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Member, type Permission } from "./client";
-import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, promotionJobName, scheme } from "./layout";
-import { decideHousekeeping, type MemberStatus, whyNotHealthy } from "./maintenance";
+import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, scheme } from "./layout";
+import { decideHousekeeping, isHousekeepingDue, type MemberStatus, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
-/** A learner of the largest database (8 GiB) needs minutes to receive it. */
-const promotionDeadlineSeconds = 540;
+/** Until the next run, which begins a minute after this one did. */
+const promotionDeadlineSeconds = 45;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
-  maintenance: async ([task]) => maintain(readSettings<EnsembleSettings>(), readPod().namespace, task),
+  maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
 
 // --- member
 
-async function startMember(
-  settings: EnsembleSettings,
-  pod: { name: string; namespace: string },
-  api: KubernetesApi,
-): Promise<void> {
+async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
   const self: Identity = {
     name: pod.name,
@@ -56,7 +53,7 @@ async function startMember(
   const everybody = memberNames(settings.name, settings.members)
     .map((member) => `${member}=${peerUrl(settings, pod.namespace, member)}`)
     .join(",");
-  const start = await waitFor(
+  const { state, cluster } = await waitFor(
     `a safe way to start ${self.name}`,
     async () => {
       const { action, client } = await chooseAction(settings, pod.namespace, self, api);
@@ -64,12 +61,12 @@ async function startMember(
       switch (action.kind) {
         case "start":
         case "form":
-          return { done: { state: "new", cluster: everybody, learner: false } };
+          return { done: { state: "new", cluster: everybody } };
         case "join":
         case "rejoin":
           try {
             const members = await enter(client, action, self);
-            return { done: { state: "existing", cluster: initialCluster(members, self), learner: true } };
+            return { done: { state: "existing", cluster: initialCluster(members, self) } };
           } catch (error) {
             // Such as a reconfiguration that etcd refuses because too few members are connected right now.
             return { waiting: (error as Error).message };
@@ -81,17 +78,16 @@ async function startMember(
     },
     { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
   );
-  const config = memberConfig(base, settings, pod, { state: start.state, cluster: start.cluster });
+  const config = memberConfig(base, settings, pod, { state, cluster });
   await writeFile(paths.config, JSON.stringify(config, null, 2));
-  log(`wrote ${paths.config} with initial-cluster-state ${start.state}`);
-  if (start.learner) await askForPromotion(settings, pod.namespace, self, api);
+  log(`wrote ${paths.config} with initial-cluster-state ${state}`);
 }
 
 /** The configuration of one member: what all have in common, and its own names. */
 export function memberConfig(
   base: Record<string, unknown>,
   settings: EnsembleSettings,
-  pod: { name: string; namespace: string },
+  pod: Pod,
   start: { state: string; cluster: string },
 ): Record<string, unknown> {
   const config: Record<string, unknown> = {
@@ -172,51 +168,6 @@ async function enter(
   return (await client.memberAddLearner(self.peerUrl)).list.members;
 }
 
-interface CronJob extends KubernetesObject {
-  spec: { jobTemplate: { spec: { template: { spec: { containers: { args?: string[] }[] } } } } };
-}
-
-/**
- * Starts a Job from the template of the maintenance CronJob, so that the learner becomes a voter as soon as it can. When
- * this fails, the CronJob does it with its next run.
- */
-async function askForPromotion(
-  settings: EnsembleSettings,
-  namespace: string,
-  self: Identity,
-  api: KubernetesApi,
-): Promise<void> {
-  const names = namesOf(settings.name);
-  try {
-    const cronJob = await api.get<CronJob>(group("batch/v1", namespace, "cronjobs", names.maintenance));
-    if (cronJob?.metadata?.uid === undefined) throw new Error(`the CronJob ${names.maintenance} does not exist`);
-    const { spec } = cronJob.spec.jobTemplate;
-    const name = promotionJobName(settings.name, self.ordinal);
-    const containers = spec.template.spec.containers.map((each) => ({ ...each, args: ["maintenance", "promote"] }));
-    const job = {
-      apiVersion: "batch/v1",
-      kind: "Job",
-      metadata: {
-        name,
-        labels: labels("etcd", settings.name),
-        ownerReferences: [
-          { apiVersion: "batch/v1", kind: "CronJob", name: names.maintenance, uid: cronJob.metadata.uid },
-        ],
-      },
-      spec: {
-        ...spec,
-        // The name is free again soon, since the same volume may be lost again.
-        ttlSecondsAfterFinished: 5,
-        template: { ...spec.template, spec: { ...spec.template.spec, containers } },
-      },
-    };
-    await api.apply(group("batch/v1", namespace, "jobs", name), job, "cells-services-member");
-    log(`started the Job ${name}, which promotes ${self.name} when it is in sync`);
-  } catch (error) {
-    log(`the promotion of ${self.name} is left to the next run of ${names.maintenance}: ${(error as Error).message}`);
-  }
-}
-
 // --- setup
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
@@ -228,11 +179,14 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   const client = await memberClient(settings, namespace, first);
   const passwords = new Map<string, string>();
   for (const application of settings.applications) {
-    const directory = join(paths.applications, application);
-    passwords.set(application, await readFile(join(directory, "password"), "utf8"));
+    passwords.set(application, (await readCredentials(join(paths.applications, application))).password);
   }
-  await keepUsers(client, await readAdmin(), passwords);
-  await verifyUsers(settings, namespace, passwords);
+  await keepUsers(client, await readCredentials(paths.admin), passwords);
+  await verifyLogins(
+    memberNames(settings.name, settings.members),
+    async (member) => verifyUsers(await memberClient(settings, namespace, member), passwords),
+    30,
+  );
 }
 
 async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
@@ -320,40 +274,24 @@ function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
   return permType === everyKey.permType && key === everyKey.key && rangeEnd === everyKey.rangeEnd;
 }
 
-/** Reads back through every member what has been set up. */
-async function verifyUsers(
-  settings: EnsembleSettings,
-  namespace: string,
-  passwords: Map<string, string>,
-): Promise<void> {
-  for (const member of memberNames(settings.name, settings.members)) {
-    const client = await memberClient(settings, namespace, member);
-    await waitFor(
-      `authentication on ${member}`,
-      async () => {
-        if (!(await client.authEnabled())) return { waiting: "authentication is not enabled" };
-        for (const [application, password] of passwords) {
-          if (!(await client.authenticates(application, password))) {
-            return { waiting: `the user ${application} is not accepted` };
-          }
-        }
-        return { done: true };
-      },
-      { deadlineSeconds: 30 },
-    );
+/** Reads back what has been set up. */
+async function verifyUsers(client: EtcdClient, passwords: Map<string, string>): Promise<void> {
+  if (!(await client.authEnabled())) throw new Error("authentication is not enabled");
+  for (const [application, password] of passwords) {
+    if (!(await client.authenticates(application, password))) {
+      throw new Error(`the user ${application} is not accepted`);
+    }
   }
-  log(`authentication is enabled; users: ${[adminUsername, ...passwords.keys()].join(", ")}`);
 }
 
 // --- maintenance
 
-async function maintain(settings: EnsembleSettings, namespace: string, task: string | undefined): Promise<void> {
-  await promoteLearners(settings, namespace, task === "promote");
-  if (task === "promote") return;
-
-  const client = await anyMember(settings, namespace);
+async function maintain(settings: EnsembleSettings, namespace: string): Promise<void> {
+  const client = await promoteLearners(settings, namespace);
+  const alarms = await client.alarms();
+  if (!isHousekeepingDue(alarms, new Date())) return;
   const { members, unreachable } = await readStatuses(settings, namespace);
-  const housekeeping = decideHousekeeping(members, settings.members, await client.alarms());
+  const housekeeping = decideHousekeeping(members, settings.members, alarms);
   switch (housekeeping.kind) {
     case "nothing":
       log("nothing to do");
@@ -377,28 +315,22 @@ async function maintain(settings: EnsembleSettings, namespace: string, task: str
   }
 }
 
-/** Promotes every learner as soon as it is in sync; the leader says whether it is. */
-async function promoteLearners(settings: EnsembleSettings, namespace: string, expectOne: boolean): Promise<void> {
-  // One promotion at least, when this was started for one: the learner may not have started yet.
-  await waitFor(
+/** Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners. */
+function promoteLearners(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
+  return waitFor(
     "learners to become voters",
     async () => {
-      try {
-        const client = await anyMember(settings, namespace);
-        const { members } = await client.memberList();
-        const unstarted = members.find(({ name }) => name === "");
-        if (unstarted !== undefined && expectOne)
-          return { waiting: `${unstarted.peerUrls.join()} has not started yet` };
-        const learner = members.find((member) => member.learner && member.name !== "");
-        if (learner === undefined) return { done: true };
-        await client.memberPromote(learner.id);
-        log(`promoted ${learner.name} to a voter`);
-        return { waiting: "whether there is another learner" };
-      } catch (error) {
-        return { waiting: (error as Error).message };
-      }
+      // Through the Service, which leads to a ready member.
+      const client = await clientOf(settings, serviceHost(settings.name, namespace));
+      const { members } = await client.memberList();
+      const learner = members.find((member) => member.learner);
+      if (learner === undefined) return { done: client };
+      if (learner.name === "") return { waiting: `${learner.peerUrls.join()} has not started yet` };
+      await client.memberPromote(learner.id);
+      log(`promoted ${learner.name} to a voter`);
+      return { waiting: "whether there is another learner" };
     },
-    { deadlineSeconds: promotionDeadlineSeconds, intervalSeconds: 2 },
+    { deadlineSeconds: promotionDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
 }
 
@@ -447,28 +379,11 @@ export async function askStatuses(
   return { members, unreachable };
 }
 
-/** Through the Service, which leads to a ready member. */
-async function anyMember(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
-  return clientOf(settings, serviceHost(settings.name, namespace));
-}
-
 async function memberClient(settings: EnsembleSettings, namespace: string, member: string): Promise<EtcdClient> {
   return clientOf(settings, memberHost(settings.name, namespace, member));
 }
 
-/** Files are read for each client: certificates and passwords may change while an agent waits. */
 async function clientOf(settings: EnsembleSettings, host: string): Promise<EtcdClient> {
-  return etcdClient({
-    url: `${scheme(settings.tls)}://${host}:${ports.client}`,
-    ca: settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8"),
-    credentials: await readAdmin(),
-  });
-}
-
-async function readAdmin(): Promise<{ username: string; password: string }> {
-  const [username, password] = await Promise.all([
-    readFile(join(paths.admin, "username"), "utf8"),
-    readFile(join(paths.admin, "password"), "utf8"),
-  ]);
-  return { username, password };
+  const { credentials, tls } = await readLogin(settings.tls, paths.trust, host, paths.admin);
+  return etcdClient({ url: `${scheme(settings.tls)}://${host}:${ports.client}`, ca: tls?.ca, credentials });
 }

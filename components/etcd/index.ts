@@ -24,8 +24,8 @@ import {
   resolveEnsemble,
   urlOf,
 } from "../shared/deploy";
-import { adminUsername, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, etcdSetupJob, maintenanceCronJob, memberRules, pace, profile, statefulSet } from "./manifest";
+import { adminUsername, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
+import { baseConfig, etcdSetupJob, maintenanceCronJob, pace, profile, statefulSet } from "./manifest";
 
 export type EtcdClusterArguments = EnsembleArguments;
 
@@ -47,7 +47,6 @@ export class EtcdCluster extends EnsembleComponent {
     const bundle = readAgentBundle("etcd", () => require("../../dist/agents/etcd.json"));
     super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
-    const names = namesOf(name);
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
@@ -65,7 +64,7 @@ export class EtcdCluster extends EnsembleComponent {
       ensemble,
       {
         network: { client: ports.client, peer: [ports.peer], metrics: ports.metrics },
-        rules: memberRules(ensemble),
+        rules: [],
       },
       afterGuard,
     );
@@ -92,11 +91,11 @@ export class EtcdCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const maintenance = createAccess(ensemble, names.maintenance, [], afterGuard);
+    const maintenance = createAccess(ensemble, maintenanceName(name), [], afterGuard);
     new CronJob(
-      names.maintenance,
+      maintenanceName(name),
       maintenanceCronJob(ensemble, bundle),
-      pulumi.mergeOptions(afterGuard, { dependsOn: [config, ...maintenance, ...credentials.secrets] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...maintenance] }),
     );
     this.publish({ url, ports, durability: null, passwords: credentials.passwords, setup });
   }

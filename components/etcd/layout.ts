@@ -1,6 +1,6 @@
 /** What the component and the agent must agree on: ports, paths, names. Without imports that load anything. */
 import type { TlsMode } from "../shared/core/check";
-import { memberHost, namesOf } from "../shared/core/names";
+import { memberHost } from "../shared/core/names";
 
 export const ports = { client: 2379, peer: 2380, metrics: 2381 } as const;
 
@@ -48,7 +48,7 @@ export function clientUrl(settings: { name: string; tls: TlsMode }, namespace: s
   return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.client}`;
 }
 
-/** The Job that a member starts to be promoted. */
-export function promotionJobName(name: string, ordinal: number): string {
-  return `${namesOf(name).maintenance}-${ordinal}`;
+/** CronJob and its ServiceAccount. */
+export function maintenanceName(name: string): string {
+  return `${name}-maintenance`;
 }

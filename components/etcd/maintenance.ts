@@ -18,6 +18,16 @@ export type Housekeeping =
   | { kind: "free-space"; members: string[]; alarms: Alarm[] }
   | { kind: "refuse"; reason: string };
 
+/**
+ * The maintenance runs each minute, so that a learner becomes a voter soon. The question how fragmented the members are
+ * costs each of them a comparison of passwords, and its answer changes slowly; an alarm stops writes and does not wait.
+ */
+const housekeepingMinutes = 10;
+
+export function isHousekeepingDue(alarms: Alarm[], now: Date): boolean {
+  return alarms.length > 0 || now.getUTCMinutes() % housekeepingMinutes === 0;
+}
+
 /** Defragmentation stops a member while it lasts: only when all are well, followers first, the leader last. */
 export function decideHousekeeping(members: MemberStatus[], expected: number, alarms: Alarm[]): Housekeeping {
   const corrupt = alarms.find(({ alarm }) => alarm === "CORRUPT");

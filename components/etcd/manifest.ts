@@ -6,16 +6,14 @@ import {
   agentJobSpec,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   cronJob,
   type Ensemble,
   images,
-  memberNames,
   memberSettings,
   namesOf,
   type Pace,
   parseQuantity,
-  type Rule,
   type ServerInputs,
   type ServiceProfile,
   secretVolume,
@@ -24,7 +22,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { paths, ports, promotionJobName, scheme, tokenName } from "./layout";
+import { maintenanceName, paths, ports, scheme, tokenName } from "./layout";
 
 export const profile: ServiceProfile = {
   service: "etcd",
@@ -123,14 +121,13 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   return {
     name: "etcd",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/local/bin/etcd", `--config-file=${paths.config}`],
     ports: [
       { name: "client", containerPort: ports.client, protocol: "TCP" },
       { name: "peer", containerPort: ports.peer, protocol: "TCP" },
       { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
     ],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // Below the limit of the container, so that garbage is collected before memory runs out.
     env: [{ name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) }],
@@ -187,7 +184,7 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
 
 /** Never two runs at a time, which could defragment two members. */
 export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
-  const name = namesOf(ensemble.name).maintenance;
+  const name = maintenanceName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "maintenance",
     command: ["maintenance"],
@@ -196,25 +193,13 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
     serviceAccount: name,
     bundle,
     deadlineSeconds: 1800,
-    retries: 0,
     volumeMounts: agentMounts(ensemble),
     volumes: agentSources(ensemble),
   });
   return cronJob(ensemble, name, {
-    schedule: "*/10 * * * *",
-    startingDeadlineSeconds: 300,
+    // A member whose volume was lost counts for the majority again about a minute after it has all data.
+    schedule: "* * * * *",
+    startingDeadlineSeconds: 60,
     spec: { ...spec, ttlSecondsAfterFinished: 3600 },
   });
-}
-
-/** A member starts the Job that promotes it. Creation by name works with server-side apply only. */
-export function memberRules(ensemble: Ensemble): Rule[] {
-  const names = namesOf(ensemble.name);
-  const jobs = memberNames(ensemble.name, ensemble.members).map((_, ordinal) =>
-    promotionJobName(ensemble.name, ordinal),
-  );
-  return [
-    { apiGroups: ["batch"], resources: ["cronjobs"], verbs: ["get"], resourceNames: [names.maintenance] },
-    { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "patch"], resourceNames: jobs },
-  ];
 }

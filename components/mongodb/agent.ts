@@ -12,18 +12,19 @@ import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { readLogin, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
-import { livingContradiction } from "../shared/core/change";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { command, type Endpoint, readConfig, withClient } from "./client";
 import { databaseOf, paths, ports } from "./layout";
-import { decideStart, identity, type MarkerAnswer } from "./membership";
+import { decideStart } from "./member";
+import { identity } from "./membership";
 import { askVote, createSidecar, type Self, setVotes, writeServerFiles } from "./sidecar";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
@@ -34,24 +35,15 @@ const usersDeadlineSeconds = 60;
 const commandSeconds = 30;
 
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => startMember({ settings: readSettings<EnsembleSettings>(), pod: readPod() }, inClusterApi()),
   sidecar: async () => {
     const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
-    return runSidecar(createSidecar(self, () => askMarker(self, inClusterApi(impatient))));
+    return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
   },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };
-
-/** Throws when the marker is that of another replica set. */
-async function askMarker({ settings, pod }: Self, api: KubernetesApi): Promise<MarkerAnswer> {
-  const marker = await readMarker(settings.name, pod.namespace, api).catch((error: unknown) => error as Error);
-  if (marker instanceof Error) return { reason: marker.message };
-  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
-  if (reason !== undefined) throw new Error(reason);
-  return marker === undefined ? { formed: false } : { formed: true, clusterId: marker.clusterId };
-}
 
 // --- member
 
@@ -63,7 +55,8 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
       const files = (await readdir(paths.data).catch(absent)) ?? [];
       // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
       const data = files.includes("WiredTiger") ? "present" : "empty";
-      const marker = data === "present" ? { reason: "not asked" } : await askMarker(self, api);
+      const marker =
+        data === "present" ? { reason: "not asked" } : await askMarker(self.settings, self.pod.namespace, api);
       const asked = data === "empty" && "formed" in marker && marker.formed;
       const action = decideStart({ data, marker, vote: asked ? await askVote(self) : undefined }, self.pod.name);
       log(`decision: ${action.kind}: ${action.reason}`);
@@ -105,7 +98,19 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
     },
     { deadlineSeconds: administratorDeadlineSeconds, intervalSeconds: 2 },
   );
-  await verifyUsers(settings, namespace);
+  await verifyLogins(
+    memberNames(settings.name, settings.members),
+    async (member) => {
+      for (const application of settings.applications) {
+        const source = databaseOf(application);
+        const user = join(paths.applications, application);
+        const endpoint = await endpointOf(settings, namespace, member, user, source);
+        await withClient(endpoint, (client) => client.db(source).command({ ping: 1 }));
+      }
+    },
+    // Users reach the members one after the other.
+    usersDeadlineSeconds,
+  );
 }
 
 /** The implicit default depends on who is in the set; nobody should have to know. */
@@ -159,45 +164,19 @@ async function keepUsers(client: MongoClient, applications: string[]): Promise<v
   }
 }
 
-/** Users reach the members one after the other. */
-async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
-  for (const member of memberNames(settings.name, settings.members)) {
-    await waitFor(
-      `authentication on ${member}`,
-      async () => {
-        try {
-          for (const application of settings.applications) {
-            const folder = join(paths.applications, application);
-            const endpoint = await endpointOf(settings, namespace, member, folder, databaseOf(application));
-            await withClient(endpoint, (client) => client.db(databaseOf(application)).command({ ping: 1 }));
-          }
-          return { done: true };
-        } catch (error) {
-          return { waiting: (error as Error).message };
-        }
-      },
-      { deadlineSeconds: usersDeadlineSeconds },
-    );
-  }
-  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
-}
-
-/** Files are read for each connection: certificates and passwords may change while an agent waits. */
 async function endpointOf(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
-  folder: string,
+  user: string,
   source: string,
 ): Promise<Endpoint> {
-  const [username, password] = await Promise.all(
-    ["username", "password"].map((file) => readFile(join(folder, file), "utf8")),
-  );
+  const login = await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user);
   return {
-    host: memberHost(settings.name, namespace, member),
+    host: login.host,
     port: ports.client,
-    tls: settings.tls === "off" ? "off" : { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
-    auth: { username: username ?? "", password: password ?? "", source },
+    tls: login.tls ?? "off",
+    auth: { ...login.credentials, source },
     timeoutMilliseconds: commandSeconds * 1000,
   };
 }

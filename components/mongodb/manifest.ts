@@ -3,7 +3,7 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import {
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   type Ensemble,
   images,
   namesOf,
@@ -155,10 +155,9 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   return {
     name: "mongod",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/bin/mongod", "--config", `${paths.config}/${paths.configFile}`],
     ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // It listens when it has recovered its volume, which takes as long as it takes: an hour.
     startupProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 720 },

@@ -1,5 +1,6 @@
-/** What a member does before its server starts, and what its agent does beside it: pure. */
-import { beginAnew } from "../shared/core/marker";
+/** What the agent beside a server says of it and does for it: pure. */
+import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
+import { takeIn } from "./member";
 
 /** What one server says of itself. */
 export type Server =
@@ -7,66 +8,6 @@ export type Server =
   /** It runs and belongs to no replica set. */
   | { state: "unconfigured" }
   | { state: "configured"; set: string; role: "primary" | "secondary" | "other"; primary: string | undefined };
-
-export type MarkerAnswer = { formed: false } | { formed: true; clusterId: string } | { reason: string };
-
-// --- before the server starts
-
-/** How the others count this member, as the primary says. */
-export type Vote =
-  | { state: "unknown"; reason: string }
-  /** In the configuration of the set, with this many votes. */
-  | { state: "member"; votes: number }
-  /** Not in it: its configuration has these hosts, and not this one. */
-  | { state: "stranger"; host: string; hosts: string[] };
-
-export interface StartObserved {
-  data: "present" | "empty";
-  marker: MarkerAnswer;
-  /** Only asked when it matters. */
-  vote: Vote | undefined;
-}
-
-export type StartAction =
-  | { kind: "start"; reason: string }
-  /** Its vote is taken away first. */
-  | { kind: "silence"; reason: string }
-  | { kind: "wait"; reason: string };
-
-/**
- * An empty member that votes could elect one that lacks what the lost volume had acknowledged. So it comes back without a
- * vote, and gets it when it has everything again. For that a majority must be there, without which nothing is acknowledged
- * anyway.
- */
-export function decideStart({ data, marker, vote }: StartObserved, name: string): StartAction {
-  if (data === "present") return { kind: "start", reason: "the volume has data" };
-  if ("reason" in marker) {
-    return { kind: "wait", reason: `the volume is empty, and whether the set was formed is unknown: ${marker.reason}` };
-  }
-  // Until the marker is written nobody has a password, so nothing can have been acknowledged.
-  if (!marker.formed) return { kind: "start", reason: "the replica set has not been formed yet" };
-  if (vote === undefined || vote.state === "unknown") {
-    return {
-      kind: "wait",
-      reason:
-        `the volume of ${name} is empty, and no primary answers that could take its vote away ` +
-        `(${vote?.reason ?? "not asked yet"}); bring the other members back; when most volumes are lost, make a member ` +
-        `that has data the only one with a vote; when all are lost, ${beginAnew}`,
-    };
-  }
-  if (vote.state === "stranger") {
-    const { host, hosts } = vote;
-    return {
-      kind: "wait",
-      reason: `the volume of ${name} is empty, and the replica set has ${hosts.join(", ")}, without it; ${takeIn(host)}`,
-    };
-  }
-  return vote.votes === 0
-    ? { kind: "start", reason: "the volume is empty; it is filled by the others, and has no vote until then" }
-    : { kind: "silence", reason: "the volume is empty, and an empty member must not vote" };
-}
-
-// --- beside the server
 
 export interface Observed {
   self: string;
@@ -152,11 +93,6 @@ function volumeContradiction({ self, host, config, marker }: Observed): string |
     ? `${volume}, and not this member; whether the set is this cluster's is unknown: ${marker.reason}`
     : `${volume}, and not this member; there is no marker; when these are the data of this cluster, bring the marker back; ` +
         `when nobody wants them, ${discard}`;
-}
-
-/** Without a vote, which it gets when it has all data. */
-function takeIn(host: string): string {
-  return `at the primary, rs.add({ host: "${host}", votes: 0, priority: 0 })`;
 }
 
 function votesOf({ host, config }: Pick<Observed, "host" | "config">): number | undefined {

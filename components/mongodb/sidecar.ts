@@ -1,11 +1,14 @@
-/** The agent beside a server: what it sees and what it does. What follows from what is decided in `membership.ts`. */
+/** The agent beside a server: observes, and does what `membership.ts` decides. */
 import { createHash } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, MongoClient } from "mongodb";
 import { absent } from "../shared/agent/files";
+import { type Credentials, readCredentials, readTrust } from "../shared/agent/logins";
+import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
+import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import {
@@ -19,24 +22,23 @@ import {
   withClient,
 } from "./client";
 import { paths, ports } from "./layout";
+import type { Vote } from "./member";
 import {
   type Action,
   decide,
   describe,
   gauges,
   initialConfig,
-  type MarkerAnswer,
   type Observed,
   type Server,
   type SetConfig,
   type SetStatus,
-  type Vote,
   withVotes,
 } from "./membership";
 
 export interface Self {
   settings: EnsembleSettings;
-  pod: { name: string; namespace: string };
+  pod: Pod;
 }
 
 /** An answer of a server on the same node takes milliseconds; two of these make an observation too old. */
@@ -69,10 +71,11 @@ async function pem(folder: string): Promise<string> {
 }
 
 async function memberEndpoint({ settings, pod }: Self, member: string): Promise<Endpoint> {
+  const ca = await readTrust(settings.tls, paths.trust);
   return {
     host: memberHost(settings.name, pod.namespace, member),
     port: ports.client,
-    tls: settings.tls === "off" ? "off" : { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
+    tls: ca === undefined ? "off" : { ca },
     auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
     timeoutMilliseconds,
   };
@@ -175,7 +178,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   };
 
   const askAdministrator = async (): Promise<Observed["administrator"]> => {
-    const { username, password } = await administrator();
+    const { username, password } = await readCredentials(paths.admin);
     if (password === verifiedPassword) return "usable";
     const endpoint = { ...(await ownEndpoint(self)), auth: { username, password, source: "admin" } };
     try {
@@ -243,7 +246,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
         return;
       }
       case "administrator":
-        await withClient(endpoint, async (client) => keepAdministrator(client, await administrator()));
+        await withClient(endpoint, async (client) => keepAdministrator(client, await readCredentials(paths.admin)));
         return;
       case "vote":
         return setVotes(self, 1);
@@ -278,15 +281,8 @@ function wanted(decision: ReturnType<typeof decide>): Action | undefined {
   }
 }
 
-async function administrator(): Promise<{ username: string; password: string }> {
-  const [username, password] = await Promise.all(
-    ["username", "password"].map((file) => readFile(join(paths.admin, file), "utf8")),
-  );
-  return { username: username ?? "", password: password ?? "" };
-}
-
 /** Makes the user, or gives it the password of the Secret. */
-async function keepAdministrator(client: MongoClient, { username, password }: { username: string; password: string }) {
+async function keepAdministrator(client: MongoClient, { username, password }: Credentials) {
   const durable = { w: "majority", wtimeout: actSeconds * 1000 };
   const known = (await command(client, { usersInfo: username }))["users"] as unknown[];
   await (known.length === 0

@@ -13,13 +13,14 @@ import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
-import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { askMarker, keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
+import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { type Credentials, readCredentials, readTrust, verifyLogins } from "../shared/agent/logins";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
@@ -27,14 +28,7 @@ import { internalUsername, paths, ports, reservedConnections } from "./layout";
 import { decideAdopt, decideMember } from "./member";
 import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./membership";
 import { createSidecar } from "./sidecar";
-import {
-  type Application,
-  applicationStatements,
-  lockStatement,
-  madeBySetup,
-  passwordStatement,
-  shareOf,
-} from "./users";
+import { applicationStatements, lockStatement, madeBySetup, passwordStatement, shareOf } from "./users";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -44,16 +38,15 @@ const answerMilliseconds = 2_000;
 /** A change of users waits for transactions that are under way. */
 const changeMilliseconds = 60_000;
 
-interface Pod {
-  name: string;
-  namespace: string;
-}
-
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => prepareMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   adopt: async () => adopt(),
-  sidecar: async () => sidecar(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  sidecar: async () => {
+    const settings = readSettings<EnsembleSettings>();
+    const pod = readPod();
+    return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
+  },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };
@@ -73,7 +66,8 @@ async function prepareMember(settings: EnsembleSettings, pod: Pod, api: Kubernet
           data,
           kept,
           // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
-          marker: data === "present" && kept !== undefined ? undefined : await marker(settings, pod, api),
+          marker:
+            data === "present" && kept !== undefined ? undefined : await readMarker(settings.name, pod.namespace, api),
           configured: (await readFile(join(paths.config, paths.groupKey), "utf8")).trim(),
         },
         { name: pod.name, members: settings.members, tls: settings.tls },
@@ -103,23 +97,12 @@ async function prepareMember(settings: EnsembleSettings, pod: Pod, api: Kubernet
   await writeFile(paths.init, initStatements(passwords, settings.tls), secret);
 }
 
-async function marker(settings: EnsembleSettings, pod: Pod, api: KubernetesApi) {
-  return readMarker(settings.name, pod.namespace, api);
-}
-
 async function adopt(): Promise<void> {
   const exists = async (directory: string): Promise<boolean> => (await stat(directory).catch(absent)) !== undefined;
   const action = decideAdopt({ made: await exists(paths.initializing), data: await exists(paths.data) });
   if (action.kind === "refuse") throw new Error(action.reason);
   if (action.kind === "rename") await rename(paths.initializing, paths.data);
   log(action.kind === "rename" ? "a new data directory is in its place" : "the volume has data");
-}
-
-// --- sidecar
-
-async function sidecar(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
-  const formed = async (): Promise<boolean> => (await readMarker(settings.name, pod.namespace, api)) !== undefined;
-  await runSidecar(createSidecar({ settings, pod, formed }));
 }
 
 // --- setup
@@ -131,21 +114,29 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   );
   const primary = await waitFor(
     "databases and users",
-    async () => {
-      try {
-        return await onPrimary(settings, namespace, async (primary, server) => {
-          await ownPasswords(settings, namespace, primary.member, primary.connection);
-          await prepareApplications(settings, namespace, applications, primary);
-          return { done: server };
-        });
-      } catch (error) {
-        // A change of primary in between; all is done again.
-        return { waiting: (error as Error).message };
+    () =>
+      onPrimary(settings, namespace, async (primary, server) => {
+        await ownPasswords(settings, namespace, primary.member, primary.connection);
+        await prepareApplications(settings, namespace, applications, primary);
+        return { done: server };
+      }),
+    // When the primary changes in between, all is done again.
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
+  );
+  const users = [await readCredentials(paths.admin), await internalCredentials(), ...applications];
+  const online = onlineHosts(primary);
+  await verifyLogins(
+    // A member that is away gets the users when it comes back.
+    memberNames(settings.name, settings.members).filter((member) =>
+      online.includes(memberHost(settings.name, namespace, member)),
+    ),
+    async (member) => {
+      for (const user of users) {
+        if (!(await canLogIn(settings, namespace, member, user))) throw new Error(`${user.username} is refused`);
       }
     },
-    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+    60,
   );
-  await verifyUsers(settings, namespace, applications, primary);
   const marked = await readMarker(settings.name, namespace, api);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterOf(primary, marked?.clusterId));
@@ -214,7 +205,7 @@ async function ownPasswords(
 async function prepareApplications(
   settings: EnsembleSettings,
   namespace: string,
-  applications: Application[],
+  applications: Credentials[],
   { member, connection: found }: Primary,
 ): Promise<void> {
   // Who gives rights must have them all: with a new password the administrator is let in by now.
@@ -241,43 +232,12 @@ async function prepareApplications(
   }
 }
 
-/** What the primary has told must have arrived. A member that is away gets the users when it comes back. */
-async function verifyUsers(
-  settings: EnsembleSettings,
-  namespace: string,
-  applications: Application[],
-  primary: Server,
-): Promise<void> {
-  const users = [await readCredentials(paths.admin), await internalCredentials(), ...applications];
-  const online = onlineHosts(primary);
-  const members = memberNames(settings.name, settings.members).filter((member) =>
-    online.includes(memberHost(settings.name, namespace, member)),
-  );
-  for (const member of members) {
-    await waitFor(
-      `authentication on ${member}`,
-      async () => {
-        try {
-          for (const user of users) {
-            if (!(await canLogIn(settings, namespace, member, user))) return { waiting: `${user.username} is refused` };
-          }
-          return { done: true };
-        } catch (error) {
-          return { waiting: (error as Error).message };
-        }
-      },
-      { deadlineSeconds: 60 },
-    );
-  }
-  log(`all users can log in on ${members.join(", ")}; applications: ${settings.applications.join(", ") || "none"}`);
-}
-
 /** false: refused. Throws when there is no answer. */
 async function canLogIn(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
-  credentials: Application,
+  credentials: Credentials,
 ): Promise<boolean> {
   try {
     const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials });
@@ -294,22 +254,11 @@ function isRefused(error: unknown): boolean {
 }
 
 async function endpointOf(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
+  const ca = await readTrust(settings.tls, paths.trust);
   const host = memberHost(settings.name, namespace, member);
-  return {
-    host,
-    port: ports.client,
-    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
-  };
+  return { host, port: ports.client, ...(ca === undefined ? {} : { tls: { ca } }) };
 }
 
-async function readCredentials(directory: string): Promise<Application> {
-  const [username, password] = await Promise.all([
-    readFile(join(directory, "username"), "utf8"),
-    readFile(join(directory, "password"), "utf8"),
-  ]);
-  return { username, password };
-}
-
-async function internalCredentials(): Promise<Application> {
+async function internalCredentials(): Promise<Credentials> {
   return { username: internalUsername, password: await readFile(join(paths.internal, "password"), "utf8") };
 }

@@ -4,7 +4,7 @@ import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
   agentContainer,
-  containerSecurityContext,
+  containerProfile,
   type Ensemble,
   handOverHook,
   images,
@@ -114,9 +114,8 @@ function initializeContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMou
   return {
     name: "initialize",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/sbin/mysqld", `--defaults-file=${paths.initialize}`],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     volumeMounts,
   };
@@ -127,10 +126,9 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
   return {
     name: "mysqld",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/sbin/mysqld", `--defaults-file=${paths.server}`],
     ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     startupProbe: { ...answers, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: startSeconds / 5 },
     // The process, never the group: a restart cures no lost majority. Readiness is that of the agent.

@@ -2,7 +2,7 @@
  * What a member does about its group, and what it says about itself: pure. Every agent decides from what all servers say,
  * by the same rules, so that for each situation at most one of them acts. The loop that observes and acts is in `sidecar.ts`.
  */
-import { beginAnew } from "../shared/core/marker";
+import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
 import { contains, formatGtidSet, type GtidSet, isEmpty, subtract, union } from "./gtid";
 import { paths } from "./layout";
 
@@ -31,8 +31,6 @@ export interface Server {
 }
 
 export type Answer = { member: string; server: Server } | { member: string; reason: string };
-
-export type MarkerAnswer = { formed: boolean } | { reason: string };
 
 export interface Observed {
   /** Pod name of this member. */

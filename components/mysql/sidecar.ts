@@ -1,11 +1,14 @@
-/** The agent beside mysqld: asks the servers, and does what `group.ts` decides. */
+/** The agent beside mysqld: asks the servers, and does what `membership.ts` decides. */
 import { createHash, randomUUID } from "node:crypto";
 import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { absent } from "../shared/agent/files";
+import { readTrust } from "../shared/agent/logins";
+import type { Pod } from "../shared/agent/main";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
+import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { within } from "../shared/core/wait";
@@ -22,7 +25,6 @@ import {
   inGroup,
   isPrimary,
   isReady,
-  type MarkerAnswer,
   mayServe,
   type Observed,
   ownMember,
@@ -30,13 +32,6 @@ import {
   stateOf,
 } from "./membership";
 import { retirable, retireStatement } from "./users";
-
-interface SidecarContext {
-  settings: EnsembleSettings;
-  pod: { name: string; namespace: string };
-  /** Whether the group was formed before: from the marker. */
-  formed(): Promise<boolean>;
-}
 
 /** Of one question. The loop takes an observation that is older than 5 s for none. */
 const answerMilliseconds = 2_000;
@@ -51,12 +46,15 @@ const slowMilliseconds = 60_000;
 /** "Restart server failed (mysqld is not managed by supervisor process)" */
 const restartFailed = 3707;
 
-export function createSidecar(context: SidecarContext): Sidecar<Observed, Action> {
-  const { settings, pod } = context;
+export function createSidecar(
+  settings: EnsembleSettings,
+  pod: Pod,
+  askMarker: () => Promise<MarkerAnswer>,
+): Sidecar<Observed, Action> {
   let local: Connection | undefined;
   let loaded: string | undefined;
   let reloadAfter = 0;
-  let formed: true | undefined;
+  let known: MarkerAnswer | undefined;
   let failedStarts = 0;
   let startAfter = 0;
   let slow: Slow | undefined;
@@ -77,13 +75,12 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
 
   /** Known for ever once it was seen: a marker is never taken back. */
   const marker = async (): Promise<MarkerAnswer> => {
-    if (formed) return { formed };
-    try {
-      if (await within(context.formed(), answerMilliseconds / 1000, "the marker")) formed = true;
-      return { formed: formed ?? false };
-    } catch (error) {
-      return { reason: (error as Error).message };
-    }
+    if (known !== undefined) return known;
+    const answer = await within(askMarker(), answerMilliseconds / 1000, "the marker").catch((error: unknown) => ({
+      reason: (error as Error).message,
+    }));
+    if ("formed" in answer && answer.formed) known = answer;
+    return answer;
   };
 
   const slowly = async (server: Server): Promise<Slow> => {
@@ -175,7 +172,7 @@ export function createSidecar(context: SidecarContext): Sidecar<Observed, Action
       if (action.kind === "bootstrap") await stillSo(observe, action);
       const connection = await open(await localEndpoint(settings), answerMilliseconds);
       try {
-        await carryOut(connection, action, context);
+        await carryOut(connection, action, settings, pod);
         if (action.kind === "reload") loaded = action.certificate;
         if (action.kind === "retire") slow = undefined;
         if (isStart(action)) failedStarts = 0;
@@ -229,7 +226,8 @@ async function stillSo(observe: () => Promise<Observed>, action: Action): Promis
 async function carryOut(
   connection: Connection,
   action: Exclude<Action, { kind: "forget" }>,
-  { settings, pod }: SidecarContext,
+  settings: EnsembleSettings,
+  pod: Pod,
 ): Promise<void> {
   const run = async (sql: string, milliseconds = startMilliseconds): Promise<void> =>
     void (await rows(connection, sql, milliseconds));
@@ -330,7 +328,7 @@ async function handOver(settings: EnsembleSettings): Promise<string> {
   }
 }
 
-async function askOthers(settings: EnsembleSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
+async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]> {
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
   return Promise.all(
     others.map(async (member): Promise<Answer> => {
@@ -367,9 +365,10 @@ async function credentials(
   settings: EnsembleSettings,
   servername: string,
 ): Promise<Pick<Endpoint, "tls" | "credentials">> {
+  const ca = await readTrust(settings.tls, paths.trust);
   return {
     credentials: { username: internalUsername, password: await password() },
-    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8"), servername } }),
+    ...(ca === undefined ? {} : { tls: { ca, servername } }),
   };
 }
 

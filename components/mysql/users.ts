@@ -1,14 +1,10 @@
 /** The statements that give applications what they need, run on the primary and replicated: pure. */
+import type { Credentials } from "../shared/agent/logins";
 import { quoted } from "./configuration";
 import { databaseOf, internalUsername } from "./layout";
 
 /** On accounts that the setup has made, so that it finds those of applications that are no more. */
 const attribute = '{"cells-services": "application"}';
-
-export interface Application {
-  username: string;
-  password: string;
-}
 
 /** Together they must leave what is kept for administrators, agents and members; and 0 would be no limit. */
 export function shareOf(maxConnections: number, applications: number): number {
@@ -16,7 +12,7 @@ export function shareOf(maxConnections: number, applications: number): number {
 }
 
 /** All may be repeated. */
-export function applicationStatements({ username, password }: Application, maxConnections: number): string[] {
+export function applicationStatements({ username, password }: Credentials, maxConnections: number): string[] {
   const database = databaseOf(username);
   const account = `${quoted(username)}@'%'`;
   return [
@@ -28,7 +24,7 @@ export function applicationStatements({ username, password }: Application, maxCo
 }
 
 /** The former password works too, until it is retired: clients change over one by one. */
-export function passwordStatement({ username, password }: Application): string {
+export function passwordStatement({ username, password }: Credentials): string {
   return `ALTER USER ${quoted(username)}@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD`;
 }
 

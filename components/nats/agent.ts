@@ -11,13 +11,14 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
@@ -31,7 +32,7 @@ const memberDeadlineSeconds = 300;
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   reconcile: async () => keepReplicas(readSettings<EnsembleSettings>(), readPod().namespace),
@@ -40,11 +41,7 @@ export const commands: Commands = {
 
 // --- member
 
-async function startMember(
-  settings: EnsembleSettings,
-  pod: { name: string; namespace: string },
-  api: KubernetesApi,
-): Promise<void> {
+async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self: Identity = {
     name: pod.name,
     clusterId: clusterName(settings.name, pod.namespace),
@@ -81,7 +78,7 @@ interface Raft {
 }
 
 /** The monitoring port tells how far the log of the group goes; one that is on its way out tells nothing. */
-async function askOthers(settings: EnsembleSettings, pod: { name: string; namespace: string }): Promise<Answer[]> {
+async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]> {
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
   return Promise.all(
     others.map(async (member): Promise<Answer> => {
@@ -105,7 +102,16 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   await waitForFormation(settings, namespace);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterName(settings.name, namespace));
-  await verifyUsers(settings, namespace);
+  const users = settings.applications.map((application) => join(paths.applications, application));
+  await verifyLogins(
+    memberNames(settings.name, settings.members),
+    async (member) => {
+      for (const user of [paths.admin, ...users]) {
+        await (await open(await endpoint(settings, memberHost(settings.name, namespace, member), user))).close();
+      }
+    },
+    60,
+  );
 }
 
 async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<void> {
@@ -113,45 +119,17 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   await waitFor(
     `${settings.members} members with one leader`,
     async () => {
+      const connection = await open(await endpoint(settings, serviceHost(settings.name, namespace), paths.admin));
       try {
-        const host = serviceHost(settings.name, namespace);
-        const connection = await open(await endpoint(settings, host, "setup", paths.admin));
-        try {
-          const states = await jetStreamStates(connection, settings.members, 3_000);
-          const reason = whyNotFormed(states, members);
-          return reason === undefined ? { done: true } : { waiting: reason };
-        } finally {
-          await connection.close();
-        }
-      } catch (error) {
-        return { waiting: (error as Error).message };
+        const states = await jetStreamStates(connection, settings.members, 3_000);
+        const reason = whyNotFormed(states, members);
+        return reason === undefined ? { done: true } : { waiting: reason };
+      } finally {
+        await connection.close();
       }
     },
-    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
-}
-
-/** Each member has its own copy of the users: one with an old copy would refuse what the others accept. */
-async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
-  const users = settings.applications.map((application) => join(paths.applications, application));
-  for (const member of memberNames(settings.name, settings.members)) {
-    await waitFor(
-      `authentication on ${member}`,
-      async () => {
-        try {
-          for (const user of [paths.admin, ...users]) {
-            const host = memberHost(settings.name, namespace, member);
-            await (await open(await endpoint(settings, host, "setup", user))).close();
-          }
-          return { done: true };
-        } catch (error) {
-          return { waiting: (error as Error).message };
-        }
-      },
-      { deadlineSeconds: 60 },
-    );
-  }
-  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
 }
 
 // --- reconcile
@@ -173,17 +151,7 @@ async function keepReplicas(settings: EnsembleSettings, namespace: string): Prom
 
 // --- members
 
-/** Files are read for each connection: certificates and passwords may change while an agent waits. */
-async function endpoint(settings: EnsembleSettings, host: string, name: string, user: string): Promise<Endpoint> {
-  const [username, password] = await Promise.all([
-    readFile(join(user, "username"), "utf8"),
-    readFile(join(user, "password"), "utf8"),
-  ]);
-  return {
-    host,
-    port: ports.client,
-    name: `cells-services-${name}`,
-    credentials: { username, password },
-    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
-  };
+async function endpoint(settings: EnsembleSettings, host: string, user: string): Promise<Endpoint> {
+  const login = await readLogin(settings.tls, paths.trust, host, user);
+  return { ...login, port: ports.client, name: "cells-services-setup" };
 }

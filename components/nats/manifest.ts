@@ -8,7 +8,7 @@ import {
   agentVolumes,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   type Ensemble,
   images,
   labels,
@@ -227,7 +227,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   return {
     name: "nats",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/nats-server", "-c", `${paths.config}/${paths.configFile}`],
     ports: [
       { name: "client", containerPort: ports.client, protocol: "TCP" },
@@ -239,7 +239,6 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       // Below the limit of the container, so that garbage is collected before memory runs out.
       { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
     ],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // The server accepts connections when it has recovered its volume: 15 minutes. It does not ask for a leader, because
     // members that wait for a majority must not be restarted over and over.

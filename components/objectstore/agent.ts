@@ -17,12 +17,13 @@ import {
 } from "@aws-sdk/client-s3";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { readCredentials, readTrust } from "../shared/agent/logins";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Admin, type Credentials, type Endpoint, named, open, openAdmin } from "./client";
 import { paths, ports, type Store, scheme, storeId } from "./layout";
@@ -44,7 +45,7 @@ const memberDeadlineSeconds = 300;
 const serverDeadlineSeconds = 180;
 
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
@@ -52,11 +53,7 @@ export const commands: Commands = {
 
 // --- member
 
-async function startMember(
-  settings: EnsembleSettings,
-  pod: { name: string; namespace: string },
-  api: KubernetesApi,
-): Promise<void> {
+async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self: Identity = { name: pod.name, storeId: storeId(settings.name, pod.namespace), tls: settings.tls };
   await waitFor(
     `a safe way to start ${self.name}`,
@@ -84,13 +81,13 @@ export async function observeData(buckets: string = paths.buckets): Promise<"pre
 
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const store = JSON.parse(await readFile(join(paths.config, paths.storeFile), "utf8")) as Store;
-  const admin = await readCredentials(paths.admin);
+  const admin = await readUser(paths.admin);
   const users = await Promise.all(
     settings.applications.map(async (application): Promise<User> => {
-      return { ...(await readCredentials(join(paths.applications, application))), role };
+      return { ...(await readUser(join(paths.applications, application))), role };
     }),
   );
-  const ca = settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8");
+  const ca = await readTrust(settings.tls, paths.trust);
   const { region } = store;
   const at = (host: string, port: number, credentials: Credentials): Endpoint => {
     return { url: `${scheme(settings.tls)}://${host}:${port}`, region, credentials, ca };
@@ -121,18 +118,11 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
 }
 
 async function waitForServer(client: S3Client): Promise<void> {
-  await waitFor(
-    "the object store",
-    async () => {
-      try {
-        await named(client.send(new ListBucketsCommand({})));
-        return { done: true };
-      } catch (error) {
-        return { waiting: (error as Error).message };
-      }
-    },
-    { deadlineSeconds: serverDeadlineSeconds, intervalSeconds: 2 },
-  );
+  await waitFor("the object store", async () => ({ done: await named(client.send(new ListBucketsCommand({}))) }), {
+    deadlineSeconds: serverDeadlineSeconds,
+    intervalSeconds: 2,
+    onError: "wait",
+  });
 }
 
 export interface Establishment {
@@ -209,10 +199,7 @@ export async function verifyUser(client: S3Client, application: string, buckets:
   if (missing.length > 0) throw new Error(`${application} does not see its buckets ${missing.join(", ")}`);
 }
 
-async function readCredentials(directory: string): Promise<Credentials> {
-  const [accessKeyId, secretAccessKey] = await Promise.all([
-    readFile(join(directory, "username"), "utf8"),
-    readFile(join(directory, "password"), "utf8"),
-  ]);
-  return { accessKeyId, secretAccessKey };
+async function readUser(directory: string): Promise<Credentials> {
+  const { username, password } = await readCredentials(directory);
+  return { accessKeyId: username, secretAccessKey: password };
 }

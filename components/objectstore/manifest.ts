@@ -3,7 +3,7 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
-  containerSecurityContext,
+  containerProfile,
   type Ensemble,
   images,
   namesOf,
@@ -56,7 +56,7 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
   return {
     name: "versitygw",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/local/bin/versitygw", ...serverArguments(ensemble, region)],
     env: [
       // The server reads its root account from arguments or from the environment only. Arguments can be read in the pod, and by
@@ -70,7 +70,6 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
       { name: "client", containerPort: ports.client, protocol: "TCP" },
       { name: "admin", containerPort: ports.admin, protocol: "TCP" },
     ],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // It listens within a second: nothing has to be recovered.
     startupProbe: { ...health, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 },

@@ -1,4 +1,4 @@
-/** Whether the server may start: pure. The deeds are in `agent.ts`. */
+/** Whether the server may start: pure. The loop that observes and acts is in `agent.ts`. */
 
 import { livingContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";

@@ -7,17 +7,16 @@
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   certificates a Job and a CronJob, shared by all services
  */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
-import { keepMarker, preflight, readMarker } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
-import { livingContradiction } from "../shared/core/change";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, toInfo } from "./client";
 import { writeMemberFiles } from "./files";
@@ -27,20 +26,13 @@ import { createSidecar } from "./sidecar";
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 
-interface Pod {
-  name: string;
-  namespace: string;
-}
-
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod()),
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();
     const pod = readPod();
-    return runSidecar(
-      createSidecar(settings, pod, () => markedClusterId(settings, pod.namespace, inClusterApi(impatient))),
-    );
+    return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
   },
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
@@ -53,18 +45,6 @@ async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> 
   log("the configurations of server and sentinel are written");
 }
 
-/** undefined: the ensemble was never formed. Throws when it was formed in another way. */
-async function markedClusterId(
-  settings: EnsembleSettings,
-  namespace: string,
-  api: KubernetesApi,
-): Promise<string | undefined> {
-  const marker = await readMarker(settings.name, namespace, api);
-  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
-  if (reason !== undefined) throw new Error(reason);
-  return marker?.clusterId;
-}
-
 // --- setup
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
@@ -72,7 +52,17 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   const clusterId = await waitForFormation(settings, namespace);
   // From here on empty volumes are lost ones.
   await keepMarker(settings, namespace, api, clusterId);
-  await verifyUsers(settings, namespace);
+  const users = settings.applications.map((application) => join(paths.applications, application));
+  await verifyLogins(
+    memberNames(settings.name, settings.members),
+    async (member) => {
+      for (const user of [paths.admin, ...users]) {
+        (await open(await endpoint(settings, namespace, member, user))).disconnect();
+      }
+    },
+    // The kubelet brings a changed Secret to the members within two minutes.
+    180,
+  );
 }
 
 /** Returns the id that the first master gave to the data: all members have it. */
@@ -81,79 +71,45 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   return waitFor(
     `one master and ${settings.members - 1} replicas`,
     async () => {
-      try {
-        const seen = await Promise.all(
-          members.map(async (member) => {
-            const client = await open(await endpoint(settings, namespace, member, paths.admin));
-            try {
-              const info = toInfo(await client.info("replication"));
-              await client.select(markDatabase);
-              return { member, info, clusterId: (await client.get(markKey))?.split(" ")[0] };
-            } finally {
-              client.disconnect();
-            }
-          }),
-        );
-        const masters = seen.filter(({ info }) => info["role"] === "master");
-        if (masters.length !== 1)
-          return { waiting: `masters: ${masters.map(({ member }) => member).join(", ") || "none"}` };
-        const unlinked = seen.filter(({ info }) => info["role"] !== "master" && info["master_link_status"] !== "up");
-        if (unlinked.length > 0) {
-          return { waiting: `not connected to the master: ${unlinked.map(({ member }) => member).join(", ")}` };
-        }
-        const ids = new Set(seen.map(({ clusterId }) => clusterId));
-        const [id] = ids;
-        return ids.size === 1 && id !== undefined
-          ? { done: id }
-          : { waiting: "the data has no mark yet, or not on all members" };
-      } catch (error) {
-        return { waiting: (error as Error).message };
+      const seen = await Promise.all(
+        members.map(async (member) => {
+          const client = await open(await endpoint(settings, namespace, member, paths.admin));
+          try {
+            const info = toInfo(await client.info("replication"));
+            await client.select(markDatabase);
+            return { member, info, clusterId: (await client.get(markKey))?.split(" ")[0] };
+          } finally {
+            client.disconnect();
+          }
+        }),
+      );
+      const masters = seen.filter(({ info }) => info["role"] === "master");
+      if (masters.length !== 1)
+        return { waiting: `masters: ${masters.map(({ member }) => member).join(", ") || "none"}` };
+      const unlinked = seen.filter(({ info }) => info["role"] !== "master" && info["master_link_status"] !== "up");
+      if (unlinked.length > 0) {
+        return { waiting: `not connected to the master: ${unlinked.map(({ member }) => member).join(", ")}` };
       }
+      const ids = new Set(seen.map(({ clusterId }) => clusterId));
+      const [id] = ids;
+      return ids.size === 1 && id !== undefined
+        ? { done: id }
+        : { waiting: "the data has no mark yet, or not on all members" };
     },
-    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
+    { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
 }
 
-/** Each member has its own copy of the users: one with an old copy would refuse what the others accept. */
-async function verifyUsers(settings: EnsembleSettings, namespace: string): Promise<void> {
-  const users = settings.applications.map((application) => join(paths.applications, application));
-  for (const member of memberNames(settings.name, settings.members)) {
-    await waitFor(
-      `authentication on ${member}`,
-      async () => {
-        try {
-          for (const user of [paths.admin, ...users]) {
-            (await open(await endpoint(settings, namespace, member, user))).disconnect();
-          }
-          return { done: true };
-        } catch (error) {
-          return { waiting: (error as Error).message };
-        }
-      },
-      // The kubelet brings a changed Secret to the members within two minutes.
-      { deadlineSeconds: 180 },
-    );
-  }
-  log(`all users can log in on all members; applications: ${settings.applications.join(", ") || "none"}`);
-}
-
-/** Files are read for each connection: certificates and passwords may change while an agent waits. */
 async function endpoint(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
   user: string,
 ): Promise<Endpoint> {
-  const [username, password] = await Promise.all([
-    readFile(join(user, "username"), "utf8"),
-    readFile(join(user, "password"), "utf8"),
-  ]);
   return {
-    host: memberHost(settings.name, namespace, member),
+    ...(await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user)),
     port: ports.client,
     name: "cells-services-setup",
-    credentials: { username, password },
     timeoutMilliseconds: 5000,
-    ...(settings.tls === "off" ? {} : { tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") } }),
   };
 }

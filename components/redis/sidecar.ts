@@ -3,8 +3,10 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
 import { absent } from "../shared/agent/files";
+import type { Pod } from "../shared/agent/main";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
+import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
@@ -31,11 +33,6 @@ const catchUpSeconds = 3;
 /** Sentinels ask replicas for news every ten seconds. */
 const newsSeconds = 12;
 
-interface Pod {
-  name: string;
-  namespace: string;
-}
-
 interface Look extends Observed {
   /** Of the server here: gauges. */
   metrics: Record<string, number>;
@@ -43,14 +40,13 @@ interface Look extends Observed {
   accounts: "changed" | "same";
 }
 
-type Deed = Decision | { kind: "accounts" };
+type Action = Decision | { kind: "accounts" };
 
-/** `readClusterId`: from the marker, undefined when the ensemble was never formed. */
 export function createSidecar(
   settings: EnsembleSettings,
   pod: Pod,
-  readClusterId: () => Promise<string | undefined>,
-): Sidecar<Look, Deed> {
+  askMarker: () => Promise<MarkerAnswer>,
+): Sidecar<Look, Action> {
   const members = memberNames(settings.name, settings.members);
   const self: Identity = { ...pod, members };
   const hostOf = (member: string): string => memberHost(settings.name, pod.namespace, member);
@@ -67,7 +63,10 @@ export function createSidecar(
   /** Of the marker, which never changes once it is there. */
   let clusterId: string | undefined;
   const markedId = async (): Promise<string | undefined> => {
-    clusterId ??= await readClusterId();
+    if (clusterId !== undefined) return clusterId;
+    const marker = await askMarker();
+    if ("reason" in marker) throw new Error(marker.reason);
+    clusterId = marker.formed ? marker.clusterId : undefined;
     return clusterId;
   };
   /** Of the server here; another one after each start. */
@@ -197,23 +196,23 @@ export function createSidecar(
         return { kind: "accounts" };
       return idle ? undefined : decision;
     },
-    async act(deed) {
-      if (deed.kind === "mark") return mark();
-      if (deed.kind === "accounts") {
+    async act(action) {
+      if (action.kind === "mark") return mark();
+      if (action.kind === "accounts") {
         return accounts.apply(run, await server(pod.name), await sentinel(pod.name), (user) => log(user));
       }
-      if (deed.kind === "nothing" || deed.kind === "wait") return;
-      const object = "master" in deed ? ` ${deed.master}` : "value" in deed ? ` ${deed.value}` : "";
-      log(`decision: ${deed.kind}${object}: ${deed.reason}`);
-      switch (deed.kind) {
+      if (action.kind === "nothing" || action.kind === "wait") return;
+      const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
+      log(`decision: ${action.kind}${object}: ${action.reason}`);
+      switch (action.kind) {
         case "follow":
-          return follow(deed.master);
+          return follow(action.master);
         case "promote":
           return promote();
         case "priority":
-          return setPriority(deed.value);
+          return setPriority(action.value);
         case "monitor":
-          return monitor(deed.master);
+          return monitor(action.master);
         case "watch":
           return watch();
         case "elect":

@@ -10,24 +10,24 @@
  *   certificates a Job and a CronJob, shared by all services
  */
 
-import { certificatesCommand, ownerReference } from "../shared/agent/certificates";
-import { preflight, readMarker } from "../shared/agent/guard";
-import { core, inClusterApi, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { certificatesCommand } from "../shared/agent/certificates";
+import { preflightCommand, readMarker } from "../shared/agent/guard";
+import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
-import type { EnsembleSettings, PreflightSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { findCredentials, type KmsKey, proveKey } from "./kms";
 import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./layout";
-import { foreignData } from "./membership";
+import { foreignData } from "./member";
 import { renewTokens, setup } from "./setup";
 import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume, readNote } from "./volume";
 
 export const commands: Commands = {
-  preflight: async () => preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi()),
+  preflight: preflightCommand,
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   sidecar: async () => {
@@ -98,10 +98,6 @@ function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> 
   );
 }
 
-interface ConfigMap extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
 /** A text that only the key opens that the data are made with; no secret. It stays as long as the data. */
 async function keepProof(settings: VaultSettings, namespace: string, api: KubernetesApi, proof: string): Promise<void> {
   const name = sealName(settings.name);
@@ -135,11 +131,7 @@ export function sealContradiction(
 
 // --- member
 
-async function startMember(
-  settings: EnsembleSettings,
-  pod: { name: string; namespace: string },
-  api: KubernetesApi,
-): Promise<void> {
+async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   await prepareVolume();
   const joined = await readNote(paths.joined);
   if (joined === undefined || !(await hasData())) {

@@ -7,7 +7,7 @@ import {
   agentPorts,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   cronJob,
   digest,
   type Ensemble,
@@ -208,7 +208,7 @@ function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Con
   return {
     name: "vault",
     image: ensemble.image,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/bin/vault", "server", `-config=${paths.configFile}`],
     ports: [
       { name: "client", containerPort: ports.client, protocol: "TCP" },
@@ -225,7 +225,6 @@ function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Con
       { name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) },
       ...awsEnvironment(details.credentialsSecret),
     ],
-    securityContext: containerSecurityContext,
     resources: ensemble.resources,
     // A server whose key service is away ends by itself; its last words are the reason.
     terminationMessagePolicy: "FallbackToLogsOnError",
@@ -310,7 +309,8 @@ export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings 
     serviceAccount: namesOf(ensemble.name).setup,
     bundle,
     deadlineSeconds: setupDeadlineSeconds,
-    retries: 4,
+    // An election between two steps of the setup may fail one of them.
+    retries: 2,
     volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
     volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
   });

@@ -136,6 +136,12 @@ function whyEmpty(observed: Observed, self: Identity): string {
   const filled = Object.keys(others).filter((member) => isFilled(others[member]));
   if (filled.length > 0) return `${filled.join(", ")} has data, but is not active`;
   if (keys === "unknown") return "waiting for the Kubernetes API";
+  if (keys !== "absent") {
+    return (
+      `the Secret ${self.keysName} has the keys of data that is not here; bring the volumes with that data back, or, ` +
+      "when nobody wants that data, delete the Secret"
+    );
+  }
   return "the cluster is being formed";
 }
 
@@ -178,7 +184,8 @@ function fill(observed: Observed, self: Identity): Action | undefined {
   const { others, marker, keys } = observed;
   const leader = Object.keys(others).find((member) => others[member]?.primary);
   if (leader !== undefined) return waitsFor(observed, self) === undefined ? { kind: "join", leader } : undefined;
-  if (self.name !== self.members[0] || marker !== "absent" || keys === "unknown") return undefined;
+  // Existing keys open data that may come back, as when volumes are restored: they are never overwritten.
+  if (self.name !== self.members[0] || marker !== "absent" || keys !== "absent") return undefined;
   const all = self.members.filter((member) => member !== self.name);
   const allEmpty = all.every((member) => {
     const server = others[member]?.server;
@@ -201,17 +208,4 @@ function waitsFor({ others, waitingSeconds }: Observed, self: Identity): string 
 /** What a server says that was stopped while it began: it is not initialised, but does not begin again either. */
 export function isHalfMade(error: Error): boolean {
   return /already has state/.test(error.message);
-}
-
-/** Whether the data on a volume may meet the cluster that the marker tells of. */
-export function foreignData(
-  volume: { joined: string | undefined },
-  marker: { clusterId: string } | undefined,
-  self: string,
-): string | undefined {
-  if (volume.joined === undefined || marker === undefined || volume.joined === marker.clusterId) return undefined;
-  return (
-    `the volume of ${self} belongs to the cluster ${volume.joined}, but the marker says ${marker.clusterId}; ` +
-    `give ${self} its own volume back, or ${beginAnew}`
-  );
 }

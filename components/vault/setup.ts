@@ -5,7 +5,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { keepMarker } from "../shared/agent/guard";
-import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { core, decoded, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { readTrust } from "../shared/agent/logins";
 import { log } from "../shared/core/log";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
@@ -44,10 +45,6 @@ export interface Context {
   api: KubernetesApi;
 }
 
-interface Secret extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
 export async function setup(context: Context): Promise<void> {
   const clusterId = await waitForFormation(context);
   const client = await login(context, setupRole, await bootstrapIfNeeded(context));
@@ -79,15 +76,11 @@ export async function renewTokens(context: Context): Promise<void> {
   }
 }
 
-async function trust({ settings }: Context): Promise<string | undefined> {
-  return settings.tls === "off" ? undefined : await readFile(join(paths.trust, "ca.crt"), "utf8");
-}
-
 /** By the name that clients use: standbys pass on what only the active member can do. */
 async function clientWith(context: Context, token?: string): Promise<VaultClient> {
   const { settings, namespace } = context;
   const url = `${scheme(settings.tls)}://${serviceHost(settings.name, namespace)}:${ports.client}`;
-  return vaultClient({ url, ca: await trust(context), token });
+  return vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), token });
 }
 
 async function waitForFormation(context: Context): Promise<string> {
@@ -99,7 +92,7 @@ async function waitForFormation(context: Context): Promise<string> {
         memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
           try {
             const url = memberUrl(settings, namespace, member);
-            const client = vaultClient({ url, ca: await trust(context), timeoutSeconds: 5 });
+            const client = vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), timeoutSeconds: 5 });
             return [member, { state: "up", ...(await client.health()) }];
           } catch (error) {
             return [member, { state: "away", reason: (error as Error).message }];
@@ -202,7 +195,7 @@ async function forgetRoot(context: Context): Promise<void> {
     if (!(error instanceof VaultError && error.status === 403)) throw error;
   }
   const name = rootName(settings.name);
-  const emptied = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: "" } } as KubernetesObject;
+  const emptied: Secret = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: "" } };
   await api.apply(core(namespace, "secrets", name), emptied, rootManager);
   log("the root token is revoked");
 }
@@ -342,7 +335,7 @@ async function keepToken(
       return;
     case "replace": {
       const fresh = await (await maker()).createToken(role);
-      const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: base64(fresh) } };
+      const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded({ token: fresh }) };
       await api.apply(core(namespace, "secrets", name), object, tokenManager);
       log(`${name}: a new token: ${action.reason}`);
       return;

@@ -3,11 +3,12 @@ import { randomUUID } from "node:crypto";
 import { readFile, rename, stat } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
-import { ownerReference } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
-import { base64, core, decoded, type KubernetesApi, type KubernetesObject } from "../shared/agent/kubernetes";
+import { core, decoded, encoded, type KubernetesApi, ownerReference, type Secret } from "../shared/agent/kubernetes";
+import { readTrust } from "../shared/agent/logins";
+import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { labels, memberHost, memberNames, namesOf } from "../shared/core/names";
@@ -40,15 +41,6 @@ const auditBytes = 64 * 2 ** 20;
 const manager = "cells-services-initialisation";
 const ownerManager = "cells-services-owner";
 
-interface Pod {
-  name: string;
-  namespace: string;
-}
-
-interface Secret extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
 export interface Kept {
   attempt: string;
   shares: string[];
@@ -67,7 +59,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   let loaded: string | undefined;
 
   const clientOf = async (member: string): Promise<VaultClient> => {
-    const ca = tls ? await readFile(join(paths.trust, "ca.crt"), "utf8") : undefined;
+    const ca = await readTrust(settings.tls, paths.trust);
     const own = member === pod.name;
     return vaultClient({
       // A name that does not resolve yet must not keep a member from its own server.
@@ -116,38 +108,30 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     return marker === undefined ? "absent" : { clusterId: marker.clusterId };
   });
 
-  // --- deeds
+  // --- actions
 
   const initialise = async (): Promise<void> => {
+    // Asked once more: what was observed may be seconds old. A create that fails when the Secret exists would be better, but
+    // Kubernetes cannot limit it to one name.
+    if ((await secretKeys()) !== undefined)
+      throw new Error(`the Secret ${keys} exists, and its keys are never overwritten`);
     const attempt = randomUUID();
     await writeNote(paths.forming, attempt);
     const answer = await (await clientOf(pod.name)).init(initBody(settings));
     log("initialised a new cluster");
-    const base = { apiVersion: "v1", kind: "Secret", type: "Opaque" };
-    const metadataOf = (name: string) => ({
-      name,
-      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
-    });
-    const root = rootName(settings.name);
-    await api.apply(
-      core(pod.namespace, "secrets", root),
-      {
-        ...base,
-        metadata: metadataOf(root),
-        data: { attempt: base64(attempt), token: base64(answer.rootToken) },
-      } as KubernetesObject,
-      manager,
-    );
+    await store(rootName(settings.name), encoded({ attempt, token: answer.rootToken }));
     // Last: from here on the initialisation counts.
-    await api.apply(
-      core(pod.namespace, "secrets", keys),
-      { ...base, metadata: metadataOf(keys), data: toData(settings, attempt, answer.keys) } as KubernetesObject,
-      manager,
-    );
+    await store(keys, toData(settings, attempt, answer.keys));
     askKeys.forget();
     askStored.forget();
     await commit();
     await keepOwners();
+  };
+  const store = (name: string, data: Record<string, string>): Promise<void> => {
+    const managed = { "app.kubernetes.io/managed-by": "cells-services-agent" };
+    const metadata = { name, labels: { ...labels(settings.service, settings.name), ...managed } };
+    const secret: Secret = { apiVersion: "v1", kind: "Secret", type: "Opaque", metadata, data };
+    return api.apply(core(pod.namespace, "secrets", name), secret, manager);
   };
   const commit = async (): Promise<void> => {
     await removeNote(paths.forming);
@@ -210,14 +194,14 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     log(state.sealed ? "the key shares were given, and the server is at work" : "unsealed");
   };
   const joinLeader = async (leader: string): Promise<void> => {
-    const ca = tls ? await readFile(join(paths.trust, "ca.crt"), "utf8") : undefined;
+    const ca = await readTrust(settings.tls, paths.trust);
     log(`joining ${leader}`);
     await (await clientOf(pod.name)).join({ url: memberUrl(settings, pod.namespace, leader), ca });
   };
   /** What was begun and never came to serve must not keep the member from beginning again. */
-  const unlessHalfMade = async (deed: Promise<void>): Promise<void> => {
+  const unlessHalfMade = async (action: Promise<void>): Promise<void> => {
     try {
-      await deed;
+      await action;
     } catch (error) {
       if (!isHalfMade(error as Error) || (await readNote(paths.joined)) !== undefined) throw error;
       await discard("the server was stopped while it began, and does not finish");
@@ -299,18 +283,16 @@ export function initBody({ seal }: VaultSettings): object {
 
 /** Recovery keys only as their owners can read them: with them one can make a root token. */
 export function toData({ seal }: VaultSettings, attempt: string, keys: string[]): Record<string, string> {
-  const note = { attempt: base64(attempt) };
   if (seal.type === "shamir") {
-    return { ...note, shares: base64(JSON.stringify(keys)), threshold: base64(String(seal.threshold)) };
+    return encoded({ attempt, shares: JSON.stringify(keys), threshold: String(seal.threshold) });
   }
-  if (seal.recovery === "none") return note;
-  const threshold = { threshold: base64(String(seal.recovery.threshold)) };
-  return { ...note, ...threshold, encrypted: base64(JSON.stringify(keys)) };
+  if (seal.recovery === "none") return encoded({ attempt });
+  return encoded({ attempt, threshold: String(seal.recovery.threshold), encrypted: JSON.stringify(keys) });
 }
 
 export function toKept(data: Record<string, string> | undefined): Kept | undefined {
-  const { attempt, shares, threshold } = decoded(data);
-  if (!attempt) return undefined;
+  if (data === undefined) return undefined;
+  const { attempt = "", shares, threshold } = decoded(data);
   return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [], threshold: Number(threshold ?? 0) };
 }
 

@@ -9,6 +9,7 @@ import {
   type CertificatesAction,
   type CertificatesObserved,
   decideCertificates,
+  leafSecretNames,
   type Phase,
   subjectList,
   subjectNames,
@@ -27,7 +28,18 @@ import {
   splitPem,
   withChain,
 } from "./issue";
-import { base64, core, decoded, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import {
+  type ConfigMap,
+  core,
+  decoded,
+  encoded,
+  group,
+  inClusterApi,
+  type KubernetesApi,
+  type KubernetesObject,
+  ownerReference,
+  type Secret,
+} from "./kubernetes";
 import { readPod, readSettings } from "./main";
 
 const day = 24 * 60 * 60 * 1000;
@@ -65,12 +77,6 @@ interface StatefulSet extends KubernetesObject {
     updateRevision?: string;
   };
 }
-
-interface ConfigMap extends KubernetesObject {
-  data?: Record<string, string>;
-}
-
-type Secret = ConfigMap;
 
 /** The command for `commands` of a service's agent. */
 export async function certificatesCommand(): Promise<void> {
@@ -323,13 +329,8 @@ async function writeAuthoritySecret(context: Context, secret: AuthoritySecret): 
   });
 }
 
-function leafSecretNames(settings: CertificateSettings): string[] {
-  const names = namesOf(settings.name);
-  return [names.serverTls, names.peerTls];
-}
-
 async function readLeaves({ api, namespace, settings }: Context): Promise<Record<string, KeyPair | undefined>> {
-  const entries = leafSecretNames(settings).map(async (name) => {
+  const entries = leafSecretNames(settings.service, settings.name).map(async (name) => {
     const data = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data);
     const certificate = data["tls.crt"];
     const key = data["tls.key"];
@@ -433,15 +434,4 @@ async function applyObject(
     ...content,
   };
   await api.apply(core(namespace, kind === "Secret" ? "secrets" : "configmaps", name), object, manager);
-}
-
-/** A ServiceAccount as the owner of an object. */
-export async function ownerReference(api: KubernetesApi, namespace: string, serviceAccount: string): Promise<object> {
-  const owner = await api.get<KubernetesObject>(core(namespace, "serviceaccounts", serviceAccount));
-  if (owner?.metadata?.uid === undefined) throw new Error(`the ServiceAccount ${serviceAccount} does not exist`);
-  return { apiVersion: "v1", kind: "ServiceAccount", name: serviceAccount, uid: owner.metadata.uid };
-}
-
-function encoded(values: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, base64(value)]));
 }

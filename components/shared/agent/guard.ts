@@ -1,24 +1,32 @@
-/** The agent's side of `identity.ts`: the preflight, and the marker. */
-
+/** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
 import { livingContradiction, storageContradiction } from "../core/change";
 import { log } from "../core/log";
-import { type Marker, peerTls, toMarker } from "../core/marker";
+import { type Marker, type MarkerAnswer, peerTls, toMarker } from "../core/marker";
 import { labels, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings } from "../core/settings";
-import { ownerReference } from "./certificates";
-import { core, group, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import {
+  type ConfigMap,
+  core,
+  group,
+  inClusterApi,
+  type KubernetesApi,
+  type KubernetesObject,
+  ownerReference,
+} from "./kubernetes";
+import { readPod, readSettings } from "./main";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
 const manager = "cells-services-setup";
-
-interface ConfigMap extends KubernetesObject {
-  data?: Record<string, string>;
-}
 
 interface StatefulSet extends KubernetesObject {
   spec: {
     volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
   };
+}
+
+/** The command for `commands` of a service's agent. */
+export async function preflightCommand(): Promise<void> {
+  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi());
 }
 
 /** Throws when a living cluster cannot do what is wanted. */
@@ -38,6 +46,19 @@ export async function preflight(settings: PreflightSettings, namespace: string, 
   const reason = livingContradiction(marker, settings);
   if (reason !== undefined) throw new Error(reason);
   log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+/** For a caller that goes on without the marker. Throws when the cluster was formed in another way than `settings` say. */
+export async function askMarker(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+): Promise<MarkerAnswer> {
+  const marker = await readMarker(settings.name, namespace, api).catch((error: unknown) => error as Error);
+  if (marker instanceof Error) return { reason: marker.message };
+  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
+  if (reason !== undefined) throw new Error(reason);
+  return marker === undefined ? { formed: false } : { formed: true, clusterId: marker.clusterId };
 }
 
 /** undefined: the cluster was never formed. */

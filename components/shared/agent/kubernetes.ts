@@ -17,6 +17,16 @@ export interface KubernetesObject {
   };
 }
 
+export interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+/** The values are base64. */
+export interface Secret extends KubernetesObject {
+  type?: string;
+  data?: Record<string, string>;
+}
+
 export interface KubernetesApi {
   /** undefined when there is no such object. */
   get<T extends KubernetesObject>(path: string): Promise<T | undefined>;
@@ -115,8 +125,9 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
   };
 }
 
+/** 403: an API server learns of a new RoleBinding a moment after the client that made it, and a Job runs only once. */
 function isPassing(status: number): boolean {
-  return status === 429 || status >= 500;
+  return status === 403 || status === 429 || status >= 500;
 }
 
 function expectOk(verb: string, path: string, response: HttpResponse): string {
@@ -134,11 +145,22 @@ function describe(response: HttpResponse): string {
   }
 }
 
+/** A ServiceAccount as the owner of an object. */
+export async function ownerReference(api: KubernetesApi, namespace: string, serviceAccount: string): Promise<object> {
+  const owner = await api.get(core(namespace, "serviceaccounts", serviceAccount));
+  if (owner?.metadata?.uid === undefined) throw new Error(`the ServiceAccount ${serviceAccount} does not exist`);
+  return { apiVersion: "v1", kind: "ServiceAccount", name: serviceAccount, uid: owner.metadata.uid };
+}
+
 /** Values of a Secret's `data`, decoded. */
 export function decoded(data: Record<string, string> | undefined): Record<string, string> {
   return Object.fromEntries(
     Object.entries(data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64").toString("utf8")]),
   );
+}
+
+export function encoded(values: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, base64(value)]));
 }
 
 export function base64(text: string): string {

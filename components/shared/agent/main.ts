@@ -1,30 +1,45 @@
+import { writeFile } from "node:fs/promises";
+import { messageOf } from "../core/errors";
 import { help, log } from "../core/log";
 
-/** A command of an agent. The arguments are those after its name. */
-type Command = (args: string[]) => Promise<void>;
-export type Commands = Record<string, Command>;
+export type Commands = Record<string, () => Promise<void>>;
+
+/** The kubelet mounts it writable in every container and shows its content in the status of the pod. */
+const terminationLog = "/dev/termination-log";
 
 /**
  * Runs the command that the container's arguments name. Node.js started with `-e` puts the first argument at index 1 of
- * `process.argv`. A failure is one line, because it is read in the status of a pod.
+ * `process.argv`. A failure is one line, which also becomes the termination message: `pulumi up` prints it.
  */
-export async function run(commands: Commands, argv: string[] = process.argv.slice(1)): Promise<void> {
-  const [name = "", ...args] = argv;
+export async function run(
+  commands: Commands,
+  [name = ""]: string[] = process.argv.slice(1),
+  messageFile: string = terminationLog,
+): Promise<void> {
+  const fail = async (exitCode: number, sentence: string): Promise<void> => {
+    log(sentence);
+    process.exitCode = exitCode;
+    // Outside a container there is no such file, and none is made. The sentence is in the log in any case.
+    await writeFile(messageFile, sentence, { flag: "r+" }).catch(() => undefined);
+  };
   const command = commands[name];
   if (command === undefined) {
-    log(`unknown command ${JSON.stringify(name)}; use one of ${Object.keys(commands).join(", ")}`);
-    process.exitCode = 2;
+    await fail(2, `unknown command ${JSON.stringify(name)}; use one of ${Object.keys(commands).join(", ")}`);
     return;
   }
-  // As process 1 of its container it has no default for it. Every command may be killed at any point; what was begun must not
-  // keep the pod.
+  // Process 1 of a container has no default handler for SIGTERM. Every command may be killed at any point, so what it has
+  // begun must not keep the pod.
   process.once("SIGTERM", () => process.exit(128 + 15));
   try {
-    await command(args);
+    await command();
   } catch (error) {
-    log(`${name} failed: ${error instanceof Error ? error.message : String(error)}; ${help}`);
-    process.exitCode = 1;
+    await fail(1, `${name} failed: ${messageOf(error)}; ${help}`);
   }
+}
+
+export interface Pod {
+  name: string;
+  namespace: string;
 }
 
 /** What the component wrote into SETTINGS for this container. */
@@ -33,7 +48,7 @@ export function readSettings<T>(environment: NodeJS.ProcessEnv = process.env): T
 }
 
 /** The pod that this process runs in. */
-export function readPod(environment: NodeJS.ProcessEnv = process.env): { name: string; namespace: string } {
+export function readPod(environment: NodeJS.ProcessEnv = process.env): Pod {
   return { name: required("POD_NAME", environment), namespace: required("POD_NAMESPACE", environment) };
 }
 

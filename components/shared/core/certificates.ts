@@ -9,7 +9,7 @@
  * One phase per run at most, and none while a roll is under way: the state is in the Secret of the authority, so a run that
  * dies is continued by the next one.
  */
-import { memberHost, memberNames, type ServiceKind, serviceHost } from "./names";
+import { memberHost, memberNames, namesOf, type ServiceKind, serviceHost } from "./names";
 
 /** What the certificates command of the agent must know. No secrets. */
 export interface CertificateSettings {
@@ -125,8 +125,9 @@ export function decideCertificates(
     return {
       kind: "refuse",
       reason:
-        "the certificate authority is gone, but members that trust it run; restore its Secret from a backup, or destroy " +
-        "and deploy the component again with its volumes kept, which starts all members with a new authority",
+        "the certificate authority is gone, but members that trust it run; restore its Secret from a backup; without one, " +
+        "delete the StatefulSet with --cascade=orphan and then its pods, which keeps volumes and passwords, and run " +
+        "pulumi up --refresh: all members start at once with a new authority",
     };
   }
 
@@ -199,6 +200,15 @@ function leafReason(
   if (leaf.subjects.join() !== [...subjects].sort().join()) return "the names of the members have changed";
   if (isDue(leaf, now)) return "the certificate is in the last third of its life";
   return undefined;
+}
+
+/** The members of these services prove themselves to each other with a certificate. */
+const withPeerCertificate: readonly ServiceKind[] = ["etcd", "nats", "redis", "mongodb"];
+
+/** Secrets with certificates. */
+export function leafSecretNames(service: ServiceKind, name: string): string[] {
+  const { serverTls, peerTls } = namesOf(name);
+  return withPeerCertificate.includes(service) ? [serverTls, peerTls] : [serverTls];
 }
 
 /** Every name under which a member may be reached, each written out: servers that verify wildcards need reverse DNS. */

@@ -10,6 +10,9 @@ export interface Marker {
   bootstrappedAt: string;
 }
 
+/** What an agent knows of the marker; `reason`: it could not be read. */
+export type MarkerAnswer = { formed: false } | { formed: true; clusterId: string } | { reason: string };
+
 /** Throws when it is not complete: an ensemble whose marker says nothing is not one that was never formed. */
 export function toMarker(name: string, data: Record<string, string>): Marker {
   const { clusterId, members, tls = formerTls(data["scheme"]), bootstrappedAt } = data;

@@ -29,7 +29,6 @@ export interface Names {
   certificates: string;
   preflight: string;
   setup: string;
-  maintenance: string;
   /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
   gateway: string;
 }
@@ -50,7 +49,6 @@ export function namesOf(name: string): Names {
     certificates: `${name}-certificates`,
     preflight: `${name}-preflight`,
     setup: `${name}-setup`,
-    maintenance: `${name}-maintenance`,
     gateway: `${name}-gateway`,
   };
 }

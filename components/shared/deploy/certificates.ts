@@ -7,7 +7,7 @@ import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource"
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
-import type { CertificateSettings } from "../core/certificates";
+import { type CertificateSettings, leafSecretNames } from "../core/certificates";
 import { applicationSecretName, namesOf } from "../core/names";
 import { createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
@@ -45,7 +45,6 @@ export function createCertificates(
     serviceAccount: name,
     bundle: details.bundle,
     deadlineSeconds,
-    retries: 3,
   });
   const dependsOn = [...access, ...issued, ...details.dependsOn];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
@@ -85,7 +84,7 @@ function secretsWithTrust(ensemble: Ensemble): string[] {
  */
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
-  const own = [names.authority, names.serverTls, names.peerTls];
+  const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];
   const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
   return [
     { apiGroups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], resourceNames: own },

@@ -12,7 +12,7 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle, readAgentBundle } from "./bundle";
 import { gatewayImage } from "./images";
 import { clientService, metadata, networkPeer } from "./network";
-import { agentContainer, agentVolumes, containerSecurityContext, podSecurityContext, spreadOverHosts } from "./pod";
+import { agentContainer, agentVolumes, containerProfile, podSecurityContext, spreadOverHosts } from "./pod";
 
 export interface GatewayInputs {
   /** Of the clients and of the servers alike. */
@@ -134,14 +134,13 @@ function proxyContainer(settings: GatewaySettings): core.v1.Container {
   return {
     name: "haproxy",
     image: gatewayImage,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     // In the foreground, one process: there is nobody who would ask a master to reload.
     command: ["/usr/local/sbin/haproxy", "-db", "-f", gatewayPaths.config],
     ports: [
       { name: "client", containerPort: settings.port, protocol: "TCP" },
       { name: "metrics", containerPort: gatewayMetricsPort, protocol: "TCP" },
     ],
-    securityContext: containerSecurityContext,
     // Two buffers of 16 KiB for each connection, and some MiB for itself.
     resources: {
       requests: { cpu: "20m", memory: "32Mi", "ephemeral-storage": "16Mi" },

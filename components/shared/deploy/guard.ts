@@ -29,8 +29,6 @@ export function createGuard(
     serviceAccount: name,
     bundle,
     deadlineSeconds: 180,
-    // A refusal does not pass by trying again.
-    retries: 1,
   });
   const dependsOn = [program, ...access];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));

@@ -49,7 +49,7 @@ export {
   agentVolumes,
   certificateMounts,
   certificateVolumes,
-  containerSecurityContext,
+  containerProfile,
   podSecurityContext,
   secretVolume,
   trustMounts,

@@ -179,7 +179,8 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     bundle: setup.bundle,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },
     deadlineSeconds: setupDeadlineSeconds,
-    retries: 4,
+    // An election between two steps of the setup may fail one of them.
+    retries: 2,
     volumeMounts: [
       ...(setup.volumeMounts ?? []),
       { name: "admin", mountPath: setup.paths.admin, readOnly: true },

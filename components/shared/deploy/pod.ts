@@ -1,7 +1,7 @@
 /**
  * The pod profile of every ensemble: who the processes are, where they run and what they may touch.
  */
-import type { core } from "@pulumi/kubernetes/types/input";
+import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { agentSelector, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
@@ -22,13 +22,19 @@ export const podSecurityContext: core.v1.PodSecurityContext = {
   seccompProfile: { type: "RuntimeDefault" },
 };
 
-export const containerSecurityContext: core.v1.SecurityContext = {
-  allowPrivilegeEscalation: false,
-  readOnlyRootFilesystem: true,
-  runAsNonRoot: true,
-  capabilities: { drop: ["ALL"] },
-  seccompProfile: { type: "RuntimeDefault" },
-};
+/** Of every container. */
+export const containerProfile = {
+  imagePullPolicy: "IfNotPresent",
+  // Agents write a sentence. Of a server that ends with an error, `pulumi up` and `kubectl describe pod` show the last words.
+  terminationMessagePolicy: "FallbackToLogsOnError",
+  securityContext: {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    capabilities: { drop: ["ALL"] },
+    seccompProfile: { type: "RuntimeDefault" },
+  },
+} satisfies Partial<core.v1.Container>;
 
 /** Node.js with the bundle and an X.509 library needs about 60 MiB; the limit leaves room for one large answer. */
 export const agentResources: core.v1.ResourceRequirements = {
@@ -133,7 +139,7 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
   return {
     name: container.name,
     image: agentImage,
-    imagePullPolicy: "IfNotPresent",
+    ...containerProfile,
     command: ["/usr/local/bin/node", "-e", agentLoader],
     args: container.command,
     env: [
@@ -143,7 +149,6 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "NODE_OPTIONS", value: container.nodeOptions ?? "--max-old-space-size=128" },
       ...(container.env ?? []),
     ],
-    securityContext: containerSecurityContext,
     resources: agentResources,
     volumeMounts: [
       { name: "agent", mountPath: "/agent", readOnly: true },
@@ -164,8 +169,11 @@ export interface AgentJob extends AgentContainer {
   volumes?: core.v1.Volume[];
   /** After this time the Job has failed, whatever its pods do. */
   deadlineSeconds: number;
-  /** How often a failed pod is replaced. */
-  retries: number;
+  /**
+   * How often a failed pod is replaced, default 0: what may pass, the agent waits for by itself, and a refusal fails the Job
+   * at once.
+   */
+  retries?: number;
 }
 
 /** A Job that runs one command of the agent to its end. */
@@ -174,10 +182,17 @@ export function agentJobSpec(
   job: AgentJob,
 ): { template: core.v1.PodTemplateSpec } & {
   backoffLimit: number;
+  podFailurePolicy: batch.v1.PodFailurePolicy;
   activeDeadlineSeconds: number;
 } {
   return {
-    backoffLimit: job.retries,
+    // Not a rule that fails the Job by the exit code: its reason, PodFailurePolicy, is none that the await of
+    // pulumi-kubernetes knows, which would go on waiting until its time-out.
+    backoffLimit: job.retries ?? 0,
+    // A pod that was evicted or lost with its node is replaced.
+    podFailurePolicy: {
+      rules: [{ action: "Ignore", onPodConditions: [{ type: "DisruptionTarget", status: "True" }] }],
+    },
     activeDeadlineSeconds: job.deadlineSeconds,
     template: {
       metadata: {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -62,8 +62,8 @@ describe("the Kubernetes client", () => {
   it("tells a missing object from a refusal", async () => {
     expect(await (await answering([404, { message: "not found" }])).api.get("/x")).toBeUndefined();
     server?.close();
-    const { api } = await answering([403, { message: 'secrets "a" is forbidden' }]);
-    await expect(api.get("/x")).rejects.toThrow('kubernetes refused to get /x: secrets "a" is forbidden');
+    const { api } = await answering([400, { message: "the name is invalid" }]);
+    await expect(api.get("/x")).rejects.toThrow("kubernetes refused to get /x: the name is invalid");
   });
 
   it("creates only what does not exist", async () => {
@@ -82,6 +82,14 @@ describe("the Kubernetes client", () => {
 
   it("waits while the API server is overloaded", async () => {
     const { api, seen } = await answering([503, {}], [200, { kind: "Secret" }]);
+    expect(await api.get("/x")).toEqual({ kind: "Secret" });
+    expect(seen).toHaveLength(2);
+  });
+});
+
+describe("the Kubernetes client of a Job", () => {
+  it("waits for a right that was given a moment ago", async () => {
+    const { api, seen } = await answering([403, { message: 'secrets "a" is forbidden' }], [200, { kind: "Secret" }]);
     expect(await api.get("/x")).toEqual({ kind: "Secret" });
     expect(seen).toHaveLength(2);
   });
@@ -110,18 +118,28 @@ describe("waiting", () => {
 });
 
 describe("commands", () => {
-  it("get the arguments after their name", async () => {
-    const calls: string[][] = [];
-    await run({ setup: async (args) => void calls.push(args) }, ["setup", "a", "b"]);
-    expect(calls).toEqual([["a", "b"]]);
-    expect(process.exitCode).toBeUndefined();
-  });
-
   it("fail with an exit code, never with an unhandled error", async () => {
     await run({ setup: () => Promise.reject(new Error("no")) }, ["setup"]);
     expect(process.exitCode).toBe(1);
     await run({}, ["setup"]);
     expect(process.exitCode).toBe(2);
+  });
+
+  it("leave exactly the sentence of a failure as the termination message of the container", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "termination-"));
+    try {
+      const file = join(directory, "termination-log");
+      const refuse = () => Promise.reject(new Error("the cluster was formed with 3 members, got members 5"));
+      await run({ preflight: refuse }, ["preflight"], file);
+      await expect(readFile(file, "utf8")).rejects.toThrow("ENOENT");
+      await writeFile(file, "");
+      await run({ preflight: refuse }, ["preflight"], file);
+      expect(await readFile(file, "utf8")).toBe(
+        "preflight failed: the cluster was formed with 3 members, got members 5; what to do: docs/refusals.md of cells-services",
+      );
+    } finally {
+      await rm(directory, { recursive: true });
+    }
   });
 
   it("end at once when they are told to, which process 1 of a container does not by itself", () => {

@@ -41,6 +41,16 @@ describe("diagnostics", () => {
     ]);
   });
 
+  it("show the last sentence of a container that fails", () => {
+    const refused = pod("etcd-0");
+    const terminated = { exitCode: 1, reason: "Error", message: "member failed: the volume of etcd-0 is empty\n" };
+    const member = { name: "member", image: "", imageID: "", ready: false, restartCount: 1, lastState: { terminated } };
+    refused.status = { phase: "Pending", initContainerStatuses: [member] };
+    expect(diagnose(target("etcd"), [refused], [])[0]).toBe(
+      "pod etcd-0: Pending, 0/1 ready, 0 restarts, node node-1, Error; member: member failed: the volume of etcd-0 is empty",
+    );
+  });
+
   it("take ten lines at most, the latest events among them", () => {
     const events = Array.from({ length: 30 }, (_, minute) => event("etcd-0", minute));
     const lines = diagnose(target("etcd"), [pod("etcd-0"), pod("etcd-1"), pod("etcd-2")], events);

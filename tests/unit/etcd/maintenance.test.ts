@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Status } from "../../../components/etcd/client";
-import { decideHousekeeping, type MemberStatus } from "../../../components/etcd/maintenance";
+import { decideHousekeeping, isHousekeepingDue, type MemberStatus } from "../../../components/etcd/maintenance";
 
 const mebibyte = 2 ** 20;
 
@@ -21,6 +21,13 @@ function member(name: string, changes: Partial<Status> = {}): MemberStatus {
 const fragmented = { dbSizeInUse: 50 * mebibyte };
 
 describe("housekeeping", () => {
+  it("is due every tenth minute, and at once when etcd has raised an alarm", () => {
+    const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 3, minute, 40));
+    expect(isHousekeepingDue([], at(20))).toBe(true);
+    expect(isHousekeepingDue([], at(21))).toBe(false);
+    expect(isHousekeepingDue([{ memberId: "etcd-0", alarm: "NOSPACE" }], at(21))).toBe(true);
+  });
+
   it("leaves a compact database alone", () => {
     expect(decideHousekeeping([member("etcd-0"), member("etcd-1"), member("etcd-2")], 3, [])).toEqual({
       kind: "nothing",

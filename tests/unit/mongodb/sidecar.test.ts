@@ -15,6 +15,14 @@ vi.mock("node:fs/promises", () => ({
   rename: async () => undefined,
 }));
 
+vi.mock("../../../components/shared/agent/logins", () => ({
+  readCredentials: async (directory: string) => ({
+    username: "admin",
+    password: fake.files.get(`${directory}/password`) ?? "first",
+  }),
+  readTrust: async () => "authority",
+}));
+
 /** One server that takes every password, and refuses to read certificates. */
 vi.mock("../../../components/mongodb/client", async (original) => {
   const client = { close: async () => undefined };

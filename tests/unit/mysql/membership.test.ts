@@ -72,8 +72,8 @@ function observed(self: number, transactions: string, others: Answer[], more: Pa
   };
 }
 
-const formed = { marker: { formed: true } };
-const unformed = { marker: { formed: false } };
+const formed = { marker: { formed: true, clusterId: group } } as const;
+const unformed = { marker: { formed: false } } as const;
 const unknown = { marker: { reason: "no answer" } };
 
 const kinds = (decisions: Decision[]): string[] => decisions.map(({ kind }) => kind);

@@ -3,7 +3,6 @@ import type { Health } from "../../../components/vault/client";
 import {
   type Action,
   decide,
-  foreignData,
   type Identity,
   isHalfMade,
   type Observed,
@@ -84,6 +83,12 @@ suite("what is done for a member", () => {
     [
       "not when the marker is not known",
       seen(empty, { marker: "unknown", others: { "vault-1": vacant, "vault-2": vacant } }),
+      first,
+      undefined,
+    ],
+    [
+      "not when there are keys of data that may come back",
+      seen(empty, { keys: { attempt: "a0" }, others: { "vault-1": vacant, "vault-2": vacant } }),
       first,
       undefined,
     ],
@@ -248,6 +253,14 @@ suite("what is said of a member", () => {
       "is not initialised: waiting for vault-2 before the cluster is formed",
     ],
     [
+      seen(empty, { keys: { attempt: "a0" }, others: { "vault-1": vacant, "vault-2": vacant } }),
+      first,
+      false,
+      false,
+      "is not initialised: the Secret vault-unseal has the keys of data that is not here; bring the volumes with that data " +
+        "back, or, when nobody wants that data, delete the Secret",
+    ],
+    [
       seen(empty, { others: { "vault-0": leading, "vault-2": joining } }),
       self,
       false,
@@ -270,20 +283,6 @@ suite("what is said of a member", () => {
   it("counts a member that is away as neither sealed nor removed", () => {
     expect(status(seen(undefined), self).metrics).toEqual({ up: 0, initialised: 0, sealed: 0, removed: 0 });
     expect(status(seen(sealed), self).metrics).toEqual({ up: 1, initialised: 1, sealed: 1, removed: 0 });
-  });
-});
-
-suite("data of another cluster", () => {
-  it("is refused", () => {
-    expect(foreignData({ joined: "c0" }, { clusterId: "c1" }, "vault-1")).toMatch(
-      /^the volume of vault-1 belongs to the cluster c0, but the marker says c1; give vault-1 its own volume back, or /,
-    );
-  });
-
-  it("is no question for a volume that has not served, without a marker, or when both agree", () => {
-    expect(foreignData({ joined: undefined }, { clusterId: "c1" }, "vault-1")).toBeUndefined();
-    expect(foreignData({ joined: "c1" }, undefined, "vault-1")).toBeUndefined();
-    expect(foreignData({ joined: "c1" }, { clusterId: "c1" }, "vault-1")).toBeUndefined();
   });
 });
 

@@ -1,0 +1,51 @@
+/** How agents log in to the members. Files are read for each connection: certificates and passwords may change meanwhile. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { TlsMode } from "../core/check";
+import { log } from "../core/log";
+import { waitFor } from "../core/wait";
+
+export interface Credentials {
+  username: string;
+  password: string;
+}
+
+/** From a directory with the keys of a Secret. */
+export async function readCredentials(directory: string): Promise<Credentials> {
+  const [username, password] = await Promise.all([
+    readFile(join(directory, "username"), "utf8"),
+    readFile(join(directory, "password"), "utf8"),
+  ]);
+  return { username, password };
+}
+
+/** The trust bundle, PEM; undefined without TLS. */
+export async function readTrust(tls: TlsMode, directory: string): Promise<string | undefined> {
+  return tls === "off" ? undefined : readFile(join(directory, "ca.crt"), "utf8");
+}
+
+export interface Login {
+  host: string;
+  credentials: Credentials;
+  /** undefined: plain text. */
+  tls?: { ca: string };
+}
+
+/** `user` and `trust` are directories. */
+export async function readLogin(tls: TlsMode, trust: string, host: string, user: string): Promise<Login> {
+  const [credentials, ca] = await Promise.all([readCredentials(user), readTrust(tls, trust)]);
+  return { host, credentials, ...(ca === undefined ? {} : { tls: { ca } }) };
+}
+
+/** Each member has its own copy of the users: a member with an old copy would refuse what the others accept. */
+export async function verifyLogins(
+  members: string[],
+  login: (member: string) => Promise<void>,
+  deadlineSeconds: number,
+): Promise<void> {
+  for (const member of members) {
+    const attempt = async () => ({ done: await login(member) });
+    await waitFor(`authentication on ${member}`, attempt, { deadlineSeconds, onError: "wait" });
+  }
+  log(`all users can log in on ${members.join(", ")}`);
+}
