@@ -19,8 +19,6 @@ import {
   createPreflight,
   digest,
   disruptionBudget,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
   encoded,
   jobMetadata,
@@ -29,35 +27,15 @@ import {
   networkPolicy,
   peersService,
   readAgentBundle,
-  resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
 } from "../shared/deploy";
+import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, paths, ports, scheme } from "./layout";
-import {
-  baseConfig,
-  etcdSetupJob,
-  maintenanceCronJob,
-  memberRules,
-  profile,
-  rolloutSeconds,
-  statefulSet,
-} from "./manifest";
+import { baseConfig, etcdSetupJob, maintenanceCronJob, memberRules, rolloutSeconds, statefulSet } from "./manifest";
 
-export type EtcdClusterArguments = EnsembleArguments;
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: [],
-    validate: (problem) => {
-      if (args.applications?.includes(adminUsername)) {
-        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-      }
-    },
-  });
-}
+export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
 export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {

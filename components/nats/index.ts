@@ -19,28 +19,23 @@ import {
   createPassword,
   createPreflight,
   disruptionBudget,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
   encoded,
   jobMetadata,
   metadata,
   namesOf,
   networkPolicy,
-  oneOf,
   peersService,
   readAgentBundle,
   readMarkerRule,
-  resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
 } from "../shared/deploy";
+import { type Durability, type NatsClusterArguments, resolveNats } from "./arguments";
 import { adminUsername, paths, ports, reconcilerName, scheme } from "./layout";
 import {
-  type Durability,
   natsSetupJob,
-  profile,
   reconcilerDeployment,
   rolloutSeconds,
   serverConfig,
@@ -49,31 +44,12 @@ import {
   usersName,
 } from "./manifest";
 
-export type NatsClusterArguments = EnsembleArguments & {
-  /**
-   * What an acknowledged message in a stream has survived: "fsync" (default), the disks of a majority, or "replicated",
-   * the memory of a majority, with the disk within two minutes.
-   */
-  durability?: Durability;
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveNats(name: string, args: NatsClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["durability"],
-    validate: (problem) => {
-      oneOf("durability", args.durability, ["fsync", "replicated"], problem);
-      if (args.applications?.includes(adminUsername)) {
-        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-      }
-    },
-  });
-}
+export { type Durability, type NatsClusterArguments, natsProfile, natsSchema, resolveNats } from "./arguments";
 
 export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveNats(name, args);
-    const durability = args.durability ?? "fsync";
+    const { durability } = ensemble;
     const bundle = readAgentBundle("nats");
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 

@@ -15,7 +15,6 @@ import {
   createCredentials,
   createPreflight,
   disruptionBudget,
-  type Ensemble,
   EnsembleComponent,
   jobMetadata,
   metadata,
@@ -24,24 +23,15 @@ import {
   peersService,
   readAgentBundle,
   readMarkerRule,
-  resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
 } from "../shared/deploy";
-import { type ObjectStoreArguments, resolveStore, validateStore } from "./arguments";
+import { type ObjectStoreArguments, resolveObjectStore } from "./arguments";
 import { adminUsername, paths, ports, scheme } from "./layout";
-import { profile, rolloutSeconds, statefulSet, storeConfig, storeSetupJob } from "./manifest";
+import { rolloutSeconds, statefulSet, storeConfig, storeSetupJob } from "./manifest";
 
-export type { ObjectStoreArguments } from "./arguments";
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveObjectStore(name: string, args: ObjectStoreArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["buckets", "applicationBuckets", "region"],
-    validate: (problem) => validateStore(args, problem),
-  });
-}
+export { type ObjectStoreArguments, objectStoreProfile, objectStoreSchema, resolveObjectStore } from "./arguments";
 
 /** One server with one volume: for development. The outputs are those that AWS S3 has in production. */
 export class ObjectStore extends EnsembleComponent {
@@ -53,7 +43,7 @@ export class ObjectStore extends EnsembleComponent {
 
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveObjectStore(name, args);
-    const store = resolveStore(args);
+    const { store } = ensemble;
     const bundle = readAgentBundle("objectstore");
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 

@@ -5,11 +5,9 @@ import {
   type AgentBundle,
   containerSecurityContext,
   type Ensemble,
-  images,
   namesOf,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   setupJob,
@@ -17,19 +15,6 @@ import {
   trustVolumes,
 } from "../shared/deploy";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
-
-export const profile: ServiceProfile = {
-  service: "objectstore",
-  image: images.versitygw,
-  // One server with one volume.
-  members: 1,
-  // Files are bigger than everything else; below 1Gi a few uploads of several parts, which are on the volume twice, fill it.
-  storage: { size: "20Gi", minimum: "1Gi" },
-  resources: {
-    requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
-  },
-};
 
 /** On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks. */
 export const terminationGraceSeconds = 30;

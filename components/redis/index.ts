@@ -19,23 +19,20 @@ import {
   createPassword,
   createPreflight,
   disruptionBudget,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
   encoded,
   jobMetadata,
   metadata,
   namesOf,
   networkPolicy,
-  oneOf,
   peersService,
   readAgentBundle,
   readMarkerRule,
-  resolveEnsemble,
   serviceHost,
   setupDeadlineSeconds,
   setupRules,
 } from "../shared/deploy";
+import { type RedisClusterArguments, resolveRedis } from "./arguments";
 import {
   adminUsername,
   type InternalUser,
@@ -46,55 +43,21 @@ import {
   scheme,
   usersName,
 } from "./layout";
-import {
+import { redisSetupJob, rolloutSeconds, serverConfig, statefulSet, usersConfig } from "./manifest";
+
+export {
   type Durability,
   type Eviction,
-  profile,
-  redisSetupJob,
-  reservedApplications,
-  rolloutSeconds,
-  serverConfig,
-  sizeProblems,
-  statefulSet,
-  usersConfig,
-} from "./manifest";
-
-export type RedisClusterArguments = EnsembleArguments & {
-  /**
-   * What a write has reached before it is acknowledged: "everysecond" (default), the memory of the master, with its disk
-   * within a second, or "fsync", its disk. Neither waits for a replica.
-   */
-  durability?: Durability;
-  /** When the memory is full: "none" (default), writes are refused, or "allkeys-lru", what was not used for long is removed. */
-  eviction?: Eviction;
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveRedis(name: string, args: RedisClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["durability", "eviction"],
-    validate: (problem) => {
-      oneOf("durability", args.durability, ["everysecond", "fsync"], problem);
-      oneOf("eviction", args.eviction, ["none", "allkeys-lru"], problem);
-      if (args.tls === "optional") {
-        problem(
-          'tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
-        );
-      }
-      const { memory = "" } = { ...profile.resources.limits, ...args.resources?.limits };
-      for (const each of sizeProblems(memory, args.storage?.size ?? profile.storage.size)) problem(each);
-      const applications = Array.isArray(args.applications) ? args.applications : [];
-      for (const application of reservedApplications(applications)) {
-        problem(`applications must not contain "${application}", which is a user of the ensemble; use another name`);
-      }
-    },
-  });
-}
+  type RedisClusterArguments,
+  redisProfile,
+  redisSchema,
+  resolveRedis,
+} from "./arguments";
 
 export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = resolveRedis(name, args);
-    const durability = args.durability ?? "everysecond";
+    const { durability } = ensemble;
     const bundle = readAgentBundle("redis");
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
@@ -113,7 +76,7 @@ export class RedisCluster extends EnsembleComponent {
     const secrets = [credentials.admin, ...Object.values(credentials.applications)];
     const internal = this.createInternalSecret(judged);
     const users = this.createUsers(credentials, internal.passwords, judged);
-    const config = serverConfig(ensemble, durability, args.eviction ?? "none");
+    const config = serverConfig(ensemble, durability, ensemble.eviction);
     const configMap = new ConfigMap(
       names.config,
       { metadata: metadata(ensemble, names.config), data: { [paths.configFile]: config } },

@@ -17,16 +17,19 @@ export function createPreflight(
 ): pulumi.CustomResourceOptions {
   const name = namesOf(ensemble.name).preflight;
   const access = createAccess(ensemble, name, preflightRules(ensemble), options);
-  const spec = agentJobSpec(ensemble, {
-    name: "preflight",
-    command: ["preflight"],
-    settings: preflightSettings(ensemble),
-    serviceAccount: name,
-    checksum: details.bundle.checksum,
-    deadlineSeconds: 180,
-    // A refusal does not pass by trying again.
-    retries: 1,
-  });
+  // The class of the volumes may be an output of a StorageClass that the same program makes.
+  const spec = pulumi.output(ensemble.storage.class).apply((storageClass) =>
+    agentJobSpec(ensemble, {
+      name: "preflight",
+      command: ["preflight"],
+      settings: preflightSettings({ ...ensemble, storage: { ...ensemble.storage, class: storageClass } }),
+      serviceAccount: name,
+      checksum: details.bundle.checksum,
+      deadlineSeconds: 180,
+      // A refusal does not pass by trying again.
+      retries: 1,
+    }),
+  );
   const dependsOn = [details.agent, ...access.ready];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   return pulumi.mergeOptions(options, { dependsOn: [job] });

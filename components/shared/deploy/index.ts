@@ -8,13 +8,14 @@ export { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
 export {
   type Ensemble,
   type EnsembleArguments,
+  ensembleSchema,
+  ensembleShape,
   nameLimit,
-  nearest,
-  oneOf,
   type Peer,
-  reportUnknownKeys,
   resolveEnsemble,
   type ServiceProfile,
+  tlsOrNot,
+  withDefaults,
 } from "./arguments";
 export { type AgentBundle, createAgentConfigMap, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";
@@ -44,3 +45,15 @@ export {
   trustMounts,
   trustVolumes,
 } from "./pod";
+export {
+  type AddProblem,
+  advice,
+  nearest,
+  ofList,
+  type Sound,
+  says,
+  shown,
+  text,
+  together,
+  wholeNumber,
+} from "./schema";
