@@ -30,7 +30,7 @@ export const objectStoreProfile: ServiceProfile = {
   reserved: (application) => (application === adminUsername ? "which is the administrator" : undefined),
   notes: {
     "storage.size": "at least `1Gi`",
-    "storage.class": "its file system has extended attributes, see [The volume](#the-volume)",
+    "storage.class": "its file system has extended attributes",
     applications: `not \`${adminUsername}\``,
   },
 };

@@ -65,18 +65,18 @@ const awsKmsSeal = z
       ),
     endpoint: z
       .url({ protocol: /^https?$/, ...says("a URL", 'use one like "https://kms.example.org"') })
-      .optional()
-      .describe("awskms: URL of the key service, unless it is that of AWS"),
+      .describe("awskms: URL of the key service, unless it is that of AWS")
+      .optional(),
     credentialsSecret: z
       .string()
-      .optional()
       .describe(
         "awskms: name of a Secret with the key `credentials`, a file in AWS's format with the profile `[default]`",
-      ),
+      )
+      .optional(),
     serviceAccountAnnotations: z
       .record(z.string(), z.string())
-      .optional()
-      .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key"),
+      .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key")
+      .optional(),
     recovery: z
       .union([z.literal("none"), recovery], {
         error: ({ input }) =>

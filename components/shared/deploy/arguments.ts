@@ -87,8 +87,8 @@ export function ensembleShape(profile: ServiceProfile) {
       .describe("of the server, three numbers without a prefix")
       .default(profile.image.version),
     image: laterText("a text", "give a full image reference")
-      .optional()
-      .describe("full reference, for a mirror of the official image; `version` is then only a label"),
+      .describe("full reference, for a mirror of the official image; `version` is then only a label")
+      .optional(),
     storage: z
       .strictObject({
         size: z
@@ -97,15 +97,15 @@ export function ensembleShape(profile: ServiceProfile) {
           .describe("of each member's volume, a whole number with a unit; cannot be changed later")
           .default(profile.storage.size),
         class: laterText("a text", "give the name of a StorageClass")
-          .optional()
-          .describe("name of a StorageClass, without it that of the cluster; cannot be changed later"),
+          .describe("name of a StorageClass, without it that of the cluster; cannot be changed later")
+          .optional(),
       })
       .prefault({}),
     resources: z
       .strictObject({
         requests: quantities.describe(resourceWords).default(profile.resources.requests),
         limits: quantities
-          .describe(`${resourceWords}; none for CPU, which would cost elections`)
+          .describe(`${resourceWords}; not below the request; none for CPU, which would cost elections`)
           .default(profile.resources.limits),
       })
       .check(together((given, problem) => checkLimits(profile, given, problem)))
@@ -117,10 +117,12 @@ export function ensembleShape(profile: ServiceProfile) {
           .describe("members on different hosts; with `required` a member without a host of its own stays pending")
           .default("preferred"),
         zones: z.boolean().describe("and in different zones, as strictly as `spread` says").default(false),
-        nodeSelector: labels.describe("labels of the nodes").default({}),
+        nodeSelector: labels.describe("labels of the nodes of members, gateway and agents").default({}),
         tolerations: z
           .array(toleration)
-          .describe("as in a pod: `key`, `operator`, `value`, `effect`, `tolerationSeconds`")
+          .describe(
+            "of members, gateway and agents, as in a pod: `key`, `operator`, `value`, `effect`, `tolerationSeconds`",
+          )
           .default([]),
       })
       .prefault({}),
@@ -146,12 +148,14 @@ export function ensembleShape(profile: ServiceProfile) {
           .default(defaultLifetimeDays),
         authorityLifetimeDays: z
           .number(says("a number of days", `use ${defaultAuthorityDays}`))
-          .describe("of the own authority, in days, at least twice `lifetimeDays`; replaced in the last third")
+          .describe(
+            "of the own authority, in days, at least twice `lifetimeDays`; replaced in the last third; not together with `issuerRef`",
+          )
           .default(defaultAuthorityDays),
         rotation: z
           .number(says("a whole number from 0 up", "raise it by one to rotate"))
           .check(rule(rotationProblem))
-          .describe("raise it by one to replace the own authority, with overlap")
+          .describe("raise it by one to replace the own authority, with overlap; not together with `issuerRef`")
           .default(0),
       })
       .check(together(checkCertificates))
@@ -167,7 +171,9 @@ export function ensembleShape(profile: ServiceProfile) {
       })
       .prefault({}),
     clients: peers
-      .describe("who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace")
+      .describe(
+        "who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace, an empty list nobody",
+      )
       .default([{}]),
     deletion: z
       .enum(["keep", "delete"])

@@ -50,7 +50,7 @@ export function parsed<Output>(
   };
 }
 
-export function sentence({ path, message }: Problem): string {
+export function sentence({ path, message }: Pick<Problem, "path" | "message">): string {
   return `${pathText(path)} ${message}`;
 }
 
@@ -151,7 +151,9 @@ const typeNames: Record<string, [accepted: string, advice: string]> = {
 const inWords: z.core.$ZodErrorMap = (issue) => {
   if (issue.code === "unrecognized_keys") return keysOf(issue.inst).join(" ");
   const [accepted, advice] = acceptedBy(issue);
-  const given = issue.code === "invalid_union" ? valueAt(issue.input, issue.path ?? []) : issue.input;
+  const below =
+    issue.code === "invalid_union" && typeof issue["discriminator"] === "string" ? [issue["discriminator"]] : [];
+  const given = valueAt(issue.input, below);
   return given === undefined
     ? `is missing; it must be ${accepted}`
     : `must be ${accepted}, got ${shown(given)}; ${advice}`;

@@ -35,7 +35,7 @@ describe("the arguments of an object store", () => {
     [
       "metrics",
       { metrics: { from: [{}] } },
-      "metrics cannot be given, since the server has none that can be read; remove metrics",
+      "metrics cannot be given, since the server has none that can be read, got {\"from\":[{}]}; remove metrics",
     ],
     [
       "TLS and plain text at once",
@@ -45,7 +45,7 @@ describe("the arguments of an object store", () => {
     [
       "no buckets",
       { buckets: undefined },
-      'buckets must be a list of at least one name, got nothing; use a list like ["files"]',
+      'buckets is missing; use a list like ["files"]',
     ],
     [
       "an empty list",

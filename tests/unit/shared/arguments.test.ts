@@ -177,7 +177,17 @@ describe("arguments of an ensemble", () => {
         resources,
         members: 4,
       }),
-    ).toBe("");
+    ).toBe(
+      [
+        'etcd "config": 6 arguments are wrong',
+        "  - members must be odd so that a majority exists, got 4; use 3 or 5",
+        '  - resources.requests.cpu must be a Kubernetes quantity, got "lots"; use one like "500m" or "2"',
+        "  - resources.limit is not an argument; did you mean limits",
+        "  - certificates.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
+        "  - certificates.authorityLifetimeDays must be at least twice certificates.lifetimeDays (10), got 15; use 3650",
+        '  - certificates cannot be given when tls is "off"; remove certificates or use tls "required"',
+      ].join("\n"),
+    );
   });
 
   it("reports all mistakes at once", () => {

@@ -379,9 +379,10 @@ describe("wrong arguments", () => {
       "no way to AWS, and nobody who may make a root token",
       { seal: { type: "awskms", region: "eu-central-1", keyId: "k" } as never },
       'vault "vault": 2 arguments are wrong\n' +
+        '  - seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none" when nobody ' +
+        "ever shall\n" +
         "  - seal has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret " +
-        "in credentialsSecret\n" +
-        '  - seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none"',
+        "in credentialsSecret",
     ],
     [
       "tls optional",
