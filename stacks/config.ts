@@ -51,12 +51,9 @@ type Configurable<T> = {
   [Key in keyof T]?: NonNullable<T[Key]> extends object ? Partial<NonNullable<T[Key]>> : T[Key];
 };
 
-const tlsReason = z
-  .string()
-  .trim()
-  .min(1)
-  .optional()
-  .describe("why prod may do without TLS here: without a reason it refuses `tls` other than `required`");
+const tlsReason = text(/\S/, "a text that is not empty", "give one")
+  .describe("why prod may do without TLS here: without a reason it refuses `tls` other than `required`")
+  .optional();
 
 /** The same without defaults, and with nothing that must be there. */
 function partial(type: z.ZodType): z.ZodType {
@@ -79,7 +76,7 @@ export const services = {
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
 
-const lockDays = wholeNumber(1, 36_500, "a whole number of days, at least 1", "use 30");
+const lockDays = wholeNumber(1, Number.MAX_SAFE_INTEGER, "a whole number of days, at least 1", "use 30");
 
 const aws = z.strictObject({
   region: text(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, "the name of a region", 'use one like "eu-central-1"').describe(

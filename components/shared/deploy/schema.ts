@@ -166,7 +166,9 @@ function acceptedBy(issue: z.core.$ZodRawIssue): [accepted: string, advice: stri
   if (issue.code === "invalid_union")
     return [choice((issue.options as unknown[] | undefined) ?? []), "use one of these"];
   if (issue.code === "too_small") {
-    return [issue.origin === "array" ? "a list that is not empty" : "a text that is not empty", "give at least one"];
+    return issue.origin === "array"
+      ? ["a list that is not empty", "give at least one"]
+      : ["a text that is not empty", "give one"];
   }
   if (issue.code === "invalid_type") {
     const [accepted, advice] = typeNames[issue.expected] ?? [`a ${issue.expected}`, "give one"];

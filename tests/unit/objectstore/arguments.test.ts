@@ -35,18 +35,14 @@ describe("the arguments of an object store", () => {
     [
       "metrics",
       { metrics: { from: [{}] } },
-      "metrics cannot be given, since the server has none that can be read, got {\"from\":[{}]}; remove metrics",
+      'metrics cannot be given, since the server has none that can be read, got {"from":[{}]}; remove metrics',
     ],
     [
       "TLS and plain text at once",
       { tls: "optional" },
       'tls must be "required" or "off" because the server serves one of both on its port, got "optional"; use one of these',
     ],
-    [
-      "no buckets",
-      { buckets: undefined },
-      'buckets is missing; use a list like ["files"]',
-    ],
+    ["no buckets", { buckets: undefined }, 'buckets is missing; use a list like ["files"]'],
     [
       "an empty list",
       { buckets: [] },
