@@ -171,23 +171,23 @@ export function parseConfig(project: string, stack: string, values: Record<strin
   const environment = given["environment"];
   const sentences = problems.map((each) =>
     pathText(each.path) === "environment" && environment === undefined
-      ? `environment is missing and the stack is called ${JSON.stringify(stack)}; set it to dev or prod`
-      : sentence(each),
+      ? `${project}:environment is missing and the stack is called ${JSON.stringify(stack)}; set it to dev or prod`
+      : `${project}:${sentence(each)}`,
   );
   if (isEnvironment(stack) && isEnvironment(environment) && environment !== stack) {
     sentences.push(
-      `environment must be ${JSON.stringify(stack)} in the stack of that name, ` +
+      `${project}:environment must be ${JSON.stringify(stack)} in the stack of that name, ` +
         `got ${JSON.stringify(environment)}; remove it, or give the stack another name`,
     );
   }
   if (given["kubeContext"] === undefined && given["kubeconfig"] === undefined) {
     // Whoever switches the current context of kubectl must not move the stack to another cluster by that.
     sentences.push(
-      `kubeContext is missing; set it to the name of a context of your kubeconfig, ` +
+      `${project}:kubeContext is missing; set it to the name of a context of your kubeconfig, ` +
         `or set ${project}:kubeconfig to the path of a kubeconfig of this cluster alone`,
     );
   }
-  return { config, problems: sentences.map((each) => `${project}:${each}`) };
+  return { config, problems: sentences };
 }
 
 /** A list with a wrong element is of no use. */

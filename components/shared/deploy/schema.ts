@@ -30,7 +30,8 @@ export function parsed<Output>(
   given: unknown,
   unknownKey = "is not an argument",
 ): { value: Output | undefined; problems: Problem[] } {
-  const result = schema.safeParse(given, { error: inWords });
+  // Each schema parses a few values in its life: compiling code for it would take longer.
+  const result = schema.safeParse(given, { error: inWords, jitless: true });
   const issues = flat(result.error?.issues ?? []);
   const problems = issues.flatMap((issue): Problem[] => {
     const later = pathOfOutput(given, issue.path);
@@ -178,7 +179,7 @@ function acceptedBy(issue: z.core.$ZodRawIssue): [accepted: string, advice: stri
   return ["another value", "see the documentation"];
 }
 
-export function choice(values: readonly unknown[]): string {
+function choice(values: readonly unknown[]): string {
   const quoted = values.map((each) => JSON.stringify(each));
   return [quoted.slice(0, -1).join(", "), quoted.at(-1) ?? ""].filter((each) => each !== "").join(" or ");
 }
@@ -233,7 +234,7 @@ export function unwrapped(type: z.ZodType): z.ZodType {
 /** The keys of one of several kinds of objects as those of one object. */
 export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined {
   const inner = unwrapped(type);
-  if (inner instanceof z.ZodObject) return inner.shape as Record<string, z.ZodType>;
+  if (inner instanceof z.ZodObject) return inner.shape;
   if (!(inner instanceof z.ZodDiscriminatedUnion)) return undefined;
   const options = inner.options as unknown as z.ZodObject[];
   const { discriminator } = inner.def;
