@@ -17,10 +17,10 @@ import {
   together,
   wholeNumber,
 } from "../shared/deploy";
-import { capabilities, type Mount, type PolicyRule, ports } from "./layout";
+import { capabilities, type Mount, type PolicyRule, ports, service } from "./layout";
 
 export const vaultProfile: ServiceProfile = {
-  service: "vault",
+  service,
   image: images.vault,
   // The log, the database and a snapshot of it.
   storage: { size: "4Gi", minimum: "1Gi" },
