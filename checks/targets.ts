@@ -25,7 +25,7 @@ const target = z.object({
   durability: z.enum(["fsync", "replicated", "everysecond"]).nullable(),
   applications: z.record(z.string(), z.string()),
   seal: z.enum(["shamir", "awskms"]).exactOptional(),
-  audit: z.array(z.string()).exactOptional(),
+  audit: z.enum(["stdout", "off"]).exactOptional(),
 });
 
 /** A name or a path, in one line. Pulumi shows a secret as `[secret]`. */

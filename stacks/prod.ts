@@ -4,7 +4,7 @@ import { createAws } from "./aws";
 import { awsNames } from "./aws/names";
 import { vaultForCells } from "./cells";
 import type { AwsConfig, ServiceName, StackConfig } from "./config";
-import { deployServices, type Environment, type StackOutputs } from "./services";
+import type { Environment } from "./services";
 
 export const environment: Environment = {
   services: {
@@ -58,8 +58,8 @@ export const environment: Environment = {
 };
 
 /** Three members on three hosts in different zones, keys and files in AWS; volumes outlive the stack. */
-export function prod(config: StackConfig): StackOutputs {
-  return deployServices(config, config.aws === undefined ? environment : onAws(config, config.aws));
+export function prod(config: StackConfig): Environment {
+  return config.aws === undefined ? environment : onAws(config, config.aws);
 }
 
 /** The services with the key, the role and the volumes that the stack makes for them. */

@@ -1,15 +1,19 @@
-/** docs/configuration.md, from the schema and from what each environment has when the configuration says nothing. */
+/** The tables of arguments in the pages, from the schemas and from what each environment has. */
 import { z } from "zod";
+import { shapeOf, unwrapped, valueAt } from "../components/shared/deploy";
 import { tlsDefaults } from "./cells";
-import { cellsVersions, type ServiceName, schema, serviceNames } from "./config";
+import { cellsVersions, type ServiceName, schema, serviceNames, services } from "./config";
 import { environment as dev } from "./dev";
+import { merged } from "./merge";
 import { environment as prod } from "./prod";
-import { defaultArguments } from "./services";
+import { components, type Environment } from "./services";
 
 interface Key {
   path: string[];
   type: string;
   meaning: string;
+  required: boolean;
+  default: unknown;
 }
 
 export function configurationReference(): string {
@@ -17,7 +21,7 @@ export function configurationReference(): string {
   return [
     "# Configuration",
     "",
-    "<!-- Made from stacks/config.ts: npm run golden -- --update -->",
+    "<!-- Made from the schemas: npm run golden -- --update -->",
     "",
     "All keys of a stack file, `Pulumi.<stack>.yaml`. A stack called `dev` or `prod` is of that environment; any other names its",
     "environment. Everything has a default except the cluster. All mistakes are reported at once, before anything is created; a key",
@@ -38,9 +42,10 @@ export function configurationReference(): string {
     "",
     "Below the name of the service: `members` is `cells-services:etcd.members`, `cells-services:nats.members` and so on.",
     "",
-    ...table(["key", "value", "meaning"], commonKeys().map(inWords)),
+    ...table(["key", "value", "meaning"], inAll((service) => services[service]).map(inWords)),
     "",
-    "The object store is one server, without `members` and `metrics`, and not part of prod.",
+    "The object store is one server, without `members` and `metrics`, and not part of prod. In prod the default of `storage.class` is a class",
+    "that the stack makes (gp3, encrypted).",
     "",
     "## TLS",
     "",
@@ -54,7 +59,7 @@ export function configurationReference(): string {
     "",
     "## Each service",
     "",
-    "What the services have of it when the configuration says nothing, with Cells v5, and what only one of them has:",
+    "What the services have when the configuration says nothing, with Cells v5, and what is different with one of them:",
     "",
     ...serviceNames.flatMap(section),
   ].join("\n");
@@ -73,39 +78,88 @@ function tlsRow(service: ServiceName): string[] {
   return [service, ...cellsVersions.map((each) => code(defaults[each].mode)), [...new Set(reasons)].join("; ")];
 }
 
-/** Those of every ensemble; a single server has fewer. */
-function commonKeys(): Key[] {
-  const [first, ...others] = serviceNames
-    .filter((service) => service !== "objectstore")
-    .map((service) => keysOf(schema.shape[service]));
-  const inAll = ({ path }: Key): boolean => others.every((keys) => keys.some((each) => sameKey(each, { path })));
-  return (first ?? []).filter(inAll);
+/** Of docs/services.md: what all services have but the object store, which has less. */
+export function commonArguments(): string {
+  const rows = commonKeys().map((key) => {
+    const defaults = ensembles.map((service) => standard(keyOf(service, key)));
+    const same = defaults.every((each) => each === defaults[0]);
+    return [code(key.path.join(".")), key.type, same ? (defaults[0] ?? "") : "of the service", key.meaning];
+  });
+  return table(argumentHead, rows).join("\n");
 }
 
-const sameKey = (a: Pick<Key, "path">, b: Pick<Key, "path">): boolean => a.path.join() === b.path.join();
+/** Of the page of a service: the arguments that only this service has, and the common ones that differ. */
+export function ownArguments(service: ServiceName): string {
+  const rows = keysOf(components[service].schema).flatMap((key) => {
+    const here = differs(service, key);
+    const others = ensembles.filter((each) => each !== service).map((each) => standard(keyOf(each, key)));
+    if (here === "" && others.every((each) => each === standard(key))) return [];
+    return [[code(key.path.join(".")), key.type, standard(key), here]];
+  });
+  return table(argumentHead, rows).join("\n");
+}
+
+const argumentHead = ["argument", "value", "default", "meaning"];
+const ensembles = serviceNames.filter((service) => service !== "objectstore");
+
+const commonKeys = (): Key[] => inAll((service) => components[service].schema);
+
+/** Those of every ensemble; a single server has fewer. */
+function inAll(schemaOf: (service: ServiceName) => z.ZodType): Key[] {
+  const [first = [], ...others] = ensembles.map((service) => keysOf(schemaOf(service)));
+  return first.filter((key) => others.every((keys) => keys.some((each) => sameKey(each, key))));
+}
+
+const sameKey = (a: Key, b: Key): boolean => a.path.join() === b.path.join();
+
+function keyOf(service: ServiceName, key: Key): Key | undefined {
+  return keysOf(components[service].schema).find((each) => sameKey(each, key));
+}
+
+/** What to know of an argument beyond what is said of it for all services. */
+function differs(service: ServiceName, key: Key): string {
+  const common = commonKeys().find((each) => sameKey(each, key));
+  const note = components[service].profile.notes?.[key.path.join(".")];
+  return [common?.meaning === key.meaning ? "" : key.meaning, note ?? ""].filter((each) => each !== "").join("; ");
+}
+
+function standard(key: Key | undefined): string {
+  return key === undefined ? "" : key.required ? "required" : shown(key.default);
+}
 
 function section(service: ServiceName): string[] {
-  const common = commonKeys();
-  const rows = keysOf(schema.shape[service]).flatMap((key) => {
-    const [inDev, inProd] = [dev, prod].map((each) => shown(valueAt(defaultArguments(service, each, "v5"), key.path)));
-    const isOwn = !common.some((each) => sameKey(each, key));
-    if (!isOwn && inDev === none && inProd === none) return [];
-    return [[code(key.path.join(".")), inDev ?? "", inProd ?? "", isOwn ? `${key.type}: ${key.meaning}` : ""]];
+  const isCommon = (key: Key): boolean => commonKeys().some((each) => sameKey(each, key));
+  const rows = keysOf(services[service]).flatMap((key) => {
+    const [inDev = none, inProd = none] = [dev, prod].map((each) => shown(inEnvironment(service, each, key)));
+    const here = differs(service, key);
+    if (key.path[0] === "tlsReason" || (here === "" && inDev === none && inProd === none)) return [];
+    return [[code(key.path.join(".")), inDev, inProd, isCommon(key) ? here : `${key.type}: ${here}`]];
   });
-  return [`### ${service}`, "", ...table(["key", "in dev", "in prod", "only here"], rows), ""];
+  return [`### ${service}`, "", ...table(["key", "in dev", "in prod", "here"], rows), ""];
+}
+
+/** What a service has in an environment, with Cells v5, when the configuration says nothing. */
+function inEnvironment(service: ServiceName, environment: Environment, key: Key): unknown {
+  const own = environment.services[service];
+  if (own === undefined) return undefined;
+  const given = valueAt({ tls: tlsDefaults[service].v5.mode, ...own }, key.path);
+  const standard = keyOf(service, key)?.default;
+  const areObjects = [given, standard].every((each) => typeof each === "object" && !Array.isArray(each));
+  return areObjects ? merged(standard as object, given as object) : (given ?? standard);
 }
 
 /** Every key that holds a value, in the order of the schema. A key without a meaning is a mistake here. */
-function keysOf(type: z.ZodType, path: string[] = []): Key[] {
+function keysOf(type: z.ZodType, path: string[] = [], optional = false): Key[] {
   const inner = unwrapped(type);
-  if (inner instanceof z.ZodObject) {
-    return Object.entries(inner.shape as Record<string, z.ZodType>).flatMap(([key, each]) =>
-      keysOf(each, [...path, key]),
-    );
-  }
-  const meaning = type.description;
-  if (meaning === undefined) throw new Error(`${path.join(".")} has no description in stacks/config.ts`);
-  return [{ path, type: typeName(inner), meaning }];
+  if (inner instanceof z.ZodUndefined) return [];
+  const isOptional = optional || type instanceof z.ZodOptional;
+  const shape = shapeOf(type);
+  if (shape !== undefined)
+    return Object.entries(shape).flatMap(([key, each]) => keysOf(each, [...path, key], isOptional));
+  const meaning = type.description ?? inner.description;
+  if (meaning === undefined) throw new Error(`${path.join(".")} has no description in its schema`);
+  const standard = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;
+  return [{ path, type: typeName(inner), meaning, required: inner === type && !optional, default: standard }];
 }
 
 function typeName(type: z.ZodType): string {
@@ -118,16 +172,6 @@ function typeName(type: z.ZodType): string {
   if (type instanceof z.ZodBoolean) return "`true` or `false`";
   if (type instanceof z.ZodUnion) return type.options.map((each) => typeName(each as z.ZodType)).join(" or ");
   return type instanceof z.ZodRecord || type instanceof z.ZodObject ? "object" : "text";
-}
-
-function unwrapped(type: z.ZodType): z.ZodType {
-  return type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault
-    ? unwrapped(type.unwrap() as z.ZodType)
-    : type;
-}
-
-function valueAt(value: unknown, path: string[]): unknown {
-  return path.reduce<unknown>((each, key) => (each as Record<string, unknown> | undefined)?.[key], value);
 }
 
 const none = "none";

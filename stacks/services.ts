@@ -2,17 +2,31 @@
 import type { Provider } from "@pulumi/kubernetes";
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import * as pulumi from "@pulumi/pulumi";
-import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../components/etcd";
-import { MongodbCluster, type MongodbClusterArguments, resolveMongodb } from "../components/mongodb";
-import { MysqlCluster, type MysqlClusterArguments, resolveMysql } from "../components/mysql";
-import { NatsCluster, type NatsClusterArguments, resolveNats } from "../components/nats";
-import { ObjectStore, type ObjectStoreArguments, resolveObjectStore } from "../components/objectstore";
+import type { z } from "zod";
+import { EtcdCluster, type EtcdClusterArguments, etcdProfile, etcdSchema } from "../components/etcd";
+import { MongodbCluster, type MongodbClusterArguments, mongodbProfile, mongodbSchema } from "../components/mongodb";
+import { MysqlCluster, type MysqlClusterArguments, mysqlProfile, mysqlSchema } from "../components/mysql";
+import { NatsCluster, type NatsClusterArguments, natsProfile, natsSchema } from "../components/nats";
+import {
+  ObjectStore,
+  type ObjectStoreArguments,
+  objectStoreProfile,
+  objectStoreSchema,
+} from "../components/objectstore";
 import { kubernetesProvider } from "../components/provider";
-import { RedisCluster, type RedisClusterArguments, resolveRedis } from "../components/redis";
-import type { CheckTarget, Ensemble, EnsembleArguments, EnsembleComponent, Peer } from "../components/shared/deploy";
-import { resolveVault, VaultCluster, type VaultClusterArguments } from "../components/vault";
+import { RedisCluster, type RedisClusterArguments, redisProfile, redisSchema } from "../components/redis";
+import {
+  type CheckTarget,
+  type EnsembleArguments,
+  type EnsembleComponent,
+  type Peer,
+  parsed,
+  type ServiceProfile,
+  sentence,
+} from "../components/shared/deploy";
+import { VaultCluster, type VaultClusterArguments, vaultProfile, vaultSchema } from "../components/vault";
 import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
-import { type CellsVersion, report, type ServiceName, type StackConfig, serviceNames } from "./config";
+import { type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
 
 interface ServiceArguments {
@@ -25,20 +39,21 @@ interface ServiceArguments {
   objectstore: ObjectStoreArguments;
 }
 
-/** For each service its component, and the function that looks at its arguments without creating anything. */
-const components: { [S in ServiceName]: Service<ServiceArguments[S]> } = {
-  etcd: { Component: EtcdCluster, resolve: resolveEtcd },
-  vault: { Component: VaultCluster, resolve: resolveVault },
-  nats: { Component: NatsCluster, resolve: resolveNats },
-  redis: { Component: RedisCluster, resolve: resolveRedis },
-  mongodb: { Component: MongodbCluster, resolve: resolveMongodb },
-  mysql: { Component: MysqlCluster, resolve: resolveMysql },
-  objectstore: { Component: ObjectStore, resolve: resolveObjectStore },
+/** For each service its component, and what is to be known of its arguments. */
+export const components: { [S in ServiceName]: Service<ServiceArguments[S]> } = {
+  etcd: { Component: EtcdCluster, schema: etcdSchema, profile: etcdProfile },
+  vault: { Component: VaultCluster, schema: vaultSchema, profile: vaultProfile },
+  nats: { Component: NatsCluster, schema: natsSchema, profile: natsProfile },
+  redis: { Component: RedisCluster, schema: redisSchema, profile: redisProfile },
+  mongodb: { Component: MongodbCluster, schema: mongodbSchema, profile: mongodbProfile },
+  mysql: { Component: MysqlCluster, schema: mysqlSchema, profile: mysqlProfile },
+  objectstore: { Component: ObjectStore, schema: objectStoreSchema, profile: objectStoreProfile },
 };
 
-interface Service<Arguments extends Pick<EnsembleArguments, "namespace">> {
+interface Service<Arguments> {
   Component: new (name: string, args: Arguments, options: pulumi.ComponentResourceOptions) => EnsembleComponent;
-  resolve: (name: string, args: Arguments) => Ensemble;
+  schema: z.ZodType<unknown, Arguments>;
+  profile: ServiceProfile;
 }
 
 /**
@@ -81,15 +96,24 @@ interface ServiceOutputs {
   applications: Record<string, pulumi.Output<string>>;
 }
 
-export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
-  const available = serviceNames.filter((each) => environment.services[each] !== undefined);
-  const services = available.filter((each) => config.services?.includes(each) ?? true);
-  report(pulumi.getStack(), [
+/** What is wrong with the configuration in this environment: together with its defaults, and by its refusals. */
+export function problemsOf(config: StackConfig, environment: Environment): string[] {
+  const { available, services } = servicesOf(config, environment);
+  return [
     ...servicesProblems(config, available),
     ...(environment.refusals?.(config, services) ?? []),
-    ...services.flatMap((service) => problemsOf(service, argumentsOf(service, config, environment))),
-  ]);
+    ...services.flatMap((service) => argumentProblems(service, argumentsOf(service, config, environment))),
+  ];
+}
 
+function servicesOf(config: StackConfig, environment: Environment) {
+  const available = serviceNames.filter((each) => environment.services[each] !== undefined);
+  return { available, services: available.filter((each) => config.services?.includes(each) ?? true) };
+}
+
+/** Of a configuration without problems. */
+export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
+  const { services } = servicesOf(config, environment);
   const provider = clusterProvider(config);
   const namespace = servicesNamespace(config, environment, {
     provider,
@@ -142,23 +166,6 @@ function findCellsNamespace(config: StackConfig, provider: Provider): Namespace[
   return isElsewhere(config) ? [Namespace.get(`cells-services:cells.namespace ${name}`, name, { provider })] : [];
 }
 
-/** What a service has when the configuration says nothing; nothing in an environment that does not have it. */
-export function defaultArguments(service: ServiceName, environment: Environment, version: CellsVersion): object {
-  const own = environment.services[service];
-  return own === undefined
-    ? {}
-    : withDefaults(service, { tls: tlsDefaults[service][version].mode, ...own, namespace: "cells" });
-}
-
-/** What nobody but the configuration can know, so that everything else can be resolved without it. */
-const unknown: { [S in ServiceName]?: Partial<ServiceArguments[S]> } = { vault: { seal: { type: "shamir" } } };
-
-function withDefaults<S extends ServiceName>(service: S, args: ServiceArguments[S]): object {
-  const { image, ...resolved } = components[service].resolve(service, { ...unknown[service], ...args });
-  // The image follows the version unless it is given.
-  return merged<object>(args, args.image === undefined ? resolved : { ...resolved, image });
-}
-
 /** The environment's, changed by what the configuration says, without what only the stack itself needs to know. */
 function argumentsOf<S extends ServiceName>(
   service: S,
@@ -191,18 +198,12 @@ function create<S extends ServiceName>(
 
 /**
  * A component refuses wrong arguments before any resource of its own, but then the namespace and other services exist
- * already. So each component looks at its arguments first.
+ * already. So each one is looked at first.
  */
-function problemsOf<S extends ServiceName>(service: S, args: ServiceArguments[S]): string[] {
-  try {
-    components[service].resolve(service, args);
-    return [];
-  } catch (error) {
-    if (!pulumi.RunError.isInstance(error)) throw error;
-    const [first = "", ...others] = error.message.split("\n");
-    const subject = `${service} ${JSON.stringify(service)}: `;
-    return others.length === 0 ? [first] : others.map((each) => each.replace("  - ", subject));
-  }
+function argumentProblems<S extends ServiceName>(service: S, args: ServiceArguments[S]): string[] {
+  return parsed(components[service].schema, args)
+    .problems.map(({ path, message }) => sentence({ path: [service, ...path], message }))
+    .map((each) => `${pulumi.getProject()}:${each}`);
 }
 
 function clusterProvider(config: StackConfig): Provider {

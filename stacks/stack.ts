@@ -1,12 +1,16 @@
-import { readConfig } from "./config";
+import * as pulumi from "@pulumi/pulumi";
+import { readConfig, report } from "./config";
 import { dev } from "./dev";
 import { prod } from "./prod";
-import type { StackOutputs } from "./services";
+import { deployServices, problemsOf, type StackOutputs } from "./services";
 
 const environments = { dev, prod };
 
-/** The environment that the configuration of the running stack asks for. */
+/** The environment that the configuration of the running stack asks for, unless something is wrong with the configuration. */
 export function deployStack(): StackOutputs {
-  const config = readConfig();
-  return environments[config.environment](config);
+  const { config, problems } = readConfig();
+  const environment = config && environments[config.environment](config);
+  report(pulumi.getStack(), [...problems, ...(config && environment ? problemsOf(config, environment) : [])]);
+  // Without both there is a problem, and `report` has thrown.
+  return deployServices(config as NonNullable<typeof config>, environment as NonNullable<typeof environment>);
 }

@@ -16,30 +16,15 @@ import {
   createSecret,
   createSetup,
   digest,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
-  namesOf,
   readAgentBundle,
-  resolveEnsemble,
   urlOf,
 } from "../shared/deploy";
+import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, etcdSetupJob, maintenanceCronJob, pace, profile, statefulSet } from "./manifest";
+import { baseConfig, etcdSetupJob, maintenanceCronJob, pace, statefulSet } from "./manifest";
 
-export type EtcdClusterArguments = EnsembleArguments;
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveEtcd(name: string, args: EtcdClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: [],
-    validate: (problem) => {
-      if (args.applications?.includes(adminUsername)) {
-        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-      }
-    },
-  });
-}
+export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
 export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {

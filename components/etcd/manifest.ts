@@ -9,13 +9,11 @@ import {
   containerProfile,
   cronJob,
   type Ensemble,
-  images,
   memberSettings,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   setupJob,
@@ -23,18 +21,6 @@ import {
   trustVolumes,
 } from "../shared/deploy";
 import { maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-
-export const profile: ServiceProfile = {
-  service: "etcd",
-  image: images.etcd,
-  // Twice the quota, which is then 4 GiB; below 2Gi the quota would be under 1 GiB, which a busy registry fills in hours.
-  storage: { size: "8Gi", minimum: "2Gi" },
-  // The database is mapped into memory. No limit on CPU: throttled heartbeats cost elections.
-  resources: {
-    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "256Mi" },
-  },
-};
 
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;

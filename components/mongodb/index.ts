@@ -14,34 +14,15 @@ import {
   createSecret,
   createSetup,
   digest,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
   readAgentBundle,
-  resolveEnsemble,
   setupJob,
 } from "../shared/deploy";
-import { address, adminUsername, databaseOf, keyName, paths, ports, reservedDatabases } from "./layout";
-import { checkMemory, checkVersion, pace, profile, serverConfig, statefulSet } from "./manifest";
+import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
+import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";
+import { pace, serverConfig, statefulSet } from "./manifest";
 
-export type MongodbClusterArguments = EnsembleArguments;
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveMongodb(name: string, args: MongodbClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: [],
-    validate: (problem) => {
-      const applications = Array.isArray(args.applications) ? args.applications.map(String) : [];
-      for (const application of applications.filter((each) => reservedDatabases.some((taken) => taken === each))) {
-        problem(
-          `applications must not contain "${application}", which is a database of the server itself; use another name`,
-        );
-      }
-      checkMemory(args.resources?.limits?.["memory"], problem);
-      checkVersion(args.version, problem);
-    },
-  });
-}
+export { type MongodbClusterArguments, mongodbProfile, mongodbSchema, resolveMongodb } from "./arguments";
 
 export class MongodbCluster extends EnsembleComponent {
   constructor(name: string, args: MongodbClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {

@@ -5,59 +5,16 @@ import {
   certificateVolumes,
   containerProfile,
   type Ensemble,
-  images,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
 import { keyName, paths, ports } from "./layout";
-
-export const profile: ServiceProfile = {
-  service: "mongodb",
-  image: images.mongodb,
-  // Journal and diagnostics take 500 MiB, the log of operations 5 % and at least 990 MiB.
-  storage: { size: "8Gi", minimum: "3Gi" },
-  // No limit on CPU: throttled heartbeats cost elections.
-  resources: {
-    requests: { cpu: "200m", memory: "512Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
-  },
-};
-
-type Problem = (message: string) => void;
-
-/** The smallest cache that the server takes (256 MiB), and as much for connections, sorting and the server itself. */
-const leastMemory = "512Mi";
-
-export function checkMemory(limit: string | undefined, problem: Problem): void {
-  // What is no quantity is refused with those of all services.
-  const bytes = limit === undefined ? undefined : parseQuantity(String(limit));
-  if (bytes === undefined || bytes >= (parseQuantity(leastMemory) ?? 0)) return;
-  problem(
-    `resources.limits.memory must be at least ${leastMemory}, half of it for the cache of the server, ` +
-      `got ${JSON.stringify(limit)}; use ${leastMemory} or more`,
-  );
-}
-
-/**
- * The release that sets are formed with, and the next. A set goes from each to the next only, and what it has now is not known
- * here; that it does not go back where it cannot is for the server to refuse.
- */
-const releases = ["6.0", "7.0"];
-
-export function checkVersion(version: string | undefined, problem: Problem): void {
-  if (version === undefined || releases.some((release) => String(version).startsWith(`${release}.`))) return;
-  problem(
-    `version must be of the release ${releases.join(" or ")}, because a set goes from one release to the next only, ` +
-      `got ${JSON.stringify(version)}; use a version like "${images.mongodb.version}"`,
-  );
-}
 
 /**
  * Half of what is left after 256 MiB for connections and sorting, which is how the server computes it from the memory of a

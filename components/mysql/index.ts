@@ -16,102 +16,21 @@ import {
   createPermissions,
   createSecret,
   createSetup,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
-  parseQuantity,
   readAgentBundle,
-  resolveEnsemble,
   urlOf,
 } from "../shared/deploy";
-import { mostConnections, serverConfig } from "./configuration";
-import {
-  adminUsername,
-  databaseOf,
-  internalName,
-  paths,
-  ports,
-  reservedConnections,
-  reservedDatabases,
-  reservedUsernames,
-  usernameLimit,
-} from "./layout";
-import {
-  defaultMaxConnections,
-  defaultMemory,
-  leastMemory,
-  leastShare,
-  memoryLimit,
-  mysqlSetupJob,
-  pace,
-  profile,
-  serverConfiguration,
-  statefulSet,
-} from "./manifest";
+import { type MysqlClusterArguments, resolveMysql } from "./arguments";
+import { serverConfig } from "./configuration";
+import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
+import { mysqlSetupJob, pace, serverConfiguration, statefulSet } from "./manifest";
 
-export type MysqlClusterArguments = EnsembleArguments & {
-  /**
-   * Connections of all applications together, default 500; each may have an equal share. Some more are kept for
-   * administrators and the members.
-   */
-  maxConnections?: number;
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveMysql(name: string, args: MysqlClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["maxConnections"],
-    validate: (problem) => {
-      const { maxConnections = defaultMaxConnections, applications, resources } = args;
-      const limit = resources?.limits?.["memory"];
-      const bytes = memoryLimit(resources?.limits);
-      const shares = leastShare * Math.max(Array.isArray(applications) ? applications.length : 0, 1);
-      if (!Number.isInteger(maxConnections) || maxConnections < leastShare || maxConnections > 10_000) {
-        problem(
-          `maxConnections must be a whole number from ${leastShare} to 10000, got ${maxConnections}; use ${defaultMaxConnections}`,
-        );
-      } else if (bytes < (parseQuantity(leastMemory) ?? 0)) {
-        problem(
-          `resources.limits.memory must be at least ${leastMemory}, got ${JSON.stringify(limit)}; use ${leastMemory} or more`,
-        );
-      } else if (maxConnections > mostConnections(bytes)) {
-        problem(
-          `maxConnections must be at most ${mostConnections(bytes)} with resources.limits.memory ` +
-            `${JSON.stringify(limit ?? defaultMemory)}, got ${maxConnections}; lower it, or raise the limit`,
-        );
-      } else if (maxConnections < shares) {
-        problem(
-          `maxConnections must be at least ${shares}, which is ${leastShare} for each application, got ${maxConnections}; ` +
-            `use ${shares} or more`,
-        );
-      }
-      for (const application of Array.isArray(applications) ? applications : []) {
-        if (typeof application !== "string") continue;
-        if (reservedUsernames.includes(application)) {
-          problem(
-            `applications must not contain ${JSON.stringify(application)}, which is a user of the ensemble; use another name`,
-          );
-        }
-        if (reservedDatabases.includes(databaseOf(application))) {
-          problem(
-            `applications must not contain ${JSON.stringify(application)}, whose database is the server's own; use another name`,
-          );
-        }
-        if (application.length > usernameLimit) {
-          problem(
-            `applications must have names of at most ${usernameLimit} characters, which is the limit of MySQL for users, ` +
-              `got ${JSON.stringify(application)}; use a shorter name`,
-          );
-        }
-      }
-    },
-  });
-}
+export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
 export class MysqlCluster extends EnsembleComponent {
   constructor(name: string, args: MysqlClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveMysql(name, args), args.namespace);
-    const maxConnections = args.maxConnections ?? defaultMaxConnections;
+    const { maxConnections } = ensemble;
     const bundle = readAgentBundle("mysql", () => require("../../dist/agents/mysql.json"));
     super("cells-services:index:MysqlCluster", ensemble, args, opts);
 

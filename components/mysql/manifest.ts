@@ -7,13 +7,11 @@ import {
   containerProfile,
   type Ensemble,
   handOverHook,
-  images,
   memberSettings,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   setupJob,
@@ -23,35 +21,15 @@ import {
 import type { ServerConfiguration } from "./configuration";
 import { internalName, paths, ports } from "./layout";
 
-export const defaultMemory = "2Gi";
-
-export const profile: ServiceProfile = {
-  service: "mysql",
-  image: images.mysql,
-  // A new data directory has 190 MiB, redo and relay logs up to 400, and three days of binary logs are on the volume too.
-  storage: { size: "16Gi", minimum: "4Gi" },
-  // No limit on CPU: a member that is throttled for five seconds is expelled.
-  resources: {
-    requests: { cpu: "250m", memory: "1Gi", "ephemeral-storage": "16Mi" },
-    limits: { memory: defaultMemory, "ephemeral-storage": "64Mi" },
-  },
-};
-
-/** Below it there is no room for the caches that the server must have. */
-export const leastMemory = "768Mi";
-
-export const defaultMaxConnections = 500;
-/** Of an application: fewer than the pool of one client has. */
-export const leastShare = 10;
-
-/** NaN for what is no quantity, which is said where quantities are looked at. */
-export function memoryLimit(limits: Record<string, string> | undefined): number {
-  return parseQuantity(limits?.["memory"] ?? defaultMemory) ?? Number.NaN;
-}
-
 export function serverConfiguration(ensemble: Ensemble, maxConnections: number): ServerConfiguration {
   const { name, members, tls } = ensemble;
-  return { name, members, tls, maxConnections, memoryLimit: memoryLimit(ensemble.resources.limits) };
+  return {
+    name,
+    members,
+    tls,
+    maxConnections,
+    memoryLimit: parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 0,
+  };
 }
 
 export const pace: Pace = {

@@ -16,52 +16,21 @@ import {
   createPermissions,
   createSecret,
   createSetup,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
-  oneOf,
   readAgentBundle,
-  resolveEnsemble,
   setupJob,
   urlOf,
 } from "../shared/deploy";
+import { type Durability, type NatsClusterArguments, resolveNats } from "./arguments";
 import { adminUsername, paths, ports, reconcilerName, scheme } from "./layout";
-import {
-  type Durability,
-  pace,
-  profile,
-  reconcilerDeployment,
-  serverConfig,
-  statefulSet,
-  usersConfig,
-  usersName,
-} from "./manifest";
+import { pace, reconcilerDeployment, serverConfig, statefulSet, usersConfig, usersName } from "./manifest";
 
-export type NatsClusterArguments = EnsembleArguments & {
-  /**
-   * What an acknowledged message in a stream has survived: "fsync" (default), the disks of a majority, or "replicated",
-   * the memory of a majority, with the disk within two minutes.
-   */
-  durability?: Durability;
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveNats(name: string, args: NatsClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["durability"],
-    validate: (problem) => {
-      oneOf("durability", args.durability, ["fsync", "replicated"], problem);
-      if (args.applications?.includes(adminUsername)) {
-        problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-      }
-    },
-  });
-}
+export { type Durability, type NatsClusterArguments, natsProfile, natsSchema, resolveNats } from "./arguments";
 
 export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveNats(name, args), args.namespace);
-    const durability = args.durability ?? "fsync";
+    const { durability } = ensemble;
     const bundle = readAgentBundle("nats", () => require("../../dist/agents/nats.json"));
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 

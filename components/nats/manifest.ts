@@ -10,7 +10,6 @@ import {
   certificateVolumes,
   containerProfile,
   type Ensemble,
-  images,
   labels,
   memberHost,
   memberNames,
@@ -20,13 +19,13 @@ import {
   parseQuantity,
   podSecurityContext,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   settingsOf,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
+import type { Durability } from "./arguments";
 import {
   adminUsername,
   paths,
@@ -37,21 +36,6 @@ import {
   systemAccount,
 } from "./layout";
 import { clusterName } from "./member";
-
-/** "fsync": on disk before it is acknowledged. "replicated": in the memory of a majority, on disk within two minutes. */
-export type Durability = "fsync" | "replicated";
-
-export const profile: ServiceProfile = {
-  service: "nats",
-  image: images.nats,
-  // Below 1Gi the blocks that streams allocate (up to 8 MiB each) and raft logs leave little for messages.
-  storage: { size: "8Gi", minimum: "1Gi" },
-  // No limit on CPU: throttled heartbeats cost elections.
-  resources: {
-    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
-  },
-};
 
 /**
  * Messages may fill 80 % of the volume; the rest is for raft logs, snapshots and deleted messages that are not compacted

@@ -1,70 +1,105 @@
-/** The arguments that only the object store has: validation and defaults. Pure. */
-import type { EnsembleArguments } from "../shared/deploy";
-import { reportUnknownKeys } from "../shared/deploy";
+/** The arguments of the object store. */
+import { z } from "zod";
+import {
+  type AddProblem,
+  advice,
+  type Ensemble,
+  ensembleSchema,
+  ensembleShape,
+  images,
+  ofList,
+  resolveEnsemble,
+  type ServiceProfile,
+  type Sound,
+  says,
+  shown,
+  text,
+  tlsOrNot,
+} from "../shared/deploy";
 import { adminUsername, type Store } from "./layout";
 
-export type ObjectStoreArguments = Omit<EnsembleArguments, "members" | "metrics" | "tls"> & {
-  /** Names of the buckets that exist. A plain list; a bucket that is taken from it is neither deleted nor emptied. */
-  buckets: string[];
-  /**
-   * The buckets of each application; nobody else but the administrator may use them. Default: all buckets belong to the
-   * application, if there is one only.
-   */
-  applicationBuckets?: Record<string, string[]>;
-  /** Name of the region that clients must sign for, default "us-east-1". */
-  region?: string;
-  /** "required" (default) or "off": the server cannot serve both on one port. */
-  tls?: "required" | "off";
+export const objectStoreProfile: ServiceProfile = {
+  service: "objectstore",
+  image: images.versitygw,
+  // Files are bigger than everything else; below 1Gi a few uploads of several parts, which are on the volume twice, fill it.
+  storage: { size: "20Gi", minimum: "1Gi" },
+  resources: {
+    requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+  },
+  reserved: (application) => (application === adminUsername ? "which is the administrator" : undefined),
+  notes: {
+    "storage.size": "at least `1Gi`",
+    "storage.class": "its file system has extended attributes",
+    applications: `not \`${adminUsername}\``,
+  },
 };
 
-type Problem = (message: string) => void;
+const buckets = z
+  .array(z.string(), says("a list of at least one name", 'use a list like ["files"]'))
+  .min(1, says("a list of at least one name", 'use a list like ["files"]'));
 
-/** Arguments that other services have and a single server does not: for programs that are not type-checked. */
-type Untyped = Omit<ObjectStoreArguments, "tls"> & { members?: unknown; metrics?: unknown; tls?: unknown };
-
-export function validateStore(args: Untyped, problem: Problem): void {
-  if (args.members !== undefined) {
-    problem(
-      `members cannot be given, since this is one server for development, got ${JSON.stringify(args.members)}; ` +
-        "remove members, and use AWS S3 where data must survive the loss of a volume",
-    );
-  }
-  if (args.metrics !== undefined) {
-    problem("metrics cannot be given, since the server has none that can be read; remove metrics");
-  }
-  if (args.tls === "optional") {
-    problem(
-      'tls must be "required" or "off", since the server serves one of both on its port, got "optional"; use "required"',
-    );
-  }
-  if (
-    args.region !== undefined &&
-    (typeof args.region !== "string" || !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(args.region))
-  ) {
-    problem(
-      `region must be lower case letters, digits and hyphens, got ${JSON.stringify(args.region)}; use a name like "us-east-1"`,
-    );
-  }
-  const applications: unknown[] = Array.isArray(args.applications) ? args.applications : [];
-  if (applications.includes(adminUsername)) {
-    problem(`applications must not contain "${adminUsername}", which is the administrator; use another name`);
-  }
-  validateBuckets(args.buckets, problem);
-  validateOwners(args, applications, problem);
+/** What others have and one server does not: said in words, since programs may be written without types. */
+function refused(why: string, advice: string) {
+  return z
+    .undefined({ error: ({ input }) => `cannot be given, since ${why}, got ${shown(input)}; ${advice}` })
+    .optional();
 }
 
-function validateBuckets(buckets: unknown, problem: Problem): void {
-  if (!Array.isArray(buckets) || buckets.length === 0) {
-    const got = buckets === undefined ? "nothing" : JSON.stringify(buckets);
-    problem(`buckets must be a list of at least one name, got ${got}; use a list like ["files"]`);
-    return;
-  }
-  buckets.forEach((bucket: unknown, index) => {
-    const reason = bucketProblem(bucket);
+export const objectStoreSchema = ensembleSchema(
+  {
+    ...ensembleShape(objectStoreProfile),
+    members: refused(
+      "this is one server for development",
+      "remove members, and use AWS S3 where data must survive the loss of a volume",
+    ),
+    metrics: refused("the server has none that can be read", "remove metrics"),
+    tls: tlsOrNot("the server serves one of both on its port"),
+    buckets: buckets
+      .check(ofList(checkNames))
+      .describe(
+        "distinct names that AWS S3 accepts too: 3 to 63 lower case letters, digits and hyphens, no prefix or suffix that AWS " +
+          "reserves. A bucket that is taken from the list is neither deleted nor emptied",
+      ),
+    applicationBuckets: z
+      .record(z.string(), z.array(z.string()))
+      .describe(
+        "for each application a list of its buckets; the others are the administrator's. Without it all buckets belong to the " +
+          "application, if there is one only",
+      )
+      .optional(),
+    region: text(
+      /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+      "lower case letters, digits and hyphens",
+      'use a name like "us-east-1"',
+    )
+      .describe("that clients must sign for, lower case letters, digits and hyphens")
+      .default("us-east-1"),
+  },
+  checkOwners,
+);
+export type ObjectStoreArguments = z.input<typeof objectStoreSchema>;
+
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveObjectStore(name: string, args: ObjectStoreArguments) {
+  const { region, buckets, applicationBuckets, ...ensemble } = resolveEnsemble(
+    objectStoreProfile,
+    objectStoreSchema,
+    name,
+    args,
+  );
+  const [only] = ensemble.applications;
+  const owners = applicationBuckets ?? (only === undefined ? {} : { [only]: buckets });
+  return { ...ensemble, store: { region, buckets, applicationBuckets: owners } satisfies Store };
+}
+
+function checkNames(buckets: string[], problem: AddProblem): void {
+  buckets.forEach((bucket, index) => {
+    const reason = typeof bucket === "string" ? bucketProblem(bucket) : undefined;
     if (buckets.indexOf(bucket) !== index) {
-      problem(`buckets must be distinct, got ${JSON.stringify(bucket)} twice; remove one`);
+      problem([], `must be distinct, got ${shown(bucket)} twice; remove one`);
     } else if (reason !== undefined) {
-      problem(`buckets must ${reason}, got ${JSON.stringify(bucket)}; use a name like "files"`);
+      problem([], `must ${reason}, got ${shown(bucket)}; use a name like "files"`);
     }
   });
 }
@@ -76,8 +111,8 @@ const reservedSuffixes = ["-s3alias", "--ol-s3", "--x-s3", "--table-s3"];
  * What AWS S3 demands of a general purpose bucket, so that the same names work there. It allows dots too, but not together
  * with TLS on the bucket's own host name.
  */
-export function bucketProblem(bucket: unknown): string | undefined {
-  if (typeof bucket !== "string" || bucket.length < 3 || bucket.length > 63) return "have 3 to 63 characters each";
+export function bucketProblem(bucket: string): string | undefined {
+  if (bucket.length < 3 || bucket.length > 63) return "have 3 to 63 characters each";
   if (!/^[a-z0-9][-a-z0-9]*[a-z0-9]$/.test(bucket)) {
     return "consist of lower case letters, digits and hyphens, with a letter or digit at both ends";
   }
@@ -87,55 +122,47 @@ export function bucketProblem(bucket: unknown): string | undefined {
   return suffix === undefined ? undefined : `not end with ${JSON.stringify(suffix)}, which AWS reserves`;
 }
 
-function validateOwners(args: Untyped, applications: unknown[], problem: Problem): void {
-  const { applicationBuckets } = args;
+function checkOwners(
+  { applications, applicationBuckets, buckets }: Sound<Pick<Ensemble, "applications"> & Omit<Store, "region">>,
+  problem: AddProblem,
+): void {
+  const known = (applications ?? []).filter((each) => each !== undefined);
   if (applicationBuckets === undefined) {
-    if (applications.length > 1) {
-      problem(
-        `applicationBuckets is missing, but there are ${applications.length} applications; ` +
-          'say which buckets each of them has, such as { cells: ["files"] }',
-      );
-    }
+    if (known.length < 2) return;
+    problem(
+      ["applicationBuckets"],
+      `is missing, but there are ${known.length} applications; say which buckets each of them has, such as { cells: ["files"] }`,
+    );
     return;
   }
-  const known = applications.filter((each) => typeof each === "string");
-  reportUnknownKeys("applicationBuckets", applicationBuckets, known, problem);
-  if (typeof applicationBuckets !== "object" || applicationBuckets === null) return;
-  const buckets: unknown[] = Array.isArray(args.buckets) ? args.buckets : [];
-  const owners = new Map<unknown, string>();
-  for (const application of known) {
-    const own: unknown = applicationBuckets[application];
-    if (!Array.isArray(own) || own.length === 0) {
-      const got = own === undefined ? "nothing" : JSON.stringify(own);
-      problem(
-        `applicationBuckets.${application} must be a list of at least one bucket, got ${got}; ` +
-          "give it a bucket, or remove the application",
-      );
-      continue;
+  const owners = new Map<string, string>();
+  for (const [application, own = []] of Object.entries(applicationBuckets)) {
+    if (!known.includes(application)) {
+      problem(["applicationBuckets", application], `is not an argument; ${advice(application, known)}`);
     }
-    for (const bucket of own as unknown[]) {
+    for (const bucket of own) {
+      if (bucket === undefined) continue;
       const owner = owners.get(bucket);
-      if (!buckets.includes(bucket)) {
+      if (buckets !== undefined && !buckets.includes(bucket)) {
         problem(
-          `applicationBuckets.${application} must contain names in buckets, got ${JSON.stringify(bucket)}; ` +
-            "add it to buckets, or remove it here",
+          ["applicationBuckets", application],
+          `must contain names in buckets, got ${shown(bucket)}; add it to buckets, or remove it here`,
         );
       } else if (owner !== undefined) {
         problem(
-          `applicationBuckets must name each bucket once, got ${JSON.stringify(bucket)} for ${owner} and ${application}; remove one`,
+          ["applicationBuckets"],
+          `must name each bucket once, got ${shown(bucket)} for ${owner} and ${application}; remove one`,
         );
       }
       owners.set(bucket, application);
     }
   }
-}
-
-/** Of valid arguments. */
-export function resolveStore(args: ObjectStoreArguments): Store {
-  const [only] = args.applications ?? [];
-  return {
-    region: args.region ?? "us-east-1",
-    buckets: args.buckets,
-    applicationBuckets: args.applicationBuckets ?? (only === undefined ? {} : { [only]: args.buckets }),
-  };
+  for (const application of known) {
+    const own = applicationBuckets[application];
+    if (own !== undefined && own.length > 0) continue;
+    problem(
+      ["applicationBuckets", application],
+      `must be a list of at least one bucket, got ${shown(own)}; give it a bucket, or remove the application`,
+    );
+  }
 }

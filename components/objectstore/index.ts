@@ -11,25 +11,15 @@ import {
   createMembers,
   createPermissions,
   createSetup,
-  type Ensemble,
   EnsembleComponent,
   readAgentBundle,
-  resolveEnsemble,
   urlOf,
 } from "../shared/deploy";
-import { type ObjectStoreArguments, resolveStore, validateStore } from "./arguments";
+import { type ObjectStoreArguments, resolveObjectStore } from "./arguments";
 import { adminUsername, paths, ports, scheme } from "./layout";
-import { pace, profile, statefulSet, storeConfig, storeSetupJob } from "./manifest";
+import { pace, statefulSet, storeConfig, storeSetupJob } from "./manifest";
 
-export type { ObjectStoreArguments } from "./arguments";
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveObjectStore(name: string, args: ObjectStoreArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["buckets", "applicationBuckets", "region"],
-    validate: (problem) => validateStore(args, problem),
-  });
-}
+export { type ObjectStoreArguments, objectStoreProfile, objectStoreSchema, resolveObjectStore } from "./arguments";
 
 /** One server with one volume: for development. The outputs are those that AWS S3 has in production. */
 export class ObjectStore extends EnsembleComponent {
@@ -41,7 +31,7 @@ export class ObjectStore extends EnsembleComponent {
 
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveObjectStore(name, args), args.namespace);
-    const store = resolveStore(args);
+    const { store } = ensemble;
     const bundle = readAgentBundle("objectstore", () => require("../../dist/agents/objectstore.json"));
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 

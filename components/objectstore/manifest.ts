@@ -5,30 +5,15 @@ import {
   type AgentBundle,
   containerProfile,
   type Ensemble,
-  images,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   setupJob,
 } from "../shared/deploy";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
-
-export const profile: ServiceProfile = {
-  service: "objectstore",
-  image: images.versitygw,
-  // One server with one volume.
-  members: 1,
-  // Files are bigger than everything else; below 1Gi a few uploads of several parts, which are on the volume twice, fill it.
-  storage: { size: "20Gi", minimum: "1Gi" },
-  resources: {
-    requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
-  },
-};
 
 export const pace: Pace = {
   // On SIGTERM the server takes no new requests and gives those under way 10 s; the rest is for slow disks.

@@ -16,15 +16,12 @@ import {
   createPermissions,
   createSecret,
   createSetup,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
-  oneOf,
   readAgentBundle,
-  resolveEnsemble,
   setupJob,
   urlOf,
 } from "../shared/deploy";
+import { type RedisClusterArguments, resolveRedis } from "./arguments";
 import {
   adminUsername,
   type InternalUser,
@@ -35,54 +32,21 @@ import {
   scheme,
   usersName,
 } from "./layout";
-import {
+import { pace, serverConfig, statefulSet, usersConfig } from "./manifest";
+
+export {
   type Durability,
   type Eviction,
-  pace,
-  profile,
-  reservedApplications,
-  serverConfig,
-  sizeProblems,
-  statefulSet,
-  usersConfig,
-} from "./manifest";
-
-export type RedisClusterArguments = EnsembleArguments & {
-  /**
-   * What a write has reached before it is acknowledged: "everysecond" (default), the memory of the master, with its disk
-   * within a second, or "fsync", its disk. Neither waits for a replica.
-   */
-  durability?: Durability;
-  /** When the memory is full: "none" (default), writes are refused, or "allkeys-lru", what was not used for long is removed. */
-  eviction?: Eviction;
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveRedis(name: string, args: RedisClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: ["durability", "eviction"],
-    validate: (problem) => {
-      oneOf("durability", args.durability, ["everysecond", "fsync"], problem);
-      oneOf("eviction", args.eviction, ["none", "allkeys-lru"], problem);
-      if (args.tls === "optional") {
-        problem(
-          'tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
-        );
-      }
-      const { memory = "" } = { ...profile.resources.limits, ...args.resources?.limits };
-      for (const each of sizeProblems(memory, args.storage?.size ?? profile.storage.size)) problem(each);
-      const applications = Array.isArray(args.applications) ? args.applications : [];
-      for (const application of reservedApplications(applications)) {
-        problem(`applications must not contain "${application}", which is a user of the ensemble; use another name`);
-      }
-    },
-  });
-}
+  type RedisClusterArguments,
+  redisProfile,
+  redisSchema,
+  resolveRedis,
+} from "./arguments";
 
 export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveRedis(name, args), args.namespace);
-    const durability = args.durability ?? "everysecond";
+    const { durability, eviction } = ensemble;
     const bundle = readAgentBundle("redis", () => require("../../dist/agents/redis.json"));
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
@@ -91,7 +55,7 @@ export class RedisCluster extends EnsembleComponent {
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
-    const content = serverConfig(ensemble, durability, args.eviction ?? "none");
+    const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,

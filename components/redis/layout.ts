@@ -36,6 +36,9 @@ export const internalUsers = ["agent", "replication", "sentinel"] as const;
 export type InternalUser = (typeof internalUsers)[number];
 export const reservedUsers = [adminUsername, ...internalUsers, "default"] as const;
 
+/** Of the memory limit; the rest is for pages that are written while a child saves them, for buffers and fragmentation. */
+export const dataShare = 2 / 3;
+
 /** Secret with the ACLs of all users. */
 export function usersName(name: string): string {
   return `${name}-users`;

@@ -7,19 +7,19 @@ import {
   containerProfile,
   type Ensemble,
   handOverHook,
-  images,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
+import type { Durability, Eviction } from "./arguments";
 import {
   adminUsername,
+  dataShare,
   internalName,
   internalUsers,
   markDatabase,
@@ -28,25 +28,8 @@ import {
   paths,
   ports,
   replicaLagSeconds,
-  reservedUsers,
   usersName,
 } from "./layout";
-
-/** "everysecond": on disk within a second. "fsync": on the disk of the master before it is acknowledged. */
-export type Durability = "everysecond" | "fsync";
-/** What happens when the memory is full: "none", writes are refused; "allkeys-lru", what was not used for long goes. */
-export type Eviction = "none" | "allkeys-lru";
-
-export const profile: ServiceProfile = {
-  service: "redis",
-  image: images.redis,
-  storage: { size: "8Gi", minimum: "1Gi" },
-  // No limit on CPU: a throttled server is taken for dead.
-  resources: {
-    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
-  },
-};
 
 /** Sentinel holds a few names: 18 MiB with TLS, measured with 8.0.6. */
 const sentinelResources = {
@@ -54,40 +37,14 @@ const sentinelResources = {
   limits: { memory: "64Mi", "ephemeral-storage": "64Mi" },
 };
 
-/** The rest is for the pages that are written while a child saves them, for buffers and for fragmentation. */
-const dataShare = 2 / 3;
 /** What a replica has not got yet: Redis keeps it beside the data and does not count it to them. */
 const replicaBufferShare = 0.15;
-/** With less, that share would be smaller than the backlog of 16 MiB, which is a part of it. */
-const minimumMemory = "128Mi";
-/** The files hold the data once and, while they are rewritten, twice, beside what was written since: three times the share. */
-const storageFactor = 3 * dataShare;
-
 function memoryShare(ensemble: Ensemble, share: number): number {
   return Math.floor((parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 0) * share);
 }
 
 export function maximumMemory(ensemble: Ensemble): number {
   return memoryShare(ensemble, dataShare);
-}
-
-/** Each mistake in a sentence. What is no quantity at all is reported for all services alike. */
-export function sizeProblems(memory: string, storage: string): string[] {
-  const [limit, size, minimum = 0] = [memory, storage, minimumMemory].map((each) => parseQuantity(String(each)));
-  if (limit === undefined || size === undefined) return [];
-  const problems: string[] = [];
-  if (limit < minimum) {
-    problems.push(
-      `resources.limits.memory must be at least ${minimumMemory}, got "${memory}"; use ${minimumMemory} or more`,
-    );
-  }
-  if (size < limit * storageFactor) {
-    problems.push(
-      `storage.size must be at least ${storageFactor} times resources.limits.memory (${memory}) so that the files can be ` +
-        `rewritten, got "${storage}"; use ${Math.ceil((limit * storageFactor) / 2 ** 30)}Gi or more`,
-    );
-  }
-  return problems;
 }
 
 /** The configuration that all members have in common; no secrets. */
@@ -291,9 +248,4 @@ function answers(ensemble: Ensemble, port: number): core.v1.Probe {
     timeoutSeconds: 10,
     failureThreshold: 3,
   };
-}
-
-/** Each mistake in a sentence. */
-export function reservedApplications(applications: string[]): string[] {
-  return applications.filter((application) => (reservedUsers as readonly string[]).includes(application));
 }

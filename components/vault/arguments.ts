@@ -1,277 +1,227 @@
-/** The arguments that only Vault has: their types, their defaults and their validation. Creates nothing. */
-import * as pulumi from "@pulumi/pulumi";
-import { nearest, oneOf, reportUnknownKeys } from "../shared/deploy";
-import { type AuditDevice, capabilities, type Mount, type PolicyRule } from "./layout";
-import type { VaultDetails } from "./manifest";
+/** The arguments of Vault. */
+import { z } from "zod";
+import {
+  type AddProblem,
+  type Ensemble,
+  ensembleSchema,
+  ensembleShape,
+  images,
+  nearest,
+  resolveEnsemble,
+  type ServiceProfile,
+  type Sound,
+  says,
+  shown,
+  text,
+  tlsOrNot,
+  together,
+  wholeNumber,
+} from "../shared/deploy";
+import { capabilities, type Mount, type PolicyRule, ports, service } from "./layout";
 
-export interface ShamirSeal {
-  type: "shamir";
-  /** Into how many shares the key is split, default 1: all are in the same Secret. */
-  shares?: number;
-  /** How many of them open Vault, default: all but a minority of the shares. */
-  threshold?: number;
-}
+export const vaultProfile: ServiceProfile = {
+  service,
+  image: images.vault,
+  // The log, the database and a snapshot of it.
+  storage: { size: "4Gi", minimum: "1Gi" },
+  // No limit on CPU: a member that joins slowly takes itself for removed (hashicorp/vault#32099).
+  resources: {
+    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": "128Mi" },
+  },
+  notes: { "storage.size": "at least `1Gi`", "metrics.from": `port ${ports.metrics}` },
+};
 
-export interface AwsKmsSeal {
-  type: "awskms";
-  /** Such as "eu-central-1". */
-  region: string;
-  /** Id, ARN or alias ("alias/...") of a symmetric key. It becomes part of the data: without it nobody opens Vault. */
-  keyId: pulumi.Input<string>;
-  /** URL of the key service, for a private endpoint or an emulator. Default: that of AWS. */
-  endpoint?: string;
-  /** Name of a Secret of the namespace whose key `credentials` is a file in AWS's own format, with the profile [default]. */
-  credentialsSecret?: pulumi.Input<string>;
-  /** On the ServiceAccount of the members, such as "eks.amazonaws.com/role-arn" (IRSA). */
-  serviceAccountAnnotations?: Record<string, pulumi.Input<string>>;
-  /**
-   * Who can make a root token later. `pgpKeys`: one recovery key for each of these public keys (base64), encrypted with it
-   * and stored in the Secret `<name>-recovery`. "none": nobody, ever.
-   */
-  recovery: { pgpKeys: string[]; threshold?: number } | "none";
-}
+const sealWords = "what opens Vault: a key in a Secret, for development, or a key of AWS KMS; prod takes `awskms` only";
+const shamirSeal = z.strictObject({ type: z.literal("shamir").describe(sealWords) });
 
-export type Seal = ShamirSeal | AwsKmsSeal;
-
-/** "stdout": the log of the server. "file": on the volume, rotated by the agent. An empty list: nowhere. */
-export type Audit = AuditDevice[];
-
-/** What is validated and resolved here. */
-interface Given {
-  seal: Seal;
-  mounts?: Record<string, Mount>;
-  policies?: Record<string, PolicyRule[]>;
-  audit?: Audit;
-  tokens?: { periodDays?: number };
-  applications?: string[];
-  tls?: string;
-}
-
-export const vaultKeys = ["seal", "mounts", "policies", "audit", "tokens"] as const;
-
-export const defaultPeriodDays = 30;
-/** Below Vault's largest lease of 768 hours, which cuts what is longer. */
-const longestPeriodDays = 31;
-/** Renewed after a day, and the job may fail for some. */
-const shortestPeriodDays = 3;
-const mostShares = 255;
-
-type Problem = (message: string) => void;
-
-export function resolveDetails(args: Given): pulumi.Output<VaultDetails> {
-  const { seal } = args;
-  const rest = {
-    mounts: args.mounts ?? {},
-    policies: args.policies ?? {},
-    audit: args.audit ?? ["stdout" as const],
-    tokenPeriodDays: args.tokens?.periodDays ?? defaultPeriodDays,
-  };
-  if (seal.type === "shamir") {
-    const shares = seal.shares ?? 1;
-    const threshold = seal.threshold ?? defaultThreshold(shares);
-    return pulumi.output({ ...rest, seal: { type: seal.type, shares, threshold }, credentialsSecret: undefined });
-  }
-  const { type, region, endpoint, recovery } = seal;
-  return pulumi.all([seal.keyId, seal.credentialsSecret]).apply(([keyId, credentialsSecret]) => ({
-    ...rest,
-    seal: {
-      type,
-      region,
-      keyId,
-      ...(endpoint === undefined ? {} : { endpoint }),
-      recovery:
-        recovery === "none"
-          ? recovery
-          : { pgpKeys: recovery.pgpKeys, threshold: recovery.threshold ?? defaultThreshold(recovery.pgpKeys.length) },
-    },
-    credentialsSecret,
-  }));
-}
-
-/** A majority. */
-function defaultThreshold(shares: number): number {
-  return Math.floor(shares / 2) + 1;
-}
-
-export function validateVault(args: Given, problem: Problem): void {
-  if (args.tls === "optional") {
-    problem('tls must be "required" or "off", got "optional": Vault has one protocol on a port; use "required"');
-  }
-  validateSeal(args.seal, problem);
-  const mounts = isGroup(args.mounts) ? Object.keys(args.mounts ?? {}) : [];
-  validateMounts(args.mounts, problem);
-  validatePolicies(args, mounts, problem);
-  validateAudit(args.audit, problem);
-  reportUnknownKeys("tokens", args.tokens, ["periodDays"], problem);
-  const { periodDays = defaultPeriodDays } = isGroup(args.tokens) ? (args.tokens ?? {}) : {};
-  if (!Number.isInteger(periodDays) || periodDays < shortestPeriodDays || periodDays > longestPeriodDays) {
-    problem(
-      `tokens.periodDays must be a whole number from ${shortestPeriodDays} to ${longestPeriodDays}, ` +
-        `got ${JSON.stringify(periodDays)}; use ${defaultPeriodDays}`,
-    );
-  }
-}
-
-function isGroup(value: unknown): boolean {
-  return value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value));
-}
-
-function validateSeal(seal: Seal | undefined, problem: Problem): void {
-  if (seal === undefined || !isGroup(seal)) {
-    problem('seal is missing; use { type: "shamir" } for development, { type: "awskms", ... } for everything else');
-    return;
-  }
-  if (seal.type === "shamir") return validateShamir(seal, problem);
-  if (seal.type === "awskms") return validateAwsKms(seal, problem);
-  oneOf("seal.type", (seal as { type?: unknown }).type ?? null, ["shamir", "awskms"], problem);
-}
-
-function validateShamir(seal: ShamirSeal, problem: Problem): void {
-  reportUnknownKeys("seal", seal, ["type", "shares", "threshold"], problem);
-  const shares = seal.shares ?? 1;
-  if (!Number.isInteger(shares) || shares < 1 || shares > mostShares) {
-    problem(`seal.shares must be a whole number from 1 to ${mostShares}, got ${JSON.stringify(shares)}; use 1`);
-    return;
-  }
-  validateThreshold("seal", shares, seal.threshold, problem);
-}
-
-function validateThreshold(path: string, shares: number, given: number | undefined, problem: Problem): void {
-  const threshold = given ?? defaultThreshold(shares);
-  const least = shares === 1 ? 1 : 2;
-  if (Number.isInteger(threshold) && threshold >= least && threshold <= shares) return;
-  problem(
-    `${path}.threshold must be a whole number from ${least} to the number of shares (${shares}), ` +
-      `got ${JSON.stringify(threshold)}; use ${defaultThreshold(shares)}`,
+const pgpKey = text(/^[A-Za-z0-9+/]{100,}={0,2}$/, "a public PGP key in base64 without armour", "give at least one");
+const recovery = z
+  .strictObject({
+    pgpKeys: z.array(pgpKey, says("a list of public PGP keys", "give at least one")).min(1),
+    threshold: z.number().optional(),
+  })
+  .check(
+    together(({ pgpKeys, threshold }, problem) => {
+      if (pgpKeys === undefined || threshold === undefined) return;
+      const [least, most] = [pgpKeys.length === 1 ? 1 : 2, pgpKeys.length];
+      if (Number.isInteger(threshold) && threshold >= least && threshold <= most) return;
+      problem(
+        ["threshold"],
+        `must be a whole number from ${least} to the number of keys (${most}), got ${threshold}; use ${majority(most)}`,
+      );
+    }),
   );
-}
 
-function validateAwsKms(seal: AwsKmsSeal, problem: Problem): void {
-  const known = ["type", "region", "keyId", "endpoint", "credentialsSecret", "serviceAccountAnnotations", "recovery"];
-  reportUnknownKeys("seal", seal, known, problem);
-  if (typeof seal.region !== "string" || !/^[a-z0-9-]+$/.test(seal.region)) {
-    problem(
-      `seal.region must be the name of a region, got ${JSON.stringify(seal.region)}; use one like "eu-central-1"`,
-    );
-  }
-  if (seal.keyId === undefined || seal.keyId === "") {
-    problem("seal.keyId is missing; give the id, the ARN or the alias of a symmetric KMS key");
-  }
-  if (seal.endpoint !== undefined && !isUrl(seal.endpoint)) {
-    problem(
-      `seal.endpoint must be a URL, got ${JSON.stringify(seal.endpoint)}; use one like "https://kms.example.org"`,
-    );
-  }
-  if (seal.credentialsSecret === undefined && seal.serviceAccountAnnotations === undefined) {
-    problem(
-      "seal has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret in " +
-        "credentialsSecret",
-    );
-  }
-  if (seal.recovery === "none") return;
-  if (seal.recovery === undefined || !isGroup(seal.recovery)) {
-    problem(
-      'seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none" when ' +
-        "nobody ever shall",
-    );
-    return;
-  }
-  reportUnknownKeys("seal.recovery", seal.recovery, ["pgpKeys", "threshold"], problem);
-  const { pgpKeys, threshold } = seal.recovery;
-  if (!Array.isArray(pgpKeys) || pgpKeys.length === 0 || !pgpKeys.every(isBase64)) {
-    problem("seal.recovery.pgpKeys must be a list of public PGP keys in base64 without armour; give at least one");
-    return;
-  }
-  validateThreshold("seal.recovery", pgpKeys.length, threshold, problem);
-}
+const awsKmsSeal = z
+  .strictObject({
+    type: z.literal("awskms").describe(sealWords),
+    region: text(/^[a-z0-9-]+$/, "the name of a region", 'use one like "eu-central-1"').describe("awskms: of the key"),
+    keyId: z
+      .string(says("a text", "give the id, the ARN or the alias of a symmetric KMS key"))
+      .min(1)
+      .describe(
+        "awskms: id, ARN or alias of a symmetric key, which becomes part of the data: without it nobody opens Vault",
+      ),
+    endpoint: z
+      .url({ protocol: /^https?$/, ...says("a URL", 'use one like "https://kms.example.org"') })
+      .describe("awskms: URL of the key service, unless it is that of AWS")
+      .optional(),
+    credentialsSecret: z
+      .string()
+      .describe(
+        "awskms: name of a Secret with the key `credentials`, a file in AWS's format with the profile `[default]`",
+      )
+      .optional(),
+    serviceAccountAnnotations: z
+      .record(z.string(), z.string())
+      .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key")
+      .optional(),
+    recovery: z
+      .union([z.literal("none"), recovery], {
+        error: ({ input }) =>
+          input === undefined
+            ? 'is missing; give { pgpKeys } of the persons who may make a root token one day, or "none" when nobody ever shall'
+            : `must be "none" or an object with pgpKeys, got ${shown(input)}; give one`,
+      })
+      .describe("awskms: who can make a root token later: `pgpKeys` (base64) and `threshold`, or `none`: nobody, ever"),
+  })
+  .check(
+    together(({ credentialsSecret, serviceAccountAnnotations }, problem) => {
+      if (credentialsSecret !== undefined || serviceAccountAnnotations !== undefined) return;
+      problem(
+        [],
+        "has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret in " +
+          "credentialsSecret",
+      );
+    }),
+  );
 
-function isUrl(text: unknown): boolean {
-  return typeof text === "string" && /^https?:\/\//.test(text) && URL.canParse(text);
-}
-
-function isBase64(text: unknown): boolean {
-  return typeof text === "string" && text.length > 100 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
-}
-
+const mount = z.strictObject({
+  maxVersions: wholeNumber(1, Number.MAX_SAFE_INTEGER, "a whole number from 1 up", "use 10").optional(),
+  casRequired: z.boolean().optional(),
+});
 /** One part, so that "secret/data/x" says which mount it belongs to. */
 const mountPath = /^[a-z][a-z0-9_-]*$/;
 /** What Vault has at the root itself. */
 const reservedMounts = ["sys", "auth", "identity", "cubbyhole", "audit"];
 
-function validateMounts(mounts: Record<string, Mount> | undefined, problem: Problem): void {
-  if (!isGroup(mounts)) {
-    problem(`mounts must be an object by path, got ${JSON.stringify(mounts)}; use one like { secret: {} }`);
-    return;
-  }
-  for (const [path, mount] of Object.entries(mounts ?? {})) {
-    if (!mountPath.test(path) || reservedMounts.includes(path)) {
-      problem(
-        `mounts must have paths of one part in lower case that are not ${reservedMounts.join(", ")}, ` +
-          `got ${JSON.stringify(path)}; use one like "secret"`,
-      );
-      continue;
-    }
-    reportUnknownKeys(`mounts.${path}`, mount, ["maxVersions", "casRequired"], problem);
-    const { maxVersions, casRequired } = isGroup(mount) ? mount : {};
-    if (maxVersions !== undefined && (!Number.isInteger(maxVersions) || maxVersions < 1)) {
-      problem(
-        `mounts.${path}.maxVersions must be a whole number from 1 up, got ${JSON.stringify(maxVersions)}; use 10`,
-      );
-    }
-    if (casRequired !== undefined && typeof casRequired !== "boolean") {
-      problem(`mounts.${path}.casRequired must be true or false, got ${JSON.stringify(casRequired)}; use false`);
-    }
-  }
+const policyRule = z.strictObject({ path: z.string(), capabilities: z.array(z.enum(capabilities)).min(1) });
+const policies = z.record(
+  z.string(),
+  z.array(policyRule, says("a list of rules", "give a list")),
+  says("an object by application", "use one like { cells: [] }"),
+);
+
+const defaultPeriodDays = 30;
+/** Renewed after a day, and the job may fail for some. Vault cuts what is longer than its largest lease of 768 hours. */
+const [shortestPeriodDays, longestPeriodDays] = [3, 31];
+
+export const vaultSchema = ensembleSchema(
+  {
+    ...ensembleShape(vaultProfile),
+    tls: tlsOrNot("Vault has one protocol on a port"),
+    seal: z.discriminatedUnion("type", [shamirSeal, awsKmsSeal], {
+      error: ({ code, input }) =>
+        code === "invalid_union"
+          ? undefined
+          : input === undefined
+            ? 'is missing; use { type: "shamir" } for development, { type: "awskms", ... } for everything else'
+            : `must be an object with type, got ${shown(input)}; give one`,
+    }),
+    mounts: z
+      .record(z.string(), mount, says("an object by path", "use one like { secret: {} }"))
+      .check(together(checkMounts))
+      .describe(
+        "mounts of the key-value engine, version 2, by path of one part: `maxVersions` (10) and `casRequired` (`false`). One " +
+          "that is left out later stays, with its data",
+      )
+      .default({}),
+    policies: policies
+      .describe(
+        "what each application may do, by application: a list of `path`, which begins with a mount, and `capabilities`: " +
+          capabilities.map((each) => `\`${each}\``).join(", "),
+      )
+      .default({}),
+    audit: z
+      .enum(["stdout", "off"])
+      .describe("where requests are recorded: in the log of the server, or nowhere")
+      .default("stdout"),
+    tokens: z
+      .strictObject({
+        periodDays: wholeNumber(
+          shortestPeriodDays,
+          longestPeriodDays,
+          `a whole number from ${shortestPeriodDays} to ${longestPeriodDays}`,
+          `use ${defaultPeriodDays}`,
+        )
+          .describe(
+            `life of a token without renewal, in days, from ${shortestPeriodDays} to ${longestPeriodDays}; renewed daily`,
+          )
+          .default(defaultPeriodDays),
+      })
+      .prefault({}),
+  },
+  checkPolicies,
+);
+
+export type VaultClusterArguments = z.input<typeof vaultSchema>;
+export type Seal = VaultClusterArguments["seal"];
+export type ShamirSeal = z.input<typeof shamirSeal>;
+export type AwsKmsSeal = z.input<typeof awsKmsSeal>;
+export type VaultEnsemble = ReturnType<typeof resolveVault>;
+
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveVault(name: string, args: VaultClusterArguments) {
+  return resolveEnsemble(vaultProfile, vaultSchema, name, args);
 }
 
-function validatePolicies({ policies, applications = [] }: Given, mounts: string[], problem: Problem): void {
-  if (!isGroup(policies)) {
-    problem(`policies must be an object by application, got ${JSON.stringify(policies)}; use one like { cells: [] }`);
-    return;
-  }
-  const known = Array.isArray(applications) ? applications : [];
-  for (const [application, rules] of Object.entries(policies ?? {})) {
-    if (!known.includes(application)) {
-      const near = nearest(application, known);
-      const advice = near === undefined ? "add it to applications" : `did you mean ${near}`;
-      problem(`policies.${application} is for no application; ${advice}`);
-    }
-    if (!Array.isArray(rules)) {
-      problem(`policies.${application} must be a list of rules, got ${JSON.stringify(rules)}; give a list`);
-      continue;
-    }
-    rules.forEach((rule: PolicyRule, index) => {
-      validateRule(`policies.${application}[${index}]`, rule, mounts, problem);
-    });
-  }
-  for (const application of known) {
-    if (policies?.[application] !== undefined) continue;
-    problem(`policies.${application} is missing, and without it the application may do nothing; give its rules`);
-  }
+/** Of the owners of recovery keys, who can make a root token together. */
+export function majority(keys: number): number {
+  return Math.floor(keys / 2) + 1;
 }
 
-function validateRule(at: string, rule: PolicyRule, mounts: string[], problem: Problem): void {
-  reportUnknownKeys(at, rule, ["path", "capabilities"], problem);
-  if (!isGroup(rule)) return;
-  const mount = typeof rule.path === "string" ? rule.path.split("/") : [];
-  if (mount.length < 2 || !mounts.includes(mount[0] ?? "")) {
+function checkMounts(mounts: Record<string, unknown>, problem: AddProblem): void {
+  for (const path of Object.keys(mounts)) {
+    if (mountPath.test(path) && !reservedMounts.includes(path)) continue;
     problem(
-      `${at}.path must begin with one of the mounts (${mounts.join(", ") || "none"}), got ${JSON.stringify(rule.path)}; ` +
-        `use one like "${mounts[0] ?? "secret"}/data/*"`,
+      [],
+      `must have paths of one part in lower case that are not ${reservedMounts.join(", ")}, got ${shown(path)}; ` +
+        'use one like "secret"',
     );
   }
-  if (!Array.isArray(rule.capabilities) || rule.capabilities.length === 0) {
-    problem(`${at}.capabilities must be a list of ${capabilities.join(", ")}; give at least one`);
-    return;
-  }
-  for (const each of rule.capabilities) oneOf(`${at}.capabilities`, each, capabilities, problem);
 }
 
-function validateAudit(audit: Audit | undefined, problem: Problem): void {
-  if (audit === undefined) return;
-  if (!Array.isArray(audit)) {
-    problem(`audit must be a list of "stdout" and "file", got ${JSON.stringify(audit)}; use ["stdout"]`);
-    return;
+function checkPolicies(
+  {
+    applications,
+    mounts,
+    policies,
+  }: Sound<Pick<Ensemble, "applications"> & { mounts: Record<string, Mount>; policies: Record<string, PolicyRule[]> }>,
+  problem: AddProblem,
+): void {
+  if (applications === undefined || policies === undefined) return;
+  const known = applications.filter((each) => each !== undefined);
+  for (const application of Object.keys(policies).filter((each) => !known.includes(each))) {
+    const near = nearest(application, known);
+    const advice = near === undefined ? "add it to applications" : `did you mean ${near}`;
+    problem(["policies", application], `is for no application; ${advice}`);
   }
-  for (const each of audit) oneOf("audit", each, ["stdout", "file"], problem);
+  for (const application of known.filter((each) => !(each in policies))) {
+    problem(["policies", application], "is missing, and without it the application may do nothing; give its rules");
+  }
+  if (mounts === undefined) return;
+  const paths = Object.keys(mounts);
+  for (const [application, rules = []] of Object.entries(policies)) {
+    rules.forEach((rule, index) => {
+      if (rule?.path === undefined) return;
+      const [first = "", ...others] = rule.path.split("/");
+      if (others.length > 0 && paths.includes(first)) return;
+      problem(
+        ["policies", application, index, "path"],
+        `must begin with one of the mounts (${paths.join(", ") || "none"}), got ${shown(rule.path)}; ` +
+          `use one like "${paths[0] ?? "secret"}/data/*"`,
+      );
+    });
+  }
 }

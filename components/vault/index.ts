@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
-import { Secret } from "@pulumi/kubernetes/core/v1/secret";
+import type { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import {
@@ -18,67 +18,39 @@ import {
   createSecret,
   createSetup,
   digest,
-  type Ensemble,
-  type EnsembleArguments,
   EnsembleComponent,
   jobMetadata,
   metadata,
   namesOf,
   readAgentBundle,
-  resolveEnsemble,
-  serverMetadata,
   urlOf,
 } from "../shared/deploy";
-import { type Audit, resolveDetails, type Seal, validateVault, vaultKeys } from "./arguments";
-import { type Mount, type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
+import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
+import { type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
 import {
   memberRules,
   pace,
   policyPorts,
-  profile,
   sealJob,
   sealPolicy,
   serverConfig,
   setupJobRules,
-  setupSettings,
   statefulSet,
   tokensCronJob,
   tokensRules,
-  vaultSettings,
   vaultSetupJob,
 } from "./manifest";
 
-export type { Audit, AwsKmsSeal, Seal, ShamirSeal } from "./arguments";
+export {
+  type AwsKmsSeal,
+  resolveVault,
+  type Seal,
+  type ShamirSeal,
+  type VaultClusterArguments,
+  vaultProfile,
+  vaultSchema,
+} from "./arguments";
 export type { Capability, Mount, PolicyRule } from "./layout";
-
-export type VaultClusterArguments = EnsembleArguments & {
-  /**
-   * What opens Vault after a restart. "shamir": key shares in a Secret, for development. "awskms": a key of AWS KMS, and
-   * nothing in the cluster.
-   */
-  seal: Seal;
-  /** Mounts of the key-value engine, version 2, by path. Default: none. One that is left out later stays, with its data. */
-  mounts?: Record<string, Mount>;
-  /** What each application may do, by application. */
-  policies?: Record<string, PolicyRule[]>;
-  /** Where requests are recorded. Default: ["stdout"], the log of the server. */
-  audit?: Audit;
-  tokens?: {
-    /**
-     * How long a token lives after its last renewal, default 30: renewed daily, so a month without the job passes
-     * unnoticed. Vault allows 32 at most.
-     */
-    periodDays?: number;
-  };
-};
-
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveVault(name: string, args: VaultClusterArguments): Ensemble {
-  return resolveEnsemble(profile, name, args, {
-    keys: vaultKeys,
-    validate: (problem) => validateVault(args, problem),
-  });
-}
 
 export class VaultCluster extends EnsembleComponent {
   constructor(name: string, args: VaultClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
@@ -87,17 +59,13 @@ export class VaultCluster extends EnsembleComponent {
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
-    // The key may be made by the same program, so its name may not be known yet.
-    const details = resolveDetails(args);
-    const settings = details.apply(({ seal }) => vaultSettings(ensemble, seal));
-
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const permissions = createPermissions(
       ensemble,
       {
         network: policyPorts,
-        rules: memberRules(ensemble, args.seal.type),
-        annotations: args.seal.type === "awskms" ? args.seal.serviceAccountAnnotations : undefined,
+        rules: memberRules(ensemble),
+        annotations: ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined,
       },
       afterGuard,
     );
@@ -105,16 +73,14 @@ export class VaultCluster extends EnsembleComponent {
       sealName(name),
       {
         metadata: jobMetadata(ensemble),
-        spec: pulumi
-          .all([details, settings])
-          .apply(([known, forMembers]) => sealJob(ensemble, known, bundle, forMembers)),
+        spec: pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle)),
       },
-      pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...this.createSealPolicy(args.seal, afterGuard)] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...this.createSealPolicy(ensemble, afterGuard)] }),
     );
     // What alters what the members run with waits for the proof that they can open their seal.
     const afterSeal = pulumi.mergeOptions(afterGuard, { dependsOn: [sealed] });
-    const secrets = this.createTokenSecrets(args, url, afterGuard);
-    const content = details.apply(({ seal }) => JSON.stringify(serverConfig(ensemble, seal), null, 2));
+    const secrets = this.createTokenSecrets(ensemble, url, afterGuard);
+    const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
     const certificates = createCertificates(
       ensemble,
@@ -122,16 +88,10 @@ export class VaultCluster extends EnsembleComponent {
       { bundle, restartOn: "authority", dependsOn: secrets },
       afterGuard,
     );
-    const configChecksum = content.apply(digest);
-    const spec = pulumi
-      .all([details, settings])
-      .apply(
-        ([known, forMembers]) => statefulSet(ensemble, known, { bundle, configChecksum, settings: forMembers }).spec,
-      );
     const members = createMembers(
       ensemble,
       {
-        statefulSet: { metadata: serverMetadata(ensemble), spec },
+        statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
         peers: [
           { name: "client", port: ports.client },
@@ -143,13 +103,10 @@ export class VaultCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const jobInputs = pulumi
-      .all([ensemble.namespace, details])
-      .apply(([known, own]) => ({ namespace: known, bundle, settings: setupSettings(ensemble, own) }));
     const setup = createSetup(
       ensemble,
       {
-        spec: jobInputs.apply((inputs) => vaultSetupJob(ensemble, inputs)),
+        spec: ensemble.namespace.apply((known) => vaultSetupJob(ensemble, known, bundle)),
         rules: setupJobRules(ensemble),
         dependsOn: [...members.ready, ...secrets],
       },
@@ -160,32 +117,32 @@ export class VaultCluster extends EnsembleComponent {
       tokensName(name),
       {
         metadata: metadata(ensemble, tokensName(name)),
-        spec: jobInputs.apply((inputs) => tokensCronJob(ensemble, inputs).spec),
+        spec: ensemble.namespace.apply((known) => tokensCronJob(ensemble, known, bundle).spec),
       },
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
 
-    this.publish({ url, ports, durability: null, setup, seal: args.seal.type, audit: args.audit ?? ["stdout"] });
+    this.publish({ url, ports, durability: null, setup, seal: ensemble.seal.type, audit: ensemble.audit });
   }
 
   /** The jobs in the cluster add the key `token`, and the certificates agent `ca.crt`, with field managers of their own. */
   private createTokenSecrets(
-    args: VaultClusterArguments,
+    { name, applications, policies }: VaultEnsemble,
     url: pulumi.Output<string>,
     options: pulumi.CustomResourceOptions,
   ): Secret[] {
     return [
-      createSecret(this.ensemble, namesOf(this.ensemble.name).admin, { url }, options),
-      ...this.ensemble.applications.map((application) => {
-        const mounts = mountsOf(args.policies?.[application] ?? []).join(",");
+      createSecret(this.ensemble, namesOf(name).admin, { url }, options),
+      ...applications.map((application) => {
+        const mounts = mountsOf(policies[application] ?? []).join(",");
         return createApplicationSecret(this.ensemble, application, { url, mounts }, options);
       }),
     ];
   }
 
-  private createSealPolicy(seal: Seal, options: pulumi.CustomResourceOptions): NetworkPolicy[] {
-    const policy = sealPolicy(this.ensemble, seal);
-    return policy === undefined ? [] : [new NetworkPolicy(sealName(this.ensemble.name), policy, options)];
+  private createSealPolicy(ensemble: VaultEnsemble, options: pulumi.CustomResourceOptions): NetworkPolicy[] {
+    const policy = sealPolicy(ensemble);
+    return policy === undefined ? [] : [new NetworkPolicy(sealName(ensemble.name), policy, options)];
   }
 }
 

@@ -21,8 +21,6 @@ export const paths = {
   /** Not below /vault, where the image declares volumes of its own. */
   volume: "/data",
   data: "/data/vault",
-  audit: "/data/audit",
-  auditFile: "/data/audit/audit.log",
   /** On the volume, for as long as the answer to an initialisation is not stored: which attempt it was. */
   forming: "/data/forming",
   /** On the volume, once this member has served: the cluster that its data belongs to. */
@@ -42,7 +40,7 @@ export const paths = {
 } as const;
 
 export type SealSettings =
-  | { type: "shamir"; shares: number; threshold: number }
+  | { type: "shamir" }
   | {
       type: "awskms";
       region: string;
@@ -55,9 +53,9 @@ export type SealSettings =
 /** A mount of the key-value engine, version 2. */
 export interface Mount {
   /** Versions that are kept of each key, default 10 (Vault's own). */
-  maxVersions?: number;
+  maxVersions?: number | undefined;
   /** Writes must say which version they replace. Default: false. */
-  casRequired?: boolean;
+  casRequired?: boolean | undefined;
 }
 
 export const capabilities = ["create", "read", "update", "patch", "delete", "list"] as const;
@@ -69,8 +67,6 @@ export interface PolicyRule {
   capabilities: Capability[];
 }
 
-export type AuditDevice = "stdout" | "file";
-
 export interface VaultSettings extends EnsembleSettings {
   seal: SealSettings;
 }
@@ -79,7 +75,7 @@ export interface VaultSettings extends EnsembleSettings {
 export interface SetupSettings extends VaultSettings {
   mounts: Record<string, Mount>;
   policies: Record<string, PolicyRule[]>;
-  audit: AuditDevice[];
+  audit: "stdout" | "off";
   tokenPeriodDays: number;
 }
 

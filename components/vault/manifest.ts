@@ -11,7 +11,6 @@ import {
   cronJob,
   digest,
   type Ensemble,
-  images,
   instanceLabels,
   memberSettings,
   metadata,
@@ -20,7 +19,6 @@ import {
   parseQuantity,
   type Rule,
   type ServerInputs,
-  type ServiceProfile,
   secretVolume,
   serverStatefulSet,
   settingsOf,
@@ -28,48 +26,22 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
+import { majority, type VaultEnsemble } from "./arguments";
 import {
-  type AuditDevice,
   audience,
   keysName,
-  type Mount,
-  type PolicyRule,
   paths,
   ports,
   rootName,
   type SealSettings,
   type SetupSettings,
   sealName,
-  service,
   tokensName,
   type VaultSettings,
 } from "./layout";
 
-export const profile: ServiceProfile = {
-  service,
-  image: images.vault,
-  // The log, the database and a snapshot of it; below 1Gi an audit file alone takes a good part.
-  storage: { size: "4Gi", minimum: "1Gi" },
-  // No limit on CPU: a member that joins slowly takes itself for removed (hashicorp/vault#32099).
-  resources: {
-    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "128Mi" },
-  },
-};
-
-/** What only Vault has, with all defaults. */
-export interface VaultDetails {
-  seal: SealSettings;
-  credentialsSecret: string | undefined;
-  mounts: Record<string, Mount>;
-  policies: Record<string, PolicyRule[]>;
-  audit: AuditDevice[];
-  tokenPeriodDays: number;
-}
-
 /** The configuration that all members have in common, in Vault's file format (JSON is one of them). No secrets. */
-export function serverConfig(ensemble: Ensemble, seal: SealSettings): Record<string, unknown> {
-  const { tls } = ensemble;
+export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unknown> {
   const secured =
     tls === "off"
       ? { tls_disable: true }
@@ -116,13 +88,14 @@ export function serverConfig(ensemble: Ensemble, seal: SealSettings): Record<str
   };
 }
 
-export function vaultSettings(ensemble: Ensemble, seal: SealSettings): VaultSettings {
-  return { ...memberSettings(ensemble), seal };
+export function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
+  return { ...memberSettings(ensemble), seal: sealSettings(ensemble.seal) };
 }
 
-export function setupSettings(ensemble: Ensemble, details: VaultDetails): SetupSettings {
-  const { seal, mounts, policies, audit, tokenPeriodDays } = details;
-  return { ...settingsOf(ensemble), seal, mounts, policies, audit, tokenPeriodDays };
+export function setupSettings(ensemble: VaultEnsemble): SetupSettings {
+  const { mounts, policies, audit, tokens } = ensemble;
+  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays };
+  return { ...settingsOf(ensemble), seal: sealSettings(ensemble.seal), ...own };
 }
 
 export const pace: Pace = {
@@ -134,29 +107,44 @@ export const pace: Pace = {
   minReadySeconds: 15,
 };
 
-export function statefulSet(
-  ensemble: Ensemble,
-  details: VaultDetails,
-  inputs: ServerInputs & { settings: VaultSettings },
-) {
+/** What agents must know of the seal: not how the server logs in. */
+function sealSettings(seal: VaultEnsemble["seal"]): SealSettings {
+  if (seal.type === "shamir") return seal;
+  const { type, region, keyId, endpoint, recovery } = seal;
+  return {
+    type,
+    region,
+    keyId,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    recovery:
+      recovery === "none"
+        ? recovery
+        : { pgpKeys: recovery.pgpKeys, threshold: recovery.threshold ?? majority(recovery.pgpKeys.length) },
+  };
+}
+
+const credentialsOf = (seal: VaultEnsemble["seal"]): string | undefined =>
+  seal.type === "awskms" ? seal.credentialsSecret : undefined;
+
+export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
     pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     sidecar: {
-      settings: inputs.settings,
+      settings: vaultSettings(ensemble),
       volumeMounts: [
         { name: "data", mountPath: paths.volume },
-        ...unsealMounts(details.seal),
+        ...unsealMounts(ensemble.seal),
         ...serverTlsMounts(ensemble),
         ...trustMounts(ensemble, paths),
       ],
     },
-    containers: [serverContainer(ensemble, details)],
+    containers: [serverContainer(ensemble)],
     volumes: [
       { name: "config", configMap: { name: namesOf(ensemble.name).config } },
       { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
-      ...unsealVolumes(ensemble, details.seal),
-      ...awsVolumes(details.credentialsSecret),
+      ...unsealVolumes(ensemble),
+      ...awsVolumes(credentialsOf(ensemble.seal)),
       // The cluster port has certificates of Vault's own making.
       ...certificateVolumes(ensemble).filter(({ name }) => name !== "peer-tls"),
       ...trustVolumes(ensemble),
@@ -171,13 +159,13 @@ function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
 }
 
 /** Optional: before the initialisation there are no keys, and without them a member must say so instead of hanging. */
-function unsealVolumes(ensemble: Ensemble, seal: SealSettings): core.v1.Volume[] {
+function unsealVolumes({ name, seal }: VaultEnsemble): core.v1.Volume[] {
   if (seal.type !== "shamir") return [];
-  const secretName = keysName(ensemble.name, seal.type);
+  const secretName = keysName(name, seal.type);
   return [{ name: "unseal", secret: { secretName, optional: true, defaultMode: 0o440 } }];
 }
 
-function unsealMounts(seal: SealSettings): core.v1.VolumeMount[] {
+function unsealMounts(seal: VaultEnsemble["seal"]): core.v1.VolumeMount[] {
   return seal.type === "shamir" ? [{ name: "unseal", mountPath: paths.unseal, readOnly: true }] : [];
 }
 
@@ -194,7 +182,7 @@ function awsEnvironment(secret: string | undefined): core.v1.EnvVar[] {
   return secret === undefined ? [] : [{ name: "AWS_SHARED_CREDENTIALS_FILE", value: `${paths.aws}/credentials` }];
 }
 
-function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Container {
+function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
   const scheme = ensemble.tls === "off" ? "HTTP" : "HTTPS";
   const own = `$(POD_NAME).${namesOf(ensemble.name).peers}.$(POD_NAMESPACE).svc`;
   const protocol = ensemble.tls === "off" ? "http" : "https";
@@ -223,7 +211,7 @@ function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Con
       { name: "VAULT_CLUSTER_ADDR", value: `https://${own}:${ports.peer}` },
       // Below the limit of the container, so that garbage is collected before memory runs out.
       { name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) },
-      ...awsEnvironment(details.credentialsSecret),
+      ...awsEnvironment(credentialsOf(ensemble.seal)),
     ],
     resources: ensemble.resources,
     // A server whose key service is away ends by itself; its last words are the reason.
@@ -240,7 +228,7 @@ function serverContainer(ensemble: Ensemble, details: VaultDetails): core.v1.Con
       { name: "data", mountPath: paths.volume },
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "tmp", mountPath: "/tmp" },
-      ...awsMounts(details.credentialsSecret),
+      ...awsMounts(credentialsOf(ensemble.seal)),
       ...serverTlsMounts(ensemble),
       // The roots of the key service are those of the image; this is for the members' own.
     ],
@@ -251,26 +239,25 @@ function memoryTarget(ensemble: Ensemble): number {
   return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
 }
 
-export function sealJob(ensemble: Ensemble, details: VaultDetails, bundle: AgentBundle, settings: VaultSettings) {
+/** `image`: of the ensemble, which may be known only now. */
+export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBundle) {
   return agentJobSpec(ensemble, {
     name: "seal",
     command: ["seal"],
-    settings,
+    settings: vaultSettings(ensemble),
     // That of the members: AWS gives a role to a service account.
     serviceAccount: namesOf(ensemble.name).server,
     bundle,
     // Again before each roll: a member that is restarted must be able to open what it has.
     annotations: {
-      "cells-services/members": digest(
-        JSON.stringify([ensemble.image, ensemble.resources, serverConfig(ensemble, details.seal)]),
-      ),
+      "cells-services/members": digest(JSON.stringify([image, ensemble.resources, serverConfig(ensemble)])),
     },
     deadlineSeconds: 180,
     // A wrong key does not become right by trying again; a network that is just coming up may.
     retries: 1,
-    volumeMounts: awsMounts(details.credentialsSecret),
-    volumes: awsVolumes(details.credentialsSecret),
-    env: awsEnvironment(details.credentialsSecret),
+    volumeMounts: awsMounts(credentialsOf(ensemble.seal)),
+    volumes: awsVolumes(credentialsOf(ensemble.seal)),
+    env: awsEnvironment(credentialsOf(ensemble.seal)),
   });
 }
 
@@ -295,17 +282,11 @@ function loginVolume(ensemble: Ensemble, namespace: string): core.v1.Volume {
 
 const loginMount = { name: "login", mountPath: paths.login, readOnly: true };
 
-export interface JobInputs {
-  namespace: string;
-  bundle: AgentBundle;
-  settings: SetupSettings;
-}
-
-export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings }: JobInputs) {
+export function vaultSetupJob(ensemble: VaultEnsemble, namespace: string, bundle: AgentBundle) {
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
-    settings,
+    settings: setupSettings(ensemble),
     serviceAccount: namesOf(ensemble.name).setup,
     bundle,
     deadlineSeconds: setupDeadlineSeconds,
@@ -316,12 +297,12 @@ export function vaultSetupJob(ensemble: Ensemble, { namespace, bundle, settings 
   });
 }
 
-export function tokensCronJob(ensemble: Ensemble, { namespace, bundle, settings }: JobInputs) {
+export function tokensCronJob(ensemble: VaultEnsemble, namespace: string, bundle: AgentBundle) {
   const name = tokensName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "tokens",
     command: ["tokens"],
-    settings,
+    settings: setupSettings(ensemble),
     serviceAccount: name,
     bundle,
     deadlineSeconds: 300,
@@ -349,15 +330,16 @@ function tokenSecrets(ensemble: Ensemble): string[] {
  * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
  * by server-side apply, whose request carries the name.
  */
-export function memberRules(ensemble: Ensemble, seal: SealSettings["type"]): Rule[] {
+export function memberRules(ensemble: VaultEnsemble): Rule[] {
   const names = namesOf(ensemble.name);
-  const other = seal === "shamir" ? "awskms" : "shamir";
+  const { type } = ensemble.seal;
+  const other = type === "shamir" ? "awskms" : "shamir";
   return [
     {
       apiGroups: [""],
       resources: ["secrets"],
       verbs: ["get", "create", "patch"],
-      resourceNames: [keysName(ensemble.name, seal), rootName(ensemble.name)],
+      resourceNames: [keysName(ensemble.name, type), rootName(ensemble.name)],
     },
     // What proves that a key of AWS is the one the data were made with.
     {
@@ -391,10 +373,8 @@ export function tokensRules(ensemble: Ensemble): Rule[] {
 export const policyPorts = { client: ports.client, peer: [ports.peer, agentPorts.http], metrics: ports.metrics };
 
 /** A key service at another port than 443, such as an emulator, needs a rule of its own; undefined otherwise. */
-export function sealPolicy(
-  ensemble: Ensemble,
-  seal: { type: string; endpoint?: string },
-): networking.v1.NetworkPolicy | undefined {
+export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
+  const { seal } = ensemble;
   if (seal.type !== "awskms" || seal.endpoint === undefined) return undefined;
   const { port, protocol } = new URL(seal.endpoint);
   const number = port === "" ? (protocol === "http:" ? 80 : 443) : Number(port);

@@ -11,7 +11,7 @@ import { log } from "../shared/core/log";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
 import { mountConfig, type VaultClient, VaultError, vaultClient } from "./client";
-import { type AuditDevice, memberUrl, paths, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
+import { memberUrl, paths, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
 import { type Server } from "./membership";
 import {
   applicationRole,
@@ -232,20 +232,17 @@ async function keepAutopilot(client: VaultClient): Promise<void> {
   });
 }
 
-const auditOptions: Record<AuditDevice, object> = {
-  stdout: { file_path: "stdout" },
-  file: { file_path: paths.auditFile },
-};
-
-async function keepAudit(wanted: AuditDevice[], client: VaultClient): Promise<void> {
+async function keepAudit(wanted: SetupSettings["audit"], client: VaultClient): Promise<void> {
   const existing = (await client.read<Record<string, unknown>>("sys/audit")) ?? {};
-  for (const device of wanted) {
-    if (existing[`${device}/`] !== undefined) continue;
-    await client.write(`sys/audit/${device}`, { type: "file", options: auditOptions[device] });
-    log(`requests are recorded: ${device}`);
+  if (wanted === "stdout" && existing["stdout/"] === undefined) {
+    await client.write("sys/audit/stdout", { type: "file", options: { file_path: "stdout" } });
+    log("requests are recorded: stdout");
   }
-  for (const device of Object.keys(auditOptions) as AuditDevice[]) {
-    if (wanted.includes(device) || existing[`${device}/`] === undefined) continue;
+  // The last release could record to a file on the volume, which nothing rotates any more.
+  const unwanted = ["file", ...(wanted === "off" ? ["stdout"] : [])].filter(
+    (each) => existing[`${each}/`] !== undefined,
+  );
+  for (const device of unwanted) {
     await client.remove(`sys/audit/${device}`);
     log(`requests are no longer recorded: ${device}`);
   }

@@ -1,6 +1,6 @@
 /** The agent beside one member: looks at it and, while it has no data, at the others; does what `membership.ts` decides. */
 import { randomUUID } from "node:crypto";
-import { readFile, rename, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { absent } from "../shared/agent/files";
@@ -35,7 +35,6 @@ const answerSeconds = 2;
 /** A busy API server must not be asked every second; what is asked for changes by hands only. */
 const apiSeconds = 5;
 const stopSeconds = 60;
-const auditBytes = 64 * 2 ** 20;
 
 /** Field manager of the Secrets with keys. */
 const manager = "cells-services-initialisation";
@@ -44,7 +43,6 @@ const ownerManager = "cells-services-owner";
 export interface Kept {
   attempt: string;
   shares: string[];
-  threshold: number;
 }
 
 export function createSidecar(settings: VaultSettings, pod: Pod, api: KubernetesApi): Sidecar<Observed, Action> {
@@ -182,12 +180,13 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     if (stored === undefined) throw new Error(`the Secret ${keys} with the key shares is missing`);
     await unsealWith(stored);
   };
-  const unsealWith = async ({ shares, threshold }: Kept): Promise<void> => {
+  const unsealWith = async ({ shares }: Kept): Promise<void> => {
     const client = await clientOf(pod.name);
     // Half of an earlier attempt would be counted together with this one.
     await client.forgetProgress();
     let state = await client.sealStatus();
-    for (const share of shares.slice(0, threshold)) {
+    // One; what an earlier release has initialised may have several.
+    for (const share of shares) {
       if (!state.sealed) break;
       state = await client.unseal(share);
     }
@@ -234,7 +233,6 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         empty ? askMarker() : ("unknown" as const),
         Promise.all(empty ? others.map(otherOf) : []),
         tls ? digestOf(join(paths.serverTls, "tls.crt")) : undefined,
-        rotateAudit(paths.auditFile),
       ]);
       const couldJoin = looks.some(([, { primary }]) => primary);
       waitingSince = couldJoin ? (waitingSince ?? now) : undefined;
@@ -273,9 +271,9 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   };
 }
 
-/** What the server is asked to make. Recovery keys that nobody wants are made, since Vault insists, and forgotten. */
+/** What the server is asked to make. All shares of a key would be in one Secret, so there is one. Recovery keys that nobody wants are made, since Vault insists, and forgotten. */
 export function initBody({ seal }: VaultSettings): object {
-  if (seal.type === "shamir") return { secret_shares: seal.shares, secret_threshold: seal.threshold };
+  if (seal.type === "shamir") return { secret_shares: 1, secret_threshold: 1 };
   if (seal.recovery === "none") return { recovery_shares: 1, recovery_threshold: 1 };
   const { pgpKeys, threshold } = seal.recovery;
   return { recovery_shares: pgpKeys.length, recovery_threshold: threshold, recovery_pgp_keys: pgpKeys };
@@ -283,25 +281,21 @@ export function initBody({ seal }: VaultSettings): object {
 
 /** Recovery keys only as their owners can read them: with them one can make a root token. */
 export function toData({ seal }: VaultSettings, attempt: string, keys: string[]): Record<string, string> {
-  if (seal.type === "shamir") {
-    return encoded({ attempt, shares: JSON.stringify(keys), threshold: String(seal.threshold) });
-  }
+  if (seal.type === "shamir") return encoded({ attempt, shares: JSON.stringify(keys) });
   if (seal.recovery === "none") return encoded({ attempt });
   return encoded({ attempt, threshold: String(seal.recovery.threshold), encrypted: JSON.stringify(keys) });
 }
 
 export function toKept(data: Record<string, string> | undefined): Kept | undefined {
-  if (data === undefined) return undefined;
-  const { attempt = "", shares, threshold } = decoded(data);
-  return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [], threshold: Number(threshold ?? 0) };
+  const { attempt, shares } = decoded(data);
+  return attempt ? { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [] } : undefined;
 }
 
 /** The optional volume with the Secret; not there with awskms, nor before kubelet has seen the Secret. */
 async function mountedKeys(): Promise<Kept | undefined> {
   const file = (key: string) => readFile(join(paths.unseal, key), "utf8").catch(absent);
-  const [attempt, shares, threshold] = await Promise.all([file("attempt"), file("shares"), file("threshold")]);
-  if (!attempt || !shares) return undefined;
-  return { attempt, shares: JSON.parse(shares) as string[], threshold: Number(threshold ?? 0) };
+  const [attempt, shares] = await Promise.all([file("attempt"), file("shares")]);
+  return attempt && shares ? { attempt, shares: JSON.parse(shares) as string[] } : undefined;
 }
 
 /** At most every few seconds, and with the last answer in between; never waits for an API server that is away. */
@@ -333,14 +327,6 @@ function throttled<T>(unknown: T, ask: () => Promise<T>): (() => Promise<T>) & {
       asked = Number.NEGATIVE_INFINITY;
     },
   });
-}
-
-/** One old file is kept. The server goes on in a new one when it is told to. */
-async function rotateAudit(file: string): Promise<void> {
-  const size = (await stat(file).catch(absent))?.size ?? 0;
-  if (size < auditBytes) return;
-  await rename(file, `${file}.1`);
-  await signalServer("SIGHUP");
 }
 
 /**

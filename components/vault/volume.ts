@@ -37,10 +37,9 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Folders that the server wants to find. */
+/** The folder that the server wants to find. */
 export async function prepareVolume(): Promise<void> {
   await mkdir(paths.data, { recursive: true, mode: 0o700 });
-  await mkdir(paths.audit, { recursive: true, mode: 0o700 });
 }
 
 /** Whether a server has begun to write here: it makes its id before anything else, and that alone is no data. */

@@ -29,7 +29,7 @@ export interface CheckTarget {
   applications: Record<string, string>;
   /** Of Vault: the seal that is deployed, and where requests are recorded. */
   seal?: "shamir" | "awskms";
-  audit?: string[];
+  audit?: "stdout" | "off";
 }
 
 /** Reaches a port of a pod through a local TCP port. Forwards are cached by (pod, port). */

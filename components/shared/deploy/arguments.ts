@@ -1,102 +1,210 @@
 /**
- * The arguments that all ensembles share, their defaults and their validation. Validation happens before any resource
- * exists and reports every mistake at once.
+ * The arguments that all ensembles share: their words, units, defaults and checks. A service spreads them into its own schema.
+ * Everything is checked before any resource exists, and every mistake is reported at once.
  */
 import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
 import type { TlsMode } from "../core/check";
 import type { ServiceKind } from "../core/names";
 import { parseCpu, parseQuantity } from "../core/quantity";
 import { type Image, imageReference } from "./images";
+import {
+  type AddProblem,
+  laterText,
+  ofList,
+  parsed,
+  rule,
+  type Sound,
+  says,
+  sentence,
+  shown,
+  text,
+  together,
+} from "./schema";
 
-export interface ResourceRequirements {
-  requests?: Record<string, string>;
-  limits?: Record<string, string>;
-}
+type Quantities = Record<string, string>;
 
-/** Pods by labels. Both given: pods with these labels in namespaces with those labels. None given: any pod of the same namespace. */
-export interface Peer {
-  namespaceLabels?: Record<string, string>;
-  podLabels?: Record<string, string>;
-}
-
-export interface Toleration {
-  key?: string;
-  operator?: "Exists" | "Equal";
-  value?: string;
-  effect?: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
-  tolerationSeconds?: number;
-}
-
-export interface IssuerReference {
-  name: string;
-  /** Default: "Issuer". */
-  kind?: "Issuer" | "ClusterIssuer";
-  /** Default: "cert-manager.io". */
-  group?: string;
-}
-
-export interface EnsembleArguments {
-  /** Namespace of all objects. It must exist. */
-  namespace: pulumi.Input<string>;
-  /** 3 (default) or 5. A plain number: it decides what is created. */
-  members?: number;
-  /** Version of the server, default: the one this release was tested with. */
-  version?: string;
-  /** Full image reference, for a mirror of the official image. */
-  image?: string;
-  storage?: {
-    /** Size of each member's volume with a unit, such as "8Gi". */
-    size?: string;
-    /** StorageClass, default: the cluster's default class. */
-    class?: string;
-  };
-  resources?: ResourceRequirements;
-  placement?: {
-    /** Members on different hosts: "required" (a member without its own host stays pending) or "preferred" (default). */
-    spread?: "preferred" | "required";
-    /** Spread over zones too, as strictly as `spread` says. Default: false. */
-    zones?: boolean;
-    nodeSelector?: Record<string, string>;
-    tolerations?: Toleration[];
-  };
-  /** "required" (default), "optional" (TLS and plain text on the same port) or "off". */
-  tls?: TlsMode;
-  certificates?: {
-    /** A cert-manager issuer that signs the certificates. Default: a certificate authority of the ensemble's own. */
-    issuerRef?: IssuerReference;
-    /** Life of server certificates, default 90. Renewed in the last third. */
-    lifetimeDays?: number;
-    /** Life of the own certificate authority, default 3650. Replaced in the last third. */
-    authorityLifetimeDays?: number;
-    /** Raise it by one to replace the own certificate authority, with overlap. Default: 0. */
-    rotation?: number;
-  };
-  /** One user and one Secret for each name. Default: none. */
-  applications?: string[];
-  metrics?: {
-    /** Who may read the metrics port. Default: nobody. */
-    from?: Peer[];
-  };
-  /** Who may connect. Default: any pod of the same namespace. */
-  clients?: Peer[];
-  /** What happens to the volumes on `pulumi destroy`: "keep" (default) or "delete". */
-  deletion?: "keep" | "delete";
-}
-
-/** What distinguishes one service in the validation and the defaults. */
+/** What distinguishes one service in the common arguments. */
 export interface ServiceProfile {
   service: ServiceKind;
   image: Image;
-  /** For a service of one server, which takes no `members`. Default: what the argument says. */
-  members?: 1;
   storage: { size: string; minimum: string };
-  resources: { requests: Record<string, string>; limits: Record<string, string> };
+  resources: { requests: Quantities; limits: Quantities };
+  /** Why an application cannot have this name, such as "which is the administrator". */
+  reserved?: (application: string) => string | undefined;
+  /** What the page of the service says more about a common argument, by its path. */
+  notes?: Record<string, string>;
 }
 
-/** Arguments that only one service has: their names, and their validation. */
-export interface OwnArguments {
-  keys: readonly string[];
-  validate?: (problem: (message: string) => void) => void;
+const labels = z.record(z.string(), z.string());
+
+/** Pods by labels. Both given: pods with these labels in namespaces with those labels. None given: any pod of the same namespace. */
+const peer = z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() });
+export type Peer = z.output<typeof peer>;
+// A misspelt label would select every pod: unknown keys are as wrong here as anywhere.
+const peers = z.array(peer, says("a list of peers", 'use a list like [{ podLabels: { app: "x" } }]'));
+
+const toleration = z.strictObject({
+  key: z.string().exactOptional(),
+  operator: z.enum(["Exists", "Equal"]).exactOptional(),
+  value: z.string().exactOptional(),
+  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).exactOptional(),
+  tolerationSeconds: z.number().exactOptional(),
+});
+type Toleration = z.output<typeof toleration>;
+
+/** Values of any type: `checkQuantity` has the words for what is none. */
+const quantities = z
+  .record(
+    z.string(),
+    z.custom<string>(() => true),
+  )
+  .check(
+    together((given, problem) => {
+      for (const [kind, value] of Object.entries(given)) checkQuantity([kind], value, problem);
+    }),
+  );
+const resourceWords =
+  "by resource: `cpu`, `memory`, `ephemeral-storage`, as Kubernetes quantities; merged with the default";
+
+const defaultLifetimeDays = 90;
+const defaultAuthorityDays = 3650;
+
+/** Applications become part of volume names (`application-<app>`), which are DNS labels of at most 63 characters. */
+const applicationLimit = 63 - "application-".length;
+const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
+
+export function ensembleShape(profile: ServiceProfile) {
+  const { minimum } = profile.storage;
+  return {
+    namespace: laterText("a text", "give the name of an existing namespace").describe("name of an existing namespace"),
+    members: z
+      .number(says("3 or 5", "use 3 or 5"))
+      .check(rule(membersProblem))
+      .describe("3 or 5; cannot be changed later")
+      .default(3),
+    version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.8"')
+      .describe("of the server, three numbers without a prefix")
+      .default(profile.image.version),
+    image: laterText("a text", "give a full image reference")
+      .describe("full reference, for a mirror of the official image; `version` is then only a label")
+      .optional(),
+    storage: z
+      .strictObject({
+        size: z
+          .string(says("a whole number with a unit", 'use a size like "8Gi"'))
+          .check(rule((size) => sizeProblem(size, minimum)))
+          .describe("of each member's volume, a whole number with a unit; cannot be changed later")
+          .default(profile.storage.size),
+        class: laterText("a text", "give the name of a StorageClass")
+          .describe("name of a StorageClass, without it that of the cluster; cannot be changed later")
+          .optional(),
+      })
+      .prefault({}),
+    resources: z
+      .strictObject({
+        requests: quantities.describe(resourceWords).default(profile.resources.requests),
+        limits: quantities
+          .describe(`${resourceWords}; not below the request; none for CPU, which would cost elections`)
+          .default(profile.resources.limits),
+      })
+      .check(together((given, problem) => checkLimits(profile, given, problem)))
+      .prefault({}),
+    placement: z
+      .strictObject({
+        spread: z
+          .enum(["preferred", "required"])
+          .describe("members on different hosts; with `required` a member without a host of its own stays pending")
+          .default("preferred"),
+        zones: z.boolean().describe("and in different zones, as strictly as `spread` says").default(false),
+        nodeSelector: labels.describe("labels of the nodes of members, gateway and agents").default({}),
+        tolerations: z
+          .array(toleration)
+          .describe(
+            "of members, gateway and agents, as in a pod: `key`, `operator`, `value`, `effect`, `tolerationSeconds`",
+          )
+          .default([]),
+      })
+      .prefault({}),
+    tls: z
+      .enum(["required", "optional", "off"])
+      .describe("`optional`: TLS and plain text on the same port; cannot be switched on or off later")
+      .default("required"),
+    certificates: z
+      .strictObject({
+        issuerRef: z
+          .strictObject({
+            name: laterText("a text", "give the name of a cert-manager issuer").describe(
+              "of a cert-manager issuer that signs instead of an authority of the service's own",
+            ),
+            kind: z.enum(["Issuer", "ClusterIssuer"]).describe("of the issuer").default("Issuer"),
+            group: z.string().describe("of the issuer").default("cert-manager.io"),
+          })
+          .optional(),
+        lifetimeDays: z
+          .number(says("a number of days", `use ${defaultLifetimeDays}`))
+          .check(rule(lifetimeProblem))
+          .describe("of server certificates, in days, at least 3; renewed in the last third")
+          .default(defaultLifetimeDays),
+        authorityLifetimeDays: z
+          .number(says("a number of days", `use ${defaultAuthorityDays}`))
+          .describe(
+            "of the own authority, in days, at least twice `lifetimeDays`; replaced in the last third; not together with `issuerRef`",
+          )
+          .default(defaultAuthorityDays),
+        rotation: z
+          .number(says("a whole number from 0 up", "raise it by one to rotate"))
+          .check(rule(rotationProblem))
+          .describe("raise it by one to replace the own authority, with overlap; not together with `issuerRef`")
+          .default(0),
+      })
+      .check(together(checkCertificates))
+      .prefault({}),
+    applications: z
+      .array(z.string(), says("a list of names", 'use a list like ["cells"]'))
+      .check(ofList((given: string[], problem) => checkApplications(profile, given, problem)))
+      .describe("one user and one Secret for each name, a DNS label of at most 51 characters")
+      .default([]),
+    metrics: z
+      .strictObject({
+        from: peers.describe("who may read the metrics port: a list of `namespaceLabels` and `podLabels`").default([]),
+      })
+      .prefault({}),
+    clients: peers
+      .describe(
+        "who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace, an empty list nobody",
+      )
+      .default([{}]),
+    deletion: z
+      .enum(["keep", "delete"])
+      .describe("what becomes of the volumes when the service is removed")
+      .default("keep"),
+  };
+}
+
+/** Of a server that has one protocol on a port. */
+export function tlsOrNot(why: string) {
+  return z
+    .enum(["required", "off"], says(`"required" or "off" because ${why}`, "use one of these"))
+    .describe(`not \`optional\`: ${why}; cannot be switched on or off later`)
+    .default("required");
+}
+
+type CommonShape = ReturnType<typeof ensembleShape>;
+type Common = z.output<z.ZodObject<CommonShape>>;
+export type EnsembleArguments = z.input<z.ZodObject<CommonShape, z.core.$strict>>;
+
+/** The schema of one service: the arguments, and what must be right about several of them together. */
+export function ensembleSchema<Shape extends Omit<CommonShape, "members" | "metrics" | "tls"> & z.ZodRawShape>(
+  shape: Shape,
+  check: (args: Sound<z.output<z.ZodObject<Shape, z.core.$strict>>>, problem: AddProblem) => void = () => undefined,
+) {
+  type Args = z.output<z.ZodObject<Shape, z.core.$strict>>;
+  const both = together<Args>((args, problem) => {
+    checkTlsOff(args as Sound<Ensemble>, problem);
+    check(args, problem);
+  });
+  return z.strictObject(shape).check(both);
 }
 
 export interface Ensemble {
@@ -105,9 +213,9 @@ export interface Ensemble {
   namespace: pulumi.Output<string>;
   members: number;
   version: string;
-  image: string;
-  storage: { size: string; bytes: number; class: string | undefined };
-  resources: { requests: Record<string, string>; limits: Record<string, string> };
+  image: pulumi.Input<string>;
+  storage: { size: string; bytes: number; class: pulumi.Input<string> | undefined };
+  resources: { requests: Quantities; limits: Quantities };
   placement: {
     spread: "preferred" | "required";
     zones: boolean;
@@ -116,7 +224,7 @@ export interface Ensemble {
   };
   tls: TlsMode;
   certificates: {
-    issuerRef: Required<IssuerReference> | undefined;
+    issuerRef: { name: pulumi.Input<string>; kind: string; group: string } | undefined;
     lifetimeDays: number;
     authorityLifetimeDays: number;
     rotation: number;
@@ -127,106 +235,35 @@ export interface Ensemble {
   deletion: "keep" | "delete";
 }
 
-const keys = {
-  "": [
-    "namespace",
-    "members",
-    "version",
-    "image",
-    "storage",
-    "resources",
-    "placement",
-    "tls",
-    "certificates",
-    "applications",
-    "metrics",
-    "clients",
-    "deletion",
-  ],
-  storage: ["size", "class"],
-  resources: ["requests", "limits"],
-  placement: ["spread", "zones", "nodeSelector", "tolerations"],
-  certificates: ["issuerRef", "lifetimeDays", "authorityLifetimeDays", "rotation"],
-  "certificates.issuerRef": ["name", "kind", "group"],
-  metrics: ["from"],
-} as const;
-
-/**
- * The longest name derived from a component's name is that of the CronJob `<name>-certificates`: Kubernetes allows CronJobs
- * 52 characters, since the Jobs they start get a suffix of 11.
- */
-export const nameLimit = 52 - "-certificates".length;
-/** Applications become part of volume names (`application-<app>`), which are DNS labels of at most 63 characters. */
-const applicationLimit = 63 - "application-".length;
-
-const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
+type Resolved = Omit<Common, "members" | "metrics"> & {
+  members?: number | undefined;
+  metrics?: { from: Peer[] } | undefined;
+};
 
 /** Throws one error that lists every mistake, or returns the arguments with all defaults. */
-export function resolveEnsemble(
+export function resolveEnsemble<Args extends Resolved>(
   profile: ServiceProfile,
+  schema: z.ZodType<Args>,
   name: string,
-  given: EnsembleArguments,
-  own: OwnArguments = { keys: [] },
-): Ensemble {
-  const problems: string[] = [];
-  const problem = (message: string): void => void problems.push(message);
-
-  checkName(name, problem);
-  checkKeys(given ?? {}, own.keys, problem);
-  const args = wellFormed(given ?? {});
-  if (args.namespace === undefined || args.namespace === "") {
-    problem("namespace is missing; give the name of an existing namespace");
-  }
-  const members = profile.members ?? args.members ?? 3;
-  if (profile.members === undefined) checkMembers(members, problem);
-  const size = args.storage?.size ?? profile.storage.size;
-  const bytes = checkSize(size, profile.storage.minimum, problem);
-  oneOf("tls", args.tls, ["required", "optional", "off"], problem);
-  oneOf("deletion", args.deletion, ["keep", "delete"], problem);
-  oneOf("placement.spread", args.placement?.spread, ["preferred", "required"], problem);
-  oneOf("certificates.issuerRef.kind", args.certificates?.issuerRef?.kind, ["Issuer", "ClusterIssuer"], problem);
-  checkVersion(args.version, problem);
-  const resources = {
-    requests: { ...profile.resources.requests, ...args.resources?.requests },
-    limits: { ...profile.resources.limits, ...args.resources?.limits },
-  };
-  checkResources(resources, problem);
-  checkPeers("clients", args.clients, problem);
-  checkPeers("metrics.from", args.metrics?.from, problem);
-  checkCertificates(args, problem);
-  checkApplications(args.applications ?? [], problem);
-  own.validate?.(problem);
-  report(profile.service, name, problems);
-
-  const version = args.version ?? profile.image.version;
-  const issuerRef = args.certificates?.issuerRef;
+  given: unknown,
+): Omit<Args, keyof Ensemble> & Ensemble {
+  const { value: args, problems } = parsed(schema, given ?? {});
+  report(profile.service, name, [...nameProblems(name), ...problems.map(sentence)]);
+  // An error without a problem cannot be: `report` has thrown.
+  const resolved = args as Args;
+  const { version, storage, resources, certificates } = resolved;
   return {
+    ...resolved,
     service: profile.service,
     name,
-    namespace: pulumi.output(args.namespace),
-    members,
-    version,
-    image: args.image ?? imageReference(profile.image, version),
-    storage: { size, bytes, class: args.storage?.class },
-    resources,
-    placement: {
-      spread: args.placement?.spread ?? "preferred",
-      zones: args.placement?.zones ?? false,
-      nodeSelector: args.placement?.nodeSelector ?? {},
-      tolerations: args.placement?.tolerations ?? [],
-    },
-    tls: args.tls ?? "required",
-    certificates: {
-      issuerRef: issuerRef && { kind: "Issuer", group: "cert-manager.io", ...issuerRef },
-      lifetimeDays: args.certificates?.lifetimeDays ?? 90,
-      authorityLifetimeDays: args.certificates?.authorityLifetimeDays ?? 3650,
-      rotation: args.certificates?.rotation ?? 0,
-    },
-    applications: args.applications ?? [],
-    metrics: { from: args.metrics?.from ?? [] },
-    // An empty peer is any pod of the namespace.
-    clients: args.clients ?? [{}],
-    deletion: args.deletion ?? "keep",
+    namespace: pulumi.output(resolved.namespace),
+    // A service of one server has no such arguments.
+    members: resolved.members ?? 1,
+    metrics: resolved.metrics ?? { from: [] },
+    image: resolved.image ?? imageReference(profile.image, version),
+    storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
+    resources: withDefaults(profile, resources),
+    certificates: { ...certificates, issuerRef: certificates.issuerRef },
   };
 }
 
@@ -241,231 +278,148 @@ function report(service: string, name: string, problems: string[]): void {
   }
 }
 
-function checkName(name: string, problem: (message: string) => void): void {
+/**
+ * The longest name derived from a component's name is that of the CronJob `<name>-certificates`: Kubernetes allows CronJobs
+ * 52 characters, since the Jobs they start get a suffix of 11.
+ */
+export const nameLimit = 52 - "-certificates".length;
+
+function nameProblems(name: string): string[] {
+  const problems: string[] = [];
   if (name.length > nameLimit) {
-    problem(
+    problems.push(
       `name must have at most ${nameLimit} characters so that ${JSON.stringify("<name>-certificates")} is a valid CronJob name, ` +
         `got ${name.length}; use a shorter name`,
     );
   }
   if (!dnsLabel.test(name)) {
-    problem(
+    problems.push(
       `name must be a DNS label of lower case letters, digits and hyphens that starts with a letter, ` +
         `got ${JSON.stringify(name)}; use a name like "etcd"`,
     );
   }
+  return problems;
 }
 
-function checkKeys(args: EnsembleArguments, own: readonly string[], problem: (message: string) => void): void {
-  const values = {
-    "": args,
-    storage: args.storage,
-    resources: args.resources,
-    placement: args.placement,
-    certificates: args.certificates,
-    "certificates.issuerRef": args.certificates?.issuerRef,
-    metrics: args.metrics,
-  } satisfies Record<keyof typeof keys, unknown>;
-  for (const [path, value] of Object.entries(values)) {
-    const known: readonly string[] = keys[path as keyof typeof keys];
-    reportUnknownKeys(path, value, path === "" ? [...known, ...own] : known, problem);
-  }
+function membersProblem(members: number): string | undefined {
+  if (members === 3 || members === 5) return undefined;
+  if (!Number.isInteger(members)) return `must be 3 or 5, got ${members}; use 3 or 5`;
+  if (members % 2 === 0) return `must be odd so that a majority exists, got ${members}; use 3 or 5`;
+  return members < 3
+    ? `must be at least 3 so that one may fail, got ${members}; use 3 or 5`
+    : `must be at most 5 because each write waits for a majority, got ${members}; use 3 or 5`;
 }
 
-/** The arguments without groups that are not objects, which have been reported: what follows may look into the rest. */
-function wellFormed(args: EnsembleArguments): EnsembleArguments {
-  const { certificates } = args;
-  const isGroup = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
-  const groups = ["storage", "resources", "placement", "certificates", "metrics"] as const;
-  const usable = { ...args };
-  for (const each of groups) if (!isGroup(args[each])) delete usable[each];
-  if (isGroup(certificates) && certificates !== undefined && !isGroup(certificates.issuerRef)) {
-    usable.certificates = { ...certificates };
-    delete usable.certificates.issuerRef;
-  }
-  return usable;
-}
-
-/** For own arguments of a service that are objects. */
-export function reportUnknownKeys(
-  path: string,
-  value: object | undefined,
-  known: readonly string[],
-  problem: (message: string) => void,
-): void {
-  if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) {
-    problem(`${path} must be an object with ${known.join(", ")}, got ${JSON.stringify(value)}; give one`);
-    return;
-  }
-  for (const key of Object.keys(value ?? {})) {
-    if (known.includes(key)) continue;
-    const near = nearest(key, known);
-    const advice = near === undefined ? `use one of ${known.join(", ")}` : `did you mean ${near}`;
-    problem(`${path === "" ? key : `${path}.${key}`} is not an argument; ${advice}`);
-  }
-}
-
-function checkMembers(members: number, problem: (message: string) => void): void {
-  if (members === 3 || members === 5) return;
-  if (!Number.isInteger(members)) {
-    problem(`members must be 3 or 5, got ${JSON.stringify(members)}; use 3 or 5`);
-  } else if (members % 2 === 0) {
-    problem(`members must be odd so that a majority exists, got ${members}; use 3 or 5`);
-  } else if (members < 3) {
-    problem(`members must be at least 3 so that one may fail, got ${members}; use 3 or 5`);
-  } else {
-    problem(`members must be at most 5 because each write waits for a majority, got ${members}; use 3 or 5`);
-  }
-}
-
-function checkSize(size: string, minimum: string, problem: (message: string) => void): number {
-  const bytes = typeof size === "string" ? parseQuantity(size) : undefined;
+function sizeProblem(size: string, minimum: string): string | undefined {
+  const bytes = parseQuantity(size);
   // Kubernetes writes fractions in another unit, and the same size would look like another one.
   if (bytes === undefined || !/^[0-9]+[a-zA-Z]+$/.test(size)) {
-    problem(`storage.size must be a whole number with a unit, got ${JSON.stringify(size)}; use a size like "8Gi"`);
-    return 0;
+    return `must be a whole number with a unit, got ${shown(size)}; use a size like "8Gi"`;
   }
-  if (bytes < (parseQuantity(minimum) ?? 0)) {
-    problem(`storage.size must be at least ${minimum}, got ${JSON.stringify(size)}; use ${minimum} or more`);
-  }
-  return bytes;
+  return bytes < (parseQuantity(minimum) ?? 0)
+    ? `must be at least ${minimum}, got ${shown(size)}; use ${minimum} or more`
+    : undefined;
 }
 
-/** For own arguments of a service that are one of a few words. */
-export function oneOf(
-  path: string,
-  value: unknown,
-  accepted: readonly string[],
-  problem: (message: string) => void,
-): void {
-  if (value === undefined || accepted.includes(value as string)) return;
-  const quoted = accepted.map((each) => JSON.stringify(each));
-  problem(
-    `${path} must be ${quoted.slice(0, -1).join(", ")} or ${quoted.at(-1) ?? ""}, got ${JSON.stringify(value)}; use one of these`,
-  );
+function amountOf(kind: string, value: unknown): number | undefined {
+  return typeof value !== "string" ? undefined : kind === "cpu" ? parseCpu(value) : parseQuantity(value);
 }
 
-function checkResources({ requests, limits }: Ensemble["resources"], problem: (message: string) => void): void {
-  const amount = (path: string, kind: string, value: unknown): number | undefined => {
-    const parsed = typeof value !== "string" ? undefined : kind === "cpu" ? parseCpu(value) : parseQuantity(value);
-    if (parsed === undefined) {
-      const example = kind === "cpu" ? '"500m" or "2"' : '"256Mi"';
-      problem(`${path}.${kind} must be a Kubernetes quantity, got ${JSON.stringify(value)}; use one like ${example}`);
-    }
-    return parsed;
+function checkQuantity([kind = ""]: [string], value: unknown, problem: AddProblem): void {
+  if (amountOf(kind, value) !== undefined) return;
+  const example = kind === "cpu" ? '"500m" or "2"' : '"256Mi"';
+  problem([kind], `must be a Kubernetes quantity, got ${shown(value)}; use one like ${example}`);
+}
+
+/** With the defaults instead of what is not given. */
+export function withDefaults(
+  { resources }: Pick<ServiceProfile, "resources">,
+  given: { [Key in "requests" | "limits"]?: Record<string, string | undefined> | undefined } | undefined,
+): Ensemble["resources"] {
+  return {
+    requests: { ...resources.requests, ...(given?.requests as Quantities) },
+    limits: { ...resources.limits, ...(given?.limits as Quantities) },
   };
+}
+
+function checkLimits(profile: ServiceProfile, given: Sound<Ensemble["resources"]>, problem: AddProblem): void {
+  const { requests, limits } = withDefaults(profile, given);
   for (const [kind, value] of Object.entries(requests)) {
-    const request = amount("resources.requests", kind, value);
-    const limit = limits[kind] === undefined ? undefined : amount("resources.limits", kind, limits[kind]);
-    if (request !== undefined && limit !== undefined && limit < request) {
-      problem(
-        `resources.limits.${kind} must be at least resources.requests.${kind} (${value}), ` +
-          `got ${JSON.stringify(limits[kind])}; raise the limit or lower the request`,
-      );
-    }
-  }
-  for (const [kind, value] of Object.entries(limits)) {
-    if (requests[kind] === undefined) amount("resources.limits", kind, value);
+    const [request, limit] = [amountOf(kind, value), amountOf(kind, limits[kind])];
+    if (request === undefined || limit === undefined || limit >= request) continue;
+    problem(
+      ["limits", kind],
+      `must be at least resources.requests.${kind} (${value}), got ${shown(limits[kind])}; raise the limit or lower the request`,
+    );
   }
 }
 
-/** A misspelt label would select every pod: unknown keys are as wrong here as anywhere. */
-function checkPeers(path: string, peers: unknown, problem: (message: string) => void): void {
-  if (peers === undefined) return;
-  if (!Array.isArray(peers)) {
-    problem(
-      `${path} must be a list of peers, got ${JSON.stringify(peers)}; use a list like [{ podLabels: { app: "x" } }]`,
-    );
-    return;
-  }
-  peers.forEach((peer: object, index) => {
-    reportUnknownKeys(`${path}[${index}]`, peer, ["namespaceLabels", "podLabels"], problem);
-  });
+function lifetimeProblem(days: number): string | undefined {
+  return Number.isInteger(days) && days >= 3
+    ? undefined
+    : `must be at least 3 so that the daily job can renew in time, got ${days}; use ${defaultLifetimeDays}`;
 }
 
-function checkVersion(version: string | undefined, problem: (message: string) => void): void {
-  if (version === undefined || /^[0-9]+\.[0-9]+\.[0-9]+$/.test(version)) return;
-  problem(`version must be three numbers without a prefix, got ${JSON.stringify(version)}; use a version like "3.6.8"`);
+function rotationProblem(rotation: number): string | undefined {
+  return Number.isInteger(rotation) && rotation >= 0
+    ? undefined
+    : `must be a whole number from 0 up, got ${rotation}; raise it by one to rotate`;
 }
 
-function checkCertificates(args: EnsembleArguments, problem: (message: string) => void): void {
-  const certificates = args.certificates;
-  if (certificates === undefined) return;
-  const { lifetimeDays = 90, authorityLifetimeDays = 3650, rotation = 0, issuerRef } = certificates;
-  if (args.tls === "off") {
-    problem(`certificates cannot be given when tls is "off"; remove certificates or use tls "required"`);
-  }
-  if (issuerRef !== undefined && (typeof issuerRef.name !== "string" || issuerRef.name === "")) {
-    problem("certificates.issuerRef.name is missing; give the name of a cert-manager issuer");
-  }
-  if (
-    issuerRef !== undefined &&
-    (certificates.rotation !== undefined || certificates.authorityLifetimeDays !== undefined)
-  ) {
+function checkCertificates(
+  { issuerRef, lifetimeDays, authorityLifetimeDays, rotation }: Sound<Ensemble["certificates"]>,
+  problem: AddProblem,
+): void {
+  const isOwn = authorityLifetimeDays === defaultAuthorityDays && rotation === 0;
+  if (issuerRef !== undefined && !isOwn) {
     problem(
-      "certificates.rotation and certificates.authorityLifetimeDays belong to the own certificate authority, " +
-        "got issuerRef too; remove them, or remove issuerRef",
+      ["rotation"],
+      "and certificates.authorityLifetimeDays belong to the own certificate authority, got issuerRef too; remove them, " +
+        "or remove issuerRef",
     );
   }
-  if (!Number.isInteger(lifetimeDays) || lifetimeDays < 3) {
-    problem(
-      `certificates.lifetimeDays must be at least 3 so that the daily job can renew in time, ` +
-        `got ${JSON.stringify(lifetimeDays)}; use 90`,
-    );
-  }
+  if (authorityLifetimeDays === undefined || lifetimeDays === undefined) return;
   if (!Number.isInteger(authorityLifetimeDays) || authorityLifetimeDays < 2 * lifetimeDays) {
     problem(
-      `certificates.authorityLifetimeDays must be at least twice certificates.lifetimeDays (${lifetimeDays}), ` +
-        `got ${JSON.stringify(authorityLifetimeDays)}; use 3650`,
-    );
-  }
-  if (!Number.isInteger(rotation) || rotation < 0) {
-    problem(
-      `certificates.rotation must be a whole number from 0 up, got ${JSON.stringify(rotation)}; raise it by one to rotate`,
+      ["authorityLifetimeDays"],
+      `must be at least twice certificates.lifetimeDays (${lifetimeDays}), got ${authorityLifetimeDays}; ` +
+        `use ${defaultAuthorityDays}`,
     );
   }
 }
 
-function checkApplications(applications: string[], problem: (message: string) => void): void {
-  if (!Array.isArray(applications)) {
-    problem(`applications must be a list of names, got ${JSON.stringify(applications)}; use a list like ["cells"]`);
+function checkTlsOff({ tls, certificates }: Sound<Pick<Ensemble, "tls" | "certificates">>, problem: AddProblem): void {
+  if (tls !== "off" || certificates === undefined) return;
+  const { issuerRef, ...given } = certificates;
+  const own = { lifetimeDays: defaultLifetimeDays, authorityLifetimeDays: defaultAuthorityDays, rotation: 0 };
+  if (
+    issuerRef === undefined &&
+    Object.entries(own).every(([key, value]) => given[key as keyof typeof given] === value)
+  )
     return;
-  }
+  problem(["certificates"], 'cannot be given when tls is "off"; remove certificates or use tls "required"');
+}
+
+function checkApplications({ reserved }: ServiceProfile, applications: string[], problem: AddProblem): void {
   applications.forEach((application, index) => {
+    if (typeof application !== "string") return;
+    const reason = reserved?.(application);
     if (applications.indexOf(application) !== index) {
-      problem(`applications must be distinct, got ${JSON.stringify(application)} twice; remove one`);
-    } else if (typeof application !== "string" || !dnsLabel.test(application)) {
+      problem([], `must be distinct, got ${shown(application)} twice; remove one`);
+    } else if (!dnsLabel.test(application)) {
       problem(
-        `applications must be DNS labels of lower case letters, digits and hyphens that start with a letter, ` +
-          `got ${JSON.stringify(application)}; use a name like "cells"`,
+        [],
+        `must be DNS labels of lower case letters, digits and hyphens that start with a letter, ` +
+          `got ${shown(application)}; use a name like "cells"`,
       );
     } else if (application.length > applicationLimit) {
       problem(
-        `applications must have at most ${applicationLimit} characters each, ` +
-          `got ${JSON.stringify(application)} with ${application.length}; use a shorter name`,
+        [],
+        `must have at most ${applicationLimit} characters each, ` +
+          `got ${shown(application)} with ${application.length}; use a shorter name`,
       );
+    } else if (reason !== undefined) {
+      problem([], `must not contain ${shown(application)}, ${reason}; use another name`);
     }
   });
-}
-
-/** The known word within two edits, if any. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  const ranked = known
-    .map((each) => ({ each, distance: editDistance(word.toLowerCase(), each.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance);
-  const best = ranked[0];
-  return best !== undefined && best.distance <= 2 ? best.each : undefined;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -16,7 +16,7 @@ const claims = new WeakMap<pulumi.Resource, Claim[]>();
  * Throws before any resource exists when both namespaces are plain text. The name of a namespace that the program creates is
  * known later: then the namespace of the returned ensemble fails, so that none of its objects is created.
  */
-export function claimNames(ensemble: Ensemble, namespace: pulumi.Input<string>): Ensemble {
+export function claimNames<E extends Ensemble>(ensemble: E, namespace: pulumi.Input<string>): E {
   const stack = pulumi.runtime.getStackResource();
   // Tests on the mocks of the SDK have no stack, and may create the same component again and again.
   if (stack === undefined) return ensemble;

@@ -22,14 +22,17 @@ export function createGuard(
   const name = names.preflight;
   const program = createBundle(ensemble, names.agent, bundle, options);
   const access = createAccess(ensemble, name, preflightRules(ensemble), options);
-  const spec = agentJobSpec(ensemble, {
-    name: "preflight",
-    command: ["preflight"],
-    settings: preflightSettings(ensemble),
-    serviceAccount: name,
-    bundle,
-    deadlineSeconds: 180,
-  });
+  // The class of the volumes may be an output of a StorageClass that the same program makes.
+  const spec = pulumi.output(ensemble.storage.class).apply((storageClass) =>
+    agentJobSpec(ensemble, {
+      name: "preflight",
+      command: ["preflight"],
+      settings: preflightSettings({ ...ensemble, storage: { ...ensemble.storage, class: storageClass } }),
+      serviceAccount: name,
+      bundle,
+      deadlineSeconds: 180,
+    }),
+  );
   const dependsOn = [program, ...access];
   const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
   return pulumi.mergeOptions(options, { dependsOn: [job] });

@@ -8,13 +8,14 @@ export { createAccess, type Rule } from "./access";
 export {
   type Ensemble,
   type EnsembleArguments,
+  ensembleSchema,
+  ensembleShape,
   nameLimit,
-  nearest,
-  oneOf,
   type Peer,
-  reportUnknownKeys,
   resolveEnsemble,
   type ServiceProfile,
+  tlsOrNot,
+  withDefaults,
 } from "./arguments";
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";
@@ -37,7 +38,6 @@ export {
   handOverHook,
   type Pace,
   type ServerInputs,
-  serverMetadata,
   serverStatefulSet,
   setupDeadlineSeconds,
   setupJob,
@@ -57,3 +57,22 @@ export {
 } from "./pod";
 export { childOptions } from "./protection";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
+export {
+  type AddProblem,
+  advice,
+  nearest,
+  ofList,
+  parsed,
+  pathText,
+  type Sound,
+  says,
+  sentence,
+  shapeOf,
+  shown,
+  text,
+  together,
+  unwrapped,
+  valueAt,
+  wholeNumber,
+  without,
+} from "./schema";

@@ -40,7 +40,7 @@ describe("the targets of a stack", () => {
   });
 
   it("keep what only one service has", () => {
-    const vault = { ...etcd, service: "vault", seal: "awskms", audit: ["stdout"] };
+    const vault = { ...etcd, service: "vault", seal: "awskms", audit: "stdout" };
     expect(parse({ vault })).toEqual({ checks: [vault] });
   });
 

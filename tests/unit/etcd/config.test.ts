@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
+import { resolveEtcd } from "../../../components/etcd";
 import { memberConfig } from "../../../components/etcd/agent";
 import { metricValue } from "../../../components/etcd/check";
-import { baseConfig, profile } from "../../../components/etcd/manifest";
+import { baseConfig } from "../../../components/etcd/manifest";
 import type { TlsMode } from "../../../components/shared/core/check";
 import type { EnsembleSettings } from "../../../components/shared/core/settings";
-import { resolveEnsemble } from "../../../components/shared/deploy";
 
 function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
-  return baseConfig(resolveEnsemble(profile, "etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");
+  return baseConfig(resolveEtcd("etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");
 }
 
 describe("the configuration of etcd", () => {

@@ -225,7 +225,7 @@ describe("a MySQL cluster", () => {
     [
       "no number of connections",
       { maxConnections: "many" as never },
-      'mysql "mysql": maxConnections must be a whole number from 10 to 10000, got many; use 500',
+      'mysql "mysql": maxConnections must be a whole number from 10 to 10000, got "many"; use 500',
     ],
     [
       "too little memory",

@@ -1,16 +1,10 @@
 import { describe, expect, it } from "vitest";
-import {
-  type Durability,
-  fileStoreBytes,
-  pace,
-  profile,
-  serverConfig,
-  usersConfig,
-} from "../../../components/nats/manifest";
-import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared/deploy";
+import { type Durability, resolveNats } from "../../../components/nats";
+import { fileStoreBytes, pace, serverConfig, usersConfig } from "../../../components/nats/manifest";
+import type { EnsembleArguments } from "../../../components/shared/deploy";
 
 function config(args: Partial<EnsembleArguments> = {}, durability: Durability = "fsync"): string {
-  return serverConfig(resolveEnsemble(profile, "nats", { namespace: "cells", ...args }), "cells", durability);
+  return serverConfig(resolveNats("nats", { namespace: "cells", ...args }), "cells", durability);
 }
 
 const lines = (text: string): string[] => text.split("\n").filter((line) => !/^\s*(#.*)?$/.test(line));
@@ -77,7 +71,7 @@ include "accounts.conf"
   });
 
   it("leaves a fifth of the volume free", () => {
-    const ensemble = resolveEnsemble(profile, "nats", { namespace: "cells", storage: { size: "10Gi" } });
+    const ensemble = resolveNats("nats", { namespace: "cells", storage: { size: "10Gi" } });
     expect(fileStoreBytes(ensemble)).toBe(8 * 2 ** 30);
   });
 

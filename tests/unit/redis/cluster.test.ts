@@ -166,7 +166,7 @@ describe("a Redis ensemble", () => {
     ],
     [
       "TLS and plain text on one port",
-      { tls: "optional" },
+      { tls: "optional" as never },
       'redis "redis": tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
     ],
     [

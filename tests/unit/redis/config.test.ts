@@ -1,27 +1,18 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
+import { type Durability, type Eviction, type RedisClusterArguments, resolveRedis } from "../../../components/redis";
 import { commandsOf, stageAt } from "../../../components/redis/accounts";
 import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
 import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
-import {
-  type Durability,
-  type Eviction,
-  maximumMemory,
-  pace,
-  profile,
-  serverConfig,
-  usersConfig,
-} from "../../../components/redis/manifest";
+import { maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
 import { believedAble, toServer } from "../../../components/redis/sidecar";
-import { type EnsembleArguments, resolveEnsemble } from "../../../components/shared/deploy";
 
-const ensemble = (args: Partial<EnsembleArguments> = {}) =>
-  resolveEnsemble(profile, "redis", { namespace: "cells", ...args });
+const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
 
 function config(
-  args: Partial<EnsembleArguments> = {},
+  args: Partial<RedisClusterArguments> = {},
   durability: Durability = "everysecond",
   eviction: Eviction = "none",
 ): string {

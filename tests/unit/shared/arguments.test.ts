@@ -1,6 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
-import { nameLimit, resolveEnsemble, type ServiceProfile } from "../../../components/shared/deploy";
+import {
+  ensembleSchema,
+  ensembleShape,
+  nameLimit,
+  resolveEnsemble,
+  type ServiceProfile,
+} from "../../../components/shared/deploy";
 
 const profile: ServiceProfile = {
   service: "etcd",
@@ -9,9 +15,13 @@ const profile: ServiceProfile = {
   resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
 };
 
+const schema = ensembleSchema(ensembleShape(profile));
+const resolve = (args: object, name = "config") =>
+  resolveEnsemble(profile, schema, name, { namespace: "cells", ...args });
+
 function messageOf(args: object, name = "config"): string {
   try {
-    resolveEnsemble(profile, name, { namespace: "cells", ...args });
+    resolve(args, name);
   } catch (error) {
     expect(pulumi.RunError.isInstance(error)).toBe(true);
     return (error as Error).message;
@@ -21,7 +31,7 @@ function messageOf(args: object, name = "config"): string {
 
 describe("arguments of an ensemble", () => {
   it("has a default for everything but the namespace", () => {
-    const ensemble = resolveEnsemble(profile, "config", { namespace: "cells" });
+    const ensemble = resolve({});
     expect({ ...ensemble, namespace: undefined }).toEqual({
       service: "etcd",
       name: "config",
@@ -41,19 +51,12 @@ describe("arguments of an ensemble", () => {
   });
 
   it("takes the version into the image, unless an image is given", () => {
-    expect(resolveEnsemble(profile, "config", { namespace: "cells", version: "3.6.9" }).image).toBe(
-      "example.org/etcd:v3.6.9",
-    );
-    expect(resolveEnsemble(profile, "config", { namespace: "cells", image: "mirror/etcd:1" }).image).toBe(
-      "mirror/etcd:1",
-    );
+    expect(resolve({ version: "3.6.9" }).image).toBe("example.org/etcd:v3.6.9");
+    expect(resolve({ image: "mirror/etcd:1" }).image).toBe("mirror/etcd:1");
   });
 
   it("merges resources with the defaults instead of dropping them", () => {
-    const { resources } = resolveEnsemble(profile, "config", {
-      namespace: "cells",
-      resources: { requests: { memory: "512Mi" } },
-    });
+    const { resources } = resolve({ resources: { requests: { memory: "512Mi" } } });
     expect(resources).toEqual({ requests: { cpu: "100m", memory: "512Mi" }, limits: { memory: "1Gi" } });
   });
 
@@ -139,13 +142,61 @@ describe("arguments of an ensemble", () => {
     );
   });
 
+  it("takes outputs where they decide on nothing but a field", () => {
+    const later = pulumi.output("later");
+    const certificates = { issuerRef: { name: later } };
+    const ensemble = resolve({ namespace: later, image: later, storage: { class: later }, certificates });
+    expect([ensemble.image, ensemble.storage.class, ensemble.certificates.issuerRef?.name]).toEqual([
+      later,
+      later,
+      later,
+    ]);
+  });
+
+  it.each<[string, object]>([
+    ["members", { members: pulumi.output(3) }],
+    ["storage", { storage: pulumi.output({ size: "8Gi" }) }],
+    ["storage.size", { storage: { size: pulumi.output("8Gi") } }],
+    ["applications", { applications: pulumi.output(["cells"]) }],
+    ["applications[1]", { applications: ["cells", pulumi.output("more")] }],
+    ["resources.limits.memory", { resources: { limits: { memory: pulumi.output("1Gi") } } }],
+    ["clients[0].podLabels.app", { clients: [{ podLabels: { app: pulumi.output("x") } }] }],
+    ["tls", { tls: Promise.resolve("off") }],
+  ])("refuses an output for %s", (key, args) => {
+    expect(messageOf(args)).toBe(
+      `etcd "config": ${key} must be a plain value, got an Output; it decides what is created`,
+    );
+  });
+
+  it("looks at what is sound of several arguments together, whatever else is wrong", () => {
+    const resources = { requests: { cpu: "lots" }, limits: { memory: "64Mi" }, limit: {} };
+    expect(
+      messageOf({
+        tls: "off",
+        certificates: { rotation: -1, lifetimeDays: 10, authorityLifetimeDays: 15 },
+        resources,
+        members: 4,
+      }),
+    ).toBe(
+      [
+        'etcd "config": 6 arguments are wrong',
+        "  - members must be odd so that a majority exists, got 4; use 3 or 5",
+        '  - resources.requests.cpu must be a Kubernetes quantity, got "lots"; use one like "500m" or "2"',
+        "  - resources.limit is not an argument; did you mean limits",
+        "  - certificates.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
+        "  - certificates.authorityLifetimeDays must be at least twice certificates.lifetimeDays (10), got 15; use 3650",
+        '  - certificates cannot be given when tls is "off"; remove certificates or use tls "required"',
+      ].join("\n"),
+    );
+  });
+
   it("reports all mistakes at once", () => {
     expect(messageOf({ members: 4, tls: "on", aplications: [] })).toBe(
       [
         'etcd "config": 3 arguments are wrong',
-        "  - aplications is not an argument; did you mean applications",
         "  - members must be odd so that a majority exists, got 4; use 3 or 5",
         '  - tls must be "required", "optional" or "off", got "on"; use one of these',
+        "  - aplications is not an argument; did you mean applications",
       ].join("\n"),
     );
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseConfig } from "../../../stacks/config";
+import { parseConfig, report } from "../../../stacks/config";
 
 const project = "cells-services";
 
@@ -11,22 +11,14 @@ function parse(values: Record<string, unknown>, stack = "dev") {
   return parseConfig(project, stack, Object.fromEntries(texts) as Record<string, string>);
 }
 
-/** The lines of the error, without its first one. */
+/** Without the name of the project. */
 function mistakes(values: Record<string, unknown>, stack = "dev"): string[] {
-  try {
-    parse(values, stack);
-  } catch (error) {
-    return (error as Error).message
-      .split("\n")
-      .slice(1, -1)
-      .map((each) => each.replace("  - cells-services:", ""));
-  }
-  throw new Error("the configuration was accepted");
+  return parse(values, stack).problems.map((each) => each.replace(/^cells-services:/, ""));
 }
 
 describe("the configuration of a stack", () => {
   it("has defaults for everything but the cluster", () => {
-    expect(parse({ kubeContext: "test" })).toEqual({
+    expect(parse({ kubeContext: "test" }).config).toEqual({
       environment: "dev",
       namespace: "cells",
       kubeContext: "test",
@@ -42,18 +34,18 @@ describe("the configuration of a stack", () => {
   });
 
   it("takes the environment from the name of the stack, or from the configuration", () => {
-    expect(parse({ kubeContext: "test" }, "prod").environment).toBe("prod");
-    expect(parse({ kubeContext: "test", environment: "prod" }, "staging").environment).toBe("prod");
-    expect(parse({ kubeContext: "test", environment: "dev" }, "dev").environment).toBe("dev");
+    expect(parse({ kubeContext: "test" }, "prod").config?.environment).toBe("prod");
+    expect(parse({ kubeContext: "test", environment: "prod" }, "staging").config?.environment).toBe("prod");
+    expect(parse({ kubeContext: "test", environment: "dev" }, "dev").config?.environment).toBe("dev");
   });
 
   it("takes arguments of components", () => {
     const etcd = { members: 5, storage: { size: "20Gi", class: "gp3" }, tls: "optional", applications: ["a", "b"] };
-    expect(parse({ kubeContext: "test", services: ["etcd"], etcd })).toMatchObject({ services: ["etcd"], etcd });
+    expect(parse({ kubeContext: "test", services: ["etcd"], etcd }).config).toMatchObject({ services: ["etcd"], etcd });
   });
 
   it("takes the path of a kubeconfig instead of a context", () => {
-    expect(parse({ kubeconfig: "/etc/kube" })).toMatchObject({ kubeconfig: "/etc/kube" });
+    expect(parse({ kubeconfig: "/etc/kube" }).config).toMatchObject({ kubeconfig: "/etc/kube" });
   });
 
   it("ignores the configuration of others", () => {
@@ -62,7 +54,7 @@ describe("the configuration of a stack", () => {
       "pulumi:disable-default-providers": '["kubernetes"]',
       "aws:region": "x",
     };
-    expect(parseConfig(project, "dev", values).kubeContext).toBe("test");
+    expect(parseConfig(project, "dev", values).config?.kubeContext).toBe("test");
   });
 
   it("reports every mistake at once, each with its key, its value and what is accepted", () => {
@@ -74,24 +66,45 @@ describe("the configuration of a stack", () => {
       etcd: { members: "three", tls: "on", storage: { sise: "8Gi" }, applications: [1] },
       nats: { clients: [{ podLabel: {} }], deletion: "no" },
     };
-    expect(() => parse(values)).toThrow(
-      [
-        'stack "dev": 11 configuration values are wrong',
-        '  - cells-services:environment must be "dev" or "prod", got "staging"',
-        '  - cells-services:namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells", got "Cells"',
-        '  - cells-services:services[1] must be "etcd", "vault", "nats", "redis", "mongodb", "mysql" or "objectstore", got "postgres"',
-        '  - cells-services:etcd.members must be a number, got "three"',
-        "  - cells-services:etcd.storage.sise is not a key of the configuration; did you mean size",
-        '  - cells-services:etcd.tls must be "required", "optional" or "off", got "on"',
-        "  - cells-services:etcd.applications[0] must be a text, got 1",
-        "  - cells-services:nats.clients[0].podLabel is not a key of the configuration; did you mean podLabels",
-        '  - cells-services:nats.deletion must be "keep" or "delete", got "no"',
-        "  - cells-services:kubecontext is not a key of the configuration; did you mean kubeContext",
-        "  - cells-services:kubeContext is missing; set it to the name of a context of your kubeconfig, " +
+    expect(parse(values)).toEqual({
+      config: undefined,
+      problems: [
+        'cells-services:environment must be "dev" or "prod", got "staging"; use one of these',
+        "cells-services:namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, " +
+          'got "Cells"; use a name like "cells"',
+        'cells-services:services[1] must be "etcd", "vault", "nats", "redis", "mongodb", "mysql" or "objectstore", ' +
+          'got "postgres"; use one of these',
+        'cells-services:etcd.members must be 3 or 5, got "three"; use 3 or 5',
+        "cells-services:etcd.storage.sise is not a key of the configuration; did you mean size",
+        'cells-services:etcd.tls must be "required", "optional" or "off", got "on"; use one of these',
+        "cells-services:etcd.applications[0] must be a text, got 1; give a text",
+        "cells-services:nats.clients[0].podLabel is not a key of the configuration; did you mean podLabels",
+        'cells-services:nats.deletion must be "keep" or "delete", got "no"; use one of these',
+        "cells-services:kubecontext is not a key of the configuration; did you mean kubeContext",
+        "cells-services:kubeContext is missing; set it to the name of a context of your kubeconfig, " +
           "or set cells-services:kubeconfig to the path of a kubeconfig of this cluster alone",
-        "all keys: docs/configuration.md of cells-services",
-      ].join("\n"),
-    );
+      ],
+    });
+  });
+
+  it("judges values as the components do, beside keys that do not exist", () => {
+    const values = {
+      kubContext: "test",
+      kubeconfig: "/etc/kube",
+      redis: { members: 4, tls: "optional" },
+      etcd: { storage: { size: "8" } },
+    };
+    expect(mistakes(values)).toEqual([
+      'etcd.storage.size must be a whole number with a unit, got "8"; use a size like "8Gi"',
+      "redis.members must be odd so that a majority exists, got 4; use 3 or 5",
+      'redis.tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
+      "kubContext is not a key of the configuration; did you mean kubeContext",
+    ]);
+  });
+
+  it("keeps what is sound beside a mistake, so that the rest can be judged too", () => {
+    const etcd = { members: 4, storage: { size: "20Gi" }, clients: [{}, { podLabel: {} }] };
+    expect(parse({ kubeContext: "test", etcd }).config?.etcd).toEqual({ storage: { size: "20Gi" } });
   });
 
   it.each<[string, Record<string, unknown>, string]>([
@@ -101,15 +114,10 @@ describe("the configuration of a stack", () => {
       { postgres: {} },
       "postgres is not a key of the configuration; use one of environment, namespace,",
     ],
-    ["no services at all", { services: [] }, "services must be a list that is not empty, got []"],
+    ["no services at all", { services: [] }, "services must be a list that is not empty, got []; give at least one"],
     ["one service without a list", { services: "etcd" }, 'services must be a list, got "etcd"'],
-    ["text for an object", { etcd: "small" }, 'etcd must be an object, got "small"'],
-    ["an empty context", { kubeContext: "" }, 'kubeContext must be a text that is not empty, got ""'],
-    [
-      "a missing part",
-      { etcd: { certificates: { issuerRef: {} } } },
-      "etcd.certificates.issuerRef.name is missing; it must",
-    ],
+    ["text for an object", { etcd: "small" }, "etcd must be an object with members, version,"],
+    ["an empty context", { kubeContext: "" }, 'kubeContext must be a text that is not empty, got ""; give one'],
     [
       "text for a flag",
       { nats: { placement: { zones: "yes" } } },
@@ -118,13 +126,13 @@ describe("the configuration of a stack", () => {
     [
       "a number as a quantity",
       { etcd: { resources: { limits: { cpu: 1 } } } },
-      "etcd.resources.limits.cpu must be a text",
+      "etcd.resources.limits.cpu must be a Kubernetes quantity, got 1",
     ],
     ["another version of Cells", { cells: { version: "v3" } }, 'cells.version must be "v4" or "v5", got "v3"'],
     [
       "a namespace of Cells that is none",
       { cells: { namespace: "Cells" } },
-      'cells.namespace must be a DNS label of at most 63 lower case letters, digits and hyphens, such as "cells"',
+      "cells.namespace must be a DNS label of at most 63 lower case letters, digits and hyphens",
     ],
     [
       "a key far from any other",
@@ -165,22 +173,24 @@ describe("the configuration of a stack", () => {
   });
 
   it("refuses an empty path of a kubeconfig", () => {
-    expect(mistakes({ kubeconfig: "" })).toEqual(['kubeconfig must be a text that is not empty, got ""']);
+    expect(mistakes({ kubeconfig: "" })).toEqual(['kubeconfig must be a text that is not empty, got ""; give one']);
   });
 
   it("refuses a service that is named twice", () => {
     expect(mistakes({ kubeContext: "test", services: ["etcd", "nats", "etcd"] })).toEqual([
-      'services must be a list that names each service once, got ["etcd","nats","etcd"]',
+      'services must be a list that names each service once, got ["etcd","nats","etcd"]; remove what is there twice',
     ]);
   });
 
   it("refuses an empty reason for a service without TLS", () => {
     expect(mistakes({ kubeContext: "test", etcd: { tlsReason: " " } })).toEqual([
-      'etcd.tlsReason must be a text that is not empty, got " "',
+      'etcd.tlsReason must be a text that is not empty, got " "; give one',
     ]);
   });
 
   it("counts one mistake as one", () => {
-    expect(() => parse({ kubeContext: "test", x: "" })).toThrow('stack "dev": 1 configuration value is wrong\n');
+    expect(() => report("dev", mistakes({ kubeContext: "test", x: "" }))).toThrow(
+      'stack "dev": 1 configuration value is wrong\n',
+    );
   });
 });

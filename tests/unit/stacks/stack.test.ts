@@ -26,8 +26,8 @@ describe("a stack", () => {
     const { message, resources } = await failure({ config });
     expect(message.split("\n")).toEqual([
       'stack "dev": 4 configuration values are wrong',
-      '  - cells-services:etcd.members must be a number, got "three"',
-      '  - cells-services:nats.deletion must be "keep" or "delete", got "no"',
+      '  - cells-services:etcd.members must be 3 or 5, got "three"; use 3 or 5',
+      '  - cells-services:nats.deletion must be "keep" or "delete", got "no"; use one of these',
       "  - cells-services:kubContext is not a key of the configuration; did you mean kubeContext",
       expect.stringContaining("cells-services:kubeContext is missing"),
       "all keys: docs/configuration.md of cells-services",
@@ -41,8 +41,8 @@ describe("a stack", () => {
     expect(message).toBe(
       [
         'stack "dev": 2 configuration values are wrong',
-        '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
-        '  - nats "nats": storage.size must be a whole number with a unit, got "big"; use a size like "8Gi"',
+        "  - cells-services:etcd.members must be odd so that a majority exists, got 4; use 3 or 5",
+        '  - cells-services:nats.storage.size must be a whole number with a unit, got "big"; use a size like "8Gi"',
         "all keys: docs/configuration.md of cells-services",
       ].join("\n"),
     );
@@ -59,13 +59,35 @@ describe("a stack", () => {
     expect(message).toBe(
       [
         'stack "dev": 3 configuration values are wrong',
-        '  - etcd "etcd": storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more',
-        '  - etcd "etcd": applications must not contain "root", which is the administrator; use another name',
-        '  - nats "nats": applications must not contain "admin", which is the administrator; use another name',
+        '  - cells-services:etcd.storage.size must be at least 2Gi, got "1Gi"; use 2Gi or more',
+        '  - cells-services:etcd.applications must not contain "root", which is the administrator; use another name',
+        '  - cells-services:nats.applications must not contain "admin", which is the administrator; use another name',
         "all keys: docs/configuration.md of cells-services",
       ].join("\n"),
     );
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("reports together what the configuration, the components and the environment refuse", async () => {
+    const config = {
+      kubeContext: "test",
+      kubContext: "x",
+      redis: '{"members":4,"tls":"optional","resources":{"limits":{"memory":"6Gi"}}}',
+      etcd: '{"storage":{"size":"8"},"certificates":{"issuerRef":{}}}',
+      services: '["etcd","redis"]',
+    };
+    const { message } = await failure({ config });
+    expect(message.split("\n")).toEqual([
+      'stack "dev": 6 configuration values are wrong',
+      '  - cells-services:etcd.storage.size must be a whole number with a unit, got "8"; use a size like "8Gi"',
+      "  - cells-services:redis.members must be odd so that a majority exists, got 4; use 3 or 5",
+      '  - cells-services:redis.tls must be "required" or "off" because Redis cannot speak both on one port, got "optional"; use one of these',
+      "  - cells-services:kubContext is not a key of the configuration; did you mean kubeContext",
+      "  - cells-services:etcd.certificates.issuerRef.name is missing; give the name of a cert-manager issuer",
+      "  - cells-services:redis.storage.size must be at least 2 times resources.limits.memory (6Gi) so that the files can be " +
+        'rewritten, got "1Gi"; use 12Gi or more',
+      "all keys: docs/configuration.md of cells-services",
+    ]);
   });
 
   it.each(["v4", "v5"] as const)("uses TLS as far as Cells %s can", async (version) => {
@@ -191,6 +213,7 @@ describe("the stack prod", () => {
     });
     expect(message.split("\n")).toEqual([
       'stack "prod": 11 configuration values are wrong',
+      "  - cells-services:etcd.members must be odd so that a majority exists, got 4; use 3 or 5",
       '  - cells-services:services must be a list of etcd, vault, nats, redis, mongodb, mysql in prod, got "objectstore"; remove it',
       '  - cells-services:namespace must be a namespace of the services alone in prod, got "kube-system"; use a name like "cells"',
       "  - cells-services:aws is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix and oidcProvider",
@@ -201,7 +224,6 @@ describe("the stack prod", () => {
       '  - cells-services:nats.tls must be "required" in prod, got "off"; remove it, or say why in cells-services:nats.tlsReason',
       '  - cells-services:nats.durability must be "fsync" in prod, got "replicated"; remove it, since acknowledged messages must survive a power failure of all members',
       '  - cells-services:nats.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
-      '  - etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
       "all keys: docs/configuration.md of cells-services",
     ]);
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);

@@ -114,12 +114,12 @@ describe("the seal", () => {
 });
 
 describe("the record of requests", () => {
-  it.each<[string[], string[] | undefined, string[]]>([
-    [["stdout/"], ["stdout"], []],
-    [[], [], []],
-    [["stdout/", "syslog/"], ["stdout"], []],
-    [[], ["stdout"], ["requests are not recorded in stdout, which audit asks for"]],
-    [["stdout/"], ["stdout", "file"], ["requests are not recorded in file, which audit asks for"]],
+  it.each<[string[], "stdout" | "off" | undefined, string[]]>([
+    [["stdout/"], "stdout", []],
+    [[], "off", []],
+    [["stdout/", "syslog/"], "stdout", []],
+    [[], "stdout", ["requests are not recorded in stdout, which audit asks for"]],
+    [["syslog/"], "stdout", ["requests are not recorded in stdout, which audit asks for"]],
   ])("with the devices %j, of %j", (devices, deployed, problems) => {
     expect(auditProblems(devices, deployed)).toEqual(problems);
   });

@@ -1,3 +1,4 @@
+import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildAgents } from "../../../components/build";
 import { type Seal, VaultCluster, type VaultClusterArguments } from "../../../components/vault";
@@ -292,7 +293,7 @@ describe("a Vault cluster", () => {
     expect(settingsOf(container)).toMatchObject({
       mounts: { secret: {}, caddycerts: { maxVersions: 5 } },
       tokenPeriodDays: 30,
-      audit: ["stdout"],
+      audit: "stdout",
     });
     const members = at(inputs(graph, statefulSet, "vault"), "spec.template.spec");
     const changed = await deploy({ mounts: { secret: {}, caddycerts: {}, more: {} }, tokens: { periodDays: 7 } });
@@ -349,22 +350,33 @@ describe("wrong arguments", () => {
       'vault "vault": seal.type must be "shamir" or "awskms", got "gcpckms"; use one of these',
     ],
     [
-      "a threshold above the shares",
-      { seal: { type: "shamir", shares: 3, threshold: 4 } },
-      'vault "vault": seal.threshold must be a whole number from 2 to the number of shares (3), got 4; use 2',
+      "shares of a key that is in one Secret anyway",
+      { seal: { type: "shamir", shares: 3 } as never },
+      'vault "vault": seal.shares is not an argument; use one of type',
+    ],
+    [
+      "a threshold above the owners of recovery keys",
+      { seal: { ...kms, recovery: { pgpKeys: ["A".repeat(120), "B".repeat(120)], threshold: 3 } } },
+      'vault "vault": seal.recovery.threshold must be a whole number from 2 to the number of keys (2), got 3; use 2',
+    ],
+    [
+      "an output as the key, which decides what is created",
+      { seal: { ...kms, keyId: pulumi.output("k") as never } },
+      'vault "vault": seal.keyId must be a plain value, got an Output; it decides what is created',
     ],
     [
       "no way to AWS, and nobody who may make a root token",
       { seal: { type: "awskms", region: "eu-central-1", keyId: "k" } as never },
       'vault "vault": 2 arguments are wrong\n' +
+        '  - seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none" when nobody ' +
+        "ever shall\n" +
         "  - seal has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret " +
-        "in credentialsSecret\n" +
-        '  - seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none"',
+        "in credentialsSecret",
     ],
     [
       "tls optional",
-      { tls: "optional" },
-      'vault "vault": tls must be "required" or "off", got "optional": Vault has one protocol on a port; use "required"',
+      { tls: "optional" as never },
+      'vault "vault": tls must be "required" or "off" because Vault has one protocol on a port, got "optional"; use one of these',
     ],
     [
       "an application without a policy",
@@ -390,7 +402,7 @@ describe("wrong arguments", () => {
     [
       "a capability too much",
       { policies: { cells: [{ path: "secret/data/*", capabilities: ["sudo" as never] }] } },
-      'vault "vault": policies.cells[0].capabilities must be "create", "read", "update", "patch", "delete" or "list", ' +
+      'vault "vault": policies.cells[0].capabilities[0] must be "create", "read", "update", "patch", "delete" or "list", ' +
         'got "sudo"; use one of these',
     ],
     [

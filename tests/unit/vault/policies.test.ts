@@ -18,10 +18,10 @@ const settings: SetupSettings = {
   tls: "required",
   applications: ["cells"],
   deletion: "keep",
-  seal: { type: "shamir", shares: 1, threshold: 1 },
+  seal: { type: "shamir" },
   mounts: { secret: {} },
   policies: { cells: [{ path: "secret/data/*", capabilities: ["create", "read"] }] },
-  audit: ["stdout"],
+  audit: "stdout",
   tokenPeriodDays: 30,
 };
 

@@ -13,21 +13,28 @@ const common = {
   applications: [],
   deletion: "keep",
 } satisfies Partial<VaultSettings>;
-const shamir: VaultSettings = { ...common, seal: { type: "shamir", shares: 3, threshold: 2 } };
+const shamir: VaultSettings = { ...common, seal: { type: "shamir" } };
 const kms = { type: "awskms", region: "r", keyId: "k" } as const;
 const nobody: VaultSettings = { ...common, seal: { ...kms, recovery: "none" } };
 const persons: VaultSettings = { ...common, seal: { ...kms, recovery: { pgpKeys: ["p1", "p2"], threshold: 2 } } };
 
 describe("the initialisation", () => {
   it("asks for what the seal wants", () => {
-    expect(initBody(shamir)).toEqual({ secret_shares: 3, secret_threshold: 2 });
+    expect(initBody(shamir)).toEqual({ secret_shares: 1, secret_threshold: 1 });
     expect(initBody(nobody)).toEqual({ recovery_shares: 1, recovery_threshold: 1 });
     expect(initBody(persons)).toEqual({ recovery_shares: 2, recovery_threshold: 2, recovery_pgp_keys: ["p1", "p2"] });
   });
 
-  it("keeps the shares of a shamir seal", () => {
-    const data = toData(shamir, "a1", ["s1", "s2", "s3"]);
-    expect(toKept(data)).toEqual({ attempt: "a1", shares: ["s1", "s2", "s3"], threshold: 2 });
+  it("keeps the share of a shamir seal", () => {
+    expect(toKept(toData(shamir, "a1", ["s1"]))).toEqual({ attempt: "a1", shares: ["s1"] });
+  });
+
+  it("reads what a release with several shares has kept", () => {
+    const [attempt, shares, threshold] = ["a1", '["s1","s2","s3"]', "2"].map((each) =>
+      Buffer.from(each).toString("base64"),
+    );
+    const kept = toKept({ attempt, shares, threshold } as Record<string, string>);
+    expect(kept).toEqual({ attempt: "a1", shares: ["s1", "s2", "s3"] });
   });
 
   it("keeps recovery keys only as their owners can read them", () => {

@@ -1,0 +1,121 @@
+/** The arguments of MySQL. */
+import { z } from "zod";
+import {
+  type AddProblem,
+  agentPorts,
+  type Ensemble,
+  ensembleSchema,
+  ensembleShape,
+  images,
+  parseQuantity,
+  resolveEnsemble,
+  type ServiceProfile,
+  type Sound,
+  says,
+  shown,
+  withDefaults,
+} from "../shared/deploy";
+import { mostConnections } from "./configuration";
+import { databaseOf, reservedConnections, reservedDatabases, reservedUsernames, usernameLimit } from "./layout";
+
+/** Below it there is no room for the caches that the server must have. */
+const leastMemory = "768Mi";
+/** Of an application: fewer than the pool of one client has. */
+const leastShare = 10;
+const largestMaxConnections = 10_000;
+const defaultMaxConnections = 500;
+
+export const mysqlProfile: ServiceProfile = {
+  service: "mysql",
+  image: images.mysql,
+  // A new data directory has 190 MiB, redo and relay logs up to 400, and three days of binary logs are on the volume too.
+  storage: { size: "16Gi", minimum: "4Gi" },
+  // No limit on CPU: a member that is throttled for five seconds is expelled.
+  resources: {
+    requests: { cpu: "250m", memory: "1Gi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "2Gi", "ephemeral-storage": "64Mi" },
+  },
+  reserved: (application) =>
+    reservedUsernames.includes(application)
+      ? "which is a user of the ensemble"
+      : reservedDatabases.includes(databaseOf(application))
+        ? "whose database is the server's own"
+        : undefined,
+  notes: {
+    "storage.size": "at least `4Gi`",
+    "resources.limits": `memory at least \`${leastMemory}\``,
+    applications: `at most ${usernameLimit} characters; not ${[...reservedUsernames, ...reservedDatabases]
+      .map((each) => `\`${each.replaceAll("_", "-")}\``)
+      .join(", ")}`,
+    "metrics.from": `port ${agentPorts.http}, and 8405 of the gateway`,
+  },
+};
+
+const connections = [
+  `a whole number from ${leastShare} to ${largestMaxConnections}`,
+  `use ${defaultMaxConnections}`,
+] as const;
+
+export const mysqlSchema = ensembleSchema(
+  {
+    ...ensembleShape(mysqlProfile),
+    maxConnections: z
+      .number(says(...connections))
+      .refine(
+        (given) => Number.isInteger(given) && given >= leastShare && given <= largestMaxConnections,
+        says(...connections),
+      )
+      .describe(
+        `connections of all applications together, each gets an equal share; from ${leastShare} to ${largestMaxConnections}, ` +
+          `at least ${leastShare} for each application, and no more than the memory limit has room for (173 with \`768Mi\`, ` +
+          `500 need \`1052Mi\`). The server takes ${reservedConnections} more: administrators, agents, members. Each of the ` +
+          "two gateway pods passes on at most 4096",
+      )
+      .default(defaultMaxConnections),
+  },
+  checkConnections,
+);
+export type MysqlClusterArguments = z.input<typeof mysqlSchema>;
+
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveMysql(name: string, args: MysqlClusterArguments) {
+  return resolveEnsemble(mysqlProfile, mysqlSchema, name, args);
+}
+
+function checkConnections(
+  {
+    maxConnections,
+    resources,
+    applications = [],
+  }: Sound<Pick<Ensemble, "applications" | "resources"> & { maxConnections: number }>,
+  problem: AddProblem,
+): void {
+  const limit = withDefaults(mysqlProfile, resources).limits["memory"] ?? "";
+  const bytes = parseQuantity(limit) ?? Number.NaN;
+  const shares = leastShare * Math.max(applications.length, 1);
+  if (bytes < (parseQuantity(leastMemory) ?? 0)) {
+    problem(
+      ["resources", "limits", "memory"],
+      `must be at least ${leastMemory}, got ${shown(limit)}; use ${leastMemory} or more`,
+    );
+  } else if (maxConnections !== undefined && maxConnections > mostConnections(bytes)) {
+    problem(
+      ["maxConnections"],
+      `must be at most ${mostConnections(bytes)} with resources.limits.memory ${shown(limit)}, got ${maxConnections}; ` +
+        "lower it, or raise the limit",
+    );
+  } else if (maxConnections !== undefined && maxConnections < shares) {
+    problem(
+      ["maxConnections"],
+      `must be at least ${shares}, which is ${leastShare} for each application, got ${maxConnections}; use ${shares} or more`,
+    );
+  }
+  for (const application of applications) {
+    if (application === undefined || application.length <= usernameLimit) continue;
+    problem(
+      ["applications"],
+      `must have names of at most ${usernameLimit} characters, which is the limit of MySQL for users, ` +
+        `got ${shown(application)}; use a shorter name`,
+    );
+  }
+}

@@ -1,0 +1,87 @@
+/** The arguments of Redis. */
+import { z } from "zod";
+import {
+  type AddProblem,
+  agentPorts,
+  type Ensemble,
+  ensembleSchema,
+  ensembleShape,
+  images,
+  parseQuantity,
+  resolveEnsemble,
+  type ServiceProfile,
+  type Sound,
+  tlsOrNot,
+  withDefaults,
+} from "../shared/deploy";
+import { dataShare, reservedUsers } from "./layout";
+
+/** With less, the share of the replicas would be smaller than the backlog of 16 MiB, which is a part of it. */
+const minimumMemory = "128Mi";
+/** The files hold the data once and, while they are rewritten, twice, beside what was written since: three times the share. */
+const storageFactor = 3 * dataShare;
+
+export const redisProfile: ServiceProfile = {
+  service: "redis",
+  image: images.redis,
+  storage: { size: "8Gi", minimum: "1Gi" },
+  // No limit on CPU: a throttled server is taken for dead.
+  resources: {
+    requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+  },
+  reserved: (application) =>
+    reservedUsers.some((each) => each === application) ? "which is a user of the ensemble" : undefined,
+  notes: {
+    "storage.size": "at least `1Gi`, and twice `resources.limits.memory`, so that the files can be rewritten",
+    "resources.requests": "of the server",
+    "resources.limits": `of the server; memory at least \`${minimumMemory}\`, two thirds of it for data (\`maxmemory\`), 15 % for what replicas have not got yet`,
+    applications: `not ${reservedUsers.map((each) => `\`${each}\``).join(", ")}`,
+    "metrics.from": `port ${agentPorts.http}, and 8405 of the gateway`,
+  },
+};
+
+export const redisSchema = ensembleSchema(
+  {
+    ...ensembleShape(redisProfile),
+    tls: tlsOrNot("Redis cannot speak both on one port"),
+    durability: z
+      .enum(["everysecond", "fsync"])
+      .describe(
+        "where an acknowledged write is: in the memory of the master, with its disk within a second, or on its disk; " +
+          "neither waits for a replica",
+      )
+      .default("everysecond"),
+    eviction: z
+      .enum(["none", "allkeys-lru"])
+      .describe("when the memory is full: writes are refused (`OOM`), or keys that were not used for long are removed")
+      .default("none"),
+  },
+  checkSizes,
+);
+export type RedisClusterArguments = z.input<typeof redisSchema>;
+export type Durability = z.output<typeof redisSchema>["durability"];
+export type Eviction = z.output<typeof redisSchema>["eviction"];
+
+/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+export function resolveRedis(name: string, args: RedisClusterArguments) {
+  return resolveEnsemble(redisProfile, redisSchema, name, args);
+}
+
+function checkSizes({ resources, storage }: Sound<Pick<Ensemble, "resources" | "storage">>, problem: AddProblem): void {
+  const memory = withDefaults(redisProfile, resources).limits["memory"] ?? "";
+  const [limit, size, minimum = 0] = [memory, storage?.size ?? "", minimumMemory].map(parseQuantity);
+  if (limit !== undefined && limit < minimum) {
+    problem(
+      ["resources", "limits", "memory"],
+      `must be at least ${minimumMemory}, got "${memory}"; use ${minimumMemory} or more`,
+    );
+  }
+  if (limit !== undefined && size !== undefined && size < limit * storageFactor) {
+    problem(
+      ["storage", "size"],
+      `must be at least ${storageFactor} times resources.limits.memory (${memory}) so that the files can be ` +
+        `rewritten, got "${storage?.size}"; use ${Math.ceil((limit * storageFactor) / 2 ** 30)}Gi or more`,
+    );
+  }
+}

@@ -1,0 +1,269 @@
+/**
+ * From a zod schema to sentences: every mistake in a value at once, each with its key, the value given, what is accepted and
+ * what to change.
+ */
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+
+type Path = readonly PropertyKey[];
+
+export interface Problem {
+  path: Path;
+  /** What follows the key in a sentence. */
+  message: string;
+  unknownKey: boolean;
+}
+
+/** Adds a mistake at a path below the value that is checked. */
+export type AddProblem = (path: Path, message: string) => void;
+
+/** A value without its wrong parts, which are reported already: defaults are filled in, so what is missing was wrong. */
+export type Sound<T> = T extends readonly (infer Element)[]
+  ? (Sound<Element> | undefined)[]
+  : T extends pulumi.Output<unknown> | Promise<unknown> | string | number | boolean | undefined
+    ? T
+    : { [Key in keyof T]?: Sound<T[Key]> | undefined };
+
+/** The value with all defaults, if nothing is wrong with it. */
+export function parsed<Output>(
+  schema: z.ZodType<Output>,
+  given: unknown,
+  unknownKey = "is not an argument",
+): { value: Output | undefined; problems: Problem[] } {
+  // Each schema parses a few values in its life: compiling code for it would take longer.
+  const result = schema.safeParse(given, { error: inWords, jitless: true });
+  const issues = flat(result.error?.issues ?? []);
+  const problems = issues.flatMap((issue): Problem[] => {
+    const later = pathOfOutput(given, issue.path);
+    if (later !== undefined) return [{ path: later, message: notPlain, unknownKey: false }];
+    if (issue.code !== "unrecognized_keys") return [{ path: issue.path, message: issue.message, unknownKey: false }];
+    return issue.keys.map((key) => ({
+      path: [...issue.path, key],
+      // The words for unknown keys are the known ones, see `inWords`.
+      message: `${unknownKey}; ${advice(key, issue.message.split(" "))}`,
+      unknownKey: true,
+    }));
+  });
+  const sentences = problems.map(sentence);
+  return {
+    value: result.data,
+    problems: problems.filter((_, index) => sentences.indexOf(sentences[index] ?? "") === index),
+  };
+}
+
+export function sentence({ path, message }: Pick<Problem, "path" | "message">): string {
+  return `${pathText(path)} ${message}`;
+}
+
+/** Runs also when other parts of the value are wrong, on its sound parts. */
+export function together<T>(check: (value: Sound<T>, problem: AddProblem) => void): z.core.$ZodCheck<T> {
+  return always((value, issues, problem) => {
+    const wrong = issues.filter(({ code }) => code !== "unrecognized_keys").map(({ path }) => path ?? []);
+    const sound = without(value, wrong);
+    if (isObject(sound)) check(sound as Sound<T>, problem);
+  });
+}
+
+/** Of a list, runs also when some of its elements are wrong. */
+export function ofList<T>(check: (list: T[], problem: AddProblem) => void): z.core.$ZodCheck<T[]> {
+  return always((value, _, problem) => {
+    if (Array.isArray(value)) check(value as T[], problem);
+  });
+}
+
+/** A mistake in words, or undefined. Runs when the type is right. */
+export function rule<T>(judge: (value: T) => string | undefined): z.core.CheckFn<T> {
+  return ({ value, issues }) => {
+    const message = judge(value);
+    if (message !== undefined) issues.push({ code: "custom", message, input: value });
+  };
+}
+
+function always<T>(
+  check: (value: unknown, issues: z.core.$ZodRawIssue[], problem: AddProblem) => void,
+): z.core.$ZodCheck<T> {
+  const result = z.check<T>(({ value, issues }) => {
+    check(value, [...issues], (path, message) => {
+      issues.push({ code: "custom", path: [...path], message, input: value });
+    });
+  });
+  result._zod.def.when = () => true;
+  return result;
+}
+
+/** The words of a schema for a value that is missing or wrong. */
+export function says(accepted: string, advice: string): { error: z.core.$ZodErrorMap } {
+  return {
+    error: ({ input }) =>
+      input === undefined ? `is missing; ${advice}` : `must be ${accepted}, got ${shown(input)}; ${advice}`,
+  };
+}
+
+export function text(pattern: RegExp, accepted: string, advice: string) {
+  return z.string(says(accepted, advice)).regex(pattern, says(accepted, advice));
+}
+
+export function wholeNumber(from: number, to: number, accepted: string, advice: string) {
+  const isWithin = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to;
+  return z.number(says(accepted, advice)).refine(isWithin, says(accepted, advice));
+}
+
+/** A text that may be known only while the program runs: what it is decides on nothing but a field of an object. */
+export function laterText(accepted: string, advice: string) {
+  const isText = (value: unknown): boolean => (typeof value === "string" && value !== "") || isLater(value);
+  return z.custom<pulumi.Input<string>>(isText, {
+    error: ({ input }) => (input === "" ? `is missing; ${advice}` : says(accepted, advice).error({ input } as never)),
+  });
+}
+
+const isLater = (value: unknown): boolean => pulumi.Output.isInstance(value) || value instanceof Promise;
+const notPlain = "must be a plain value, got an Output; it decides what is created";
+
+function pathOfOutput(given: unknown, path: Path): Path | undefined {
+  for (let length = 0; length <= path.length; length++) {
+    if (isLater(valueAt(given, path.slice(0, length)))) return path.slice(0, length);
+  }
+  return undefined;
+}
+
+/** Of a union that an object is given for, the mistakes in the object. */
+function flat(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+  return issues.flatMap((issue) => {
+    if (issue.code !== "invalid_union") return [issue];
+    const inside = issue.errors.find((each) =>
+      each.every(({ path, code }) => path.length > 0 || code === "unrecognized_keys" || code === "custom"),
+    );
+    return inside === undefined
+      ? [issue]
+      : flat(inside.map((each) => ({ ...each, path: [...issue.path, ...each.path] })));
+  });
+}
+
+const typeNames: Record<string, [accepted: string, advice: string]> = {
+  string: ["a text", "give a text"],
+  number: ["a number", "give a number"],
+  boolean: ["true or false", "use one of these"],
+  array: ["a list", "give a list"],
+  object: ["an object", "give one"],
+  record: ["an object", "give one"],
+};
+
+/** The words for what a schema has none of its own for. */
+const inWords: z.core.$ZodErrorMap = (issue) => {
+  if (issue.code === "unrecognized_keys") return keysOf(issue.inst).join(" ");
+  const [accepted, advice] = acceptedBy(issue);
+  const below =
+    issue.code === "invalid_union" && typeof issue["discriminator"] === "string" ? [issue["discriminator"]] : [];
+  const given = valueAt(issue.input, below);
+  return given === undefined
+    ? `is missing; it must be ${accepted}`
+    : `must be ${accepted}, got ${shown(given)}; ${advice}`;
+};
+
+const keysOf = (type: unknown): string[] => (type instanceof z.ZodObject ? Object.keys(type.shape) : []);
+
+function acceptedBy(issue: z.core.$ZodRawIssue): [accepted: string, advice: string] {
+  if (issue.code === "invalid_value") return [choice(issue.values), "use one of these"];
+  if (issue.code === "invalid_union")
+    return [choice((issue.options as unknown[] | undefined) ?? []), "use one of these"];
+  if (issue.code === "too_small") {
+    return issue.origin === "array"
+      ? ["a list that is not empty", "give at least one"]
+      : ["a text that is not empty", "give one"];
+  }
+  if (issue.code === "invalid_type") {
+    const [accepted, advice] = typeNames[issue.expected] ?? [`a ${issue.expected}`, "give one"];
+    const known = keysOf(issue.inst);
+    return [known.length === 0 ? accepted : `${accepted} with ${known.join(", ")}`, advice];
+  }
+  return ["another value", "see the documentation"];
+}
+
+function choice(values: readonly unknown[]): string {
+  const quoted = values.map((each) => JSON.stringify(each));
+  return [quoted.slice(0, -1).join(", "), quoted.at(-1) ?? ""].filter((each) => each !== "").join(" or ");
+}
+
+export function shown(value: unknown): string {
+  return value === undefined ? "nothing" : (JSON.stringify(value) ?? typeof value);
+}
+
+export function advice(word: string, known: readonly string[]): string {
+  const near = nearest(word, known);
+  return near === undefined ? `use one of ${known.join(", ")}` : `did you mean ${near}`;
+}
+
+export function pathText(path: Path): string {
+  return path.reduce<string>(
+    (text, each) =>
+      typeof each === "number" ? `${text}[${each}]` : text === "" ? String(each) : `${text}.${String(each)}`,
+    "",
+  );
+}
+
+const isObject = (value: unknown): value is Record<PropertyKey, unknown> => typeof value === "object" && value !== null;
+
+export function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((each, key) => (isObject(each) ? each[key] : undefined), value);
+}
+
+/** A copy without what is at the paths. In lists a hole remains, so that the others keep their places. */
+export function without(value: unknown, paths: Path[]): unknown {
+  if (paths.some(({ length }) => length === 0)) return undefined;
+  if (paths.length === 0 || !isObject(value)) return value;
+  const below = (key: PropertyKey): unknown =>
+    without(
+      value[key],
+      paths.filter(([first]) => first === key).map(([, ...rest]) => rest),
+    );
+  if (Array.isArray(value)) return value.map((_, index) => below(index));
+  return Object.fromEntries(
+    Object.keys(value)
+      .map((key) => [key, below(key)] as const)
+      .filter(([, each]) => each !== undefined),
+  );
+}
+
+/** The schema without what makes it optional. */
+export function unwrapped(type: z.ZodType): z.ZodType {
+  return type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault
+    ? unwrapped(type.unwrap() as z.ZodType)
+    : type;
+}
+
+/** The keys of one of several kinds of objects as those of one object. */
+export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined {
+  const inner = unwrapped(type);
+  if (inner instanceof z.ZodObject) return inner.shape;
+  if (!(inner instanceof z.ZodDiscriminatedUnion)) return undefined;
+  const options = inner.options as unknown as z.ZodObject[];
+  const { discriminator } = inner.def;
+  const kinds = options.map(({ shape }) => (shape[discriminator] as z.ZodLiteral<string>).value);
+  const first = options[0]?.shape[discriminator] as z.ZodType;
+  return {
+    ...(Object.assign({}, ...options.map(({ shape }) => shape)) as Record<string, z.ZodType>),
+    [discriminator]: z.enum(kinds).describe(first.description ?? ""),
+  };
+}
+
+/** The known word within two edits, if any. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  const ranked = known
+    .map((each) => ({ each, distance: editDistance(word.toLowerCase(), each.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best !== undefined && best.distance <= 2 ? best.each : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, substitution));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
