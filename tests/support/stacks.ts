@@ -29,13 +29,13 @@ export async function recordStack(stack: StackName, options: RecordOptions = {})
 
 /** The components read the bundles of their agents from `dist`. Another test file may be doing the same right now. */
 export async function ensureAgentBundles(): Promise<void> {
-  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.js.gz`)));
+  const missing = agents.filter((agent) => !existsSync(join(bundles, `${agent}.js.br`)));
   if (missing.length === 0) return;
   mkdirSync(bundles, { recursive: true });
   const directory = mkdtempSync(join(root, "dist", "agents-"));
   try {
     await buildAgents(missing, directory);
-    for (const file of missing.flatMap((agent) => [`${agent}.js`, `${agent}.js.gz`])) {
+    for (const file of missing.flatMap((agent) => [`${agent}.js`, `${agent}.js.br`])) {
       renameSync(join(directory, file), join(bundles, file));
     }
   } finally {

@@ -18,7 +18,7 @@ export interface AgentBundle {
 /** Reads `dist/agents/<service>.js` of this package, and what it is compressed to, which `npm run build` makes. */
 export function readAgentBundle(service: ServiceKind, directory: string = bundleDirectory()): AgentBundle {
   const source = join(directory, `${service}.js`);
-  const compressed = `${source}.gz`;
+  const compressed = `${source}.br`;
   for (const file of [source, compressed]) {
     if (existsSync(file)) continue;
     throw new pulumi.RunError(`the agent bundle of ${service} is missing, looked for ${file}; run "npm run build"`);
@@ -43,7 +43,7 @@ export function createAgentConfigMap(
   const name = namesOf(ensemble.name).agent;
   return new ConfigMap(
     name,
-    { metadata: metadata(ensemble, name), binaryData: { "agent.js.gz": bundle.content } },
+    { metadata: metadata(ensemble, name), binaryData: { "agent.js.br": bundle.content } },
     options,
   );
 }

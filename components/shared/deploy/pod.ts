@@ -148,7 +148,8 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
   };
 }
 
-const agentLoader = 'eval(require("zlib").gunzipSync(require("fs").readFileSync("/agent/agent.js.gz")).toString())';
+const agentLoader =
+  'eval(require("zlib").brotliDecompressSync(require("fs").readFileSync("/agent/agent.js.br")).toString())';
 
 export interface AgentJob extends AgentContainer {
   serviceAccount: string;
