@@ -29,7 +29,7 @@ export const containerSecurityContext: core.v1.SecurityContext = {
   seccompProfile: { type: "RuntimeDefault" },
 };
 
-/** Node.js with the bundle and an X.509 library needs about 60 MiB; the limit leaves room for one large answer. */
+/** Node.js with a bundle needs about 60 MiB, most of it the program's own pages; the limit leaves room for one large answer. */
 export const agentResources: core.v1.ResourceRequirements = {
   requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
   limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
@@ -137,6 +137,8 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
       // Collect before the limit of the container is reached.
       { name: "NODE_OPTIONS", value: "--max-old-space-size=128" },
+      // Threads that do nothing but I/O need no memory pools of their own: 16 MiB instead of 23 to 32 (anonymous, at rest).
+      { name: "MALLOC_ARENA_MAX", value: "1" },
     ],
     securityContext: containerSecurityContext,
     resources: agentResources,
