@@ -36,7 +36,7 @@ export default tseslint.config(
       "@typescript-eslint/require-await": "off",
     },
   },
-  room(["components/**", "stacks/**", "checks/**", "examples/**"], sandbox),
+  room(["components/**", "stacks/**", "checks/**", "drills/**", "examples/**"], sandbox),
   room(["components/*/*.ts"], sandbox, pulumi, deploy),
   room(["components/*/{index,manifest,arguments}.ts", "components/shared/deploy/**"], sandbox, runtime, clients),
   room(["components/shared/core/**"], ["^(?!node:|\\./)", "the core imports nothing but Node.js and itself"]),

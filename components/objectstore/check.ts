@@ -252,7 +252,8 @@ function digest(content: Uint8Array): string {
 async function checkRights(under: ApplicationUnderCheck, client: S3Client, { ca, auth }: Access): Promise<string> {
   const { target, environment, store, application } = under;
   const sdk = await import("@aws-sdk/client-s3");
-  const { named, openAdmin } = await import("./client.js");
+  const { named } = await import("./client.js");
+  const { openAdmin } = await import("./api.js");
   const own = store.applicationBuckets[application] ?? [];
   const denied = /AccessDenied/;
   const others = store.buckets.filter((bucket) => !own.includes(bucket));

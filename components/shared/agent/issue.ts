@@ -240,5 +240,5 @@ const generateKeys = (): Promise<{ publicKey: KeyObject; privateKey: KeyObject }
   promisify(generateKeyPair)("ec", { namedCurve: "P-256" });
 
 function privateKeyPem({ privateKey }: { privateKey: KeyObject }): string {
-  return privateKey.export({ type: "pkcs8", format: "pem" });
+  return privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }

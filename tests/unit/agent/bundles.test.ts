@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
-import * as mysql from "mysql2";
+import { createServer } from "mysql2";
 import { beforeAll, describe, expect, it } from "vitest";
 import { agents, bundleOptions } from "../../../components/build";
 import { agentContainer } from "../../../components/shared/deploy/pod";
@@ -12,12 +12,19 @@ import { ensureAgentBundles } from "../../support/stacks";
 const root = join(__dirname, "..", "..", "..");
 const directory = join(root, "dist", "agents");
 
-/** What the library's own server has and its types lack. */
+/** The library's own server, whose types lack most of it. */
+interface MysqlServer {
+  on(event: "connection", listener: (connection: ServerSide) => void): void;
+  listen(port: number, listener: () => void): void;
+  close(): void;
+  _server: { address(): { port: number } };
+}
+
 interface ServerSide {
   serverHandshake(greeting: object): void;
   writeTextResult(rows: object[], columns: object[]): void;
   writeError(error: { code: number; message: string }): void;
-  on(event: "query", listener: (sql: string) => void): void;
+  on(event: "query" | "error", listener: (sql: string) => void): void;
 }
 
 /** A VAR_STRING. */
@@ -64,8 +71,8 @@ describe("a bundle", () => {
   });
 
   it("of MySQL reads utf8mb4 and utf8mb3, and gives errors their names", async () => {
-    const server = mysql.createServer();
-    server.on("connection", (connection: mysql.Connection & ServerSide) => {
+    const server = (createServer as unknown as () => MysqlServer)();
+    server.on("connection", (connection) => {
       connection.serverHandshake({
         protocolVersion: 10,
         serverVersion: "8.4.0",
@@ -76,7 +83,7 @@ describe("a bundle", () => {
       });
       // The client goes without a word.
       connection.on("error", () => undefined);
-      connection.on("query", (sql: string) => {
+      connection.on("query", (sql) => {
         if (sql === "SELECT text") connection.writeTextResult([{ text: "Zürich 🏔", name: "Zürich" }], columns);
         else connection.writeError({ code: 1045, message: "Access denied" });
       });
@@ -87,7 +94,7 @@ describe("a bundle", () => {
         `import * as client from ${JSON.stringify(join(root, "components", "mysql", "client.ts"))};`,
         "client",
       );
-      const { port } = (server as unknown as { _server: { address(): { port: number } } })._server.address();
+      const { port } = server._server.address();
       const connection = await open({ host: "127.0.0.1", port });
       expect(await rows(connection, "SELECT text")).toEqual([{ text: "Zürich 🏔", name: "Zürich" }]);
       await expect(rows(connection, "SELECT denied")).rejects.toMatchObject({
