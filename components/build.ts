@@ -6,6 +6,7 @@
  *   npm run build
  */
 import { readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import { type BuildOptions, build, type Plugin } from "esbuild";
@@ -52,7 +53,7 @@ const neverRuns: { path: RegExp; contents: (file: string) => string }[] = [
   {
     // Both ways between 4,000 names of errors and their numbers, as statements; one table of names is enough for both.
     path: /\/mysql2\/lib\/constants\/errors\.js$/,
-    contents: (file) => errorTable(require(file) as Record<string, number | string>),
+    contents: (file) => errorTable(load(file) as Record<string, number | string>),
   },
   {
     // Signs challenges of NATS servers for users without passwords.
@@ -60,6 +61,8 @@ const neverRuns: { path: RegExp; contents: (file: string) => string }[] = [
     contents: () => "module.exports = {};",
   },
 ];
+
+const load = createRequire(__filename);
 
 function errorTable(errors: Record<string, number | string>): string {
   const names = Object.entries(errors).filter(([, name]) => typeof name === "string");
@@ -72,9 +75,9 @@ function errorTable(errors: Record<string, number | string>): string {
 
 const leaveOut: Plugin = {
   name: "leave-out",
-  setup({ onLoad }) {
+  setup(builder) {
     for (const { path, contents } of neverRuns) {
-      onLoad({ filter: path }, ({ path: file }) => ({ contents: contents(file), loader: "js" }));
+      builder.onLoad({ filter: path }, ({ path: file }) => ({ contents: contents(file), loader: "js" }));
     }
   },
 };

@@ -30,7 +30,7 @@ const parked: Record<string, (spec: { [key: string]: Json }) => { [key: string]:
 
 /** An object that makes no pods and that the provider does not wait for. */
 export function park(object: { [key: string]: Json }): { [key: string]: Json } {
-  const spec = parked[String(object["kind"])];
+  const spec = parked[object["kind"] as string];
   const metadata = (object["metadata"] ?? {}) as { [key: string]: Json };
   const annotations = { ...(metadata["annotations"] as object | undefined), "pulumi.com/skipAwait": "true" };
   return {

@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { runInThisContext } from "node:vm";
 import { build } from "esbuild";
 import { createServer } from "mysql2";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -21,6 +22,7 @@ interface MysqlServer {
 }
 
 interface ServerSide {
+  sequenceId: number;
   serverHandshake(greeting: object): void;
   writeTextResult(rows: object[], columns: object[]): void;
   writeError(error: { code: number; message: string }): void;
@@ -52,7 +54,8 @@ async function evaluate<T>(imports: string, expression: string): Promise<T> {
     write: false,
   });
   const scope = globalThis as { bundled?: unknown };
-  new Function("require", outputFiles[0]?.text ?? "")(require);
+  const run = runInThisContext(`(require) => {${outputFiles[0]?.text ?? ""}}`) as (load: NodeJS.Require) => void;
+  run(require);
   const value = scope.bundled as T;
   delete scope.bundled;
   return value;
@@ -67,7 +70,10 @@ describe("a bundle", () => {
     const args = flags.map((each) => each.replace("/agent/agent.js.br", join(directory, `${agent}.js.br`)));
     const run = promisify(execFile)(process.execPath, [...args, "none"]);
     // The commands that every agent has; the loader has evaluated the whole bundle to know them.
-    await expect(run).rejects.toMatchObject({ code: 2, stdout: expect.stringMatching(/use one of .*certificates/) });
+    await expect(run).rejects.toMatchObject({
+      code: 2,
+      stdout: expect.stringMatching(/use one of .*certificates/) as string,
+    });
   });
 
   it("of MySQL reads utf8mb4 and utf8mb3, and gives errors their names", async () => {
@@ -84,6 +90,8 @@ describe("a bundle", () => {
       // The client goes without a word.
       connection.on("error", () => undefined);
       connection.on("query", (sql) => {
+        // The question was packet 0.
+        connection.sequenceId = 1;
         if (sql === "SELECT text") connection.writeTextResult([{ text: "Zürich 🏔", name: "Zürich" }], columns);
         else connection.writeError({ code: 1045, message: "Access denied" });
       });
