@@ -38,7 +38,7 @@ export default tseslint.config(
       "@typescript-eslint/no-require-imports": ["error", { allow: ["/dist/agents/"] }],
     },
   },
-  room(["components/**", "stacks/**", "checks/**", "examples/**"], sandbox),
+  room(["components/**", "stacks/**", "checks/**", "drills/**", "examples/**"], sandbox),
   room(["components/*/*.ts"], sandbox, pulumi, deploy),
   room(["components/*/{index,manifest,arguments}.ts", "components/shared/deploy/**"], sandbox, runtime, clients),
   room(["components/shared/core/**"], ["^(?!node:|\\./)", "the core imports nothing but Node.js and itself"]),

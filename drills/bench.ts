@@ -3,18 +3,10 @@
  * measured in the same run on the same machine.
  */
 import { execFile } from "node:child_process";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { availableParallelism, tmpdir, totalmem } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
 import { CoreV1Api, type KubeConfig } from "@kubernetes/client-node";
 import {
@@ -33,25 +25,29 @@ import {
   waitFor,
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
-import { labelKeys } from "../components/shared/core/names";
-import { type Engine, pulumi, sandboxEngine } from "../sandbox/engine";
+import { labelKeys, serviceKinds } from "../components/shared/core/names";
+import type { AgentBundle } from "../components/shared/deploy";
 import type { DrillName, DrillReport } from "./drill";
+import { openCopy, openProgram, pulumi, type Run, type ThrowAway } from "./engine";
 import { median } from "./ledger";
 import {
+  cpuSeconds,
   goalMet,
+  growthMeasurements,
   type Measurement,
   memoryMeasurements,
-  memoryUse,
   type NodeStats,
+  type PodRole,
   renderMeasurements,
   renderSection,
   replaceSection,
 } from "./measurement";
 import { profileOf } from "./profiles";
+import { type GoldenResource, growthProgram, plainProgram } from "./programs";
 import type { DrillsReport } from "./report";
-import { isLoaded, type LoadedService, loadedServices, measureThroughput } from "./throughput";
+import { gatewayMeasurements, isLoaded, type LoadedService, loadedServices, runLoad } from "./throughput";
 
-const parts = ["preview", "deploy", "memory", "gateway", "drills"] as const;
+const parts = ["preview", "state", "growth", "deploy", "memory", "gateway", "drills"] as const;
 type Part = (typeof parts)[number];
 
 const usage = `measures the project on the sandbox and writes docs/benchmarks.md
@@ -59,15 +55,21 @@ const usage = `measures the project on the sandbox and writes docs/benchmarks.md
   make bench ARGS="[flags]"
 
   --only PART    one of ${parts.join(", ")}; may be repeated; the page is then not written
-                 preview: against an empty program; deploy: all services against the slowest alone;
-                 memory: agents and gateways against servers; gateway: throughput against a direct connection;
+                 preview: against a plain program with the same resources and against an empty one; state: its size;
+                 growth: preview, state and memory of the engine with 1 to 28 components; deploy: all services against the slowest alone;
+                 memory: agents, gateways and servers; gateway: what it adds to the time of an operation;
                  drills: the longest time without writes when a leader crashes or is asked to stop
   --runs N       of each preview and each update without changes, default 3
   --stack NAME   the deployed stack to measure, default: PULUMI_STACK
+
+The environment is that of pulumi, and BENCH_CONFIG_FILE is the configuration of the stack; \`make bench\` gives both.
 `;
 
-/** The most that a ratio may be. Budgets of the write gap belong to the drills; what has no goal is only reported. */
-const goals = { preview: 2, deploy: 1.3, memory: 0.15 };
+/** The most that a ratio or a value may be. Budgets of the write gap belong to the drills; what has no goal is only reported. */
+const goals = { preview: 1.3, deploy: 1.3, agentMiB: 25, stateMB: 3 };
+
+/** Of the components in one stack. Seven is one of each kind. */
+const growthSteps = [1, 7, 14, 28];
 
 const checkout = join(__dirname, "..");
 const page = join(checkout, "docs", "benchmarks.md");
@@ -96,13 +98,14 @@ async function main(args: string[]): Promise<number> {
       throw new CannotRun(`--runs must be a whole number greater than 0, got "${flags.runs}"`);
     }
     const stack = flags.stack ?? process.env["PULUMI_STACK"] ?? "dev";
-    const engine = await sandboxEngine(stack);
+    const configFile = process.env["BENCH_CONFIG_FILE"];
+    if (configFile === undefined) throw new CannotRun('BENCH_CONFIG_FILE is missing; run "make bench"');
     const outputs = await readOutputs({ stack, directory: checkout });
     const config = loadCluster(chooseCluster({}, outputs, process.env));
     const measurements: Measurement[] = [];
     for (const part of chosen) {
       note(`measuring: ${part}`);
-      measurements.push(...(await measure(part, { engine, outputs, config, runs })));
+      measurements.push(...(await measure(part, { stack, configFile, outputs, config, runs })));
     }
     process.stdout.write(renderMeasurements(measurements));
     if (chosen.length === parts.length) writePage(measurements, await countNodes(config));
@@ -120,7 +123,8 @@ function chooseParts(only: string[]): Part[] {
 }
 
 interface Bench {
-  engine: Engine;
+  stack: string;
+  configFile: string;
   outputs: StackOutputs;
   config: KubeConfig;
   runs: number;
@@ -130,6 +134,10 @@ function measure(part: Part, bench: Bench): Promise<Measurement[]> {
   switch (part) {
     case "preview":
       return measurePreview(bench);
+    case "state":
+      return measureState(bench);
+    case "growth":
+      return measureGrowth(bench);
     case "deploy":
       return measureDeploy(bench);
     case "memory":
@@ -141,81 +149,156 @@ function measure(part: Part, bench: Bench): Promise<Measurement[]> {
   }
 }
 
-/** The deployed stack without changes against a program without resources: the same engine, SDK, backend and plugins. */
-async function measurePreview({ engine, runs }: Bench): Promise<Measurement[]> {
-  const empty = await emptyProgram(engine);
+const preview = (...flags: string[]): Promise<Run> => pulumi("preview", "--non-interactive", ...flags);
+const up = (...flags: string[]): Promise<Run> => pulumi("up", "--yes", "--skip-preview", "--non-interactive", ...flags);
+
+/**
+ * The deployed stack without changes against a program with the same resources and no logic, and against one without
+ * resources: the same engine, SDK, backend and plugins.
+ */
+async function measurePreview({ stack, configFile, runs, config }: Bench): Promise<Measurement[]> {
+  const golden = JSON.parse(readFileSync(join(checkout, "tests", "golden", "dev.json"), "utf8")) as GoldenResource[];
+  const { graph, index } = plainProgram(golden, {
+    namespace: { from: "cells", to: "bench-plain" },
+    placeholders: bundles(),
+    provider: providerInputs(config, "bench-plain"),
+  });
+  const made: ThrowAway[] = [];
   try {
-    const own = ["--stack", engine.stack, ...engine.configuration];
-    const nothing = ["--stack", empty.stack, "--cwd", empty.folder];
-    const up = ["up", "--yes", "--skip-preview", "--non-interactive"];
-    // The first run of each fills caches that later ones use.
-    await pulumi(engine, "preview", "--non-interactive", ...own);
-    await pulumi(engine, ...up, ...nothing);
-    const timed = {
-      preview: [] as number[],
-      emptyPreview: [] as number[],
-      update: [] as number[],
-      emptyUpdate: [] as number[],
+    const empty = await openProgram("bench-empty", { "index.ts": 'import "@pulumi/pulumi";\n' });
+    made.push(empty);
+    const plain = await openProgram("bench-plain", { "index.ts": index, "graph.json": graph });
+    made.push(plain);
+    const programs = {
+      own: ["--stack", stack, "--config-file", configFile],
+      plain: plain.flags,
+      empty: empty.flags,
     };
-    // By turns, so that a slow minute of the machine hits both.
+    // The first run of each fills caches that later ones use.
+    await preview(...programs.own);
+    await up(...programs.plain);
+    await up(...programs.empty);
+    const names = ["own", "plain", "empty"] as const;
+    const previews = { own: [] as number[], plain: [] as number[], empty: [] as number[] };
+    const updates = { own: [] as number[], plain: [] as number[], empty: [] as number[] };
+    // By turns, so that a slow minute of the machine hits all of them.
     for (let run = 0; run < runs; run += 1) {
-      timed.preview.push(await secondsOf(() => pulumi(engine, "preview", "--non-interactive", ...own)));
-      timed.emptyPreview.push(await secondsOf(() => pulumi(engine, "preview", "--non-interactive", ...nothing)));
-      timed.update.push(await secondsOf(() => pulumi(engine, ...up, "--expect-no-changes", ...own)));
-      timed.emptyUpdate.push(await secondsOf(() => pulumi(engine, ...up, "--expect-no-changes", ...nothing)));
+      for (const name of names) {
+        previews[name].push((await preview("--expect-no-changes", ...programs[name])).seconds);
+        updates[name].push((await up("--expect-no-changes", ...programs[name])).seconds);
+      }
     }
-    return [
+    const against = (command: string, times: typeof previews): Measurement[] => [
       {
-        name: "`pulumi preview` without changes",
-        value: middle(timed.preview),
+        name: `\`pulumi ${command}\` without changes`,
+        value: middle(times.own),
         unit: "s",
-        reference: { name: "the same of an empty program", value: middle(timed.emptyPreview) },
+        reference: { name: `a plain program with the same ${golden.length} resources`, value: middle(times.plain) },
         goal: goals.preview,
       },
-      {
-        name: "`pulumi up` without changes",
-        value: middle(timed.update),
-        unit: "s",
-        reference: { name: "the same of an empty program", value: middle(timed.emptyUpdate) },
-      },
+      { name: `\`pulumi ${command}\` of an empty program`, value: middle(times.empty), unit: "s" },
+    ];
+    return [
+      ...against("preview", previews),
+      ...against("up", updates),
+      // The rest is the engine, the plugins and the resources, which the plain program has too.
+      { name: "loading the program, without running it", value: await secondsToLoad(), unit: "s" },
     ];
   } finally {
-    await pulumi(engine, "stack", "rm", "--yes", "--force", "--stack", empty.stack, "--cwd", empty.folder).catch(
-      () => "",
-    );
-    rmSync(empty.folder, { recursive: true, force: true });
+    for (const program of made.reverse()) await program.remove();
   }
 }
 
-interface EmptyProgram {
-  folder: string;
-  stack: string;
+/** The modules of the program, compiled as the checks are and not by the language host. */
+async function secondsToLoad(): Promise<number> {
+  const load =
+    'const started = performance.now(); require("./stacks/services"); console.log(performance.now() - started)';
+  const tsxHook = join(checkout, "node_modules", "tsx", "dist", "cjs", "index.cjs");
+  const args = ["--require", tsxHook, "-e", load];
+  // The first time fills the cache of the compiler.
+  await promisify(execFile)(process.execPath, args, { cwd: checkout });
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: checkout });
+  return Number(stdout) / 1000;
 }
 
-async function emptyProgram(engine: Engine): Promise<EmptyProgram> {
-  const folder = mkdtempSync(join(tmpdir(), "bench-empty-"));
-  symlinkSync(join(checkout, "node_modules"), join(folder, "node_modules"));
-  copyFileSync(join(checkout, "tsconfig.pulumi.json"), join(folder, "tsconfig.pulumi.json"));
-  copyFileSync(join(checkout, "tsconfig.json"), join(folder, "tsconfig.json"));
-  copyFileSync(join(checkout, "package.json"), join(folder, "package.json"));
-  const runtime = {
-    name: "nodejs",
-    options: { typescript: true, tsconfig: "tsconfig.pulumi.json", packagemanager: "npm" },
-  };
-  // JSON is YAML too.
-  writeFileSync(join(folder, "Pulumi.yaml"), JSON.stringify({ name: "bench-empty", main: "index.ts", runtime }));
-  writeFileSync(join(folder, "index.ts"), 'import "@pulumi/pulumi";\n');
-  const stack = "bench-empty";
-  await pulumi(engine, "stack", "init", stack, "--no-select", "--cwd", folder);
-  return { folder, stack };
+/** What the placeholders of the golden graph stand for. */
+function bundles(): Record<string, string> {
+  return Object.fromEntries(
+    [...serviceKinds, "gateway"].flatMap((service) => {
+      const file = join(checkout, "dist", "agents", `${service}.json`);
+      const { content, checksum } = JSON.parse(readFileSync(file, "utf8")) as AgentBundle;
+      return [
+        [`[agent bundle of ${service}]`, content],
+        [`[checksum of ${service} agent]`, checksum],
+      ];
+    }),
+  );
+}
+
+function providerInputs(config: KubeConfig, clusterIdentifier: string): Record<string, string> {
+  return { context: config.getCurrentContext(), clusterIdentifier, enableServerSideApply: "true" };
+}
+
+/** As the engine writes it at each checkpoint. */
+async function stateMegabytes(...flags: string[]): Promise<number> {
+  return Buffer.byteLength((await pulumi("stack", "export", ...flags)).stdout) / 1e6;
+}
+
+async function measureState({ stack }: Bench): Promise<Measurement[]> {
+  const value = await stateMegabytes("--stack", stack);
+  return [{ name: `state of the stack ${stack}`, value, unit: "MB", goal: goals.stateMB }];
+}
+
+/** One stack with more and more components, whose pods are kept from running. */
+async function measureGrowth({ config, runs }: Bench): Promise<Measurement[]> {
+  const points: { components: number; seconds: number; megabytes: number; engineMiB: number }[] = [];
+  for (const components of growthSteps) {
+    note(`measuring ${components} components`);
+    const name = `bench-growth-${components}`;
+    const program = await openProgram(name, {
+      "index.ts": growthProgram(components, name, providerInputs(config, name)),
+    });
+    try {
+      await up(...program.flags);
+      const previews: Run[] = [];
+      for (let run = 0; run < runs; run += 1) previews.push(await preview("--expect-no-changes", ...program.flags));
+      points.push({
+        components,
+        seconds: middle(previews.map((each) => each.seconds)),
+        megabytes: await stateMegabytes(...program.flags),
+        engineMiB: middle(previews.map((each) => each.engineMiB)),
+      });
+    } finally {
+      await program.remove();
+    }
+  }
+  const over = (value: (point: (typeof points)[number]) => number): { x: number; y: number }[] =>
+    points.map((point) => ({ x: point.components, y: value(point) }));
+  return [
+    ...growthMeasurements(
+      "`pulumi preview` without changes",
+      "s",
+      over((point) => point.seconds),
+    ),
+    ...growthMeasurements(
+      "state",
+      "MB",
+      over((point) => point.megabytes),
+    ),
+    ...growthMeasurements(
+      "memory of the engine in a preview",
+      "MiB",
+      over((point) => point.engineMiB),
+    ),
+  ];
 }
 
 /** From a ready cluster to green checks: all services together against the slowest of them alone. */
-async function measureDeploy({ outputs }: Bench): Promise<Measurement[]> {
+async function measureDeploy({ outputs, configFile }: Bench): Promise<Measurement[]> {
   const services = [...new Set(outputs.checks.map((each) => each.service))];
   const alone: { service: string; seconds: number }[] = [];
-  for (const service of services) alone.push({ service, seconds: await deploySubset([service]) });
-  const together = await deploySubset(services);
+  for (const service of services) alone.push({ service, seconds: await deploySubset([service], configFile) });
+  const together = await deploySubset(services, configFile);
   const slowest = alone.reduce((a, b) => (b.seconds > a.seconds ? b : a));
   note(
     table(
@@ -235,45 +318,50 @@ async function measureDeploy({ outputs }: Bench): Promise<Measurement[]> {
 }
 
 /** Deploys these services as a stack of their own, in a namespace of its own, and removes it. Seconds until all is green. */
-async function deploySubset(services: string[]): Promise<number> {
+async function deploySubset(services: string[], configFile: string): Promise<number> {
   const stack = `bench-${services.join("-")}`;
-  // A stack without a file of its own is one more dev, in the namespace cells-<stack>.
-  const engine = await sandboxEngine(stack);
-  const own = ["--stack", stack, ...engine.configuration];
-  const selection = ["--config", `cells-services:services=${JSON.stringify(services)}`];
+  const copy = await openCopy(stack, configFile, {
+    "cells-services:namespace": `cells-${stack}`,
+    "cells-services:services": services,
+  });
   try {
     note(`deploying ${services.join(", ")}`);
     return await secondsOf(async () => {
-      await pulumi(engine, "up", "--yes", "--skip-preview", "--non-interactive", ...selection, ...own);
-      await waitFor(`green checks of ${stack}`, async () => ({ done: await checkOnce(engine, stack) }), {
+      await up(...copy.flags);
+      await waitFor(`green checks of ${stack}`, async () => ({ done: await checkOnce(stack) }), {
         ...patient,
         deadlineSeconds: checksSeconds,
       });
     });
   } finally {
-    await pulumi(engine, "destroy", "--yes", "--skip-preview", "--non-interactive", ...selection, ...own);
-    await pulumi(engine, "stack", "rm", "--yes", "--stack", stack);
+    await copy.remove();
   }
 }
 
 /** Throws when a check failed. In a process of its own, as a user runs it. */
-async function checkOnce(engine: Engine, stack: string): Promise<void> {
-  await tsx(engine, "checks/cli.ts", "--stack", stack, "--directory", checkout);
+async function checkOnce(stack: string): Promise<void> {
+  await tsx("checks/cli.ts", "--stack", stack, "--directory", checkout);
 }
 
-async function tsx(engine: Engine, script: string, ...args: string[]): Promise<string> {
+async function tsx(script: string, ...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [join(checkout, "node_modules", "tsx", "dist", "cli.mjs"), join(checkout, script), ...args],
-    { env: { ...process.env, ...engine.environment }, maxBuffer: 64 * 1024 * 1024 },
+    { maxBuffer: 64 * 1024 * 1024 },
   );
   return stdout;
 }
 
-/** Working sets as the kubelets see them: what runs beside the servers against the servers. */
+/** As the kubelets see it. */
 async function measureMemory({ outputs, config }: Bench): Promise<Measurement[]> {
-  const core = config.makeApiClient(CoreV1Api);
   const namespaces = [...new Set(outputs.checks.map((each) => each.namespace))];
+  const { pods, stats } = await observe(config, namespaces);
+  return memoryMeasurements(pods, stats, goals.agentMiB);
+}
+
+/** The running pods of these namespaces, and what the kubelets of their nodes know. */
+async function observe(config: KubeConfig, namespaces: string[]): Promise<{ pods: PodRole[]; stats: NodeStats[] }> {
+  const core = config.makeApiClient(CoreV1Api);
   const lists = await Promise.all(namespaces.map((namespace) => core.listNamespacedPod({ namespace })));
   const running = lists.flatMap((list) => list.items).filter((pod) => pod.status?.phase === "Running");
   const nodes = [...new Set(running.flatMap((pod) => pod.spec?.nodeName ?? []))];
@@ -283,18 +371,17 @@ async function measureMemory({ outputs, config }: Bench): Promise<Measurement[]>
       return (typeof answer === "string" ? JSON.parse(answer) : answer) as NodeStats;
     }),
   );
-  const { ensembles, unknown } = memoryUse(
-    running.map(({ metadata }) => ({
-      name: metadata?.name ?? "",
-      namespace: metadata?.namespace ?? "",
-      instance: metadata?.labels?.[labelKeys.instance] ?? "others",
-      component: metadata?.labels?.[labelKeys.component],
-    })),
-    stats,
-  );
-  if (unknown.length > 0) throw new Error(`the kubelets know no memory use of ${unknown.join(", ")}`);
-  return memoryMeasurements(ensembles, goals.memory);
+  const pods = running.map(({ metadata }) => ({
+    name: metadata?.name ?? "",
+    namespace: metadata?.namespace ?? "",
+    instance: metadata?.labels?.[labelKeys.instance] ?? "others",
+    component: metadata?.labels?.[labelKeys.component],
+  }));
+  return { pods, stats };
 }
+
+/** Kubelets read the use of CPU every 10 to 20 seconds. */
+const statsMilliseconds = 20_000;
 
 /** Through the gateway against straight to the leader, for the services that have both. */
 async function measureGateways({ outputs, config }: Bench): Promise<Measurement[]> {
@@ -303,7 +390,15 @@ async function measureGateways({ outputs, config }: Bench): Promise<Measurement[
     if (!isLoaded(target)) continue;
     const leader = await leaderOf(target, config);
     note(`load on ${target.name}, led by ${leader}`);
-    measurements.push(...(await measureThroughput(config, target, target.service, leader)));
+    const used = async (): Promise<number> => {
+      await delay(statsMilliseconds);
+      const { pods, stats } = await observe(config, [target.namespace]);
+      const own = pods.filter(({ instance, component }) => instance === target.name && component === "gateway");
+      return cpuSeconds(own, stats);
+    };
+    const before = await used();
+    const result = await runLoad(config, target, target.service, leader);
+    measurements.push(...gatewayMeasurements(target.name, result, (await used()) - before));
     // With another leader, the direct way was one to a member that refuses writes, or to a replica.
     const now = await leaderOf(target, config);
     if (now !== leader) throw new Error(`${now} leads ${target.name} instead of ${leader}: the numbers are of no use`);
@@ -336,15 +431,14 @@ const measuredDrills: Partial<Record<DrillName, string>> = {
   "hand-over": "the leader is asked to stop",
 };
 
-async function measureDrills({ engine }: Bench): Promise<Measurement[]> {
+async function measureDrills({ stack }: Bench): Promise<Measurement[]> {
   // A drill that fails prints its result too, and is no reason to throw the other numbers away.
   const text = await tsx(
-    engine,
     "drills/cli.ts",
     ...Object.keys(measuredDrills),
     "--json",
     "--stack",
-    engine.stack,
+    stack,
     "--directory",
     checkout,
   ).catch((error: unknown) => {

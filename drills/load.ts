@@ -1,13 +1,14 @@
 /**
- * The client that the bench runs in a pod: the same operations, by turns straight to the leader and through the gateway, and
- * how many were done in a second each time. Its settings come in LOAD, its credentials as files; the last line it prints is
+ * The client that the bench runs in a pod: the same operations at the same rate, by turns straight to the leader and
+ * through the gateway, and how long they took each time. Its settings come in LOAD, its credentials as files; the last line it prints is
  * the result.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { createConnection } from "mysql2/promise";
-import type { LoadResult, LoadSettings } from "./throughput";
+import type { Latency, LoadResult, LoadSettings } from "./throughput";
 
 /** One connection, and what can be done with it: each operation resolves when it is done. */
 interface Client {
@@ -59,7 +60,7 @@ const connects: Record<LoadSettings["service"], Connect> = {
     const { table } = settings;
     return {
       operations: {
-        INSERT: () => client.execute(`INSERT INTO ${table} (value) VALUES (?)`, [value]),
+        // An INSERT waits for a disk longer than any rate worth measuring lets it.
         "SELECT by primary key": () => client.execute(`SELECT value FROM ${table} WHERE id = ?`, [key()]),
       },
       close: () => client.end(),
@@ -89,19 +90,28 @@ async function prepare(secret: (key: string) => string, settings: LoadSettings):
   };
 }
 
-/** Operations a second of so many connections that each do one after the other. */
-async function measure(clients: Client[], operation: string, seconds: number): Promise<number> {
+/** Each connection starts its operations at equal distances, and not before the last one is done. */
+async function measure(clients: Client[], operation: string, { rate, seconds }: LoadSettings): Promise<Latency> {
+  const paceMilliseconds = (1000 * clients.length) / rate;
   const started = performance.now();
-  const end = started + seconds * 1000;
-  const counts = clients.map(async ({ operations }) => {
-    const act = operations[operation];
-    if (act === undefined) throw new Error(`no operation ${operation}`);
-    let done = 0;
-    for (; performance.now() < end; done += 1) await act();
-    return done;
-  });
-  const total = (await Promise.all(counts)).reduce((sum, each) => sum + each, 0);
-  return (total * 1000) / (performance.now() - started);
+  const took: number[] = [];
+  await Promise.all(
+    clients.map(async ({ operations }, number) => {
+      const act = operations[operation];
+      if (act === undefined) throw new Error(`no operation ${operation}`);
+      const first = started + (number * paceMilliseconds) / clients.length;
+      for (let next = first; next < started + seconds * 1000; next += paceMilliseconds) {
+        const pause = next - performance.now();
+        if (pause > 0) await delay(pause);
+        const sent = performance.now();
+        await act();
+        took.push(performance.now() - sent);
+      }
+    }),
+  );
+  took.sort((a, b) => a - b);
+  const part = (share: number): number => took[Math.floor(share * (took.length - 1))] ?? Number.NaN;
+  return { p50: part(0.5), p99: part(0.99), operations: took.length };
 }
 
 async function main(): Promise<void> {
@@ -116,12 +126,12 @@ async function main(): Promise<void> {
     const routes = { direct: await connect(settings.routes.direct), gateway: await connect(settings.routes.gateway) };
     const operations = Object.keys(routes.direct[0]?.operations ?? {});
     const result: LoadResult = Object.fromEntries(operations.map((each) => [each, { direct: [], gateway: [] }]));
-    // The first round warms up both. Then by turns, so that a slow minute of the machine hits both.
+    // By turns, so that a slow minute of the machine hits both.
     for (let round = 0; round <= settings.rounds; round += 1) {
       for (const operation of operations) {
         for (const route of ["direct", "gateway"] as const) {
-          const rate = await measure(routes[route], operation, settings.seconds);
-          if (round > 0) result[operation]?.[route].push(rate);
+          const latency = await measure(routes[route], operation, settings);
+          result[operation]?.[route].push(latency);
         }
       }
     }

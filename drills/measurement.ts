@@ -4,13 +4,11 @@ export interface Measurement {
   /** What was measured, in words. */
   name: string;
   value: number;
-  unit: "s" | "MiB" | "/s";
+  unit: "s" | "ms" | "µs" | "MB" | "MiB";
   /** What it is compared with, on the same machine in the same run. */
   reference?: { name: string; value: number };
   /** The most that the ratio to the reference may be, or, without a reference, the value. */
   goal?: number;
-  /** The least, for what is better when there is more of it. Instead of `goal`. */
-  atLeast?: number;
 }
 
 export interface Machine {
@@ -25,28 +23,25 @@ export function ratioOf({ value, reference }: Measurement): number | undefined {
 
 /** Undefined without a goal. */
 export function goalMet(measurement: Measurement): boolean | undefined {
-  const { goal, atLeast } = measurement;
-  if (goal === undefined && atLeast === undefined) return undefined;
+  const { goal } = measurement;
+  if (goal === undefined) return undefined;
   const compared = measurement.reference === undefined ? measurement.value : ratioOf(measurement);
   // A ratio to nothing proves nothing.
-  if (compared === undefined) return false;
-  return goal === undefined ? compared >= (atLeast ?? 0) : compared <= goal;
+  return compared !== undefined && compared <= goal;
 }
 
 const header = ["MEASURED", "VALUE", "COMPARED WITH", "VALUE", "RATIO", "GOAL", "MET"];
 
-const digits: Record<Measurement["unit"], number> = { s: 2, MiB: 1, "/s": 0 };
+const digits: Record<Measurement["unit"], number> = { s: 2, ms: 2, µs: 1, MB: 2, MiB: 1 };
 
 function cellsOf(measurement: Measurement): string[] {
-  const { name, value, unit, reference, goal, atLeast } = measurement;
+  const { name, value, unit, reference, goal } = measurement;
   // What could not be measured, or must not count, is no number.
   const amount = (number: number): string =>
     Number.isFinite(number) ? `${number.toFixed(digits[unit])} ${unit}` : "none";
   const ratio = ratioOf(measurement);
   const met = goalMet(measurement);
-  const limit = goal ?? atLeast;
-  const words = goal === undefined ? "at least" : "at most";
-  const bound = limit === undefined ? "" : `${words} ${reference === undefined ? amount(limit) : limit}`;
+  const bound = goal === undefined ? "" : `at most ${reference === undefined ? amount(goal) : goal}`;
   return [
     name,
     amount(value),
@@ -94,7 +89,9 @@ export function replaceSection(page: string, section: string): string {
 
 interface ContainerStats {
   name: string;
-  memory?: { workingSetBytes?: number };
+  /** `rssBytes` is anonymous memory: what no file stands behind, and what the kernel cannot take back. */
+  memory?: { workingSetBytes?: number; rssBytes?: number };
+  cpu?: { usageCoreNanoSeconds?: number };
 }
 
 /** The part of the summary of a kubelet (`/stats/summary`) that is used. */
@@ -111,58 +108,99 @@ export interface PodRole {
   component: string | undefined;
 }
 
-export interface MemoryUse {
-  serversMiB: number;
-  /** Beside the servers in their pods, or in pods of their own. */
-  agentsMiB: number;
-  gatewaysMiB: number;
-}
+const mebibyte = 1024 ** 2;
 
-/** By ensemble, and the running pods that the kubelets say nothing about. */
-export function memoryUse(
-  pods: PodRole[],
-  stats: NodeStats[],
-): { ensembles: Record<string, MemoryUse>; unknown: string[] } {
+/** The containers of these pods, and the running pods that the kubelets say nothing about. */
+function containersOf(pods: PodRole[], stats: NodeStats[]): { found: [PodRole, ContainerStats][]; unknown: string[] } {
   const known = stats.flatMap((each) => each.pods ?? []);
-  const ensembles: Record<string, MemoryUse> = {};
+  const found: [PodRole, ContainerStats][] = [];
   const unknown: string[] = [];
   for (const pod of pods) {
-    const use = (ensembles[pod.instance] ??= { serversMiB: 0, agentsMiB: 0, gatewaysMiB: 0 });
-    const found = known.find((each) => each.podRef.name === pod.name && each.podRef.namespace === pod.namespace);
+    const own = known.find((each) => each.podRef.name === pod.name && each.podRef.namespace === pod.namespace);
     // Containers, not the pod: its own sum stays 0 for a while.
-    const containers = (found?.containers ?? []).filter((each) => each.memory?.workingSetBytes !== undefined);
+    const containers = (own?.containers ?? []).filter((each) => each.memory?.workingSetBytes !== undefined);
     if (containers.length === 0) unknown.push(pod.name);
-    for (const container of containers) {
-      use[shareOf(pod, container)] += (container.memory?.workingSetBytes ?? 0) / 1024 ** 2;
-    }
+    for (const container of containers) found.push([pod, container]);
   }
-  return { ensembles, unknown };
+  return { found, unknown };
 }
+
+/** The largest agent of each ensemble against the budget of one; then what gateways and servers take, without a goal. */
+export function memoryMeasurements(pods: PodRole[], stats: NodeStats[], agentMiB: number): Measurement[] {
+  const { found, unknown } = containersOf(pods, stats);
+  if (unknown.length > 0) throw new Error(`the kubelets know no memory use of ${unknown.join(", ")}`);
+  const instances = [...new Set(pods.map(({ instance }) => instance))];
+  return instances.flatMap((instance): Measurement[] => {
+    const own = found.filter(([pod]) => pod.instance === instance);
+    const of = (role: Role): ContainerStats[] =>
+      own.filter(([pod, container]) => roleOf(pod, container) === role).map(([, container]) => container);
+    const agents = of("agent").map(({ memory }) => (memory?.rssBytes ?? Number.POSITIVE_INFINITY) / mebibyte);
+    const sum = (containers: ContainerStats[]): number =>
+      containers.reduce((total, { memory }) => total + (memory?.workingSetBytes ?? 0), 0) / mebibyte;
+    const [servers, gateways] = [of("server"), of("gateway")];
+    return [
+      ...(agents.length === 0
+        ? []
+        : [
+            {
+              name: `${instance}: anonymous memory of the largest of ${agents.length} agents`,
+              value: Math.max(...agents),
+              unit: "MiB" as const,
+              goal: agentMiB,
+            },
+          ]),
+      { name: `${instance}: memory of the servers`, value: sum(servers), unit: "MiB" },
+      ...(gateways.length === 0
+        ? []
+        : [{ name: `${instance}: memory of the gateway`, value: sum(gateways), unit: "MiB" as const }]),
+    ];
+  });
+}
+
+type Role = "server" | "agent" | "gateway";
 
 /** Whatever is neither a server nor a gateway is there for our sake. */
-function shareOf({ component }: PodRole, container: ContainerStats): keyof MemoryUse {
-  if (component === "gateway") return "gatewaysMiB";
-  return component === "server" && container.name !== "agent" ? "serversMiB" : "agentsMiB";
+function roleOf({ component }: PodRole, container: ContainerStats): Role {
+  if (component === "gateway") return "gateway";
+  return component === "server" && container.name !== "agent" ? "server" : "agent";
 }
 
-/** What runs beside the servers of each ensemble, against the servers; and all of it together. */
-export function memoryMeasurements(ensembles: Record<string, MemoryUse>, goal: number): Measurement[] {
-  const beside = (name: string, { serversMiB, agentsMiB, gatewaysMiB }: MemoryUse): Measurement => {
-    const gateways = gatewaysMiB === 0 ? "" : ` and gateways (${gatewaysMiB.toFixed(1)} MiB)`;
-    return {
-      name: `${name}: memory of agents that run all the time (${agentsMiB.toFixed(1)} MiB)${gateways}`,
-      value: agentsMiB + gatewaysMiB,
-      unit: "MiB",
-      reference: { name: "memory of the servers", value: serversMiB },
-      goal,
-    };
-  };
-  const total: MemoryUse = { serversMiB: 0, agentsMiB: 0, gatewaysMiB: 0 };
-  for (const use of Object.values(ensembles)) {
-    total.serversMiB += use.serversMiB;
-    total.agentsMiB += use.agentsMiB;
-    total.gatewaysMiB += use.gatewaysMiB;
-  }
-  const each = Object.entries(ensembles).map(([name, use]) => beside(name, use));
-  return each.length > 1 ? [...each, beside("all services", total)] : each;
+/** Seconds of CPU that these pods have used since they started. */
+export function cpuSeconds(pods: PodRole[], stats: NodeStats[]): number {
+  const { found } = containersOf(pods, stats);
+  return found.reduce((total, [, { cpu }]) => total + (cpu?.usageCoreNanoSeconds ?? 0), 0) / 1e9;
+}
+
+export interface Line {
+  slope: number;
+  intercept: number;
+  /** The largest distance of a point from the line, as a part of the value there. */
+  deviation: number;
+}
+
+/** The line with the least squares. */
+export function fitLine(points: readonly { x: number; y: number }[]): Line {
+  const mean = (values: number[]): number => values.reduce((sum, each) => sum + each, 0) / values.length;
+  const x0 = mean(points.map(({ x }) => x));
+  const y0 = mean(points.map(({ y }) => y));
+  const covariance = points.reduce((sum, { x, y }) => sum + (x - x0) * (y - y0), 0);
+  const variance = points.reduce((sum, { x }) => sum + (x - x0) ** 2, 0);
+  const slope = variance === 0 ? 0 : covariance / variance;
+  const intercept = y0 - slope * x0;
+  const deviation = Math.max(...points.map(({ x, y }) => Math.abs(y - (intercept + slope * x)) / y));
+  return { slope, intercept, deviation };
+}
+
+/** How a value grows with the number of components: each value, and what one more component costs. */
+export function growthMeasurements(
+  what: string,
+  unit: Measurement["unit"],
+  points: readonly { x: number; y: number }[],
+): Measurement[] {
+  const { slope, deviation } = fitLine(points);
+  const percent = Math.round(deviation * 100);
+  return [
+    ...points.map(({ x, y }) => ({ name: `${what}, ${x} ${x === 1 ? "component" : "components"}`, value: y, unit })),
+    { name: `${what}: each further component (${percent} % from a line at most)`, value: slope, unit },
+  ];
 }

@@ -33,7 +33,7 @@ const engineOf = (): Promise<Engine> => (context ? installedEngine(stack, contex
 
 async function tsx(engine: Engine, script: string, args: string[]): Promise<number> {
   return attach(join(checkout, "node_modules", ".bin", "tsx"), [join(checkout, script), ...args], {
-    env: { ...engine.environment, PULUMI_STACK: stack },
+    env: { ...engine.environment, PULUMI_STACK: stack, BENCH_CONFIG_FILE: engine.configuration.at(-1) ?? "" },
   });
 }
 

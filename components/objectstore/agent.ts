@@ -8,13 +8,6 @@
  */
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  CreateBucketCommand,
-  GetBucketPolicyCommand,
-  ListBucketsCommand,
-  PutBucketPolicyCommand,
-  type S3Client,
-} from "@aws-sdk/client-s3";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
@@ -25,7 +18,7 @@ import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
-import { type Admin, type Credentials, type Endpoint, named, open, openAdmin } from "./client";
+import { type Admin, type Buckets, type Credentials, type Endpoint, openAdmin, openBuckets } from "./api";
 import { paths, ports, type Store, scheme, storeId } from "./layout";
 import { decide, type Identity } from "./member";
 import {
@@ -94,31 +87,20 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   };
   // The admin API is reached at the pod: the Service has no port for it.
   const member = memberHost(settings.name, namespace, memberName(settings.name, 0));
-  const client = open(at(serviceHost(settings.name, namespace), ports.client, admin));
-  try {
-    await waitForServer(client);
-    await establish({
-      admin: openAdmin(at(member, ports.admin, admin)),
-      client,
-      store,
-      users,
-      root: admin.accessKeyId,
-    });
-    // From here on an empty volume is a lost one.
-    await keepMarker(settings, namespace, api, storeId(settings.name, namespace));
-    for (const user of users) {
-      const applications = open(at(serviceHost(settings.name, namespace), ports.client, user));
-      await verifyUser(applications, user.accessKeyId, store.applicationBuckets[user.accessKeyId] ?? []);
-      applications.destroy();
-    }
-    log(`all applications see their buckets: ${settings.applications.join(", ") || "there are none"}`);
-  } finally {
-    client.destroy();
+  const buckets = openBuckets(at(serviceHost(settings.name, namespace), ports.client, admin));
+  await waitForServer(buckets);
+  await establish({ admin: openAdmin(at(member, ports.admin, admin)), buckets, store, users, root: admin.accessKeyId });
+  // From here on an empty volume is a lost one.
+  await keepMarker(settings, namespace, api, storeId(settings.name, namespace));
+  for (const user of users) {
+    const own = openBuckets(at(serviceHost(settings.name, namespace), ports.client, user));
+    await verifyUser(own, user.accessKeyId, store.applicationBuckets[user.accessKeyId] ?? []);
   }
+  log(`all applications see their buckets: ${settings.applications.join(", ") || "there are none"}`);
 }
 
-async function waitForServer(client: S3Client): Promise<void> {
-  await waitFor("the object store", async () => ({ done: await named(client.send(new ListBucketsCommand({}))) }), {
+async function waitForServer(buckets: Buckets): Promise<void> {
+  await waitFor("the object store", async () => ({ done: await buckets.list() }), {
     deadlineSeconds: serverDeadlineSeconds,
     intervalSeconds: 2,
     onError: "wait",
@@ -127,7 +109,7 @@ async function waitForServer(client: S3Client): Promise<void> {
 
 export interface Establishment {
   admin: Admin;
-  client: S3Client;
+  buckets: Buckets;
   store: Store;
   users: User[];
   /** Access key of the root account. */
@@ -135,31 +117,22 @@ export interface Establishment {
 }
 
 /** Safe to be killed at any point and to be run again at any time: it reads before it writes, and deletes no data. */
-export async function establish({ admin, client, store, users, root }: Establishment): Promise<void> {
+export async function establish({ admin, buckets, store, users, root }: Establishment): Promise<void> {
   for (const action of decideUsers(await admin.users(), users)) await changeUser(admin, action);
-  const existing = await observeBuckets(admin, client);
-  for (const action of decideBuckets(existing, store, root)) await changeBucket(admin, client, action);
+  const existing = await observeBuckets(admin, buckets);
+  for (const action of decideBuckets(existing, store, root)) await changeBucket(admin, buckets, action);
   const kept = existing.filter(({ name }) => !store.buckets.includes(name)).map(({ name }) => name);
   if (kept.length > 0) log(`kept as they are, though no longer asked for: ${kept.join(", ")}`);
 }
 
-async function observeBuckets(admin: Admin, client: S3Client): Promise<Bucket[]> {
-  const buckets: Bucket[] = [];
+async function observeBuckets(admin: Admin, buckets: Buckets): Promise<Bucket[]> {
+  const observed: Bucket[] = [];
   for (const [name, owner] of await admin.owners()) {
     // Without an owner there is nothing to ask for: the server was killed while it made the bucket.
-    buckets.push({ name, owner, policy: owner === "" ? undefined : await readPolicy(client, name) });
+    const text = owner === "" ? undefined : await buckets.policy(name);
+    observed.push({ name, owner, policy: text === undefined ? undefined : (JSON.parse(text) as BucketPolicy) });
   }
-  return buckets;
-}
-
-async function readPolicy(client: S3Client, bucket: string): Promise<BucketPolicy | undefined> {
-  try {
-    const { Policy: text } = await client.send(new GetBucketPolicyCommand({ Bucket: bucket }));
-    return text === undefined ? undefined : (JSON.parse(text) as BucketPolicy);
-  } catch (error) {
-    if ((error as Error).name === "NoSuchBucketPolicy") return undefined;
-    throw await named(Promise.reject(error as Error)).catch((readable: Error) => readable);
-  }
+  return observed;
 }
 
 async function changeUser(admin: Admin, action: UserAction): Promise<void> {
@@ -176,26 +149,23 @@ async function changeUser(admin: Admin, action: UserAction): Promise<void> {
   }
 }
 
-async function changeBucket(admin: Admin, client: S3Client, action: BucketAction): Promise<void> {
+async function changeBucket(admin: Admin, buckets: Buckets, action: BucketAction): Promise<void> {
   switch (action.kind) {
     case "create-bucket":
-      await named(client.send(new CreateBucketCommand({ Bucket: action.bucket })));
+      await buckets.create(action.bucket);
       return log(`bucket ${action.bucket} created`);
     case "change-owner":
       await admin.changeOwner(action.bucket, action.owner);
       return log(`bucket ${action.bucket} given to ${action.owner}`);
-    case "put-policy": {
-      const policy = JSON.stringify(action.policy);
-      await named(client.send(new PutBucketPolicyCommand({ Bucket: action.bucket, Policy: policy })));
+    case "put-policy":
+      await buckets.putPolicy(action.bucket, JSON.stringify(action.policy));
       return log(`policy of bucket ${action.bucket} set`);
-    }
   }
 }
 
-export async function verifyUser(client: S3Client, application: string, buckets: string[]): Promise<void> {
-  const { Buckets: seen = [] } = await named(client.send(new ListBucketsCommand({})));
-  const names = seen.map(({ Name: name }) => name);
-  const missing = buckets.filter((bucket) => !names.includes(bucket));
+export async function verifyUser(buckets: Buckets, application: string, own: string[]): Promise<void> {
+  const seen = await buckets.list();
+  const missing = own.filter((bucket) => !seen.includes(bucket));
   if (missing.length > 0) throw new Error(`${application} does not see its buckets ${missing.join(", ")}`);
 }
 

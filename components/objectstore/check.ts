@@ -277,7 +277,8 @@ async function checkRights(under: ApplicationUnderCheck, client: S3Client, { ca,
   const { context, store, application } = under;
   const { target } = context;
   const sdk = await import("@aws-sdk/client-s3");
-  const { named, openAdmin } = await import("./client.js");
+  const { named } = await import("./client.js");
+  const { openAdmin } = await import("./api.js");
   const own = store.applicationBuckets[application] ?? [];
   const denied = /AccessDenied/;
   const others = store.buckets.filter((bucket) => !own.includes(bucket));

@@ -3,7 +3,7 @@ import { request as tlsRequest } from "node:https";
 
 export interface HttpRequest {
   url: string;
-  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers?: Record<string, string>;
   body?: string;
   /** The only authorities to trust, PEM. */

@@ -53,7 +53,7 @@ export function createBundle(
   const name = bundleName(program, bundle);
   return new ConfigMap(
     name,
-    { metadata: metadata(ensemble, name), immutable: true, binaryData: { "agent.js.gz": bundle.content } },
+    { metadata: metadata(ensemble, name), immutable: true, binaryData: { "agent.js.br": bundle.content } },
     // The same program may be compressed to other bytes by another version of Node.js.
     pulumi.mergeOptions(options, { ignoreChanges: ["binaryData"] }),
   );

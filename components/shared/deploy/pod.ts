@@ -36,7 +36,7 @@ export const containerProfile = {
   },
 } satisfies Partial<core.v1.Container>;
 
-/** Node.js with the bundle and an X.509 library needs about 60 MiB; the limit leaves room for one large answer. */
+/** Node.js with a bundle needs about 60 MiB, most of it the program's own pages; the limit leaves room for one large answer. */
 export const agentResources: core.v1.ResourceRequirements = {
   requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
   limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
@@ -147,6 +147,8 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
       { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
       { name: "NODE_OPTIONS", value: container.nodeOptions ?? "--max-old-space-size=128" },
+      // Threads that do nothing but I/O need no memory pools of their own: 16 MiB instead of 23 to 32 (anonymous, at rest).
+      { name: "MALLOC_ARENA_MAX", value: "1" },
       ...(container.env ?? []),
     ],
     resources: agentResources,
@@ -158,7 +160,8 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
   };
 }
 
-const agentLoader = 'eval(require("zlib").gunzipSync(require("fs").readFileSync("/agent/agent.js.gz")).toString())';
+const agentLoader =
+  'eval(require("zlib").brotliDecompressSync(require("fs").readFileSync("/agent/agent.js.br")).toString())';
 
 export interface AgentJob extends AgentContainer {
   serviceAccount: string;

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import {
+  cpuSeconds,
+  fitLine,
   goalMet,
+  growthMeasurements,
   type Measurement,
   memoryMeasurements,
-  memoryUse,
   renderMeasurements,
   renderSection,
   replaceSection,
@@ -32,20 +34,6 @@ describe("a measurement", () => {
     const lost = { ...gap, name: "write gap (FAILED)", value: Number.POSITIVE_INFINITY };
     expect(goalMet(lost)).toBe(false);
     expect(renderMeasurements([lost])).toMatch(/write gap \(FAILED\) +none .* NO/);
-  });
-
-  it("may have a least instead of a most", () => {
-    const rate: Measurement = {
-      name: "GET through the gateway",
-      value: 9600.4,
-      unit: "/s",
-      reference: { name: "direct", value: 10_000 },
-      atLeast: 0.95,
-    };
-    expect(goalMet(rate)).toBe(true);
-    expect(goalMet({ ...rate, value: 9400 })).toBe(false);
-    expect(goalMet({ ...rate, value: Number.NaN })).toBe(false);
-    expect(renderMeasurements([rate])).toMatch(/9600 \/s +direct +10000 \/s +0.96 +at least 0.95 +yes/);
   });
 
   it("is a line of a table", () => {
@@ -79,56 +67,69 @@ describe("the page", () => {
   });
 });
 
-describe("memory", () => {
-  const stats = (name: string, containers: Record<string, number>) => ({
+describe("what the kubelets say", () => {
+  const stats = (name: string, containers: Record<string, [workingSetMiB: number, rssMiB: number]>) => ({
     podRef: { name, namespace: "cells" },
-    containers: Object.entries(containers).map(([container, mebibytes]) => ({
+    containers: Object.entries(containers).map(([container, [workingSet, rss]]) => ({
       name: container,
-      memory: { workingSetBytes: mebibytes * 1024 ** 2 },
+      memory: { workingSetBytes: workingSet * 1024 ** 2, rssBytes: rss * 1024 ** 2 },
+      cpu: { usageCoreNanoSeconds: 2e9 },
     })),
   });
-
   const pod = (instance: string, name: string, component: string) => ({
     name,
     namespace: "cells",
     instance,
     component,
   });
+  const pods = [
+    pod("redis", "redis-0", "server"),
+    pod("redis", "redis-1", "server"),
+    pod("redis", "redis-gateway-1", "gateway"),
+    pod("etcd", "etcd-0", "server"),
+  ];
+  const nodes = [
+    { pods: [stats("redis-0", { redis: [30, 25], agent: [60, 26] }), stats("redis-gateway-1", { haproxy: [7, 5] })] },
+    { pods: [stats("redis-1", { redis: [40, 35], agent: [50, 20] }), stats("etcd-0", { etcd: [90, 80] })] },
+  ];
 
-  it("is that of the servers, and apart from it that of agents and gateways, for each ensemble", () => {
-    const pods = [
-      pod("redis", "redis-0", "server"),
-      pod("redis", "redis-gateway-1", "gateway"),
-      pod("etcd", "etcd-0", "server"),
-      pod("etcd", "etcd-maintenance-1", "agent"),
-    ];
-    const nodes = [
-      { pods: [stats("redis-0", { redis: 30, sentinel: 10, agent: 20 }), stats("redis-gateway-1", { haproxy: 7 })] },
-      { pods: [stats("etcd-0", { etcd: 40 }), stats("etcd-maintenance-1", { maintenance: 5 })] },
-    ];
-    expect(memoryUse(pods, nodes)).toEqual({
-      ensembles: {
-        redis: { serversMiB: 40, agentsMiB: 20, gatewaysMiB: 7 },
-        etcd: { serversMiB: 40, agentsMiB: 5, gatewaysMiB: 0 },
-      },
-      unknown: [],
-    });
-  });
-
-  it("is unknown for a pod without numbers", () => {
-    expect(memoryUse([pod("etcd", "etcd-0", "server")], [{}]).unknown).toEqual(["etcd-0"]);
-  });
-
-  it("is a goal for each ensemble and for all of them", () => {
-    const redis = { serversMiB: 40, agentsMiB: 20, gatewaysMiB: 7 };
-    const etcd = { serversMiB: 60, agentsMiB: 5, gatewaysMiB: 0 };
-    const measured = memoryMeasurements({ redis, etcd }, 0.15);
-    expect(measured.map(({ name, value, reference }) => [name, value, reference?.value])).toEqual([
-      ["redis: memory of agents that run all the time (20.0 MiB) and gateways (7.0 MiB)", 27, 40],
-      ["etcd: memory of agents that run all the time (5.0 MiB)", 5, 60],
-      ["all services: memory of agents that run all the time (25.0 MiB) and gateways (7.0 MiB)", 32, 100],
+  it("is the anonymous memory of the largest agent, against the budget of one", () => {
+    const measured = memoryMeasurements(pods, nodes, 25);
+    expect(measured.map(({ name, value }) => [name, value])).toEqual([
+      ["redis: anonymous memory of the largest of 2 agents", 26],
+      ["redis: memory of the servers", 70],
+      ["redis: memory of the gateway", 7],
+      ["etcd: memory of the servers", 90],
     ]);
-    expect(measured.map(goalMet)).toEqual([false, true, false]);
-    expect(memoryMeasurements({ etcd }, 0.15)).toHaveLength(1);
+    expect(measured.map(goalMet)).toEqual([false, undefined, undefined, undefined]);
+  });
+
+  it("is an error for a pod without numbers", () => {
+    expect(() => memoryMeasurements([pod("etcd", "etcd-0", "server")], [{}], 25)).toThrow(
+      "the kubelets know no memory use of etcd-0",
+    );
+  });
+
+  it("is the CPU of the pods asked for", () => {
+    expect(cpuSeconds(pods.slice(0, 1), nodes)).toBe(4);
+  });
+});
+
+describe("growth", () => {
+  it("is a line with the least squares, and how far a point is from it", () => {
+    const points = [1, 7, 14, 28].map((x) => ({ x, y: 2 + 0.5 * x }));
+    expect(fitLine(points)).toEqual({ slope: 0.5, intercept: 2, deviation: 0 });
+    const bent = fitLine([1, 2, 3].map((x) => ({ x, y: x * x })));
+    expect(bent.slope).toBe(4);
+    expect(bent.deviation).toBeCloseTo(1 / 3);
+  });
+
+  it("is each value and what one more component costs", () => {
+    const points = [1, 7].map((x) => ({ x, y: x }));
+    expect(growthMeasurements("state", "MB", points).map(({ name, value }) => [name, value])).toEqual([
+      ["state, 1 component", 1],
+      ["state, 7 components", 7],
+      ["state: each further component (0 % from a line at most)", 1],
+    ]);
   });
 });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { observeData } from "../../../components/objectstore/agent";
-import { elements } from "../../../components/objectstore/client";
+import { elements } from "../../../components/objectstore/api";
 import { decide, type Identity, type Observed } from "../../../components/objectstore/member";
 import type { Marker } from "../../../components/shared/core/marker";
 

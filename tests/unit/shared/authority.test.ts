@@ -1,4 +1,6 @@
+import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
+import * as x509 from "@peculiar/x509";
 import { describe, expect, it } from "vitest";
 import { createAuthority, issueLeaf, readAuthority, readLeaf } from "../../../components/shared/agent/issue";
 import {
@@ -212,6 +214,58 @@ describe("certificates", () => {
     expect(parsed.ca).toBe(false);
     expect(parsed.checkHost("etcd-1.etcd-peers.cells.svc")).toBeDefined();
     expect(new X509Certificate(authority.certificate).ca).toBe(true);
+  });
+
+  it("are read by another library as they were meant", async () => {
+    const late = { ...validity, notAfter: Date.UTC(2060, 0, 1) };
+    const authority = await createAuthority("Zürich", late);
+    const addresses = ["127.0.0.1", "::1", "2001:db8::ff00:42:8329"];
+    const pair = await issueLeaf(authority, { commonName: "etcd", dns: ["etcd-0.peers"], ip: addresses, ...late });
+    const [root, leaf] = [new x509.X509Certificate(authority.certificate), new x509.X509Certificate(pair.certificate)];
+    expect([root.subject, leaf.issuer, leaf.subject]).toEqual(["CN=Zürich", "CN=Zürich", "CN=etcd"]);
+    expect(await leaf.verify({ publicKey: root.publicKey })).toBe(true);
+    expect(leaf.notAfter.toISOString()).toBe("2060-01-01T00:00:00.000Z");
+    expect(root.getExtension(x509.BasicConstraintsExtension)).toMatchObject({
+      ca: true,
+      pathLength: 0,
+      critical: true,
+    });
+    expect(root.getExtension(x509.KeyUsagesExtension)?.usages).toBe(
+      x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+    );
+    expect(leaf.getExtension(x509.BasicConstraintsExtension)).toMatchObject({ ca: false, critical: true });
+    expect(leaf.getExtension(x509.KeyUsagesExtension)?.usages).toBe(x509.KeyUsageFlags.digitalSignature);
+    expect(leaf.getExtension(x509.ExtendedKeyUsageExtension)?.usages).toEqual([
+      x509.ExtendedKeyUsage.serverAuth,
+      x509.ExtendedKeyUsage.clientAuth,
+    ]);
+    const names = leaf.getExtension(x509.SubjectAlternativeNameExtension)?.names.items.map(({ value }) => value);
+    expect(names).toEqual(["etcd-0.peers", ...addresses]);
+    expect(leaf.getExtension(x509.AuthorityKeyIdentifierExtension)?.keyId).toBe(
+      root.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId,
+    );
+  });
+
+  it("are issued by an authority that another library has made", async () => {
+    const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+    const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const made = await x509.X509CertificateGenerator.createSelfSigned({
+      name: [{ O: ["Acme"] }, { CN: ["intermediate"] }],
+      notBefore: new Date(validity.notBefore),
+      notAfter: new Date(validity.notAfter),
+      signingAlgorithm: algorithm,
+      keys,
+      extensions: [
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.SubjectKeyIdentifierExtension("00112233"),
+      ],
+    });
+    const key = x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", keys.privateKey), "PRIVATE KEY");
+    const authority = { certificate: made.toString("pem"), key };
+    const pair = await issueLeaf(authority, { commonName: "etcd", dns, ip, ...validity });
+    expect(readLeaf(pair, [authority.certificate])?.signedBy).toBe(readAuthority(authority.certificate).fingerprint);
+    const leaf = new x509.X509Certificate(pair.certificate);
+    expect(leaf.getExtension(x509.AuthorityKeyIdentifierExtension)?.keyId).toBe("00112233");
   });
 
   it("do not outlive their authority", async () => {

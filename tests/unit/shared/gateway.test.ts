@@ -33,11 +33,18 @@ describe("the configuration of the gateway", () => {
     ]);
   });
 
+  it("connects to the port of the primary only, and sees a new primary within half a second", () => {
+    const steps = config.split("\n").filter((line) => line.startsWith("  tcp-check"));
+    expect(steps).toEqual(["  tcp-check connect port 8009", "  tcp-check expect string up", "  tcp-check connect"]);
+    expect(config).toContain(" check inter 2s downinter 500ms rise 1 fall 3 ");
+  });
+
   it("asks the agents, closes old sessions on a change, and uses nobody before both have answered", () => {
     expect(config).toContain("tcp-check expect string up");
     const checks = config.split("\n").find((line) => line.includes("default-server")) ?? "";
     for (const word of [
       "agent-check",
+      "agent-inter 500ms",
       "agent-port 8009",
       "on-marked-down shutdown-sessions",
       "init-state fully-down",
