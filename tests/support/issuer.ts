@@ -12,7 +12,7 @@ const pem = (certificate: x509.X509Certificate) => `${certificate.toString("pem"
 export interface Issuer {
   root: string;
   /** A fresh intermediate authority each time. */
-  issue(): Promise<{ "tls.crt": string; "tls.key": string; "ca.crt": string }>;
+  issue: () => Promise<{ "tls.crt": string; "tls.key": string; "ca.crt": string }>;
 }
 
 export async function createIssuer(now: number): Promise<Issuer> {

@@ -295,8 +295,8 @@ describe("the certificates command", () => {
 
     it("refuses a Secret that holds no authority", async () => {
       const { issue } = await createIssuer(now);
-      const { "ca.crt": _, ...withoutRoot } = await issue();
-      await give(withoutRoot);
+      const { "tls.crt": certificate, "tls.key": key } = await issue();
+      await give({ "tls.crt": certificate, "tls.key": key });
       await expect(run(issuer)).rejects.toThrow(
         /^the Secret etcd-intermediate must have an authority .*, got tls.crt, tls.key; use an issuer/,
       );
