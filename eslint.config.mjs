@@ -14,8 +14,12 @@ const room = (files, ...forbidden) => ({
 const sandbox = ["(^|/)sandbox(/|$)", "only tests and the command line use the sandbox"];
 const pulumi = ["^@pulumi/", "this code runs without Pulumi: in the cluster, or in a check"];
 const deploy = ["/(deploy|index|manifest|arguments)$|/deploy/", "this code runs without Pulumi: import from shared/core"];
+const agentOrCheck = [
+  "^\\.\\./(agent|check)/|/shared/(agent|check)(/|$)|components/[a-z]+/(agent|check|client|sidecar)$",
+  "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
+];
 const runtime = [
-  "/shared/(agent|check)(/|$)|^\\./(agent|check|client|sidecar)$",
+  "/shared/(agent|check)(/|$)|^\\./(?!(arguments|index|manifest|layout|member|configuration|rights)$)",
   "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
 ];
 const clients = [
@@ -40,8 +44,9 @@ export default tseslint.config(
   },
   room(["components/**", "stacks/**", "checks/**", "drills/**", "examples/**"], sandbox),
   room(["components/*/*.ts"], sandbox, pulumi, deploy),
-  room(["components/*/{index,manifest,arguments}.ts", "components/shared/deploy/**"], sandbox, runtime, clients),
+  room(["components/*/{index,manifest,arguments}.ts"], sandbox, runtime, clients),
+  room(["components/shared/deploy/**"], sandbox, agentOrCheck, clients),
   room(["components/shared/core/**"], ["^(?!node:|\\./)", "the core imports nothing but Node.js and itself"]),
   room(["components/shared/{agent,check}/**"], sandbox, pulumi, deploy),
-  room(["stacks/**"], sandbox, runtime, clients),
+  room(["stacks/**"], sandbox, agentOrCheck, clients),
 );

@@ -25,7 +25,7 @@ export interface Place {
 const proofSeconds = 120;
 /** Beyond the grace period of the pod, within which the kubelet must be done with it. */
 const stopSeconds = 60;
-/** The agent beside a server, see components/shared/servers.ts. */
+/** The agent beside a server, see components/shared/deploy/members.ts. */
 const agentContainer = "agent";
 
 /**

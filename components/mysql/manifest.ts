@@ -93,6 +93,8 @@ function initializeContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMou
     name: "initialize",
     image: ensemble.image,
     ...containerProfile,
+    // Its log may quote a statement with a password: nothing of it in the status of the pod.
+    terminationMessagePolicy: "File",
     command: ["/usr/sbin/mysqld", `--defaults-file=${paths.initialize}`],
     resources: ensemble.resources,
     volumeMounts,

@@ -194,11 +194,15 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
+/** A server that does not like a line of its configuration prints the line, and some hold passwords: nothing of a log in the status of a pod. */
+const silent = { terminationMessagePolicy: "File" };
+
 function serverContainer(ensemble: Ensemble): core.v1.Container {
   return {
     name: "redis",
     image: ensemble.image,
     ...containerProfile,
+    ...silent,
     command: ["redis-server", paths.memberConfig],
     ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
     resources: ensemble.resources,
@@ -221,6 +225,7 @@ function sentinelContainer(ensemble: Ensemble): core.v1.Container {
     name: "sentinel",
     image: ensemble.image,
     ...containerProfile,
+    ...silent,
     command: ["redis-sentinel", paths.sentinelConfig],
     ports: [{ name: "sentinel", containerPort: ports.sentinel, protocol: "TCP" }],
     resources: sentinelResources,

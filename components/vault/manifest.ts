@@ -214,8 +214,6 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       ...awsEnvironment(credentialsOf(ensemble.seal)),
     ],
     resources: ensemble.resources,
-    // A server whose key service is away ends by itself; its last words are the reason.
-    terminationMessagePolicy: "FallbackToLogsOnError",
     // It answers within seconds, whatever its state; the rest is for a machine under load.
     startupProbe: { ...alive, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150 },
     livenessProbe: { ...alive, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 12 },

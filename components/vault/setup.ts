@@ -233,15 +233,17 @@ async function keepAutopilot(client: VaultClient): Promise<void> {
 }
 
 async function keepAudit(wanted: SetupSettings["audit"], client: VaultClient): Promise<void> {
-  const existing = (await client.read<Record<string, unknown>>("sys/audit")) ?? {};
+  const existing =
+    (await client.read<Record<string, { options?: { file_path?: string } } | undefined>>("sys/audit")) ?? {};
   if (wanted === "stdout" && existing["stdout/"] === undefined) {
     await client.write("sys/audit/stdout", { type: "file", options: { file_path: "stdout" } });
     log("requests are recorded: stdout");
   }
-  // The last release could record to a file on the volume, which nothing rotates any more.
-  const unwanted = ["file", ...(wanted === "off" ? ["stdout"] : [])].filter(
-    (each) => existing[`${each}/`] !== undefined,
-  );
+  const unwanted = [
+    // The last release could record to this file on the volume, which nothing rotates any more.
+    ...(existing["file/"]?.options?.file_path === "/data/audit/audit.log" ? ["file"] : []),
+    ...(wanted === "off" && existing["stdout/"] !== undefined ? ["stdout"] : []),
+  ];
   for (const device of unwanted) {
     await client.remove(`sys/audit/${device}`);
     log(`requests are no longer recorded: ${device}`);

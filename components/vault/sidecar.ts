@@ -271,7 +271,10 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   };
 }
 
-/** What the server is asked to make. All shares of a key would be in one Secret, so there is one. Recovery keys that nobody wants are made, since Vault insists, and forgotten. */
+/**
+ * What the server is asked to make. All shares of a key would be in one Secret, so there is one. Vault insists on recovery keys:
+ * those that the configuration does not ask for are forgotten.
+ */
 export function initBody({ seal }: VaultSettings): object {
   if (seal.type === "shamir") return { secret_shares: 1, secret_threshold: 1 };
   if (seal.recovery === "none") return { recovery_shares: 1, recovery_threshold: 1 };
@@ -287,8 +290,9 @@ export function toData({ seal }: VaultSettings, attempt: string, keys: string[])
 }
 
 export function toKept(data: Record<string, string> | undefined): Kept | undefined {
-  const { attempt, shares } = decoded(data);
-  return attempt ? { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [] } : undefined;
+  if (data === undefined) return undefined;
+  const { attempt = "", shares } = decoded(data);
+  return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [] };
 }
 
 /** The optional volume with the Secret; not there with awskms, nor before kubelet has seen the Secret. */

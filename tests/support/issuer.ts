@@ -12,7 +12,7 @@ const pem = (certificate: x509.X509Certificate) => `${certificate.toString("pem"
 export interface Issuer {
   root: string;
   /** A fresh intermediate authority each time. */
-  issue: () => Promise<{ "tls.crt": string; "tls.key": string; "ca.crt": string }>;
+  issue: (days?: number) => Promise<{ "tls.crt": string; "tls.key": string; "ca.crt": string }>;
 }
 
 export async function createIssuer(now: number): Promise<Issuer> {
@@ -27,11 +27,13 @@ export async function createIssuer(now: number): Promise<Issuer> {
   });
   return {
     root: pem(root),
-    async issue() {
+    async issue(days = 3650) {
       const own = await keyPair();
       const certificate = await x509.X509CertificateGenerator.create({
-        ...validity,
-        subject: [{ CN: ["etcd.cells"] }],
+        notBefore: validity.notBefore,
+        // An hour more, so that whole days are left.
+        notAfter: new Date(now + days * day + day / 24),
+        subject: [{ CN: ["etcd"] }],
         issuer: root.subjectName,
         signingAlgorithm: algorithm,
         publicKey: own.publicKey,

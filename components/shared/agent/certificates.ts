@@ -1,5 +1,5 @@
 /**
- * The certificates command of every agent: observes Secrets and the StatefulSet, takes the decisions of `authority.ts` and
+ * The certificates command of every agent: observes Secrets and the StatefulSet, takes the decisions of `core/certificates.ts` and
  * carries them out. It may be killed at any point; the next run continues from what is in the cluster.
  */
 import { createHash } from "node:crypto";
@@ -22,6 +22,7 @@ import {
   isAuthority,
   issueLeaf,
   type KeyPair,
+  leadsToRoot,
   readAuthority,
   readLeaf,
   rootOf,
@@ -98,6 +99,7 @@ export async function keepCertificates(context: Context): Promise<void> {
 async function keepAuthority(context: Context): Promise<string[]> {
   const issued = await readIntermediate(context);
   let phaseChanged = false;
+  let timesIssued = 0;
   for (;;) {
     const secret = await readAuthoritySecret(context);
     const leaves = await readLeaves(context);
@@ -110,6 +112,12 @@ async function keepAuthority(context: Context): Promise<string[]> {
       return trustBundle(secret);
     }
     phaseChanged ||= isPhaseChange(action);
+    // Once because they are old, once more because the phase changed.
+    if (action.kind === "issue-leaves" && ++timesIssued > 2) {
+      throw new Error(
+        "the certificate authority ends within minutes: what it signs is old at once; renew it at its issuer",
+      );
+    }
     await act(context, action, secret, leaves, issued);
   }
 }
@@ -228,7 +236,8 @@ async function newLeaf({ settings, namespace, now }: Context, authority: Authori
     dns,
     ip,
     notBefore: now() - backdateMilliseconds,
-    notAfter: now() + settings.lifetimeDays * day,
+    // A root may end before the intermediate authority that it signed.
+    notAfter: Math.min(now() + settings.lifetimeDays * day, readAuthority(rootOf(authority)).notAfter),
   });
   return withChain(leaf, authority);
 }
@@ -241,6 +250,9 @@ function withoutKey({ certificate, issued }: Authority): Omit<Authority, "key"> 
 function trustBundle({ current, other }: AuthoritySecret): string[] {
   return [...new Set([rootOf(current), ...(other === undefined ? [] : [rootOf(other)])])];
 }
+
+/** A renewed one is noticed within a day, introduced, and signs a day or two later. cert-manager renews in the last third. */
+const leastIntermediateDays = 10;
 
 /** The authority that cert-manager keeps in its Secret; undefined without an issuer. */
 async function readIntermediate(context: Context): Promise<Authority | undefined> {
@@ -257,10 +269,24 @@ async function readIntermediate(context: Context): Promise<Authority | undefined
         `got ${Object.keys(data).join(", ") || "nothing"}; use an issuer that signs authorities, such as CA or Vault`,
     );
   }
+  const between = above.filter((each) => each.trim() !== root.trim());
+  if (!leadsToRoot([certificate, ...between, root])) {
+    throw new Error(
+      `the certificates in tls.crt of the Secret ${name} must lead to a root in ca.crt; use an issuer that tells its root`,
+    );
+  }
+  const days = Math.floor((readAuthority(certificate).notAfter - context.now()) / day);
+  if (days < leastIntermediateDays) {
+    throw new Error(
+      `the authority in the Secret ${name} must be valid for ${leastIntermediateDays} days at least, so that a renewed one can ` +
+        `take its place in time, got ${days}; raise certificates.authorityLifetimeDays, or what the issuer allows`,
+    );
+  }
   // cert-manager leaves the Secret when its Certificate goes; the owner makes Kubernetes remove it.
-  await applyObject(context, "Secret", name, {});
-  const chain = above.filter((each) => each.trim() !== root.trim()).join("");
-  return { certificate, key, issued: { chain, root: splitPem(root).join("") } };
+  const ownerReferences = [await ownerReference(api, namespace, namesOf(settings.name).certificates)];
+  const owned = { apiVersion: "v1", kind: "Secret", metadata: { name, ownerReferences } };
+  await api.apply(core(namespace, "secrets", name), owned, manager);
+  return { certificate, key, issued: { chain: between.join(""), root: splitPem(root).join("") } };
 }
 
 /**

@@ -77,6 +77,14 @@ export async function createAuthority(commonName: string, validity: Validity): P
   return { certificate, key: privateKeyPem(keys) };
 }
 
+function readKey(key: string): KeyObject {
+  try {
+    return createPrivateKey(key);
+  } catch (error) {
+    throw new Error("the key of the certificate authority is not PEM", { cause: error });
+  }
+}
+
 export interface LeafRequest extends Validity {
   commonName: string;
   dns: string[];
@@ -86,7 +94,7 @@ export interface LeafRequest extends Validity {
 /** For both sides of a connection: members are server and client to each other. */
 export async function issueLeaf(authority: KeyPair, request: LeafRequest): Promise<KeyPair> {
   const issuer = new NodeCertificate(authority.certificate);
-  const signingKey = createPrivateKey(authority.key);
+  const signingKey = readKey(authority.key);
   if (signingKey.asymmetricKeyType !== "ec") {
     const got = signingKey.asymmetricKeyType ?? "none";
     throw new Error(`the key of the certificate authority must be an elliptic curve key, got ${got}; use ECDSA P-256`);
@@ -119,6 +127,15 @@ export async function issueLeaf(authority: KeyPair, request: LeafRequest): Promi
     ],
   });
   return { certificate, key: privateKeyPem(keys) };
+}
+
+/** Whether each certificate was signed by the next one, and the last one by itself. */
+export function leadsToRoot(certificates: string[]): boolean {
+  const path = certificates.map((each) => new NodeCertificate(each));
+  return path.every((each, index) => {
+    const signer = path[index + 1] ?? each;
+    return each.checkIssued(signer) && each.verify(signer.publicKey);
+  });
 }
 
 /** Whether it may sign certificates. */

@@ -1,5 +1,7 @@
 /** The proof that others do not get in: the same strangers for each service, on every member and on the Service. */
+
 import { randomBytes } from "node:crypto";
+import { createAuthority } from "../agent/issue";
 import { messageOf } from "../core/errors";
 import { type CheckContext, everywhere, failIfAny, type Place } from "./context";
 import type { Access } from "./logins";
@@ -114,7 +116,6 @@ const untrusted = /certificate|self.signed|unable to verify/i;
 
 /** The certificate of an authority that has signed nothing. */
 async function unrelatedAuthority(): Promise<string> {
-  const { createAuthority } = await import("../agent/issue.js");
   const now = Date.now();
   return (await createAuthority("unrelated", { notBefore: now - 60_000, notAfter: now + 3_600_000 })).certificate;
 }

@@ -102,6 +102,11 @@ export type CertificatesAction =
   | { kind: "refuse"; reason: string }
   | { kind: "nothing" };
 
+/** All members at once, so that no two of them trust different authorities. */
+const beginWithAnother =
+  "delete the StatefulSet with --cascade=orphan and then its pods, which keeps volumes and passwords, and run " +
+  "pulumi up --refresh: all members start at once with a new authority";
+
 /** In the last third of its life a certificate is replaced. */
 function isDue(validity: Validity, now: number): boolean {
   return now >= validity.notAfter - (validity.notAfter - validity.notBefore) / 3;
@@ -126,11 +131,17 @@ export function decideCertificates(
       kind: "refuse",
       reason:
         "the certificate authority is gone, but members that trust it run; restore its Secret from a backup; without one, " +
-        "delete the StatefulSet with --cascade=orphan and then its pods, which keeps volumes and passwords, and run " +
-        "pulumi up --refresh: all members start at once with a new authority",
+        beginWithAnother,
     };
   }
 
+  if (now >= authority.current.notAfter) {
+    if (authority.phase === "introduced") return { kind: "switch-authority" };
+    return {
+      kind: "refuse",
+      reason: `the certificate authority has ended; delete its Secret, and ${beginWithAnother}`,
+    };
+  }
   const leaves = staleLeaves(observed, authority, wanted.subjects, now);
   if (leaves !== undefined) return leaves;
 

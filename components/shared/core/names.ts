@@ -12,7 +12,7 @@ export interface Names {
   peers: string;
   /** ConfigMap with the server's base configuration. */
   config: string;
-  /** ConfigMap with the agent bundle. */
+  /** Prefix of the ConfigMap with the agent bundle; `-<checksum>` follows. */
   agent: string;
   /** Secret of the administrator. */
   admin: string;

@@ -149,7 +149,7 @@ export function ensembleShape(profile: ServiceProfile) {
         authorityLifetimeDays: z
           .number(says("a number of days", `use ${defaultAuthorityDays}`))
           .describe(
-            "of the own authority, in days, at least twice `lifetimeDays`; replaced in the last third; not together with `issuerRef`",
+            "of the authority, its own or the intermediate one of the issuer, in days, at least twice `lifetimeDays`; replaced in the last third",
           )
           .default(defaultAuthorityDays),
         rotation: z
@@ -370,12 +370,10 @@ function checkCertificates(
   { issuerRef, lifetimeDays, authorityLifetimeDays, rotation }: Sound<Ensemble["certificates"]>,
   problem: AddProblem,
 ): void {
-  const isOwn = authorityLifetimeDays === defaultAuthorityDays && rotation === 0;
-  if (issuerRef !== undefined && !isOwn) {
+  if (issuerRef !== undefined && rotation !== undefined && rotation !== 0) {
     problem(
       ["rotation"],
-      "and certificates.authorityLifetimeDays belong to the own certificate authority, got issuerRef too; remove them, " +
-        "or remove issuerRef",
+      `must not be given together with issuerRef, which says when the authority is replaced, got ${rotation}; remove one of them`,
     );
   }
   if (authorityLifetimeDays === undefined || lifetimeDays === undefined) return;

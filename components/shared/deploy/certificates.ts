@@ -51,7 +51,7 @@ export function createCertificates(
   new CronJob(
     name,
     // A run that was missed during an outage of the control plane is made up for within a day.
-    cronJob(ensemble, name, { schedule, startingDeadlineSeconds: 86_400, spec }),
+    cronJob(ensemble, name, { schedule, startingDeadlineSeconds: 86_400, spec: { ...spec, backoffLimit: 3 } }),
     pulumi.mergeOptions(options, { dependsOn }),
   );
   return [job];
@@ -124,7 +124,7 @@ function createIntermediate(ensemble: Ensemble, options: pulumi.CustomResourceOp
           duration: `${hours}h`,
           renewBefore: `${Math.floor(hours / 3)}h`,
           privateKey: { algorithm: "ECDSA", size: 256, encoding: "PKCS8", rotationPolicy: "Always" },
-          commonName: pulumi.interpolate`${ensemble.name}.${ensemble.namespace}`,
+          commonName: ensemble.name,
           usages: ["digital signature", "cert sign", "crl sign"],
           issuerRef,
         },

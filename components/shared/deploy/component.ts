@@ -64,7 +64,7 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   protected publish({ url, passwords = {}, setup, ...details }: PublishedDetails): void {
     const { name, namespace, tls, applications } = this.ensemble;
     const host = hostOf(this.ensemble);
-    // Known at once, but given out only when users can log in: whoever reads a Secret by name finds it usable.
+    // The output resolves only after the setup Job succeeds, so a consumer never reads a Secret whose user cannot log in yet.
     const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
     this.applications = Object.fromEntries(
       applications.map((application) => [

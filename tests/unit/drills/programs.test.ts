@@ -40,7 +40,9 @@ describe("the plain program", () => {
     const namespaces = new Set(registered.flatMap(({ inputs }) => inputs.metadata?.namespace ?? []));
     expect([...namespaces]).toEqual(["bench-plain"]);
     expect(registered.find(({ inputs }) => inputs.kind === "Namespace")?.inputs.metadata?.name).toBe("bench-plain");
-    expect(find("etcd-agent", "ConfigMap")?.inputs.binaryData).toEqual({ "agent.js.br": "QUJD" });
+    expect(registered.find(({ name }) => name.startsWith("etcd-agent-"))?.inputs.binaryData).toEqual({
+      "agent.js.br": "QUJD",
+    });
     expect(find("etcd-admin", "Secret")?.inputs.data).toEqual({ username: "c2VjcmV0", password: "c2VjcmV0" });
     expect(Object.values(find("etcd-config", "ConfigMap")?.inputs.data ?? {})[0]).toMatch(/^\{\n/);
   });

@@ -193,7 +193,7 @@ describe("an etcd cluster", () => {
     expect(certificates.map(({ name }) => name)).toEqual(["etcd-intermediate"]);
     expect(at(certificates[0]?.inputs, "spec")).toMatchObject({
       isCA: true,
-      commonName: "etcd.cells",
+      commonName: "etcd",
       privateKey: { encoding: "PKCS8" },
     });
     expect(only(graph, job, "etcd-certificates").options.dependsOn).toContain(certificates[0]?.urn);

@@ -111,8 +111,8 @@ describe("arguments of an ensemble", () => {
     ],
     [
       { certificates: { issuerRef: { name: "vault" }, rotation: 1 } },
-      "certificates.rotation and certificates.authorityLifetimeDays belong to the own certificate authority, " +
-        "got issuerRef too; remove them, or remove issuerRef",
+      "certificates.rotation must not be given together with issuerRef, which says when the authority is replaced, " +
+        "got 1; remove one of them",
     ],
     [
       { certificates: { lifetimeDays: 1 } },

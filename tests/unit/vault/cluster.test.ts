@@ -104,7 +104,7 @@ describe("a Vault cluster", () => {
         durability: null,
         applications: { cells: "vault-application-cells" },
         seal: "shamir",
-        audit: ["stdout"],
+        audit: "stdout",
       },
     });
   });

@@ -48,7 +48,7 @@ describe("the initialisation", () => {
 
   it("counts a Secret that a person has restored, whatever it holds", () => {
     expect(toKept(undefined)).toBeUndefined();
-    expect(toKept({})).toEqual({ attempt: "", shares: [], threshold: 0 });
+    expect(toKept({})).toEqual({ attempt: "", shares: [] });
   });
 });
 

@@ -252,7 +252,11 @@ describe("the certificates command", () => {
     const issuer = { issuer: "cert-manager" } as const;
     const give = async (data: Record<string, string>) => {
       const encoded = Object.entries(data).map(([key, text]) => [key, Buffer.from(text).toString("base64")]);
-      await cluster.api.apply(secret, { data: Object.fromEntries(encoded) } as KubernetesObject, "cert-manager");
+      await cluster.api.apply(
+        secret,
+        { data: Object.fromEntries(encoded) as Record<string, string> } as KubernetesObject,
+        "cert-manager",
+      );
     };
 
     it("signs with its intermediate authority, and clients need the root alone", async () => {
@@ -291,6 +295,19 @@ describe("the certificates command", () => {
       await run(issuer);
       expect(await bundle()).toEqual([own, root]);
       expect(await handshake(own, "etcd-server-tls")).toBe("trusted");
+    });
+
+    it("refuses an authority that would end before a renewed one can take its place", async () => {
+      const { issue } = await createIssuer(now);
+      await give(await issue(9));
+      await expect(run(issuer)).rejects.toThrow(/must be valid for 10 days at least, .*, got 9; raise/);
+    });
+
+    it("refuses an authority that the root in ca.crt did not sign", async () => {
+      const { issue } = await createIssuer(now);
+      const { root } = await createIssuer(now);
+      await give({ ...(await issue()), "ca.crt": root });
+      await expect(run(issuer)).rejects.toThrow(/must lead to a root in ca.crt; use an issuer that tells its root$/);
     });
 
     it("refuses a Secret that holds no authority", async () => {

@@ -129,6 +129,16 @@ describe("decisions about certificates", () => {
       "wait",
       1,
     ],
+    [
+      "an authority that has ended",
+      { authority: { ...steady, current: { ...old, notAfter: now } }, leaves: leaves(due), servers: settled },
+      "refuse",
+    ],
+    [
+      "an authority that has ended while another one is introduced",
+      { authority: { ...introduced, current: { ...old, notAfter: now } }, leaves: leaves(due), servers: settled },
+      "switch-authority",
+    ],
     ["a lowered rotation", { authority: { ...steady, rotation: 3 }, leaves: leaves(), servers: settled }, "nothing", 2],
   ])("%s", (_, observed, kind, rotation = 0) => {
     expect(decideCertificates(observed, { subjects, rotation, issued: undefined }, "now", now).kind).toBe(kind);
