@@ -81,6 +81,7 @@ async function main(scope = "test"): Promise<void> {
   await vitest("unit");
   if (scope !== "unit") await vitest("package");
   if (scope !== "unit" && counts.failed === 0) {
+    await check("workflows", "go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12");
     await check("cluster", "tsx", "sandbox/cli.ts", "cluster");
     if (counts.failed === 0) await vitest("sandbox");
     if (counts.failed === 0) await vitest("cluster");

@@ -287,9 +287,11 @@ async function verifyUsers(client: EtcdClient, passwords: Map<string, string>): 
 // --- maintenance
 
 async function maintain(settings: EnsembleSettings, namespace: string): Promise<void> {
+  // The promotion may take until the next minute, and the run of that minute is not the tenth.
+  const began = new Date();
   const client = await promoteLearners(settings, namespace);
   const alarms = await client.alarms();
-  if (!isHousekeepingDue(alarms, new Date())) return;
+  if (!isHousekeepingDue(alarms, began)) return;
   const { members, unreachable } = await readStatuses(settings, namespace);
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
   switch (housekeeping.kind) {
