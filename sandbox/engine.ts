@@ -75,7 +75,10 @@ export async function sandboxEngine(stack: string): Promise<Engine> {
       ...aws,
     };
   });
-  await breakStaleLock(engine, state);
+  if (await breakStaleLock(engine, state)) {
+    // What the killed update made and did not write into its state has another field manager, whose fields this one takes.
+    engine.environment["PULUMI_K8S_ENABLE_PATCH_FORCE"] = "true";
+  }
   if (aws === undefined) return engine;
   await startAws();
   return { ...engine, credentialsFor: ownNamespace(stack) };
@@ -110,17 +113,18 @@ async function configured(
   return { ...engine, configuration: ["--config-file", copy] };
 }
 
-/** An engine that was killed leaves its lock; one whose process is gone protects nothing. */
-async function breakStaleLock({ stack, environment }: Engine, state: string): Promise<void> {
+/** An engine that was killed leaves its lock; one whose process is gone protects nothing. Returns whether there was one. */
+async function breakStaleLock({ stack, environment }: Engine, state: string): Promise<boolean> {
   const folder = join(state, ".pulumi", "locks", "organization", "cells-services", stack);
-  if (!existsSync(folder)) return;
+  if (!existsSync(folder)) return false;
   const holders = readdirSync(folder).map(
     (file) => (JSON.parse(readFileSync(join(folder, file), "utf8")) as { pid: number }).pid,
   );
   const alive = holders.filter((pid) => existsSync(`/proc/${pid}`));
-  if (holders.length === 0 || alive.length > 0) return;
+  if (holders.length === 0 || alive.length > 0) return false;
   await run("pulumi", ["cancel", "--yes", "--stack", stack], { cwd: checkout, env: environment });
   process.stderr.write(`  the lock of the ended process ${holders.join(", ")} on the stack ${stack} was removed\n`);
+  return true;
 }
 
 /** `pulumi up`, and what nobody else gives to the pods of a stack that uses AWS. */

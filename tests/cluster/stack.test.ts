@@ -285,13 +285,13 @@ describe("the dev stack", () => {
       "an even number of members",
       "cells-services:etcd",
       { members: 4 },
-      'etcd "etcd": members must be odd so that a majority exists, got 4; use 3 or 5',
+      "cells-services:etcd.members must be odd so that a majority exists, got 4; use 3 or 5",
     ],
     [
       "a size without a unit",
       "cells-services:nats",
       { storage: { size: "10" } },
-      'nats "nats": storage.size must be a whole number with a unit, got "10"; use a size like "8Gi"',
+      'cells-services:nats.storage.size must be a whole number with a unit, got "10"; use a size like "8Gi"',
     ],
     [
       "an unknown key",
@@ -303,19 +303,19 @@ describe("the dev stack", () => {
       "an application that is called like the administrator",
       "cells-services:etcd",
       { applications: ["root"] },
-      'etcd "etcd": applications must not contain "root", which is the administrator; use another name',
+      'cells-services:etcd.applications must not contain "root", which is the administrator; use another name',
     ],
     [
       "too little memory",
       "cells-services:mysql",
       { resources: { limits: { memory: "256Mi" }, requests: { memory: "256Mi" } } },
-      'mysql "mysql": resources.limits.memory must be at least',
+      "cells-services:mysql.resources.limits.memory must be at least",
     ],
     [
       "a seal without a key",
       "cells-services:vault",
       { seal: { type: "awskms", region: "eu-central-1", credentialsSecret: "aws", recovery: "none" } },
-      'vault "vault": seal.keyId is missing; give the id, the ARN or the alias of a symmetric KMS key',
+      "cells-services:vault.seal.keyId is missing; give the id, the ARN or the alias of a symmetric KMS key",
     ],
     [
       "a second store of objects",
