@@ -200,6 +200,9 @@ oom_score = 0
   address = "${node.containerdSocket}.ttrpc"
 [plugins."io.containerd.internal.v1.opt"]
   path = "${node.folder}/opt"
+[plugins."io.containerd.nri.v1.nri"]
+  # Its socket has one path for the whole machine: of nodes that start at the same time, one would find it taken and end.
+  disable = true
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
 [plugins."io.containerd.cri.v1.images".pinned_images]
