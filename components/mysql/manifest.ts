@@ -4,6 +4,8 @@ import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
   agentContainer,
+  certificateMounts,
+  certificateVolumes,
   containerProfile,
   type Ensemble,
   handOverHook,
@@ -66,25 +68,23 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       volumeMounts: [
         run,
         { name: "internal", mountPath: paths.internal, readOnly: true },
-        ...serverTlsMounts(ensemble),
+        ...certificateMounts(ensemble, paths),
         ...trustMounts(ensemble, paths),
       ],
     },
-    containers: [serverContainer(ensemble, [data, run, ...serverTlsMounts(ensemble), ...trustMounts(ensemble, paths)])],
+    containers: [
+      serverContainer(ensemble, [data, run, ...certificateMounts(ensemble, paths), ...trustMounts(ensemble, paths)]),
+    ],
     volumes: [
       // Configuration with passwords is in memory only, for as long as the pod lives.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
       { name: "config", configMap: { name: namesOf(ensemble.name).config } },
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
       secretVolume("internal", internalName(ensemble.name), ["password"]),
-      ...(ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)]),
+      ...certificateVolumes(ensemble),
       ...trustVolumes(ensemble),
     ],
   });
-}
-
-function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
-  return ensemble.tls === "off" ? [] : [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }];
 }
 
 /** mysqld itself: makes a data directory beside the place of the real one, or looks at its options, and ends. */

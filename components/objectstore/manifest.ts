@@ -3,13 +3,14 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
+  certificateMounts,
+  certificateVolumes,
   containerProfile,
   type Ensemble,
   namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
-  secretVolume,
   serverStatefulSet,
   setupJob,
 } from "../shared/deploy";
@@ -29,7 +30,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: st
     pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     containers: [serverContainer(ensemble, region)],
-    volumes: ensemble.tls === "off" ? [] : [secretVolume("server-tls", namesOf(ensemble.name).serverTls)],
+    volumes: certificateVolumes(ensemble),
   });
 }
 
@@ -60,10 +61,7 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
     startupProbe: { ...health, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 },
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...health, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
-    volumeMounts: [
-      { name: "data", mountPath: paths.volume },
-      ...(ensemble.tls === "off" ? [] : [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }]),
-    ],
+    volumeMounts: [{ name: "data", mountPath: paths.volume }, ...certificateMounts(ensemble, paths)],
   };
 }
 

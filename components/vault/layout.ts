@@ -30,7 +30,6 @@ export const paths = {
   config: "/etc/vault/config",
   configFile: "/etc/vault/config/vault.json",
   serverTls: "/etc/vault/server-tls",
-  peerTls: "/etc/vault/peer-tls",
   trust: "/etc/vault/trust",
   /** Key shares of the shamir seal. */
   unseal: "/etc/vault/unseal",

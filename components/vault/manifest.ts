@@ -135,7 +135,7 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
       volumeMounts: [
         { name: "data", mountPath: paths.volume },
         ...unsealMounts(ensemble.seal),
-        ...serverTlsMounts(ensemble),
+        ...certificateMounts(ensemble, paths),
         ...trustMounts(ensemble, paths),
       ],
     },
@@ -146,16 +146,12 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
       ...unsealVolumes(ensemble),
       ...awsVolumes(credentialsOf(ensemble.seal)),
       // The cluster port has certificates of Vault's own making.
-      ...certificateVolumes(ensemble).filter(({ name }) => name !== "peer-tls"),
+      ...certificateVolumes(ensemble),
       ...trustVolumes(ensemble),
     ],
     // The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user.
     pod: { shareProcessNamespace: true },
   });
-}
-
-function serverTlsMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
-  return certificateMounts(ensemble, paths).filter(({ name }) => name !== "peer-tls");
 }
 
 /** Optional: before the initialisation there are no keys, and without them a member must say so instead of hanging. */
@@ -227,7 +223,7 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "tmp", mountPath: "/tmp" },
       ...awsMounts(credentialsOf(ensemble.seal)),
-      ...serverTlsMounts(ensemble),
+      ...certificateMounts(ensemble, paths),
       // The roots of the key service are those of the image; this is for the members' own.
     ],
   };

@@ -179,10 +179,10 @@ async function act(
   switch (action.kind) {
     case "issue-leaves": {
       log(`issuing ${action.secrets.join(" and ")}: ${action.reason}`);
-      const issued = await Promise.all(
+      const fresh = await Promise.all(
         action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const),
       );
-      await writeLeaves(context, secret, { ...leaves, ...Object.fromEntries(issued) });
+      await writeLeaves(context, secret, { ...leaves, ...Object.fromEntries(fresh) });
       return;
     }
     case "introduce-authority":

@@ -216,10 +216,14 @@ function leafReason(
 /** The members of these services prove themselves to each other with a certificate. */
 const withPeerCertificate: readonly ServiceKind[] = ["etcd", "nats", "redis", "mongodb"];
 
+export function hasPeerCertificate(service: ServiceKind): boolean {
+  return withPeerCertificate.includes(service);
+}
+
 /** Secrets with certificates. */
 export function leafSecretNames(service: ServiceKind, name: string): string[] {
   const { serverTls, peerTls } = namesOf(name);
-  return withPeerCertificate.includes(service) ? [serverTls, peerTls] : [serverTls];
+  return hasPeerCertificate(service) ? [serverTls, peerTls] : [serverTls];
 }
 
 /** Every name under which a member may be reached, each written out: servers that verify wildcards need reverse DNS. */

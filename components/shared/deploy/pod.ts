@@ -3,6 +3,7 @@
  */
 import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
+import { hasPeerCertificate } from "../core/certificates";
 import { agentSelector, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName } from "./bundle";
@@ -244,16 +245,15 @@ export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.
 export function certificateVolumes(ensemble: Ensemble): core.v1.Volume[] {
   if (ensemble.tls === "off") return [];
   const { serverTls, peerTls } = namesOf(ensemble.name);
-  return [secretVolume("server-tls", serverTls), secretVolume("peer-tls", peerTls)];
+  const peer = hasPeerCertificate(ensemble.service) ? [secretVolume("peer-tls", peerTls)] : [];
+  return [secretVolume("server-tls", serverTls), ...peer];
 }
 
 export function certificateMounts(
   ensemble: Ensemble,
-  paths: { serverTls: string; peerTls: string },
+  paths: { serverTls: string; peerTls?: string },
 ): core.v1.VolumeMount[] {
   if (ensemble.tls === "off") return [];
-  return [
-    { name: "server-tls", mountPath: paths.serverTls, readOnly: true },
-    { name: "peer-tls", mountPath: paths.peerTls, readOnly: true },
-  ];
+  const peer = paths.peerTls === undefined ? [] : [{ name: "peer-tls", mountPath: paths.peerTls, readOnly: true }];
+  return [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }, ...peer];
 }
