@@ -48,7 +48,8 @@ ${selectionUsage}
   --steady SECONDS   of writing before the fault and after the recovery, default 10
   --writers N        concurrent writers, default 6
   --pace MS          between two writes of one writer, default 40
-  --budget-factor N  multiplies every time budget, default 1: for a machine too small for the load of all drills
+  --budget-factor N  multiplies every time budget, and the attempts of a writer that may fail in a row, default 1: for a
+                     machine too small or too slow for the load of all drills
   --json             print the result as JSON
 
 exit codes: 0 all passed, 1 a write was lost, a budget exceeded or a drill proved nothing, 2 the drills could not run
@@ -186,7 +187,12 @@ export function chooseTasks(drills: DrillName[], candidates: Pick<Task, "target"
 
 export function withBudgets<T extends Pick<Profile, "budgets">>(profile: T, factor: number): T {
   const entries = Object.entries(profile.budgets).map(([name, seconds]) => [name, seconds * factor]);
-  return { ...profile, budgets: Object.fromEntries(entries) as Profile["budgets"] };
+  // The patience of a writer is not multiplied: what takes longer exceeds it more often.
+  return {
+    ...profile,
+    budgets: Object.fromEntries(entries) as Profile["budgets"],
+    failuresInARow: Math.ceil(factor),
+  };
 }
 
 function positive(flag: string, text: string): number {

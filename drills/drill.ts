@@ -278,7 +278,7 @@ export async function runDrill(
         budgetSeconds: gapBudgetOf(drill, profile),
         recovery: { seconds: recovered, budgetSeconds: recoveryBudgetOf(drill, profile) },
         minimum: Math.ceil(minimumPerSecond * options.steadySeconds),
-        ...(plan.leadership === "stays" ? { failuresInARow: 1 } : {}),
+        ...(plan.leadership === "stays" ? { failuresInARow: profile.failuresInARow ?? 1 } : {}),
         ...(loss === undefined ? {} : { loss }),
       });
       return {

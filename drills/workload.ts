@@ -67,6 +67,8 @@ export interface Profile {
   /** Whether an agent runs beside the server all the time. */
   sidecar: boolean;
   budgets: Budgets;
+  /** How many attempts of one writer may fail one after the other although the leader stays; default: 1, what a retry saves. */
+  failuresInARow?: number;
   /** `counted`: writes are replicated after they are acknowledged, so a leader that dies may take the last ones with it. */
   loss: "none" | "counted";
   /**

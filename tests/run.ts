@@ -40,7 +40,7 @@ interface VitestReport {
 }
 
 /** A command that a test ran says at its end what is wrong. */
-const messageTail = 400;
+const messageTail = 1000;
 
 function failuresOf({ testResults }: VitestReport): string[] {
   return testResults.flatMap(({ name, assertionResults }) =>

@@ -251,6 +251,7 @@ function answers(ensemble: Ensemble, port: number): core.v1.Probe {
     exec: { command: ["redis-cli", "-h", "127.0.0.1", "-p", String(port), ...tls, "ping"] },
     periodSeconds: 20,
     timeoutSeconds: 10,
-    failureThreshold: 3,
+    // Each is a process of its own, which a machine without time starts late; a master that hangs is replaced by Sentinel.
+    failureThreshold: 6,
   };
 }

@@ -1,5 +1,6 @@
 /** The calls of Vault's API that agent and check need, over plain HTTPS. */
 import { type HttpResponse, http } from "../shared/agent/http";
+import { waitFor } from "../shared/core/wait";
 import type { Mount } from "./layout";
 
 export interface Endpoint {
@@ -11,6 +12,8 @@ export interface Endpoint {
   servername?: string | undefined;
   token?: string | undefined;
   timeoutSeconds?: number;
+  /** How long a request that meets an election is repeated; every one that is sent must bear that. Default: not at all. */
+  electionSeconds?: number;
 }
 
 /** An answer that is an error. The messages are Vault's own and name no token and no value. */
@@ -109,9 +112,16 @@ export interface VaultClient {
   autopilotState(): Promise<AutopilotState>;
 }
 
+type Method = "GET" | "POST" | "DELETE";
+
+/** A standby that knows no active member sends the client elsewhere; one that has just lost its leadership cannot persist. */
+function meetsElection({ status, body }: HttpResponse): boolean {
+  return status === 307 || (status === 500 && /not the leader|active cluster node not found/.test(body));
+}
+
 export function vaultClient(endpoint: Endpoint): VaultClient {
-  const send = (
-    method: "GET" | "POST" | "DELETE",
+  const sendOnce = (
+    method: Method,
     path: string,
     body?: object,
     timeoutSeconds = endpoint.timeoutSeconds ?? defaultTimeoutSeconds,
@@ -129,6 +139,20 @@ export function vaultClient(endpoint: Endpoint): VaultClient {
       ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
       ...(endpoint.servername === undefined ? {} : { servername: endpoint.servername }),
     });
+  const { electionSeconds } = endpoint;
+  const send = (...request: Parameters<typeof sendOnce>): Promise<HttpResponse> =>
+    electionSeconds === undefined
+      ? sendOnce(...request)
+      : waitFor(
+          "an active member",
+          async () => {
+            const response = await sendOnce(...request);
+            return meetsElection(response)
+              ? { waiting: `${request[1]} was refused with status ${response.status}` }
+              : { done: response };
+          },
+          { deadlineSeconds: electionSeconds, intervalSeconds: 0.25 },
+        );
   const write = async <T>(path: string, body: object, timeoutSeconds?: number): Promise<T | undefined> =>
     parse<T>(path, await send("POST", path, body, timeoutSeconds));
   const read = async <T>(path: string): Promise<T | undefined> => {

@@ -32,6 +32,8 @@ const formationDeadlineSeconds = 240;
 const mountDeadlineSeconds = 60;
 /** Stabilisation (10 s), and the rounds in which autopilot looks. */
 const voteDeadlineSeconds = 120;
+/** Several elections on a machine that has no time for them. Whatever the setup asks for may be asked for twice. */
+const electionSeconds = 60;
 /** Within it, every member has seen what was written through another. */
 const loginDeadlineSeconds = 60;
 
@@ -80,7 +82,7 @@ export async function renewTokens(context: Context): Promise<void> {
 async function clientWith(context: Context, token?: string): Promise<VaultClient> {
   const { settings, namespace } = context;
   const url = `${scheme(settings.tls)}://${serviceHost(settings.name, namespace)}:${ports.client}`;
-  return vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), token });
+  return vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), token, electionSeconds });
 }
 
 async function waitForFormation(context: Context): Promise<string> {

@@ -10,10 +10,11 @@ const stack = "words";
 const namespace = `cells-${stack}`;
 let deployment: Deployment;
 
-const etcd = (settings: object): string =>
+const etcd = (settings: object, others: Record<string, object> = {}): string =>
   deployment.configurationWith("changed", {
-    "cells-services:services": ["etcd"],
+    "cells-services:services": ["etcd", ...Object.keys(others)],
     "cells-services:etcd": { applications: ["cells"], ...settings },
+    ...Object.fromEntries(Object.entries(others).map(([name, value]) => [`cells-services:${name}`, value])),
   });
 const up = (settings: object) => deployment.deploy("up", "--yes", "--skip-preview", "--config-file", etcd(settings));
 
@@ -55,8 +56,8 @@ describe("pulumi up ends with the words", () => {
     }
   });
 
-  it("of the kubelet about a container that cannot start", async () => {
-    const file = etcd({ image: "registry.invalid/etcd:none" });
+  it("of the kubelet about a container that cannot start in a first deployment", async () => {
+    const file = etcd({}, { nats: { image: "registry.invalid/nats:none" } });
     const child = spawn("pulumi", ["up", "--yes", "--skip-preview", "--stack", stack, "--config-file", file], {
       cwd: checkout,
       env: { ...process.env, ...deployment.engine.environment },
@@ -67,11 +68,11 @@ describe("pulumi up ends with the words", () => {
     const patience = setTimeout(() => child.kill("SIGINT"), 180_000);
     child.stdout.setEncoding("utf8").on("data", (part: string) => {
       output += part;
-      // The whole roll has a quarter of an hour; nobody has to wait for its end to read this.
+      // The members have a quarter of an hour; nobody has to wait for its end to read this.
       if (output.includes("ImagePull")) child.kill("SIGINT");
     });
     await ended;
     clearTimeout(patience);
-    expect(output).toMatch(/\[(Err)?ImagePull(BackOff)?\] [^]*registry\.invalid\/etcd:none/);
+    expect(output).toMatch(/\[(Err)?ImagePull(BackOff)?\] [^]*registry\.invalid\/nats:none/);
   });
 });

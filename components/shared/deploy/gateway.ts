@@ -147,7 +147,7 @@ function proxyContainer(settings: GatewaySettings): core.v1.Container {
       limits: { memory: `${64 + Math.ceil((settings.maxConnections * 40) / 1024)}Mi`, "ephemeral-storage": "64Mi" },
     },
     // The process. Whether there is a primary is no property of a proxy: without one, all of them have none.
-    livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
+    livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 2 },
     lifecycle: { preStop: { sleep: { seconds: drainSeconds } } },
     volumeMounts: [{ name: "run", mountPath: gatewayPaths.run, readOnly: true }],

@@ -1,0 +1,28 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { median } from "../../drills/ledger";
+
+/** What one start of Node.js takes on a quiet machine of the size that README names. */
+const quietSeconds = 0.05;
+/** Two cores carry all services, their load and the drill, even when nothing else is slow. */
+const least = 2;
+const most = 10;
+
+/**
+ * By what the budgets of a drill are multiplied here and now: how much longer than on a quiet machine it takes to start a
+ * process, which needs the processor, memory and files as everything else does. The budgets themselves are judged by
+ * `make drill` alone.
+ */
+export async function budgetFactor(): Promise<number> {
+  const seconds: number[] = [];
+  for (let number = 0; number < 9; number += 1) {
+    const begin = performance.now();
+    await promisify(execFile)(process.execPath, ["-e", ""]);
+    seconds.push((performance.now() - begin) / 1000);
+  }
+  const factor = (median(seconds) ?? 0) / quietSeconds;
+  if (factor > most) {
+    throw new Error(`this machine is ${factor.toFixed(0)} times slower than a quiet one; no drill says anything then`);
+  }
+  return Math.max(least, Math.ceil(factor));
+}
