@@ -1,4 +1,5 @@
 import { writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { messageOf } from "../components/shared/core/errors";
 import { diagnose } from "./diagnostics";
@@ -18,6 +19,7 @@ The stack is any that exports the checkTarget of its components, in outputs of a
 
 ${selectionUsage}
   --timeout SECONDS  for all checks together, default 120
+  --wait SECONDS     while a check fails, all are repeated for so long, default 0: right after a deployment, or on a slow machine
   --json             print the result as JSON
   --junit FILE       also write the result as JUnit XML
 
@@ -28,6 +30,8 @@ type Print = (text: string) => void;
 const toStdout: Print = (text) => void process.stdout.write(text);
 const toStderr: Print = (text) => void process.stderr.write(text);
 
+/** Between two runs; a run itself takes half a minute. */
+const pauseSeconds = 5;
 /** More at once only compete for the processor of the machine that checks. */
 const concurrency = 6;
 
@@ -41,15 +45,25 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     }
     const deadlineSeconds = Number(flags.timeout);
     if (!(deadlineSeconds > 0)) throw new CannotRun(`--timeout must be a number of seconds, got "${flags.timeout}"`);
+    const waitSeconds = Number(flags.wait);
+    if (!(waitSeconds >= 0)) throw new CannotRun(`--wait must be a number of seconds, got "${flags.wait}"`);
     const { targets, config } = await selected(flags);
-    const result = await runChecks(targets, {
-      checkOf,
-      open: (target, signal) => openEnvironment(config, target, redaction, signal),
-      diagnose: (target) => diagnose(config, target),
-      deadlineSeconds,
-      concurrency,
-      clock: () => performance.now(),
-    });
+    const run = () =>
+      runChecks(targets, {
+        checkOf,
+        open: (target, signal) => openEnvironment(config, target, redaction, signal),
+        diagnose: (target) => diagnose(config, target),
+        deadlineSeconds,
+        concurrency,
+        clock: () => performance.now(),
+      });
+    const end = performance.now() + waitSeconds * 1000;
+    let result = await run();
+    while (!result.ok && performance.now() < end) {
+      complain("checks: not all passed, all are repeated\n");
+      await delay(pauseSeconds * 1000);
+      result = await run();
+    }
     const report = redactDeep(result, redaction);
     print(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderText(report));
     if (flags.junit !== undefined) writeFileSync(flags.junit, renderJunit(report));
@@ -68,6 +82,7 @@ function readFlags(args: string[]) {
       options: {
         ...selectionFlags,
         timeout: { type: "string", default: "120" },
+        wait: { type: "string", default: "0" },
         json: { type: "boolean" },
         junit: { type: "string" },
         help: { type: "boolean", short: "h" },

@@ -49,7 +49,7 @@ async function up(): Promise<number> {
   const engine = await engineOf();
   const deployed = await deploy(engine, ...withoutAsking("--skip-preview"), "--suppress-outputs");
   if (deployed !== 0) return deployed;
-  const checked = await tsx(engine, "checks/cli.ts", []);
+  const checked = await tsx(engine, "checks/cli.ts", ["--wait", "120"]);
   process.stdout.write(context ? nextSteps([]) : nextSteps([`export KUBECONFIG=${kubeconfig}`]));
   return checked;
 }

@@ -118,6 +118,11 @@ describe("the command", () => {
 
   it.each([
     ["an unknown flag", ["--nope"], /unknown option '--nope'; see --help/i],
+    [
+      "a wait that is no number",
+      ["--wait", "soon", "--targets", targets],
+      /--wait must be a number of seconds, got "soon"/,
+    ],
     ["a time-out that is no number", ["--timeout", "soon", "--targets", targets], /a number of seconds, got "soon"/],
     ["a file that does not exist", ["--targets", join(folder, "none.json")], /cannot read the targets/],
     ["a service that does not exist", ["--targets", targets, "--service", "redis"], /no service "redis"/],
