@@ -1,7 +1,7 @@
 /** The configuration files that only the agent can write, since they hold passwords or the memory of a Sentinel: pure. */
 import { createHash } from "node:crypto";
 import type { TlsMode } from "../shared/core/check";
-import { memberHost } from "../shared/core/names";
+import { memberHost, memberNames } from "../shared/core/names";
 import { downAfterSeconds, parking, paths, ports } from "./layout";
 
 export interface Member {
@@ -60,13 +60,17 @@ export function sentinelId({ name, namespace, member }: Member): string {
   return createHash("sha1").update(`${namespace}/${name}/${member}`).digest("hex");
 }
 
-/** What a Sentinel has learnt and whom it has voted for; everything else in its file is configuration. */
-const memory = /^sentinel (current-epoch|monitor|config-epoch|leader-epoch|known-replica|known-sentinel) /;
+/**
+ * What a Sentinel has learnt and whom it has voted for; everything else in its file is configuration. Not the replicas: with
+ * names that it cannot resolve, Sentinel takes all addresses for the same, writes the master's name for each of its replicas, and
+ * never starts again with that ("Duplicate hostname and port for replica", seen with 8.0.6).
+ */
+const memory = /^sentinel (current-epoch|monitor|config-epoch|leader-epoch|known-sentinel) /;
 
 export function sentinelConfig(self: Member, passwords: InternalPasswords, users: string[], former: string): string {
   const { name, namespace, member, tls } = self;
   const kept = former.split("\n").filter((line) => memory.test(line));
-  const monitored = kept.some((line) => line.startsWith("sentinel monitor "));
+  const monitor = kept.find((line) => line.startsWith("sentinel monitor "));
   const isMonitor = (line: string): boolean => line.startsWith("sentinel monitor ");
   return [
     ...sentinelPort(tls),
@@ -85,10 +89,23 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
     `sentinel sentinel-pass ${passwords.sentinel}`,
     "sentinel deny-scripts-reconfig yes",
     ...kept.filter(isMonitor),
-    ...(monitored ? watchSettings(passwords.sentinel).map(([key, value]) => `sentinel ${key} ${name} ${value}`) : []),
+    ...(monitor === undefined
+      ? []
+      : [
+          ...watchSettings(passwords.sentinel).map(([key, value]) => `sentinel ${key} ${name} ${value}`),
+          ...replicasOf(self, monitor),
+        ]),
     ...kept.filter((line) => !isMonitor(line)),
     "",
   ].join("\n");
+}
+
+/** All members but the one that is master. */
+function replicasOf({ name, namespace, members }: Member, monitor: string): string[] {
+  const hosts = memberNames(name, members).map((member) => memberHost(name, namespace, member));
+  return hosts
+    .filter((host) => !monitor.includes(` ${host} `))
+    .map((host) => `sentinel known-replica ${name} ${host} ${ports.client}`);
 }
 
 function sentinelPort(tls: TlsMode): string[] {
