@@ -71,7 +71,6 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
   const { name, namespace, member, tls } = self;
   const kept = former.split("\n").filter((line) => memory.test(line));
   const monitor = kept.find((line) => line.startsWith("sentinel monitor "));
-  const isMonitor = (line: string): boolean => line.startsWith("sentinel monitor ");
   return [
     ...sentinelPort(tls),
     "protected-mode no",
@@ -88,14 +87,14 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
     "sentinel sentinel-user sentinel",
     `sentinel sentinel-pass ${passwords.sentinel}`,
     "sentinel deny-scripts-reconfig yes",
-    ...kept.filter(isMonitor),
     ...(monitor === undefined
       ? []
       : [
+          monitor,
           ...watchSettings(passwords.sentinel).map(([key, value]) => `sentinel ${key} ${name} ${value}`),
           ...replicasOf(self, monitor),
         ]),
-    ...kept.filter((line) => !isMonitor(line)),
+    ...kept.filter((line) => line !== monitor),
     "",
   ].join("\n");
 }
