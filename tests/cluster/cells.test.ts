@@ -60,11 +60,7 @@ const loginOf = ({ username, password }: URL) => ({
 });
 
 /** What one test breaks must not be what the next one finds. */
-async function whole(service: DrilledService): Promise<void> {
-  await until(`the checks of ${service} to pass`, 240, async () =>
-    (await deployment.tsx("checks/cli.ts", "--service", service)).code === 0 ? true : undefined,
-  );
-}
+const whole = (service: DrilledService): Promise<void> => deployment.checksPass(240, "--service", service);
 
 /** What goes wrong is told where it is awaited. */
 function killInTheBackground(service: DrilledService): Promise<void> {

@@ -29,12 +29,6 @@ const services = (...names: string[]): string[] => names.flatMap((name) => ["--s
 /** One proof of each kind needs few services; everything needs all of them. */
 const inShort = (...names: string[]): string[] => (everything ? [] : services(...names));
 
-/** What a fault has left behind may need a moment: a machine with two cores still has much to do then. */
-async function checksPass(seconds: number, ...flags: string[]): Promise<void> {
-  const { code, output } = await deployment.tsx("checks/cli.ts", "--wait", `${seconds}`, ...flags);
-  expect(code, output).toBe(0);
-}
-
 /** A real client that writes, and reads back what each single member holds. */
 async function openWorkload(service: DrilledService) {
   const outputs = await readOutputs({ stack, directory: checkout });
@@ -197,7 +191,7 @@ describe("the dev stack", () => {
     const result = await deployment.tsx("drills/cli.ts", ...drill, "--budget-factor", `${await budgetFactor()}`);
     process.stdout.write(result.output);
     expect(result.code, result.output).toBe(0);
-    await checksPass(60);
+    await deployment.checksPass(60);
   });
 
   it("goes on writing when the node with the active member of Vault dies, and is whole when it is back", async () => {
@@ -217,7 +211,7 @@ describe("the dev stack", () => {
       } finally {
         expect((await order("start")).code).toBe(0);
       }
-      await checksPass(240);
+      await deployment.checksPass(240);
       for (const holder of vault.members) {
         expect([...(await vault.workload.stored(holder))]).toEqual(expect.arrayContaining(["before", "without"]));
       }
@@ -250,7 +244,7 @@ describe("the dev stack", () => {
       await kubectl("create", "-f", file).finally(() => rmSync(file));
     }
     await kubectl("rollout", "status", "statefulset/vault", "-n", namespace, "--timeout=120s");
-    await checksPass(60, "--service", "vault");
+    await deployment.checksPass(60, "--service", "vault");
   });
 
   it("says so when a service is down, and comes back with its data when all members were gone", async () => {
@@ -277,7 +271,7 @@ describe("the dev stack", () => {
     } finally {
       await nats.close();
     }
-    await checksPass(60, "--service", "nats");
+    await deployment.checksPass(60, "--service", "nats");
   });
 
   it.each([

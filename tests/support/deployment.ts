@@ -21,6 +21,8 @@ export interface Deployment {
   /** A command of pulumi with the configuration of the stack, or with the one in a file. */
   deploy(command: string, ...args: string[]): Promise<Result>;
   tsx(script: string, ...args: string[]): Promise<Result>;
+  /** What a fault has left behind may need a moment: the checks are repeated for so long. Throws what they say in the end. */
+  checksPass(seconds: number, ...flags: string[]): Promise<void>;
   /** Writes the configuration of the stack with other values of some keys to a file, and returns its path. */
   configurationWith(name: string, values: Record<string, unknown>): string;
   /** Removes what a run that was killed may have left. */
@@ -54,11 +56,16 @@ export async function openDeployment(stack: string, values: Record<string, unkno
     const configuration = args.includes("--config-file") ? [] : engine.configuration;
     return execute("pulumi", [command, "--stack", stack, ...configuration, "--non-interactive", ...args]);
   };
+  const tsx: Deployment["tsx"] = (script, ...args) => execute("tsx", [script, ...args]);
   return {
     engine,
     execute,
     deploy,
-    tsx: (script, ...args) => execute("tsx", [script, ...args]),
+    tsx,
+    async checksPass(seconds, ...flags) {
+      const { code, output } = await tsx("checks/cli.ts", "--wait", `${seconds}`, ...flags);
+      if (code !== 0) throw new Error(output);
+    },
     configurationWith: (name, values) => configurationWith(engine, name, values),
     async clear() {
       await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
