@@ -18,7 +18,7 @@ const usage = `checks the services of a stack with real clients, after \`pulumi 
 The stack is any that exports the checkTarget of its components, in outputs of any name.
 
 ${selectionUsage}
-  --timeout SECONDS  for all checks together, default 120
+  --timeout SECONDS  for all checks together, default 300
   --wait SECONDS     while a check fails, all are repeated for so long, default 0: right after a deployment, or on a slow machine
   --json             print the result as JSON
   --junit FILE       also write the result as JUnit XML
@@ -81,7 +81,7 @@ function readFlags(args: string[]) {
       args,
       options: {
         ...selectionFlags,
-        timeout: { type: "string", default: "120" },
+        timeout: { type: "string", default: "300" },
         wait: { type: "string", default: "0" },
         json: { type: "boolean" },
         junit: { type: "string" },

@@ -256,24 +256,31 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
     url: string,
     access: Access,
     database: string,
-    options: MongoClientOptions,
+    { directConnection = false, ...options }: MongoClientOptions,
   ): Promise<MongoClient> => {
     const key = JSON.stringify([url, access, database]);
     const known = clients.get(key);
     if (known !== undefined) return known;
     const client = new MongoClient(url, {
       ...options,
+      directConnection,
       appName: "cells-services-check",
       maxPoolSize: 2,
       proxyHost: proxy.host,
       proxyPort: proxy.port,
       connectTimeoutMS: answerSeconds * 1000,
       socketTimeoutMS: answerSeconds * 1000,
+      serverSelectionTimeoutMS: answerSeconds * 1000,
       ...(access.ca === undefined ? { tls: false } : { tls: true, ca: access.ca }),
       ...(access.auth === undefined ? {} : { auth: access.auth, authSource: database }),
     });
+    const answer = client.db(database).command({ ping: 1 });
+    // For a set another member may answer; of one place the first failure tells why, and waiting adds nothing.
+    const failure = new Promise<never>((_resolve, reject) => {
+      if (directConnection) client.once("serverHeartbeatFailed", (event) => reject(event.failure));
+    });
     try {
-      await client.db(database).command({ ping: 1 });
+      await Promise.race([answer, failure]);
     } catch (error) {
       await client.close();
       throw error;
@@ -286,10 +293,8 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
       open(`mongodb://${host}:${target.clientPort}/`, access, database, {
         directConnection: true,
         readPreference: "secondaryPreferred",
-        // The driver tries a refused connection again until then.
-        serverSelectionTimeoutMS: 5_000,
       }),
-    set: (url, access, database) => open(url, access, database, { serverSelectionTimeoutMS: answerSeconds * 1000 }),
+    set: (url, access, database) => open(url, access, database, {}),
     async close() {
       await Promise.allSettled([...clients.values()].map((client) => client.close()));
       proxy.close();

@@ -26,7 +26,7 @@ import { ports, scheme, wantedReplicas } from "./layout";
 import { decide, type StreamState, toStreamState } from "./replication";
 
 /** All servers answer at once; those that do not within this time are missing. */
-const answerMilliseconds = 3_000;
+const answerMilliseconds = (answerSeconds / 4) * 1000;
 /** The reconciler is told of a new stream at once; its full pass, which needs no telling, comes every minute. */
 const reconcileSeconds = 90;
 /** A check that was killed leaves its streams; the next one removes them when no check can still be using them. */
@@ -362,7 +362,7 @@ function openSession(): Session {
   return connections(
     async (place, access) => {
       const { open } = await import("./client.js");
-      return open({ ...(await endpointOf(place, access)), name: "cells-services-check" });
+      return open({ ...(await endpointOf(place, access)), name: "cells-services-check" }, answerSeconds * 1000);
     },
     (connection: NatsConnection) => connection.close(),
   );

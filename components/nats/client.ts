@@ -20,8 +20,8 @@ export interface Endpoint {
 const connectMilliseconds = 5_000;
 
 /** One attempt to one server. Who wants more asks again, with fresh certificates and passwords. */
-export function open(endpoint: Endpoint): Promise<NatsConnection> {
-  return connect({ ...connectionOptions(endpoint), reconnect: false, timeout: connectMilliseconds });
+export function open(endpoint: Endpoint, milliseconds: number = connectMilliseconds): Promise<NatsConnection> {
+  return connect({ ...connectionOptions(endpoint), reconnect: false, timeout: milliseconds });
 }
 
 export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {

@@ -5,8 +5,8 @@ import { findingRecorder, type Recorder } from "../core/findings";
 import { memberHost } from "../core/names";
 import { patient, type WaitOptions } from "../core/wait";
 
-/** An answer takes milliseconds; ten seconds cover an election and a slow tunnel. */
-export const answerSeconds = 10;
+/** An answer takes milliseconds; twenty seconds cover an election, and a client on the busy machine of its servers. */
+export const answerSeconds = 20;
 
 /** One port of a member, or of the Service. */
 export interface Place {

@@ -1,20 +1,25 @@
+import { EventEmitter } from "node:events";
 import { describe, expect, it, vi } from "vitest";
 import { check } from "../../../components/mongodb/check";
 
 const server = vi.hoisted(() => ({ plain: "", tls: "", dies: false }));
 
-/** A driver whose members say what the test wants: nothing is an answer, anything else an error. */
+/** A driver whose members say what the test wants: nothing is an answer, anything else an error: over plain text of the first heartbeat, over TLS of the command. */
 vi.mock("mongodb", () => ({
-  MongoClient: class {
+  MongoClient: class extends EventEmitter {
     private readonly tls: boolean;
     constructor(_: string, options: { tls: boolean }) {
+      super();
       this.tls = options.tls;
     }
     db() {
       const message = this.tls ? server.tls : server.plain;
       if (!this.tls && server.dies) server.tls = "connection 1 to m:27017 closed";
-      const command = async () => (message === "" ? {} : Promise.reject(new Error(message)));
-      return { command };
+      const failure = new Error(message);
+      const connects = this.tls || message === "";
+      if (!connects) setImmediate(() => this.emit("serverHeartbeatFailed", { failure }));
+      const command = (): Promise<unknown> => (message === "" ? Promise.resolve({}) : Promise.reject(failure));
+      return { command: connects ? command : () => new Promise(() => undefined) };
     }
     close() {
       return Promise.resolve();
