@@ -3,6 +3,7 @@
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides how its server starts
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, users, authentication
  *   maintenance  a CronJob: promotes learners, frees space, defragments
  *   certificates a Job and a CronJob, shared by all services
@@ -15,6 +16,7 @@ import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard"
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -34,6 +36,7 @@ const formationDeadlineSeconds = 240;
 export const commands: Commands = {
   preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  roll: () => rollCommand(examineMembers),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
@@ -347,6 +350,38 @@ async function defragment(settings: EnsembleSettings, namespace: string, members
     const size = before.members.find(({ name }) => name === member)?.status.dbSize ?? 0;
     log(`defragmented ${member}: ${size} bytes before, ${(await client.status()).dbSize} bytes after`);
   }
+}
+
+// --- roll
+
+/** A member that has this share of the leader's revision has caught up: what etcd asks of a learner that becomes a voter. */
+const caughtUpShare = 0.9;
+
+const examineMembers: Examine = async (pods, settings, namespace) => {
+  const { members, unreachable } = await askStatuses([...pods.keys()], (member) =>
+    memberClient(settings, namespace, member),
+  );
+  return conditionsOf([...pods.keys()], members, unreachable);
+};
+
+export function conditionsOf(names: string[], members: MemberStatus[], unreachable: string[]): Map<string, Condition> {
+  const trouble = whyNotHealthy(members, members.length);
+  const newest = Math.max(...members.map(({ status }) => Number(status.revision)));
+  return new Map(
+    names.map((name): [string, Condition] => {
+      const status = members.find((member) => member.name === name)?.status;
+      if (status === undefined) {
+        const reason = unreachable.find((each) => each.startsWith(`${name}: `)) ?? "it does not answer";
+        return [name, { whole: false, leads: false, detail: reason.replace(`${name}: `, "") }];
+      }
+      const behind =
+        Number(status.revision) < newest * caughtUpShare
+          ? `it is at revision ${status.revision}, the newest is ${newest}`
+          : undefined;
+      const detail = trouble ?? behind;
+      return [name, { whole: detail === undefined, leads: status.leader === status.memberId, detail: detail ?? "" }];
+    }),
+  );
 }
 
 // --- members

@@ -22,7 +22,7 @@ import {
 } from "../shared/deploy";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, etcdSetupJob, maintenanceCronJob, pace, statefulSet } from "./manifest";
+import { baseConfig, etcdSetupJob, login, maintenanceCronJob, pace, statefulSet } from "./manifest";
 
 export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
@@ -58,6 +58,7 @@ export class EtcdCluster extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
+        roll: { bundle, login: login(ensemble) },
         peers: [
           { name: "client", port: ports.client },
           { name: "peer", port: ports.peer },

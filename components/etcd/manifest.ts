@@ -81,7 +81,7 @@ export const pace: Pace = {
   // Generous for the replay of the log of a full quota.
   startSeconds: 180,
   // A member that is ready has read from a majority; the pause lets clients reconnect before the next one stops.
-  minReadySeconds: 10,
+  watchSeconds: 10,
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
@@ -156,6 +156,11 @@ function agentSources(ensemble: Ensemble): core.v1.Volume[] {
     secretVolume("admin", names.admin, ["username", "password"]),
     ...trustVolumes(ensemble),
   ];
+}
+
+/** Of a Job that asks the members as the administrator. */
+export function login(ensemble: Ensemble): { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] } {
+  return { volumeMounts: agentMounts(ensemble), volumes: agentSources(ensemble) };
 }
 
 export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {

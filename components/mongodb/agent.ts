@@ -4,6 +4,7 @@
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: writes the files of its server, and takes the vote of an empty member away
  *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: users, write concern, marker
  *   certificates a Job and a CronJob, shared by all services
  */
@@ -16,6 +17,7 @@ import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readLogin, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
@@ -41,6 +43,7 @@ export const commands: Commands = {
     const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
     return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
   },
+  roll: () => rollCommand(),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };

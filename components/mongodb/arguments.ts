@@ -18,10 +18,7 @@ import { reservedDatabases } from "./layout";
 /** The smallest cache that the server takes (256 MiB), and as much for connections, sorting and the server itself. */
 const leastMemory = "512Mi";
 
-/**
- * The release that sets are formed with, and the next. A set goes from each to the next only, and what it has now is not known
- * here; that it does not go back where it cannot is for the server to refuse.
- */
+/** The release that sets are formed with, and the next; from which to which a set goes is judged by the preflight. */
 const releases = ["6.0", "7.0"];
 
 export const mongodbProfile: ServiceProfile = {

@@ -54,7 +54,7 @@ export class MongodbCluster extends EnsembleComponent {
     );
     const permissions = createPermissions(
       ensemble,
-      { network: { client: ports.client, peer: [], metrics: agentPorts.http } },
+      { network: { client: ports.client, peer: [], internal: [agentPorts.http], metrics: agentPorts.http } },
       afterGuard,
     );
     const members = createMembers(
@@ -62,6 +62,7 @@ export class MongodbCluster extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "agent", port: agentPorts.http },

@@ -72,7 +72,7 @@ export const pace: Pace = {
   terminationGraceSeconds: 60,
   startSeconds: 180,
   // A restarted member is a secondary at once, and catches up in this time before the next one stops.
-  minReadySeconds: 10,
+  watchSeconds: 10,
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {

@@ -5,6 +5,7 @@
  *   member       the first init container of each member: writes what its server reads
  *   adopt        the init container after mysqld has made a data directory: puts it into its place
  *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: databases, users, marker
  *   certificates a Job and a CronJob, shared by all services
  */
@@ -17,6 +18,7 @@ import { askMarker, keepMarker, preflightCommand, readMarker } from "../shared/a
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
@@ -47,6 +49,7 @@ export const commands: Commands = {
     const pod = readPod();
     return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
   },
+  roll: () => rollCommand(),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };

@@ -61,7 +61,7 @@ export class MysqlCluster extends EnsembleComponent {
           peer: [],
           metrics: ports.metrics,
           gateway: true,
-          internal: [agentPorts.gateway],
+          internal: [agentPorts.gateway, agentPorts.http],
         },
       },
       afterGuard,
@@ -71,6 +71,7 @@ export class MysqlCluster extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "agent", port: ports.metrics },

@@ -39,7 +39,7 @@ export const pace: Pace = {
   terminationGraceSeconds: 120,
   startSeconds: 180,
   // Recovered and in the group when it is ready; in this time others see it too, before the next one stops.
-  minReadySeconds: 10,
+  watchSeconds: 10,
 };
 
 /** How long the server may take before it accepts connections: recovery after a crash of a large volume. */

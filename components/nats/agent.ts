@@ -3,6 +3,7 @@
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides whether its server may start
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   reconcile    a Deployment: keeps the replicas of all streams
  *   certificates a Job and a CronJob, shared by all services
@@ -16,6 +17,7 @@ import { http } from "../shared/agent/http";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readLogin, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -34,6 +36,7 @@ const formationDeadlineSeconds = 240;
 export const commands: Commands = {
   preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  roll: () => rollCommand(examineMembers),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   reconcile: async () => keepReplicas(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
@@ -131,6 +134,26 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
 }
+
+// --- roll
+
+interface JetStream {
+  meta_cluster?: { leader?: string };
+}
+
+/** The server looks at itself, at the meta group, and at each of its streams and consumers. */
+const examineMembers: Examine = (pods, settings, namespace) =>
+  examineEach([...pods.keys()], async (member) => {
+    const ask = (path: string) =>
+      http({
+        url: `http://${memberHost(settings.name, namespace, member)}:${ports.metrics}/${path}`,
+        timeoutSeconds: 5,
+      });
+    const [health, state] = await Promise.all([ask("healthz"), ask("jsz")]);
+    const { error = "" } = JSON.parse(health.body) as { error?: string };
+    const leads = (JSON.parse(state.body) as JetStream).meta_cluster?.leader === member;
+    return { whole: health.status === 200, leads, detail: error };
+  });
 
 // --- reconcile
 

@@ -50,7 +50,7 @@ export class NatsCluster extends EnsembleComponent {
     const permissions = createPermissions(
       ensemble,
       // Members ask each other's monitoring port whether they run.
-      { network: { client: ports.client, peer: [ports.peer, ports.metrics], metrics: ports.metrics } },
+      { network: { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics } },
       afterGuard,
     );
     const members = createMembers(
@@ -58,6 +58,7 @@ export class NatsCluster extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "peer", port: ports.peer },

@@ -62,7 +62,7 @@ export const pace: Pace = {
   terminationGraceSeconds: lameDuck.durationSeconds + 30,
   startSeconds: 180,
   // Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops.
-  minReadySeconds: 15,
+  watchSeconds: 15,
 };
 
 /** The configuration that all members have in common; no secrets. */

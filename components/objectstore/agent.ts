@@ -3,6 +3,7 @@
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living store cannot do
  *   member       the init container: decides whether the server may start, and makes its directories
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the server is ready: users, buckets, their owners and policies, marker, proof
  *   certificates a Job and a CronJob, shared by all services
  */
@@ -14,6 +15,7 @@ import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard"
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readTrust } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { examineReadiness, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -40,6 +42,7 @@ const serverDeadlineSeconds = 180;
 export const commands: Commands = {
   preflight: preflightCommand,
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  roll: () => rollCommand(examineReadiness),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };

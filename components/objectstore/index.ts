@@ -72,6 +72,7 @@ export class ObjectStore extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }, store.region),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "admin", port: ports.admin },

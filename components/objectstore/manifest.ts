@@ -22,7 +22,7 @@ export const pace: Pace = {
   // Nothing has to be recovered.
   startSeconds: 60,
   // There is no member that stops next.
-  minReadySeconds: 0,
+  watchSeconds: 0,
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string) {

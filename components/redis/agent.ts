@@ -4,6 +4,7 @@
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: writes the configurations of its server and its Sentinel
  *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   certificates a Job and a CronJob, shared by all services
  */
@@ -13,6 +14,7 @@ import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readLogin, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
@@ -34,6 +36,7 @@ export const commands: Commands = {
     const pod = readPod();
     return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
   },
+  roll: () => rollCommand(),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };

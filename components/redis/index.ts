@@ -69,7 +69,7 @@ export class RedisCluster extends EnsembleComponent {
         network: {
           client: ports.client,
           peer: [ports.sentinel],
-          internal: [agentPorts.gateway],
+          internal: [agentPorts.gateway, agentPorts.http],
           metrics: agentPorts.http,
           gateway: true,
         },
@@ -82,6 +82,7 @@ export class RedisCluster extends EnsembleComponent {
         // Users and passwords reach running members, so they are in no checksum.
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "sentinel", port: ports.sentinel },

@@ -161,7 +161,7 @@ export const pace: Pace = {
   // Its files, and a whole copy.
   startSeconds: 180,
   // Longer than Sentinel believes what it last heard of a replica.
-  minReadySeconds: 15,
+  watchSeconds: 15,
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {

@@ -5,6 +5,7 @@
  *   seal         a Job before the members: proves that the seal will open, and that it is the one the data were made with
  *   member       the init container of each member: folders, and whether the volume belongs to this cluster
  *   sidecar      beside each member: initialises once, joins, unseals, reloads certificates, says what the member is
+ *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, policies, mounts, tokens; revokes the root token
  *   tokens       a CronJob: renews the tokens in the Secrets, and replaces what was revoked
  *   certificates a Job and a CronJob, shared by all services
@@ -14,6 +15,7 @@ import { certificatesCommand } from "../shared/agent/certificates";
 import { preflightCommand, readMarker } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
@@ -34,6 +36,7 @@ export const commands: Commands = {
     serveKeys(kubernetesKeys);
     await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
   },
+  roll: () => rollCommand(),
   setup: async () => setup(setupContext()),
   tokens: async () => renewTokens(setupContext()),
   certificates: certificatesCommand,

@@ -93,6 +93,7 @@ export class VaultCluster extends EnsembleComponent {
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
+        roll: { bundle },
         peers: [
           { name: "client", port: ports.client },
           { name: "peer", port: ports.peer },

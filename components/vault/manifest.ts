@@ -104,7 +104,7 @@ export const pace: Pace = {
   // It replays its log.
   startSeconds: 120,
   // A member that lost its volume votes after it was well for 10 s, and is looked at every few seconds.
-  minReadySeconds: 15,
+  watchSeconds: 15,
 };
 
 /** What agents must know of the seal: not how the server logs in. */
@@ -364,7 +364,12 @@ export function tokensRules(ensemble: Ensemble): Rule[] {
 }
 
 /** Peers ask each other's agent who is active, while one of them has no data. */
-export const policyPorts = { client: ports.client, peer: [ports.peer, agentPorts.http], metrics: ports.metrics };
+export const policyPorts = {
+  client: ports.client,
+  peer: [ports.peer],
+  internal: [agentPorts.http],
+  metrics: ports.metrics,
+};
 
 /** A key service at another port than 443, such as an emulator, needs a rule of its own; undefined otherwise. */
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {

@@ -152,7 +152,14 @@ describe.runIf(everything)("Vault with a key of AWS KMS", () => {
     } finally {
       signalAws("SIGCONT");
     }
-    await kubectl("rollout", "status", "statefulset/vault", "-n", namespace, "--timeout=300s");
+    await kubectl(
+      "wait",
+      "statefulset/vault",
+      "-n",
+      namespace,
+      "--for=jsonpath={.status.readyReplicas}=3",
+      "--timeout=300s",
+    );
     expect(await clusterId()).toBe(id);
     await until("the checks to pass", 120, async () => ((await check()).code === 0 ? true : undefined));
   });

@@ -3,17 +3,16 @@ import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
-import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
 import { pulumi } from "../../sandbox/engine";
-import { checkout, home, kubeconfig } from "../../sandbox/paths";
+import { checkout, home } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { serviceNames } from "../../stacks/config";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
+import { openWorkload } from "../support/workload";
 
 /**
  * The dev stack from the first `up` to `destroy`, on a stack and a namespace of its own: what a user deployed with
@@ -29,20 +28,16 @@ const services = (...names: string[]): string[] => names.flatMap((name) => ["--s
 /** One proof of each kind needs few services; everything needs all of them. */
 const inShort = (...names: string[]): string[] => (everything ? [] : services(...names));
 
-/** A real client that writes, and reads back what each single member holds. */
-async function openWorkload(service: DrilledService) {
-  const outputs = await readOutputs({ stack, directory: checkout });
-  const [target] = selectTargets(outputs.checks, [service]);
-  if (target === undefined) throw new Error(`the stack has no ${service}`);
-  const config = loadCluster(chooseCluster({ kubeconfig }, outputs, {}));
-  const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  const workload = await (await profileOf(service)).open(target, environment, "restart");
-  const close = async (): Promise<void> => {
-    await workload.close();
-    await environment.close();
-  };
-  return { members: target.members, workload, close };
-}
+/** `kubectl rollout status` knows no StatefulSets whose pods are replaced by somebody else. */
+const allReady = (service: string): Promise<string> =>
+  kubectl(
+    "wait",
+    `statefulset/${service}`,
+    "-n",
+    namespace,
+    "--for=jsonpath={.status.readyReplicas}=3",
+    "--timeout=180s",
+  );
 
 /** What the stack consists of, by the state of the engine. */
 async function resourcesOfState(): Promise<string[]> {
@@ -195,7 +190,7 @@ describe("the dev stack", () => {
   });
 
   it("goes on writing when the node with the active member of Vault dies, and is whole when it is back", async () => {
-    const vault = await openWorkload("vault");
+    const vault = await openWorkload(stack, "vault", "restart");
     try {
       const write = (id: string) =>
         until(`the acknowledgement of ${id}`, 60, async () => vault.workload.write(id, 0).then(() => true));
@@ -243,13 +238,13 @@ describe("the dev stack", () => {
       writeFileSync(file, JSON.stringify({ ...shares, metadata: { name, labels, namespace } }), { mode: 0o600 });
       await kubectl("create", "-f", file).finally(() => rmSync(file));
     }
-    await kubectl("rollout", "status", "statefulset/vault", "-n", namespace, "--timeout=120s");
+    await allReady("vault");
     await deployment.checksPass(60, "--service", "vault");
   });
 
   it("says so when a service is down, and comes back with its data when all members were gone", async () => {
     const ids = Array.from({ length: 20 }, (_, index) => `message ${index}`);
-    const nats = await openWorkload("nats");
+    const nats = await openWorkload(stack, "nats", "restart");
     try {
       await nats.workload.prepare();
       for (const id of ids) {
@@ -263,7 +258,7 @@ describe("the dev stack", () => {
       const down = await deployment.tsx("checks/cli.ts", "--service", "nats");
       expect(down.code, down.output).toBe(1);
       await kubectl("scale", "statefulset", "nats", "-n", namespace, "--replicas=3");
-      await kubectl("rollout", "status", "statefulset/nats", "-n", namespace, "--timeout=180s");
+      await allReady("nats");
       for (const member of nats.members) {
         const stored = await until(`the messages of ${member}`, 60, () => nats.workload.stored(member));
         expect([...stored], member).toEqual(expect.arrayContaining(ids));

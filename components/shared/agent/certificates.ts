@@ -74,8 +74,6 @@ interface StatefulSet extends KubernetesObject {
     observedGeneration?: number;
     readyReplicas?: number;
     updatedReplicas?: number;
-    currentRevision?: string;
-    updateRevision?: string;
   };
 }
 
@@ -410,15 +408,18 @@ async function readServers({ api, namespace, settings }: Context): Promise<Certi
     status !== undefined &&
     (status.observedGeneration ?? 0) >= (metadata?.generation ?? 0) &&
     status.readyReplicas === spec.replicas &&
-    status.updatedReplicas === spec.replicas &&
-    status.currentRevision === status.updateRevision;
+    // Not the current revision: it never moves on when Kubernetes does not roll.
+    status.updatedReplicas === spec.replicas;
   const annotation = spec.template.metadata?.annotations?.[rollAnnotation];
   if (annotation !== undefined) return { settled, rolled: annotation };
   const trust = await api.get<ConfigMap>(core(namespace, "configmaps", names.trust));
   return { settled, rolled: trust?.metadata?.annotations?.[baselineAnnotation] };
 }
 
-/** Never while a rollout is under way or a member is not ready: the next run finds the same difference again. */
+/**
+ * Makes all members stale; the roll then replaces them. Never while a roll is under way or a member is not ready: the next run
+ * finds the same difference again.
+ */
 async function rollIfNeeded(context: Context, bundle: string[]): Promise<void> {
   const { api, namespace, settings } = context;
   const servers = await readServers(context);
@@ -428,7 +429,7 @@ async function rollIfNeeded(context: Context, bundle: string[]): Promise<void> {
     log("the members must be restarted for new certificates, but not all are ready; the next run tries again");
     return;
   }
-  log("restarting the members one by one for new certificates");
+  log("the members are to be restarted for new certificates");
   const name = namesOf(settings.name).server;
   const set = {
     apiVersion: "apps/v1",

@@ -2,8 +2,9 @@
 import { livingContradiction, storageContradiction } from "../core/change";
 import { log } from "../core/log";
 import { type Marker, type MarkerAnswer, peerTls, toMarker } from "../core/marker";
-import { labels, namesOf } from "../core/names";
+import { labelKeys, labels, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings } from "../core/settings";
+import { versionContradiction } from "../core/versions";
 import {
   type ConfigMap,
   core,
@@ -20,6 +21,7 @@ const manager = "cells-services-setup";
 
 interface StatefulSet extends KubernetesObject {
   spec: {
+    replicas: number;
     volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
   };
 }
@@ -43,9 +45,33 @@ export async function preflight(settings: PreflightSettings, namespace: string, 
     log("the cluster has not been formed yet");
     return;
   }
-  const reason = livingContradiction(marker, settings);
+  const other = livingContradiction(marker, settings);
+  if (other !== undefined) throw new Error(other);
+  // Without a marker no server of these pods has data to lose.
+  const versions = await livingVersions(settings, namespace, api);
+  const reason = versionContradiction(settings.service, versions, settings.version);
   if (reason !== undefined) throw new Error(reason);
   log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+}
+
+interface Pod extends KubernetesObject {
+  status?: { containerStatuses?: { imageID: string }[] };
+}
+
+/**
+ * Of the pods, not of the StatefulSet: that says what was wanted last, and perhaps no member has become it. A pod whose image was
+ * never pulled has written nothing.
+ */
+async function livingVersions(
+  { name, members }: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+): Promise<string[]> {
+  const pods = memberNames(name, members).map((member) => api.get<Pod>(core(namespace, "pods", member)));
+  return (await Promise.all(pods)).flatMap((pod) => {
+    const pulled = pod?.status?.containerStatuses?.every(({ imageID }) => imageID !== "") === true;
+    return pulled ? (pod?.metadata?.labels?.[labelKeys.version] ?? []) : [];
+  });
 }
 
 /** For a caller that goes on without the marker. Throws when the cluster was formed in another way than `settings` say. */

@@ -1,5 +1,6 @@
 /** The few calls of the Kubernetes API that agents need, with the service account of their pod. */
 import { readFile } from "node:fs/promises";
+import { messageOf } from "../core/errors";
 import { waitFor } from "../core/wait";
 import { type HttpResponse, http } from "./http";
 
@@ -34,6 +35,10 @@ export interface KubernetesApi {
   create(path: string, object: KubernetesObject): Promise<"created" | "exists">;
   /** Server-side apply: creates, or sets only the given fields, which belong to the field manager from then on. */
   apply(path: string, object: KubernetesObject, manager: string): Promise<void>;
+  /** As a drain does it. In words why not now; undefined: it stops, or it is gone already, or is another by now. */
+  evict(namespace: string, pod: string, uid: string): Promise<string | undefined>;
+  /** Only the object with this uid; one that is gone already, or is another by now, is left alone. */
+  remove(path: string, uid: string): Promise<void>;
 }
 
 const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -75,8 +80,10 @@ export interface KubernetesEndpoint {
   ca: () => Promise<string | undefined>;
 }
 
+type Method = "GET" | "POST" | "PATCH" | "DELETE";
+
 export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience = patient): KubernetesApi {
-  const call = async (method: "GET" | "POST" | "PATCH", path: string, object?: KubernetesObject) => {
+  const call = async (method: Method, path: string, object?: KubernetesObject) => {
     const [token, ca] = await Promise.all([endpoint.token(), endpoint.ca()]);
     return http({
       url: `${endpoint.server}${path}`,
@@ -92,8 +99,8 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
       timeoutSeconds: patience.requestSeconds,
     });
   };
-  // All calls may be repeated: get and apply change nothing the second time, and create reports what exists.
-  const settled = (method: "GET" | "POST" | "PATCH", path: string, object?: KubernetesObject) =>
+  // All calls may be repeated: get and apply change nothing the second time, create reports what exists, and remove names a uid.
+  const settled = (method: Method, path: string, object?: KubernetesObject) =>
     waitFor(
       "the Kubernetes API",
       async () => {
@@ -121,6 +128,24 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
       // Forced only for the fields of the object given: those are ours.
       const query = `fieldManager=${encodeURIComponent(manager)}&force=true`;
       expectOk("apply", path, await settled("PATCH", `${path}?${query}`, object));
+    },
+    async evict(namespace, pod, uid) {
+      const eviction = {
+        apiVersion: "policy/v1",
+        kind: "Eviction",
+        metadata: { name: pod },
+        deleteOptions: { preconditions: { uid } },
+      };
+      // Once: until the next attempt the others may have changed.
+      const response = await call("POST", core(namespace, "pods", `${pod}/eviction`), eviction).catch(messageOf);
+      if (typeof response === "string") return response;
+      const gone = response.status === 404 || response.status === 409;
+      return gone || (response.status >= 200 && response.status < 300) ? undefined : describe(response);
+    },
+    async remove(path, uid) {
+      const preconditions = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid } };
+      const response = await settled("DELETE", path, preconditions);
+      if (response.status !== 404 && response.status !== 409) expectOk("delete", path, response);
     },
   };
 }

@@ -28,6 +28,7 @@ export interface Names {
   marker: string;
   certificates: string;
   preflight: string;
+  roll: string;
   setup: string;
   /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
   gateway: string;
@@ -48,6 +49,7 @@ export function namesOf(name: string): Names {
     marker: `${name}-marker`,
     certificates: `${name}-certificates`,
     preflight: `${name}-preflight`,
+    roll: `${name}-roll`,
     setup: `${name}-setup`,
     gateway: `${name}-gateway`,
   };
@@ -81,6 +83,7 @@ export const labelKeys = {
   service: "app.kubernetes.io/name",
   instance: "app.kubernetes.io/instance",
   component: "app.kubernetes.io/component",
+  version: "app.kubernetes.io/version",
 } as const;
 
 /** Labels that every pod of the ensemble carries, members and agents alike. */
@@ -110,7 +113,7 @@ export function gatewaySelector(service: ServiceKind, name: string): Record<stri
 export function labels(service: ServiceKind, name: string, version?: string): Record<string, string> {
   return {
     ...instanceLabels(service, name),
-    ...(version === undefined ? {} : { "app.kubernetes.io/version": version }),
+    ...(version === undefined ? {} : { [labelKeys.version]: version }),
     "app.kubernetes.io/managed-by": "pulumi",
     "app.kubernetes.io/part-of": "cells-services",
   };

@@ -23,7 +23,16 @@ export interface EnsembleSettings {
 
 /** Of the preflight. */
 export interface PreflightSettings extends EnsembleSettings {
+  version: string;
   storage: { size: string; class?: string };
+}
+
+/** Of the roll. */
+export interface RollSettings extends EnsembleSettings {
+  /** How long one member may take to stop, to start and to be whole. */
+  stepSeconds: number;
+  /** How long all must be whole after that. */
+  watchSeconds: number;
 }
 
 /** A resolved ensemble has these and more; the rest stays out of SETTINGS. */
@@ -38,11 +47,12 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
 }
 
 export function preflightSettings(
-  ensemble: EnsembleSettings & { storage: { size: string; class: string | undefined } },
+  ensemble: EnsembleSettings & { version: string; storage: { size: string; class: string | undefined } },
 ): PreflightSettings {
   const { size, class: storageClass } = ensemble.storage;
   return {
     ...memberSettings(ensemble),
+    version: ensemble.version,
     storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
   };
 }

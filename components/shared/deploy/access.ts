@@ -3,7 +3,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { namesOf } from "../core/names";
+import { memberNames, namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -54,12 +54,19 @@ export function readMarkerRule(ensemble: Ensemble): Rule {
   return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
 }
 
-/** The preflight compares with the marker and with the StatefulSet that is there. */
-export function preflightRules(ensemble: Ensemble): Rule[] {
-  const { server } = namesOf(ensemble.name);
+/** The preflight compares with the marker and with the StatefulSet that is there; the roll replaces pods of members. */
+export function changeRules(ensemble: Ensemble): Rule[] {
+  const members = memberNames(ensemble.name, ensemble.members);
   return [
     readMarkerRule(ensemble),
-    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get"], resourceNames: [server] },
+    {
+      apiGroups: ["apps"],
+      resources: ["statefulsets"],
+      verbs: ["get"],
+      resourceNames: [namesOf(ensemble.name).server],
+    },
+    { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: members },
+    { apiGroups: [""], resources: ["pods/eviction"], verbs: ["create"], resourceNames: members },
   ];
 }
 

@@ -10,7 +10,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
-import { type Pace, rolloutSeconds, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
+import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
 import {
   clientService,
   disruptionBudget,
@@ -22,6 +22,7 @@ import {
   peersService,
 } from "./network";
 import { protectable } from "./protection";
+import { createRoll, type RollInputs } from "./roll";
 
 /**
  * The configuration that all members have in common; no secrets. It changes in place, after the guard: most contents are known
@@ -58,6 +59,7 @@ export function createPermissions(
 export interface MembersInputs {
   statefulSet: StatefulSetInputs;
   pace: Pace;
+  roll: RollInputs;
   /** Of the headless Service. */
   peers: Port[];
   /** Of the client Service. Not given: clients go through a gateway, whose Service it is. */
@@ -78,17 +80,16 @@ export function createMembers(
 ): Members {
   const names = namesOf(ensemble.name);
   const peers = new Service(names.peers, peersService(ensemble, inputs.peers), options);
-  const rollout = `${rolloutSeconds(ensemble.members, inputs.pace)}s`;
   const whenPrepared = pulumi.mergeOptions(options, {
     dependsOn: [peers, ...inputs.dependsOn],
-    customTimeouts: { create: rollout, update: rollout, delete: "10m" },
   });
   const servers = new StatefulSet(names.server, inputs.statefulSet, protectable(whenPrepared));
   new PodDisruptionBudget(names.server, disruptionBudget(ensemble), options);
-  if (inputs.client === undefined) return { peers, ready: [servers] };
-  // Beside the StatefulSet: Pulumi waits for a ready member behind it, so the StatefulSet must not wait for the Service.
+  const whenThere = pulumi.mergeOptions(options, { dependsOn: [servers] });
+  const ready = [servers, createRoll(ensemble, inputs.roll, inputs.statefulSet, inputs.pace, whenThere)];
+  if (inputs.client === undefined) return { peers, ready };
   const ports = [{ name: "client", port: inputs.client }];
-  return { peers, ready: [servers, new Service(names.server, clientService(ensemble, ports), whenPrepared)] };
+  return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, ports), options)] };
 }
 
 export interface SetupInputs {

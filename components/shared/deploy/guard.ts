@@ -3,7 +3,7 @@ import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
-import { createAccess, preflightRules } from "./access";
+import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { jobMetadata } from "./network";
@@ -21,7 +21,7 @@ export function createGuard(
   const names = namesOf(ensemble.name);
   const name = names.preflight;
   const program = createBundle(ensemble, names.agent, bundle, options);
-  const access = createAccess(ensemble, name, preflightRules(ensemble), options);
+  const access = createAccess(ensemble, name, changeRules(ensemble), options);
   // The class of the volumes may be an output of a StorageClass that the same program makes.
   const spec = pulumi.output(ensemble.storage.class).apply((storageClass) =>
     agentJobSpec(ensemble, {

@@ -28,21 +28,18 @@ export interface ServerInputs {
 /** How long one member takes in a roll. */
 export interface Pace {
   terminationGraceSeconds: number;
-  /** Pulling the image, recovery of its volume. */
+  /** Recovery of its volume. */
   startSeconds: number;
-  /** How long a member is watched before the next one stops. */
-  minReadySeconds: number;
+  /** How long all members must be whole before the next one is replaced: a new one may run out of memory a moment later. */
+  watchSeconds: number;
 }
 
-/**
- * How long a roll of all members may take: each one stops, starts and is watched. The first start is one of these, in parallel,
- * plus 5 minutes for the images.
- */
-export function rolloutSeconds(
-  members: number,
-  { terminationGraceSeconds, startSeconds, minReadySeconds }: Pace,
-): number {
-  return 300 + members * (terminationGraceSeconds + startSeconds + minReadySeconds);
+/** A server's image has some 100 MiB. */
+const imageSeconds = 300;
+
+/** How long one member may take until it is whole, and all of them at the first start, in parallel. */
+export function stepSeconds({ terminationGraceSeconds, startSeconds, watchSeconds }: Pace): number {
+  return terminationGraceSeconds + imageSeconds + startSeconds + watchSeconds;
 }
 
 export interface Servers {
@@ -100,7 +97,7 @@ export function serverMetadata(ensemble: Ensemble) {
 }
 
 export interface StatefulSetInputs {
-  metadata: ReturnType<typeof serverMetadata>;
+  metadata: ReturnType<typeof serverMetadata> & { annotations: Record<string, string> };
   spec: Input<apps.v1.StatefulSetSpec>;
 }
 
@@ -113,14 +110,16 @@ export function serverStatefulSet(
   const selector = serverSelector(ensemble.service, ensemble.name);
   const own = serverMetadata(ensemble);
   return {
-    metadata: own,
+    // The roll waits for the members, and says why one does not become whole: it must begin while some cannot be ready.
+    // `skipAwait` would not wait for their end in `pulumi destroy` either.
+    metadata: { ...own, annotations: { "pulumi.com/waitFor": "jsonpath={.status.observedGeneration}" } },
     spec: {
       replicas: ensemble.members,
       serviceName: names.peers,
       // All at once: members need each other to become ready, at the first start and after a full stop.
       podManagementPolicy: "Parallel",
-      updateStrategy: { type: "RollingUpdate" },
-      minReadySeconds: servers.pace.minReadySeconds,
+      // Kubernetes would replace a member without a look at the others; the roll does it.
+      updateStrategy: { type: "OnDelete" },
       revisionHistoryLimit: 10,
       selector: { matchLabels: selector },
       persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),

@@ -15,7 +15,11 @@ export function clientService(
   selector: Record<string, string> = serverSelector(ensemble.service, ensemble.name),
 ): core.v1.Service {
   return {
-    metadata: metadata(ensemble, namesOf(ensemble.name).server),
+    // Pulumi would wait ten minutes for a ready pod behind it; roll and setup say why there is none.
+    metadata: {
+      ...metadata(ensemble, namesOf(ensemble.name).server),
+      annotations: { "pulumi.com/skipAwait": "true" },
+    },
     spec: {
       type: "ClusterIP",
       selector,
@@ -46,7 +50,12 @@ function servicePort({ name, port }: Port): core.v1.ServicePort {
 export function disruptionBudget(ensemble: Ensemble): policy.v1.PodDisruptionBudget {
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).server),
-    spec: { maxUnavailable: 1, selector: { matchLabels: serverSelector(ensemble.service, ensemble.name) } },
+    spec: {
+      maxUnavailable: 1,
+      // A member that is not ready may be what a drain or the roll must get rid of; those that are ready keep the budget.
+      unhealthyPodEvictionPolicy: "AlwaysAllow",
+      selector: { matchLabels: serverSelector(ensemble.service, ensemble.name) },
+    },
   };
 }
 

@@ -87,17 +87,14 @@ describe("an etcd cluster", () => {
     }
   });
 
-  it("orders certificates and preflight, members, setup", async () => {
+  it("orders certificates and preflight, members, roll, setup", async () => {
     const graph = await deploy();
     const urn = (type: string, name: string): string => only(graph, type, name).urn;
     const servers = only(graph, statefulSet, "etcd").options.dependsOn;
     expect(servers).toContain(urn(job, "etcd-certificates"));
     expect(servers).toContain(urn(job, "etcd-preflight"));
-    const service = only(graph, "kubernetes:core/v1:Service", "etcd").options.dependsOn;
-    expect(service).toContain(urn(job, "etcd-certificates"));
-    expect(service).not.toContain(urn(statefulSet, "etcd"));
-    expect(servers).not.toContain(urn("kubernetes:core/v1:Service", "etcd"));
-    expect(only(graph, job, "etcd-setup").options.dependsOn).toContain(urn(statefulSet, "etcd"));
+    expect(only(graph, job, "etcd-roll").options.dependsOn).toContain(urn(statefulSet, "etcd"));
+    expect(only(graph, job, "etcd-setup").options.dependsOn).toContain(urn(job, "etcd-roll"));
   });
 
   it("names its Jobs anew for each run, and everything else for life", async () => {
@@ -129,7 +126,7 @@ describe("an etcd cluster", () => {
     const pods = resources
       .map((each) => at(each.inputs, "spec.jobTemplate.spec.template.spec") ?? at(each.inputs, "spec.template.spec"))
       .filter((spec) => spec !== undefined);
-    expect(pods).toHaveLength(6);
+    expect(pods).toHaveLength(8);
     for (const pod of pods) {
       expect(at(pod, "automountServiceAccountToken")).toBe(false);
       expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });
@@ -168,7 +165,10 @@ describe("an etcd cluster", () => {
       .flatMap((each) => listAt(each.inputs, "rules"));
     const open = rules.filter((rule) => rule["resourceNames"] === undefined);
     expect(open).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create"] }]);
-    expect(JSON.stringify(rules)).not.toContain("delete");
+    // Nothing but members, whose pods Kubernetes makes again.
+    expect(rules.filter((rule) => JSON.stringify(rule["verbs"]).includes("delete"))).toEqual([
+      { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: ["etcd-0", "etcd-1", "etcd-2"] },
+    ]);
     // The owner of the marker follows `deletion`, so the setup patches it.
     const patched = rules.filter((rule) => (rule["verbs"] as string[]).includes("patch"));
     expect(patched).toContainEqual({
@@ -216,10 +216,12 @@ describe("an etcd cluster", () => {
   });
 
   it("waits longer for more members", async () => {
-    const timeouts = async (members: number) =>
-      only(await deploy({ members }), statefulSet, "etcd").options.customTimeouts?.update;
-    expect(await timeouts(3)).toBe("1050s");
-    expect(await timeouts(5)).toBe("1550s");
+    const timeouts = async (members: number) => {
+      const graph = await deploy({ members });
+      return only(graph, job, "etcd-roll").options.customTimeouts?.create;
+    };
+    expect(await timeouts(3)).toBe("2260s");
+    expect(await timeouts(5)).toBe("3360s");
   });
 
   it("opens only what is named", async () => {

@@ -119,8 +119,8 @@ describe("a MySQL cluster", () => {
   it("runs every container restricted, with resources, and gives tokens to the agent only", async () => {
     const { resources } = await deploy();
     const pods = resources.map(podOf).filter((spec) => spec !== undefined);
-    // Members, gateway, preflight, setup, and certificates as a Job and as a CronJob.
-    expect(pods).toHaveLength(6);
+    // Members, gateway, preflight, setup, and certificates and roll, each as a Job and as a CronJob.
+    expect(pods).toHaveLength(8);
     for (const pod of pods) {
       expect(at(pod, "automountServiceAccountToken")).toBe(false);
       expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });

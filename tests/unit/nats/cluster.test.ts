@@ -121,8 +121,8 @@ describe("a NATS cluster", () => {
   it("runs every container restricted, with resources, and gives tokens to the agent only", async () => {
     const { resources } = await deploy();
     const pods = resources.map(podOf).filter((spec) => spec !== undefined);
-    // Members, reconciler, preflight, setup, and certificates as a Job and as a CronJob.
-    expect(pods).toHaveLength(6);
+    // Members, reconciler, preflight, setup, and certificates and roll, each as a Job and as a CronJob.
+    expect(pods).toHaveLength(8);
     for (const pod of pods) {
       expect(at(pod, "automountServiceAccountToken")).toBe(false);
       expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });
@@ -218,15 +218,15 @@ describe("a NATS cluster", () => {
     }
   });
 
-  it("lets members ask each other whether they run, and nobody else read the monitoring port", async () => {
+  it("lets members and agents ask whether a member runs, and nobody else read the monitoring port", async () => {
     const policy = inputs(await deploy(), "kubernetes:networking.k8s.io/v1:NetworkPolicy", "nats");
     const withMetrics = listAt(policy, "spec.ingress").filter((rule) =>
       listAt(rule, "ports").some((port) => port["port"] === 8222),
     );
     expect(withMetrics).toHaveLength(1);
-    expect(at(listAt(withMetrics[0], "from")[0], "podSelector.matchLabels")).toMatchObject({
-      "app.kubernetes.io/component": "server",
-    });
+    expect(listAt(withMetrics[0], "from")).toEqual([
+      { podSelector: { matchLabels: { "app.kubernetes.io/name": "nats", "app.kubernetes.io/instance": "nats" } } },
+    ]);
   });
 
   it("has neither certificates nor trust without TLS", async () => {

@@ -42,6 +42,8 @@ function fakeCluster() {
       if (++writes > failAfter) throw new Error("killed");
       patch(path, object, manager);
     },
+    remove: () => Promise.reject(new Error("nothing is removed")),
+    evict: () => Promise.reject(new Error("nothing is evicted")),
   };
   const path = (kind: string, name: string): string => `/api/v1/namespaces/cells/${kind}/${name}`;
   const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";
@@ -57,7 +59,7 @@ function fakeCluster() {
         setPath,
         {
           spec: { replicas: 3, template: {} },
-          status: { readyReplicas, updatedReplicas: 3, currentRevision: "a", updateRevision: "a" },
+          status: { readyReplicas, updatedReplicas: 3 },
         },
         "pulumi",
       ),

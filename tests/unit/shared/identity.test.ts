@@ -135,6 +135,8 @@ function fakeApi() {
       if (existing?.metadata?.uid !== object.metadata?.uid) throw new Error("uid mismatch");
       objects.set(path, { ...existing, metadata: { ...existing?.metadata, ...object.metadata } });
     },
+    remove: () => Promise.reject(new Error("nothing is removed")),
+    evict: () => Promise.reject(new Error("nothing is evicted")),
   };
   return { api, objects, applied };
 }
@@ -222,8 +224,8 @@ describe("the marker", () => {
 });
 
 describe("the preflight", () => {
-  const run = (changes: Partial<EnsembleSettings> = {}, size = "8Gi") =>
-    preflight({ ...settings, ...changes, storage: { size } }, "cells", cluster.api);
+  const run = (changes: Partial<EnsembleSettings> = {}, size = "8Gi", version = "3.6.8") =>
+    preflight({ ...settings, ...changes, version, storage: { size } }, "cells", cluster.api);
 
   it("lets the first deployment pass", async () => {
     await expect(run()).resolves.toBeUndefined();
@@ -233,6 +235,25 @@ describe("the preflight", () => {
     await keep();
     await expect(run({ tls: "optional" })).resolves.toBeUndefined();
     await expect(run({ tls: "off" })).rejects.toThrow("the cluster was formed with TLS between its members");
+  });
+
+  it("compares with the versions of the members of a cluster that has formed", async () => {
+    const spec = { replicas: 3, volumeClaimTemplates: [] };
+    cluster.objects.set(setPath, { spec });
+    const runs = (ordinal: number, version: string, imageID = "sha256:1"): void => {
+      const object = { metadata: { labels: { "app.kubernetes.io/version": version } } };
+      const status = { containerStatuses: [{ imageID }] };
+      cluster.objects.set(`/api/v1/namespaces/cells/pods/etcd-${ordinal}`, { ...object, status } as KubernetesObject);
+    };
+    runs(0, "3.6.8");
+    runs(1, "3.6.8");
+    runs(2, "9.9.9", "");
+    await expect(run({}, "8Gi", "3.5.21")).resolves.toBeUndefined();
+    await keep();
+    await expect(run({}, "8Gi", "3.7.0")).resolves.toBeUndefined();
+    await expect(run({}, "8Gi", "3.5.21")).rejects.toThrow(
+      "members run version 3.6.8, got version 3.5.21, which is older",
+    );
   });
 
   it("compares with the volumes, also of a cluster that has not formed", async () => {

@@ -155,8 +155,8 @@ describe("a Vault cluster", () => {
   it("runs every container restricted, with resources, and gives tokens to the agent only", async () => {
     const { resources } = await deploy();
     const pods = resources.map(podOf).filter((spec) => spec !== undefined);
-    // Members, preflight, seal, setup, tokens, and certificates as a Job and as a CronJob.
-    expect(pods).toHaveLength(7);
+    // Members, preflight, seal, setup, tokens, and certificates and roll, each as a Job and as a CronJob.
+    expect(pods).toHaveLength(9);
     for (const pod of pods) {
       expect(at(pod, "automountServiceAccountToken")).toBe(false);
       expect(at(pod, "securityContext")).toMatchObject({ runAsNonRoot: true, fsGroup: 1000 });
@@ -303,7 +303,7 @@ describe("a Vault cluster", () => {
   it("admits clients, peers and, for metrics, nobody", async () => {
     const policy = inputs(await deploy(), networkPolicy, "vault");
     const ports = listAt(policy, "spec.ingress").map((rule) => listAt(rule, "ports").map(({ port }) => port));
-    expect(ports).toEqual([[8200], [8201, 8008]]);
+    expect(ports).toEqual([[8200], [8201], [8008]]);
   });
 });
 

@@ -1,0 +1,215 @@
+/**
+ * The roll command of every agent: replaces the pods of members that are not what the StatefulSet wants, one after the other, as
+ * `core/roll.ts` decides. It may be killed at any point; the next run continues from what is in the cluster.
+ */
+import { messageOf } from "../core/errors";
+import { log } from "../core/log";
+import { memberHost, memberNames, namesOf } from "../core/names";
+import { nextStep, type RollMember, type RollStep } from "../core/roll";
+import { agentPorts, type RollSettings } from "../core/settings";
+import { waitFor } from "../core/wait";
+import { http } from "./http";
+import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import { readPod, readSettings } from "./main";
+
+/** What the database says of a member whose server runs. */
+export interface Condition {
+  whole: boolean;
+  leads: boolean;
+  /** In one line, without secrets. */
+  detail: string;
+}
+
+/** Asks each of these members, whose servers run, or all about each. Who does not answer is not whole. */
+export type Examine = (
+  pods: ReadonlyMap<string, MemberPod>,
+  settings: RollSettings,
+  namespace: string,
+) => Promise<Map<string, Condition>>;
+
+/** What has not become better by then, such as an image that is nowhere or a Secret that is missing, seldom does. */
+const patienceSeconds = 120;
+const hopeless = /^(ErrImagePull|ImagePullBackOff|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/;
+const intervalSeconds = 2;
+const remedy = "the other members run as they did; correct the change or set it back, and run pulumi up again";
+
+interface StatefulSet extends KubernetesObject {
+  spec: { replicas: number };
+  status?: { observedGeneration?: number; updateRevision?: string };
+}
+
+interface ContainerStatus {
+  name: string;
+  state?: {
+    waiting?: { reason?: string; message?: string };
+    terminated?: { reason?: string; message?: string; exitCode: number };
+    running?: object;
+  };
+  lastState?: ContainerStatus["state"];
+}
+
+export interface MemberPod extends KubernetesObject {
+  metadata?: KubernetesObject["metadata"] & { deletionTimestamp?: string };
+  spec?: { containers: { name: string }[] };
+  status?: {
+    initContainerStatuses?: ContainerStatus[];
+    containerStatuses?: ContainerStatus[];
+    conditions?: { type: string; status: string; reason?: string; message?: string }[];
+  };
+}
+
+/** The command for `commands` of a service's agent; by default the agent beside each server is asked. */
+export async function rollCommand(examine: Examine = examineSidecars): Promise<void> {
+  await roll({ settings: readSettings<RollSettings>(), namespace: readPod().namespace, api: inClusterApi(), examine });
+}
+
+interface Context {
+  settings: RollSettings;
+  namespace: string;
+  api: KubernetesApi;
+  examine: Examine;
+}
+
+/** Ends when all members are whole and what they should be; throws when one does not become whole. */
+export async function roll(context: Context, interval = intervalSeconds, patience = patienceSeconds): Promise<void> {
+  const { settings, namespace, api } = context;
+  let watchSeconds = 0;
+  for (let what = "all members to be whole"; ; ) {
+    const begin = performance.now();
+    const since = (time: number): number => (performance.now() - time) / 1000;
+    let hopelessSince = begin;
+    let wholeSince = begin;
+    const step = await waitFor<Exclude<RollStep, { kind: "wait" }>>(
+      what,
+      async () => {
+        const seen = await observe(context);
+        if ("waiting" in seen) return { waiting: seen.waiting };
+        if (seen.members.some(({ condition }) => condition !== "whole")) wholeSince = performance.now();
+        else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
+        const next = nextStep(seen.members, since(begin) > patience);
+        if (next.kind === "done") return { done: next };
+        if (next.kind === "replace") {
+          const uid = seen.uids.get(next.member) ?? "";
+          const refused = await replace(api, namespace, { ...next, uid });
+          return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
+        }
+        if (!hopeless.test(next.reason)) hopelessSince = performance.now();
+        if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
+        return { waiting: `${next.member}: ${next.reason}` };
+      },
+      { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
+    ).catch((error: unknown) => {
+      throw new Error(`${messageOf(error)}; ${remedy}`, { cause: error });
+    });
+    if (step.kind === "done") {
+      log("all members are whole, and what they should be");
+      return;
+    }
+    log(`replaced ${step.member}${step.how === "evict" ? "" : ", whose server did not run"}`);
+    what = `${step.member} to be whole with what is new`;
+    watchSeconds = settings.watchSeconds;
+  }
+}
+
+/** In words why Kubernetes keeps the pod for now. An eviction counts together with the drain of a node. */
+async function replace(
+  api: KubernetesApi,
+  namespace: string,
+  { member, how, uid }: { member: string; how: "evict" | "delete"; uid: string },
+): Promise<string | undefined> {
+  if (how === "evict") return api.evict(namespace, member, uid);
+  await api.remove(core(namespace, "pods", member), uid);
+  return undefined;
+}
+
+async function observe({ settings, namespace, api, examine }: Context) {
+  const { name } = settings;
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(name).server));
+  const revision = set?.status?.updateRevision;
+  if (set === undefined || revision === undefined) return { waiting: "the StatefulSet has no revision yet" };
+  if ((set.status?.observedGeneration ?? 0) < (set.metadata?.generation ?? 0)) {
+    return { waiting: "Kubernetes has not looked at the StatefulSet yet" };
+  }
+  const pods = new Map<string, MemberPod | undefined>();
+  for (const member of memberNames(name, set.spec.replicas)) {
+    pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));
+  }
+  const running = [...pods].flatMap(([member, pod]) =>
+    pod !== undefined && whyAway(pod) === undefined ? [[member, pod] as const] : [],
+  );
+  const conditions = await examine(new Map(running), settings, namespace);
+  return {
+    members: [...pods].map(([member, pod]) => toRollMember(member, pod, revision, conditions.get(member))),
+    uids: new Map([...pods].map(([member, pod]) => [member, pod?.metadata?.uid])),
+  };
+}
+
+export function toRollMember(
+  name: string,
+  pod: MemberPod | undefined,
+  revision: string,
+  condition: Condition | undefined,
+): RollMember {
+  const away = whyAway(pod);
+  const leads = condition?.leads ?? false;
+  const current = pod?.metadata?.labels?.["controller-revision-hash"] === revision;
+  const state = { name, leads, revision: pod === undefined ? "missing" : current ? "current" : "stale" } as const;
+  if (pod?.metadata?.deletionTimestamp !== undefined)
+    return { ...state, revision: "missing", condition: "behind", reason: "it is stopping" };
+  if (away !== undefined) return { ...state, condition: "away", reason: away };
+  const whole = condition?.whole === true;
+  return { ...state, condition: whole ? "whole" : "behind", reason: condition?.detail ?? "it was not asked" };
+}
+
+/** What keeps the server from running, in the words of Kubernetes or of a container of the pod; undefined: it runs. */
+export function whyAway(pod: MemberPod | undefined): string | undefined {
+  if (pod === undefined) return "there is no pod yet";
+  // The first is the server, whatever runs beside it.
+  const server = pod.spec?.containers[0]?.name;
+  const { initContainerStatuses = [], containerStatuses = [], conditions = [] } = pod.status ?? {};
+  if (containerStatuses.find(({ name }) => name === server)?.state?.running !== undefined) return undefined;
+  const unscheduled = conditions.find(({ type, status }) => type === "PodScheduled" && status === "False");
+  if (unscheduled !== undefined) return `${unscheduled.reason ?? "not scheduled"}: ${unscheduled.message ?? ""}`;
+  const words = [...initContainerStatuses, ...containerStatuses].flatMap(({ name, state, lastState }) => {
+    if (state?.running !== undefined || state?.terminated?.exitCode === 0) return [];
+    const ended = [state?.terminated, lastState?.terminated].find((each) => each !== undefined && each.exitCode !== 0);
+    const { reason = "", message } = state?.waiting ?? {};
+    if (reason === "PodInitializing" || (reason === "" && ended === undefined)) return [];
+    const last = ended?.message ?? (ended === undefined ? message : `it ended with exit code ${ended.exitCode}`);
+    return [`${reason || (ended?.reason ?? "")} (${name}): ${(last ?? "").trim()}`];
+  });
+  return words[0] ?? "its containers are being started";
+}
+
+/** For a service with one member. */
+export const examineReadiness: Examine = async (pods) =>
+  new Map(
+    [...pods].map(([member, { status }]) => {
+      const ready = status?.conditions?.find(({ type }) => type === "Ready");
+      return [member, { whole: ready?.status === "True", leads: true, detail: ready?.message ?? "it is not ready" }];
+    }),
+  );
+
+/** The agent beside each server has seen both: whether its member is up to date, and whether it leads. */
+const examineSidecars: Examine = (pods, settings, namespace) =>
+  examineEach([...pods.keys()], async (member) => {
+    const ask = (path: string) =>
+      http({
+        url: `http://${memberHost(settings.name, namespace, member)}:${agentPorts.http}${path}`,
+        timeoutSeconds: 5,
+      });
+    const [ready, primary] = await Promise.all([ask("/ready"), ask("/primary")]);
+    const [detail = ""] = ready.body.split("\n");
+    return { whole: ready.status === 200, leads: primary.status === 200, detail };
+  });
+
+export async function examineEach(
+  members: string[],
+  ask: (member: string) => Promise<Condition>,
+): Promise<Map<string, Condition>> {
+  const answers = members.map(async (member): Promise<[string, Condition]> => {
+    const silent = (error: unknown): Condition => ({ whole: false, leads: false, detail: messageOf(error) });
+    return [member, await ask(member).catch(silent)];
+  });
+  return new Map(await Promise.all(answers));
+}

@@ -1,0 +1,40 @@
+/** Which member of a roll is replaced next: pure. `agent/roll.ts` observes and acts. */
+
+export interface RollMember {
+  name: string;
+  /** Of its pod, against what the StatefulSet wants. `missing`: deleted, and not gone or not made again yet. */
+  revision: "missing" | "stale" | "current";
+  /** `away`: its server does not run, so it counts for nothing. `behind`: it runs, and the others may need it. */
+  condition: "whole" | "behind" | "away";
+  /** Why it is not whole, in the words of Kubernetes or of the database. */
+  reason: string;
+  leads: boolean;
+}
+
+export type RollStep =
+  | { kind: "done" }
+  /** `evict` respects the disruption budget; what counts for nothing is deleted. */
+  | { kind: "replace"; member: string; how: "evict" | "delete" }
+  | { kind: "wait"; member: string; reason: string };
+
+/**
+ * One at a time, and only while all others are whole; the leader last. A stale member whose server does not run goes first, and
+ * does not wait for the others: that harms nobody, and it cures an ensemble that only what is new can start. It stays while what is
+ * new does not start: perhaps its server is back in a moment.
+ *
+ * `late`: waiting longer helps nobody. Then a stale member that runs and does not become whole is replaced too, since perhaps only
+ * what is new makes it whole, unless what is new does not even start. Kubernetes refuses when the ready ones would become too few.
+ */
+export function nextStep(members: RollMember[], late: boolean): RollStep {
+  const stale = members.filter(({ revision }) => revision === "stale");
+  const starts = members.every(({ revision, condition }) => revision !== "current" || condition !== "away");
+  const away = stale.find(({ condition }) => condition === "away");
+  if (away !== undefined && (starts || late)) return { kind: "replace", member: away.name, how: "delete" };
+  const stuck = stale.find(({ condition }) => condition === "behind");
+  if (late && starts && stuck !== undefined) return { kind: "replace", member: stuck.name, how: "evict" };
+  const waited = members.find(({ condition }) => condition !== "whole");
+  if (waited !== undefined) return { kind: "wait", member: waited.name, reason: waited.reason };
+  // The highest ordinal first, as Kubernetes does it.
+  const next = stale.filter(({ leads }) => !leads).at(-1) ?? stale.at(-1);
+  return next === undefined ? { kind: "done" } : { kind: "replace", member: next.name, how: "evict" };
+}

@@ -1,0 +1,71 @@
+/**
+ * The Pulumi side of the roll: a Job behind the StatefulSet that runs whenever the members are to be others, and a CronJob for what
+ * changes without a deployment: renewed certificates of servers that read them only when they start.
+ */
+import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import type { core } from "@pulumi/kubernetes/types/input";
+import * as pulumi from "@pulumi/pulumi";
+import { namesOf } from "../core/names";
+import { memberSettings, type RollSettings } from "../core/settings";
+import type { Ensemble } from "./arguments";
+import { type AgentBundle, digest } from "./bundle";
+import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
+import { cronJob, jobMetadata, metadata } from "./network";
+import { agentJobSpec } from "./pod";
+
+export interface RollInputs {
+  bundle: AgentBundle;
+  /** For a server that tells an administrator alone how it is. */
+  login?: { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] };
+}
+
+/** Half an hour after the certificates were looked at. */
+const schedule = "47 3 * * *";
+/** A run that was missed during an outage of the control plane is made up for within a day. */
+const startingDeadlineSeconds = 86_400;
+
+/** Returns what must have ended before anybody relies on the members. */
+export function createRoll(
+  ensemble: Ensemble,
+  { bundle, login }: RollInputs,
+  { spec }: StatefulSetInputs,
+  pace: Pace,
+  options: pulumi.CustomResourceOptions,
+): Job {
+  const name = namesOf(ensemble.name).roll;
+  // Before the first one is replaced it may wait as long as for each.
+  const deadlineSeconds = (ensemble.members + 1) * stepSeconds(pace);
+  const jobSpec = (run: "now" | "nightly") =>
+    pulumi.output([spec, ensemble.certificates] as const).apply(([{ template }, certificates]) => {
+      const settings: RollSettings = {
+        ...memberSettings(ensemble),
+        stepSeconds: stepSeconds(pace),
+        watchSeconds: pace.watchSeconds,
+      };
+      // A change of the certificates reaches the template by their own Job.
+      const wanted = digest(JSON.stringify([template, ensemble.tls, certificates]));
+      return agentJobSpec(ensemble, {
+        name: "roll",
+        command: ["roll"],
+        settings,
+        // That of the guard: the two carry out changes.
+        serviceAccount: namesOf(ensemble.name).preflight,
+        bundle,
+        deadlineSeconds,
+        ...(run === "now" ? { annotations: { "cells-services/members": wanted } } : {}),
+        ...login,
+      });
+    });
+  if (ensemble.tls !== "off") {
+    const inputs = jobSpec("nightly").apply((job) =>
+      cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: job }),
+    );
+    new CronJob(name, { metadata: metadata(ensemble, name), spec: inputs.spec }, options);
+  }
+  return new Job(
+    name,
+    { metadata: jobMetadata(ensemble), spec: jobSpec("now") },
+    pulumi.mergeOptions(options, { customTimeouts: { create: `${deadlineSeconds + 60}s` } }),
+  );
+}

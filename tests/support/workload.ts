@@ -1,0 +1,18 @@
+import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
+import { type DrilledService, profileOf } from "../../drills/profiles";
+import { checkout, kubeconfig } from "../../sandbox/paths";
+
+/** A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. */
+export async function openWorkload(stack: string, service: DrilledService, run: string) {
+  const outputs = await readOutputs({ stack, directory: checkout });
+  const [target] = selectTargets(outputs.checks, [service]);
+  if (target === undefined) throw new Error(`the stack has no ${service}`);
+  const config = loadCluster(chooseCluster({ kubeconfig }, outputs, {}));
+  const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
+  const workload = await (await profileOf(service)).open(target, environment, run);
+  const close = async (): Promise<void> => {
+    await workload.close();
+    await environment.close();
+  };
+  return { members: target.members, workload, close };
+}
