@@ -22,6 +22,8 @@ const configuration = (service: DrilledService, settings: object): string =>
   });
 const up = (service: DrilledService, settings: object) =>
   deployment.deploy("up", "--yes", "--skip-preview", "--config-file", configuration(service, settings));
+const selector = (service: DrilledService): string =>
+  `app.kubernetes.io/name=${service},app.kubernetes.io/component=server`;
 const nowhere = { image: "registry.invalid/server:none" };
 const cannotStart = /roll failed: [a-z]+-[0-2] cannot start: (ErrImagePull|ImagePullBackOff)/;
 
@@ -31,8 +33,9 @@ interface Pod {
 
 /** The uid of each member's pod, in the order in which they were made. */
 async function pods(service: DrilledService): Promise<Map<string, string>> {
-  const selector = `app.kubernetes.io/name=${service},app.kubernetes.io/component=server`;
-  const { items } = JSON.parse(await kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json")) as {
+  const { items } = JSON.parse(
+    await kubectl("get", "pods", "-n", namespace, "-l", selector(service), "-o", "json"),
+  ) as {
     items: Pod[];
   };
   const made = ({ metadata }: Pod) => metadata.creationTimestamp;
@@ -126,5 +129,21 @@ describe.each(services)("a change of %s", (service) => {
     const replaced = [...result.meanwhile].filter(([member, uid]) => before.get(member) !== uid);
     expect(replaced).toHaveLength(1);
     expect(result.back.code, result.back.output).toBe(0);
+  });
+
+  it("grows the volumes in place, and does not shrink them", async () => {
+    const uid = () => kubectl("get", "statefulset", service, "-n", namespace, "-o", "jsonpath={.metadata.uid}");
+    const sizes = async () => {
+      const path = "jsonpath={.items[*].spec.resources.requests.storage}";
+      return (await kubectl("get", "pvc", "-n", namespace, "-l", selector(service), "-o", path)).split(" ");
+    };
+    const before = await uid();
+    const grown = await up(service, { storage: { size: "20Gi" } });
+    expect(grown.code, grown.output).toBe(0);
+    expect(await sizes()).toEqual(["20Gi", "20Gi", "20Gi"]);
+    expect(await uid()).toBe(before);
+    const smaller = await up(service, { storage: { size: "19Gi" } });
+    expect(smaller.code, smaller.output).not.toBe(0);
+    expect(smaller.output).toContain("has 20Gi, got storage.size 19Gi; a volume cannot become smaller");
   });
 });

@@ -1,10 +1,11 @@
 /** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
-import { livingContradiction, storageContradiction } from "../core/change";
+import { classContradiction, livingContradiction } from "../core/change";
 import { log } from "../core/log";
 import { type Marker, type MarkerAnswer, peerTls, toMarker } from "../core/marker";
 import { labelKeys, labels, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings } from "../core/settings";
 import { versionContradiction } from "../core/versions";
+import { growClaims } from "./claims";
 import {
   type ConfigMap,
   core,
@@ -20,10 +21,7 @@ import { readPod, readSettings } from "./main";
 const manager = "cells-services-setup";
 
 interface StatefulSet extends KubernetesObject {
-  spec: {
-    replicas: number;
-    volumeClaimTemplates: { spec: { storageClassName?: string; resources: { requests: { storage: string } } } }[];
-  };
+  spec: { volumeClaimTemplates: { spec: { storageClassName?: string } }[] };
 }
 
 /** The command for `commands` of a service's agent. */
@@ -31,27 +29,33 @@ export async function preflightCommand(): Promise<void> {
   await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi());
 }
 
-/** Throws when a living cluster cannot do what is wanted. */
+/** Throws when a living cluster cannot do what is wanted. Then prepares what has to be there before the rest changes. */
 export async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
-  const claim = set?.spec.volumeClaimTemplates[0]?.spec;
-  if (claim !== undefined) {
-    const existing = { size: claim.resources.requests.storage, class: claim.storageClassName };
-    const reason = storageContradiction(existing, settings.storage);
-    if (reason !== undefined) throw new Error(reason);
-  }
   const marker = await readMarker(settings.name, namespace, api);
-  if (marker === undefined) {
-    log("the cluster has not been formed yet");
-    return;
-  }
-  const other = livingContradiction(marker, settings);
-  if (other !== undefined) throw new Error(other);
-  // Without a marker no server of these pods has data to lose.
-  const versions = await livingVersions(settings, namespace, api);
-  const reason = versionContradiction(settings.service, versions, settings.version);
+  const reason =
+    (await classContradictionOf(settings, namespace, api)) ??
+    // Without a marker no server of these pods has data to lose.
+    (marker === undefined
+      ? undefined
+      : (livingContradiction(marker, settings) ??
+        versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version)));
   if (reason !== undefined) throw new Error(reason);
-  log(`the cluster ${marker.clusterId} keeps its ${marker.members} members`);
+  await growClaims(settings, namespace, api);
+  log(
+    marker === undefined
+      ? "the cluster has not been formed yet"
+      : `the cluster ${marker.clusterId} keeps its ${marker.members} members`,
+  );
+}
+
+async function classContradictionOf(
+  { name, storage }: PreflightSettings,
+  namespace: string,
+  api: KubernetesApi,
+): Promise<string | undefined> {
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(name).server));
+  const [template] = set?.spec.volumeClaimTemplates ?? [];
+  return template && classContradiction(template.spec.storageClassName, storage.class);
 }
 
 interface Pod extends KubernetesObject {

@@ -8,6 +8,7 @@ import { memberHost, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep } from "../core/roll";
 import { agentPorts, type RollSettings } from "../core/settings";
 import { waitFor } from "../core/wait";
+import { growClaims } from "./claims";
 import { http } from "./http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { readPod, readSettings } from "./main";
@@ -73,6 +74,7 @@ interface Context {
 /** Ends when all members are whole and what they should be; throws when one does not become whole. */
 export async function roll(context: Context, interval = intervalSeconds, patience = patienceSeconds): Promise<void> {
   const { settings, namespace, api } = context;
+  await growClaims(settings, namespace, api);
   let watchSeconds = 0;
   for (let what = "all members to be whole"; ; ) {
     const begin = performance.now();

@@ -23,24 +23,38 @@ export function livingContradiction(marker: Marker, wanted: { members: number; t
   return undefined;
 }
 
-/** The volumes of a StatefulSet cannot be changed: Pulumi would replace it, and all members with it. */
-export function storageContradiction(
-  existing: { size: string; class: string | undefined },
-  wanted: { size: string; class?: string },
-): string | undefined {
-  // Kubernetes rewrites quantities: 8192Mi comes back as 8Gi.
-  if (parseQuantity(existing.size) !== parseQuantity(wanted.size)) {
-    return (
-      `the volumes were made with storage.size ${existing.size}, got ${wanted.size}; the size cannot be changed while the ` +
-      `cluster lives; set storage.size to ${existing.size}`
-    );
-  }
-  if (existing.class !== wanted.class) {
-    const named = (name: string | undefined): string => name ?? "the default class";
-    return (
-      `the volumes were made with storage.class ${named(existing.class)}, got ${named(wanted.class)}; the class cannot be ` +
-      `changed while the cluster lives; set storage.class as it was`
-    );
-  }
-  return undefined;
+/** The claim of a member's volume. */
+export interface Claim {
+  name: string;
+  size: string;
+}
+
+/** A volume can only grow. */
+export function sizeContradiction(claims: Claim[], wanted: string): string | undefined {
+  const larger = claims.find(({ size }) => bytes(size) > bytes(wanted));
+  if (larger === undefined) return undefined;
+  return (
+    `the claim ${larger.name} has ${larger.size}, got storage.size ${wanted}; a volume cannot become smaller; ` +
+    `set storage.size to ${larger.size} or more`
+  );
+}
+
+/** The claims that are to grow. */
+export function smallerClaims(claims: Claim[], wanted: string): Claim[] {
+  return claims.filter(({ size }) => bytes(size) < bytes(wanted));
+}
+
+/** Kubernetes rewrites quantities: 8192Mi comes back as 8Gi. */
+function bytes(size: string): number {
+  return parseQuantity(size) ?? Number.NaN;
+}
+
+/** Another class would be another volume. undefined: the default class of the cluster. */
+export function classContradiction(existing: string | undefined, wanted: string | undefined): string | undefined {
+  if (existing === wanted) return undefined;
+  const named = (name: string | undefined): string => name ?? "the default class";
+  return (
+    `the volumes were made with storage.class ${named(existing)}, got ${named(wanted)}; the class cannot be changed while the ` +
+    `cluster lives; set storage.class as it was`
+  );
 }

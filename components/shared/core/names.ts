@@ -69,6 +69,11 @@ export function memberNames(name: string, members: number): string[] {
   return Array.from({ length: members }, (_, ordinal) => memberName(name, ordinal));
 }
 
+/** Of the claims that the StatefulSet makes for its members. */
+export function claimNames(name: string, members: number): string[] {
+  return memberNames(name, members).map((member) => `data-${member}`);
+}
+
 /** DNS name of one member, valid whether or not it is ready. */
 export function memberHost(name: string, namespace: string, member: string): string {
   return `${member}.${namesOf(name).peers}.${namespace}.svc`;

@@ -29,6 +29,7 @@ export interface PreflightSettings extends EnsembleSettings {
 
 /** Of the roll. */
 export interface RollSettings extends EnsembleSettings {
+  storage: { size: string };
   /** How long one member may take to stop, to start and to be whole. */
   stepSeconds: number;
   /** How long all must be whole after that. */

@@ -3,7 +3,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { memberNames, namesOf } from "../core/names";
+import { claimNames, memberNames, namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -54,7 +54,7 @@ export function readMarkerRule(ensemble: Ensemble): Rule {
   return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
 }
 
-/** The preflight compares with the marker and with the StatefulSet that is there; the roll replaces pods of members. */
+/** The preflight compares with what is there, and grows volumes; the roll replaces pods of members. */
 export function changeRules(ensemble: Ensemble): Rule[] {
   const members = memberNames(ensemble.name, ensemble.members);
   return [
@@ -67,6 +67,12 @@ export function changeRules(ensemble: Ensemble): Rule[] {
     },
     { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: members },
     { apiGroups: [""], resources: ["pods/eviction"], verbs: ["create"], resourceNames: members },
+    {
+      apiGroups: [""],
+      resources: ["persistentvolumeclaims"],
+      verbs: ["get", "patch"],
+      resourceNames: claimNames(ensemble.name, ensemble.members),
+    },
   ];
 }
 

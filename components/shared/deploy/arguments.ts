@@ -94,7 +94,7 @@ export function ensembleShape(profile: ServiceProfile) {
         size: z
           .string(says("a whole number with a unit", 'use a size like "8Gi"'))
           .check(rule((size) => sizeProblem(size, minimum)))
-          .describe("of each member's volume, a whole number with a unit; cannot be changed later")
+          .describe("of each member's volume, a whole number with a unit; can grow, not shrink")
           .default(profile.storage.size),
         class: laterText("a text", "give the name of a StorageClass")
           .describe("name of a StorageClass, without it that of the cluster; cannot be changed later")

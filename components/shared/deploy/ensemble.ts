@@ -82,6 +82,8 @@ export function createMembers(
   const peers = new Service(names.peers, peersService(ensemble, inputs.peers), options);
   const whenPrepared = pulumi.mergeOptions(options, {
     dependsOn: [peers, ...inputs.dependsOn],
+    // It can never change: the preflight grows the claims themselves, and refuses another class.
+    ignoreChanges: ["spec.volumeClaimTemplates"],
   });
   const servers = new StatefulSet(names.server, inputs.statefulSet, protectable(whenPrepared));
   new PodDisruptionBudget(names.server, disruptionBudget(ensemble), options);

@@ -1,6 +1,6 @@
 /**
  * The Pulumi side of the roll: a Job behind the StatefulSet that runs whenever the members are to be others, and a CronJob for what
- * changes without a deployment: renewed certificates of servers that read them only when they start.
+ * changes without a deployment: renewed certificates of servers that read them only when they start, and the claim of a lost volume.
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
@@ -40,6 +40,7 @@ export function createRoll(
     pulumi.output([spec, ensemble.certificates] as const).apply(([{ template }, certificates]) => {
       const settings: RollSettings = {
         ...memberSettings(ensemble),
+        storage: { size: ensemble.storage.size },
         stepSeconds: stepSeconds(pace),
         watchSeconds: pace.watchSeconds,
       };
@@ -57,12 +58,10 @@ export function createRoll(
         ...login,
       });
     });
-  if (ensemble.tls !== "off") {
-    const inputs = jobSpec("nightly").apply((job) =>
-      cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: job }),
-    );
-    new CronJob(name, { metadata: metadata(ensemble, name), spec: inputs.spec }, options);
-  }
+  const inputs = jobSpec("nightly").apply((job) =>
+    cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: job }),
+  );
+  new CronJob(name, { metadata: metadata(ensemble, name), spec: inputs.spec }, options);
   return new Job(
     name,
     { metadata: jobMetadata(ensemble), spec: jobSpec("now") },

@@ -1,7 +1,12 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { keepMarker, preflight, readMarker } from "../../../components/shared/agent/guard";
 import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
-import { livingContradiction, storageContradiction } from "../../../components/shared/core/change";
+import {
+  classContradiction,
+  livingContradiction,
+  sizeContradiction,
+  smallerClaims,
+} from "../../../components/shared/core/change";
 import { type Marker, peerTls, toMarker } from "../../../components/shared/core/marker";
 import type { EnsembleSettings } from "../../../components/shared/core/settings";
 
@@ -70,32 +75,43 @@ describe("what a living cluster cannot do", () => {
     expect(livingContradiction(formed, wanted)).toBe(reason);
   });
 
-  it.each<[string, { size: string; class: string | undefined }, { size: string; class?: string }, string | undefined]>([
-    ["the same", { size: "8Gi", class: undefined }, { size: "8Gi" }, undefined],
-    ["the same in other words", { size: "8Gi", class: undefined }, { size: "8192Mi" }, undefined],
-    [
-      "another size",
-      { size: "8Gi", class: undefined },
-      { size: "16Gi" },
-      "the volumes were made with storage.size 8Gi, got 16Gi; the size cannot be changed while the cluster lives; " +
-        "set storage.size to 8Gi",
-    ],
+  it.each<[string, string | undefined, string | undefined, string | undefined]>([
+    ["the same", "gp3", "gp3", undefined],
+    ["the default class", undefined, undefined, undefined],
     [
       "another class",
-      { size: "8Gi", class: undefined },
-      { size: "8Gi", class: "gp3" },
+      undefined,
+      "gp3",
       "the volumes were made with storage.class the default class, got gp3; the class cannot be changed while the cluster " +
         "lives; set storage.class as it was",
     ],
     [
       "the default class again",
-      { size: "8Gi", class: "gp3" },
-      { size: "8Gi" },
+      "gp3",
+      undefined,
       "the volumes were made with storage.class gp3, got the default class; the class cannot be changed while the " +
         "cluster lives; set storage.class as it was",
     ],
-  ])("storage: %s", (_, existing, wanted, expected) => {
-    expect(storageContradiction(existing, wanted)).toBe(expected);
+  ])("storage.class: %s", (_, existing, wanted, expected) => {
+    expect(classContradiction(existing, wanted)).toBe(expected);
+  });
+
+  it.each<[string, string[], string, string | undefined, string[]]>([
+    ["the same", ["8Gi", "8Gi"], "8Gi", undefined, []],
+    ["the same in other words", ["8Gi"], "8192Mi", undefined, []],
+    ["more", ["8Gi", "8Gi"], "16Gi", undefined, ["data-0", "data-1"]],
+    ["that of a volume that was lost since", ["16Gi", "8Gi"], "16Gi", undefined, ["data-1"]],
+    [
+      "less",
+      ["8Gi", "16Gi"],
+      "8Gi",
+      "the claim data-1 has 16Gi, got storage.size 8Gi; a volume cannot become smaller; set storage.size to 16Gi or more",
+      [],
+    ],
+  ])("storage.size: %s", (_, sizes, wanted, reason, growing) => {
+    const claims = sizes.map((size, ordinal) => ({ name: `data-${ordinal}`, size }));
+    expect(sizeContradiction(claims, wanted)).toBe(reason);
+    expect(smallerClaims(claims, wanted).map(({ name }) => name)).toEqual(growing);
   });
 });
 
@@ -132,8 +148,10 @@ function fakeApi() {
     apply: async (path, object, manager) => {
       applied.push({ path, manager, object: structuredClone(object) });
       const existing = objects.get(path);
-      if (existing?.metadata?.uid !== object.metadata?.uid) throw new Error("uid mismatch");
-      objects.set(path, { ...existing, metadata: { ...existing?.metadata, ...object.metadata } });
+      const { uid } = object.metadata ?? {};
+      if (existing === undefined || (uid !== undefined && existing.metadata?.uid !== uid))
+        throw new Error("uid mismatch");
+      objects.set(path, { ...existing, ...object, metadata: { ...existing.metadata, ...object.metadata } });
     },
     remove: () => Promise.reject(new Error("nothing is removed")),
     evict: () => Promise.reject(new Error("nothing is evicted")),
@@ -256,11 +274,21 @@ describe("the preflight", () => {
     );
   });
 
-  it("compares with the volumes, also of a cluster that has not formed", async () => {
-    const claim = { spec: { resources: { requests: { storage: "8Gi" } } } };
-    cluster.objects.set(setPath, { spec: { volumeClaimTemplates: [claim] } });
-    await expect(run()).resolves.toBeUndefined();
-    await expect(run({}, "16Gi")).rejects.toThrow("the volumes were made with storage.size 8Gi, got 16Gi");
+  it("compares with the class of the volumes, also of a cluster that has not formed", async () => {
+    cluster.objects.set(setPath, { spec: { volumeClaimTemplates: [{ spec: { storageClassName: "gp3" } }] } });
+    await expect(run()).rejects.toThrow("the volumes were made with storage.class gp3, got the default class");
+  });
+
+  it("grows claims, and refuses to shrink one before it has changed any", async () => {
+    const path = (ordinal: number) => `/api/v1/namespaces/cells/persistentvolumeclaims/data-etcd-${ordinal}`;
+    const sizes = () => [0, 1].map((ordinal) => cluster.objects.get(path(ordinal))?.spec);
+    const of = (storage: string) => ({ resources: { requests: { storage } } });
+    for (const ordinal of [0, 1]) cluster.objects.set(path(ordinal), { spec: of("8Gi") });
+    await run({}, "16Gi");
+    expect(sizes()).toEqual([of("16Gi"), of("16Gi")]);
+    cluster.objects.set(path(0), { spec: of("8Gi") });
+    await expect(run({}, "12Gi")).rejects.toThrow("the claim data-etcd-1 has 16Gi, got storage.size 12Gi");
+    expect(sizes()).toEqual([of("8Gi"), of("16Gi")]);
   });
 
   it("writes nothing", async () => {

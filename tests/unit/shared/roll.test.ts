@@ -220,6 +220,7 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
     tls: "off" as const,
     applications: [],
     deletion: "keep" as const,
+    storage: { size: "8Gi" },
     stepSeconds: 0.05,
     watchSeconds: 0.02,
   };

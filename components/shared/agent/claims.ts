@@ -1,0 +1,44 @@
+/** The claims of the members' volumes, which outlive the template of the StatefulSet: that one can never be changed. */
+import { type Claim, sizeContradiction, smallerClaims } from "../core/change";
+import { log } from "../core/log";
+import { claimNames } from "../core/names";
+import { core, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+
+/** Field manager of the size of a claim. */
+const manager = "cells-services-claims";
+
+interface PersistentVolumeClaim extends KubernetesObject {
+  spec: { resources: { requests: { storage: string } } };
+}
+
+/**
+ * Grows each claim that is smaller than wanted, also that of a lost volume, which Kubernetes makes with the first size. Throws when
+ * one is larger, and when its class cannot grow.
+ */
+export async function growClaims(
+  { name, members, storage }: { name: string; members: number; storage: { size: string } },
+  namespace: string,
+  api: KubernetesApi,
+): Promise<void> {
+  const claims = await readClaims(claimNames(name, members), namespace, api);
+  const reason = sizeContradiction(claims, storage.size);
+  if (reason !== undefined) throw new Error(reason);
+  for (const claim of smallerClaims(claims, storage.size)) {
+    const object = {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: claim.name },
+      spec: { resources: { requests: { storage: storage.size } } },
+    };
+    await api.apply(core(namespace, "persistentvolumeclaims", claim.name), object, manager);
+    log(`the claim ${claim.name} grows from ${claim.size} to ${storage.size}`);
+  }
+}
+
+async function readClaims(names: string[], namespace: string, api: KubernetesApi): Promise<Claim[]> {
+  const claims = names.map(async (name): Promise<Claim[]> => {
+    const claim = await api.get<PersistentVolumeClaim>(core(namespace, "persistentvolumeclaims", name));
+    return claim === undefined ? [] : [{ name, size: claim.spec.resources.requests.storage }];
+  });
+  return (await Promise.all(claims)).flat();
+}
