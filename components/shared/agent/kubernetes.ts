@@ -106,7 +106,7 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
       async () => {
         try {
           const response = await call(method, path, object);
-          return isPassing(response.status) ? { waiting: describe(response) } : { done: response };
+          return isPassing(response) ? { waiting: describe(response) } : { done: response };
         } catch (error) {
           return { waiting: (error as Error).message };
         }
@@ -150,9 +150,13 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
   };
 }
 
-/** 403: an API server learns of a new RoleBinding a moment after the client that made it, and a Job runs only once. */
-function isPassing(status: number): boolean {
-  return status === 403 || status === 429 || status >= 500;
+/**
+ * 403: an API server learns of a new RoleBinding a moment after the client that made it, and a Job runs only once. It has other
+ * words when the right is there and the change is not allowed.
+ */
+function isPassing(response: HttpResponse): boolean {
+  if (response.status === 403) return / cannot \w+ resource /.test(describe(response));
+  return response.status === 429 || response.status >= 500;
 }
 
 function expectOk(verb: string, path: string, response: HttpResponse): string {

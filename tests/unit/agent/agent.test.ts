@@ -89,9 +89,21 @@ describe("the Kubernetes client", () => {
 
 describe("the Kubernetes client of a Job", () => {
   it("waits for a right that was given a moment ago", async () => {
-    const { api, seen } = await answering([403, { message: 'secrets "a" is forbidden' }], [200, { kind: "Secret" }]);
+    const { api, seen } = await answering(
+      [403, { message: 'secrets "a" is forbidden: User "x" cannot get resource "secrets" in the namespace "cells"' }],
+      [200, { kind: "Secret" }],
+    );
     expect(await api.get("/x")).toEqual({ kind: "Secret" });
     expect(seen).toHaveLength(2);
+  });
+});
+
+describe("the Kubernetes client, of a change that is not allowed", () => {
+  it("says so at once, in the words of Kubernetes", async () => {
+    const message = 'persistentvolumeclaims "data-etcd-0" is forbidden: the storageclass must support resize';
+    const { api, seen } = await answering([403, { message }]);
+    await expect(api.apply("/x", {}, "me")).rejects.toThrow(`kubernetes refused to apply /x: ${message}`);
+    expect(seen).toHaveLength(1);
   });
 });
 
