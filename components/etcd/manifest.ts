@@ -90,11 +90,11 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     memberMounts: [
       { name: "data", mountPath: paths.volume },
       { name: "run", mountPath: paths.run },
-      ...agentMounts(ensemble),
+      ...login(ensemble).volumeMounts,
     ],
     containers: [serverContainer(ensemble)],
     volumes: [
-      ...agentSources(ensemble),
+      ...login(ensemble).volumes,
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("auth-token", tokenName(ensemble.name)),
       ...certificateVolumes(ensemble),
@@ -140,27 +140,21 @@ function memoryTarget(ensemble: Ensemble): number {
   return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
 }
 
-/** What every command of the agent reads: base configuration, administrator, trust. */
-function agentMounts(ensemble: Ensemble): core.v1.VolumeMount[] {
-  return [
-    { name: "base", mountPath: paths.base, readOnly: true },
-    { name: "admin", mountPath: paths.admin, readOnly: true },
-    ...trustMounts(ensemble, paths),
-  ];
-}
-
-function agentSources(ensemble: Ensemble): core.v1.Volume[] {
-  const names = namesOf(ensemble.name);
-  return [
-    { name: "base", configMap: { name: names.config } },
-    secretVolume("admin", names.admin, ["username", "password"]),
-    ...trustVolumes(ensemble),
-  ];
-}
-
-/** Of a Job that asks the members as the administrator. */
+/** What every command of the agent reads that asks the members as the administrator: base configuration, administrator, trust. */
 export function login(ensemble: Ensemble): { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] } {
-  return { volumeMounts: agentMounts(ensemble), volumes: agentSources(ensemble) };
+  const names = namesOf(ensemble.name);
+  return {
+    volumeMounts: [
+      { name: "base", mountPath: paths.base, readOnly: true },
+      { name: "admin", mountPath: paths.admin, readOnly: true },
+      ...trustMounts(ensemble, paths),
+    ],
+    volumes: [
+      { name: "base", configMap: { name: names.config } },
+      secretVolume("admin", names.admin, ["username", "password"]),
+      ...trustVolumes(ensemble),
+    ],
+  };
 }
 
 export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
@@ -184,8 +178,7 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
     serviceAccount: name,
     bundle,
     deadlineSeconds: 1800,
-    volumeMounts: agentMounts(ensemble),
-    volumes: agentSources(ensemble),
+    ...login(ensemble),
   });
   return cronJob(ensemble, name, {
     // A member whose volume was lost counts for the majority again about a minute after it has all data.

@@ -3,7 +3,7 @@
  * runs: a component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
-import type { Document, MongoClient, MongoClientOptions } from "mongodb";
+import type { Document, MongoClient } from "mongodb";
 import { checkCertificates } from "../shared/check/certificates";
 import { probeName } from "../shared/check/connections";
 import {
@@ -256,14 +256,14 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
     url: string,
     access: Access,
     database: string,
-    { directConnection = false, ...options }: MongoClientOptions,
+    directConnection: boolean,
   ): Promise<MongoClient> => {
     const key = JSON.stringify([url, access, database]);
     const known = clients.get(key);
     if (known !== undefined) return known;
     const client = new MongoClient(url, {
-      ...options,
       directConnection,
+      ...(directConnection ? { readPreference: "secondaryPreferred" } : {}),
       appName: "cells-services-check",
       maxPoolSize: 2,
       proxyHost: proxy.host,
@@ -290,11 +290,8 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
   };
   return {
     at: ({ host }, access, database = "admin") =>
-      open(`mongodb://${host}:${target.clientPort}/`, access, database, {
-        directConnection: true,
-        readPreference: "secondaryPreferred",
-      }),
-    set: (url, access, database) => open(url, access, database, {}),
+      open(`mongodb://${host}:${target.clientPort}/`, access, database, true),
+    set: (url, access, database) => open(url, access, database, false),
     async close() {
       await Promise.allSettled([...clients.values()].map((client) => client.close()));
       proxy.close();

@@ -20,8 +20,7 @@ const configuration = (service: DrilledService, settings: object): string =>
     "cells-services:services": [service],
     [`cells-services:${service}`]: { applications: ["cells"], ...settings },
   });
-const up = (service: DrilledService, settings: object) =>
-  deployment.deploy("up", "--yes", "--skip-preview", "--config-file", configuration(service, settings));
+const up = (service: DrilledService, settings: object) => deployment.up(configuration(service, settings));
 const selector = (service: DrilledService): string =>
   `app.kubernetes.io/name=${service},app.kubernetes.io/component=server`;
 const nowhere = { image: "registry.invalid/server:none" };

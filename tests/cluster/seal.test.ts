@@ -42,7 +42,7 @@ const configuration = (name: string, key: string): string =>
     },
   });
 
-const up = (file: string) => deployment.deploy("up", "--yes", "--skip-preview", "--config-file", file);
+const up = (file: string) => deployment.up(file);
 const check = () => deployment.tsx("checks/cli.ts");
 const get = (...args: string[]): Promise<string> => kubectl("get", "-n", namespace, ...args);
 const sealed = async (member: string): Promise<string> => {

@@ -8,11 +8,7 @@ const namespace = `cells-${stack}`;
 let deployment: Deployment;
 
 const up = (settings: object) =>
-  deployment.deploy(
-    "up",
-    "--yes",
-    "--skip-preview",
-    "--config-file",
+  deployment.up(
     deployment.configurationWith("changed", {
       "cells-services:services": ["etcd"],
       "cells-services:etcd": { applications: ["cells"], ...settings },

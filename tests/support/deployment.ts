@@ -20,6 +20,8 @@ export interface Deployment {
   execute(command: string, args: string[], environment?: Record<string, string>): Promise<Result>;
   /** A command of pulumi with the configuration of the stack, or with the one in a file. */
   deploy(command: string, ...args: string[]): Promise<Result>;
+  /** `up` with the configuration in a file. */
+  up(file: string): Promise<Result>;
   tsx(script: string, ...args: string[]): Promise<Result>;
   /** What a fault has left behind may need a moment: the checks are repeated for so long. Throws what they say in the end. */
   checksPass(seconds: number, ...flags: string[]): Promise<void>;
@@ -61,6 +63,7 @@ export async function openDeployment(stack: string, values: Record<string, unkno
     engine,
     execute,
     deploy,
+    up: (file) => deploy("up", "--yes", "--skip-preview", "--config-file", file),
     tsx,
     async checksPass(seconds, ...flags) {
       const { code, output } = await tsx("checks/cli.ts", "--wait", `${seconds}`, ...flags);
