@@ -23,6 +23,8 @@ export const paths = {
   data: "/data/vault",
   /** On the volume, for as long as the answer to an initialisation is not stored: which attempt it was. */
   forming: "/data/forming",
+  /** On the volume: the process of the server that was given the key shares. */
+  given: "/data/given",
   /** On the volume, once this member has served: the cluster that its data belongs to. */
   joined: "/data/joined",
   /** Beside the data: what was begun and never held anything. */

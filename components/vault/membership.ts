@@ -34,6 +34,8 @@ export interface Observed {
   waitingSeconds: number;
   /** How long it has been a full member. */
   readySeconds: number;
+  /** How long the server is known to be at work with the key shares; undefined when it was not given any. */
+  openingSeconds: number | undefined;
   /** The server has another certificate than the one on disk. */
   certificates: "changed" | "same";
 }
@@ -55,12 +57,19 @@ export type Action =
   | { kind: "discard"; reason: string }
   | { kind: "join"; leader: string }
   | { kind: "unseal" }
+  /** The server had its time to open. */
+  | { kind: "restart" }
   /** Notes on the volume that this member has served. */
   | { kind: "record"; clusterId: string }
   | { kind: "reload" };
 
 /** A member that joins replays a log; others wait so long for it at most, since it may never come. */
 const turnSeconds = 60;
+/**
+ * A member that joins answers before it is open, and opens once it has the first data. Given the shares again meanwhile, Vault
+ * opens twice in one process (1.21: `unsealWithRaft` in its vault/core.go), and after the next election it serves nobody.
+ */
+const openingPatienceSeconds = 120;
 /** A joining member on a slow machine may take itself for removed while it replays the log; by then it is through. */
 const provenSeconds = 30;
 
@@ -160,7 +169,9 @@ export function decide(observed: Observed, self: Identity): Action | undefined {
   if (!server.initialised) return fill(observed, self);
   if (server.sealed) {
     const openable = self.seal === "shamir" && keys !== "absent" && !observed.foreignSeal;
-    return openable ? { kind: "unseal" } : undefined;
+    if (!openable) return undefined;
+    if (observed.openingSeconds === undefined) return { kind: "unseal" };
+    return observed.openingSeconds < openingPatienceSeconds ? undefined : { kind: "restart" };
   }
   const { clusterId } = server;
   if (volume.joined === undefined && clusterId !== undefined && observed.readySeconds >= provenSeconds) {

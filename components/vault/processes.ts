@@ -11,6 +11,18 @@ export async function signalServer(signal: "SIGHUP" | "SIGTERM"): Promise<number
   return found;
 }
 
+/** Which process the server is, also across restarts of the pod, whose first processes have the same numbers each time. */
+export async function identifyServer(): Promise<string> {
+  const starts = await Promise.all(
+    (await findServers()).map(async (id) => {
+      // After the name, which may hold blanks, the 20th word is the time of its start. man 5 proc_pid_stat
+      const words = (await readFile(`/proc/${id}/stat`, "utf8")).split(") ").at(-1)?.split(" ") ?? [];
+      return `${id}-${words[19]}`;
+    }),
+  );
+  return starts.join(" ");
+}
+
 export async function findServers(): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir("/proc")) {

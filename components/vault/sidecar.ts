@@ -27,7 +27,7 @@ import {
   type Server,
   status,
 } from "./membership";
-import { findServers, signalServer } from "./processes";
+import { findServers, identifyServer, signalServer } from "./processes";
 import { digestOf, putDataAside, readNote, removeNote, writeNote } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
@@ -53,6 +53,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const tls = settings.tls !== "off";
   let waitingSince: number | undefined;
   let readySince: number | undefined;
+  let openingSince: number | undefined;
   /** The certificate that the server has read for certain. */
   let loaded: string | undefined;
 
@@ -185,11 +186,19 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     // Half of an earlier attempt would be counted together with this one.
     await client.forgetProgress();
     let state = await client.sealStatus();
-    // One; what an earlier release has initialised may have several.
-    for (const share of shares) {
-      if (!state.sealed) break;
-      state = await client.unseal(share);
+    // Before: whoever is killed, or waits in vain for the answer, must not give them again to a server that is at work.
+    await writeNote(paths.given, await identifyServer());
+    try {
+      // One; what an earlier release has initialised may have several.
+      for (const share of shares) {
+        if (!state.sealed) break;
+        state = await client.unseal(share);
+      }
+    } catch (error) {
+      if (error instanceof VaultError) await removeNote(paths.given);
+      throw error;
     }
+    if (!state.sealed) await removeNote(paths.given);
     log(state.sealed ? "the key shares were given, and the server is at work" : "unsealed");
   };
   const joinLeader = async (leader: string): Promise<void> => {
@@ -206,6 +215,10 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       await discard("the server was stopped while it began, and does not finish");
     }
   };
+  const restart = async (): Promise<void> => {
+    log("the server was given the key shares and did not open; it is restarted");
+    await signalServer("SIGTERM");
+  };
   const reload = async (digest: string | undefined): Promise<void> => {
     if ((await signalServer("SIGHUP")).length > 0) loaded = digest;
   };
@@ -213,16 +226,19 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   return {
     service: "vault",
     async observe() {
-      const [server, forming, joined] = await Promise.all([
+      const [server, forming, joined, given] = await Promise.all([
         serverOf(pod.name),
         readNote(paths.forming),
         readNote(paths.joined),
+        readNote(paths.given),
       ]);
       const up = server.state === "up";
       const empty = up && !server.initialised && forming === undefined;
       const sealed = up && server.initialised && server.sealed;
       const now = performance.now();
       readySince = isReady({ server, volume: { forming, joined } }) ? (readySince ?? now) : undefined;
+      const opening = sealed && given !== undefined && given === (await identifyServer());
+      openingSince = opening ? (openingSince ?? now) : undefined;
       const [sealState, known, marker, looks, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
         forming !== undefined || empty
@@ -245,6 +261,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         others: Object.fromEntries(looks),
         waitingSeconds: waitingSince === undefined ? 0 : (now - waitingSince) / 1000,
         readySeconds: readySince === undefined ? 0 : (now - readySince) / 1000,
+        openingSeconds: openingSince === undefined ? undefined : (now - openingSince) / 1000,
         certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
       };
     },
@@ -262,6 +279,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
           return unlessHalfMade(joinLeader(action.leader));
         case "unseal":
           return unseal();
+        case "restart":
+          return restart();
         case "record":
           return writeNote(paths.joined, action.clusterId);
         case "reload":

@@ -43,6 +43,7 @@ function seen(server: Health | undefined, changes: Partial<Observed> = {}): Obse
     others: {},
     waitingSeconds: 0,
     readySeconds: 0,
+    openingSeconds: undefined,
     certificates: "same",
     ...changes,
   };
@@ -174,6 +175,18 @@ suite("what is done for a member", () => {
       { kind: "unseal" },
     ],
     ["not without shares", seen(sealed), self, undefined],
+    [
+      "not a server again that is at work with them",
+      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 119 }),
+      self,
+      undefined,
+    ],
+    [
+      "but restarts one that does not open",
+      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 120 }),
+      self,
+      { kind: "restart" },
+    ],
     ["never with awskms", seen(sealed, { keys: { attempt: "a1" } }), kms, undefined],
     [
       "not when the data were made with another seal",
