@@ -6,6 +6,7 @@ import { diagnose } from "./diagnostics";
 import { openEnvironment } from "./environment";
 import { CannotRun, exitCodes } from "./failure";
 import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
+import { withMembers } from "./members";
 import { createRedaction, redactDeep } from "./redaction";
 import { checkOf } from "./registry";
 import { renderJunit, renderText } from "./report";
@@ -50,7 +51,7 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     const { targets, config } = await selected(flags);
     const run = () =>
       runChecks(targets, {
-        checkOf,
+        checkOf: async (service) => withMembers(config, await checkOf(service)),
         open: (target, signal) => openEnvironment(config, target, redaction, signal),
         diagnose: (target) => diagnose(config, target),
         deadlineSeconds,

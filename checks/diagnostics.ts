@@ -1,6 +1,6 @@
 import { CoreV1Api, type CoreV1Event, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { CheckTarget } from "../components/shared/core/check";
-import { instanceLabels } from "../components/shared/core/names";
+import { instanceLabels, labelSelectorOf } from "../components/shared/core/names";
 import { within } from "../components/shared/core/wait";
 
 /** Enough to see what is wrong, little enough to be read in a log of a pipeline. */
@@ -11,9 +11,7 @@ const requestSeconds = 10;
 export async function diagnose(config: KubeConfig, target: CheckTarget): Promise<string[]> {
   const core = config.makeApiClient(CoreV1Api);
   const { namespace } = target;
-  const labelSelector = Object.entries(instanceLabels(target.service, target.name))
-    .map(([key, value]) => `${key}=${value}`)
-    .join(",");
+  const labelSelector = labelSelectorOf(instanceLabels(target.service, target.name));
   const [pods, events] = await within(
     Promise.all([core.listNamespacedPod({ namespace, labelSelector }), core.listNamespacedEvent({ namespace })]),
     requestSeconds,

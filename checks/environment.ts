@@ -1,5 +1,6 @@
 import { CoreV1Api, type KubeConfig, type V1Pod, type V1ServiceSpec } from "@kubernetes/client-node";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
+import { labelSelectorOf } from "../components/shared/core/names";
 import { within } from "../components/shared/core/wait";
 import { apiMessage } from "./cluster";
 import { publicKeys, type Redaction } from "./redaction";
@@ -42,9 +43,7 @@ export function openEnvironment(
 
   async function readyPod(service: string, port: number): Promise<{ pod: string; port: number }> {
     const { spec } = await read("Service", service, core.readNamespacedService({ name: service, namespace }));
-    const labelSelector = Object.entries(spec?.selector ?? {})
-      .map(([key, value]) => `${key}=${value}`)
-      .join(",");
+    const labelSelector = labelSelectorOf(spec?.selector ?? {});
     // Without a selector a list would hold all pods of the namespace.
     const pods =
       labelSelector === ""

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { CoreV1Api, type KubeConfig, type V1ContainerStatus, type V1Pod, Watch } from "@kubernetes/client-node";
 import { CannotRun, messageOf, patient, statusOf, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
-import { instanceLabels, labelKeys } from "../components/shared/core/names";
+import { instanceLabels, labelKeys, labelSelectorOf } from "../components/shared/core/names";
 import type { Proof } from "./ledger";
 import type { Profile } from "./workload";
 
@@ -283,9 +283,7 @@ export function replacement(before: V1Pod[], after: V1Pod[]): { done: string } |
 
 /** Members and gateway; what is on its way out, or has run to its end, does not count. */
 async function servicePods({ config, target }: Place): Promise<V1Pod[]> {
-  const labelSelector = Object.entries(instanceLabels(target.service, target.name))
-    .map(([key, value]) => `${key}=${value}`)
-    .join(",");
+  const labelSelector = labelSelectorOf(instanceLabels(target.service, target.name));
   const list = await config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace: target.namespace, labelSelector });
   return list.items.filter(isOfService);
 }

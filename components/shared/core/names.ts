@@ -104,6 +104,13 @@ export function serverSelector(service: ServiceKind, name: string): Record<strin
   return { ...instanceLabels(service, name), [labelKeys.component]: "server" };
 }
 
+/** These labels as the Kubernetes API takes them in a query. */
+export function labelSelectorOf(labels: Record<string, string>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
 /** Labels of agent pods: Jobs that must reach the members. */
 export function agentSelector(service: ServiceKind, name: string): Record<string, string> {
   return { ...instanceLabels(service, name), [labelKeys.component]: "agent" };

@@ -1,0 +1,60 @@
+/** The step `members`, first of each service: whether its pods are there and made of what was deployed last, as Kubernetes sees it. */
+import { AppsV1Api, CoreV1Api, type KubeConfig, type V1Pod, type V1StatefulSet } from "@kubernetes/client-node";
+import { failIfAny } from "../components/shared/check/context";
+import type { Check, CheckTarget } from "../components/shared/core/check";
+import { findingRecorder } from "../components/shared/core/findings";
+import { instanceLabels, labelKeys, labelSelectorOf, namesOf } from "../components/shared/core/names";
+import { within } from "../components/shared/core/wait";
+import { apiMessage } from "./cluster";
+
+const requestSeconds = 10;
+
+/** The check of a service, with this step before it. */
+export function withMembers(config: KubeConfig, check: Check): Check {
+  return async (target, environment) => {
+    const { findings, step } = findingRecorder(environment);
+    const { roll } = namesOf(target.name);
+    const remedy = `read the log of the last job ${roll}, which replaces members, mend what it names and run pulumi up again`;
+    await step("members", remedy, async () => describeMembers(target.members, ...(await readMembers(config, target))));
+    return [...findings, ...(await check(target, environment))];
+  };
+}
+
+async function readMembers(config: KubeConfig, target: CheckTarget): Promise<[V1StatefulSet, V1Pod[]]> {
+  const { namespace, service } = target;
+  const name = namesOf(target.name).server;
+  const labelSelector = labelSelectorOf(instanceLabels(service, target.name));
+  try {
+    const [set, pods] = await within(
+      Promise.all([
+        config.makeApiClient(AppsV1Api).readNamespacedStatefulSet({ name, namespace }),
+        config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace, labelSelector }),
+      ]),
+      requestSeconds,
+      `StatefulSet ${name}`,
+    );
+    return [set, pods.items];
+  } catch (error) {
+    throw new Error(`cannot read StatefulSet ${namespace}/${name} and its pods: ${apiMessage(error)}`);
+  }
+}
+
+/** Throws when a member is missing or stale. */
+export function describeMembers(members: string[], { metadata, spec, status }: V1StatefulSet, pods: V1Pod[]): string {
+  const { updateRevision, observedGeneration = 0 } = status ?? {};
+  if (updateRevision === undefined || observedGeneration < (metadata?.generation ?? 0)) {
+    throw new Error("Kubernetes has not looked at the StatefulSet yet");
+  }
+  const wanted = spec?.template.metadata?.labels?.[labelKeys.version];
+  failIfAny(
+    members.flatMap((member) => {
+      const pod = pods.find((each) => each.metadata?.name === member);
+      if (pod === undefined) return [`${member} does not exist`];
+      const { "controller-revision-hash": revision, [labelKeys.version]: version } = pod.metadata?.labels ?? {};
+      if (revision === updateRevision) return [];
+      const versions = version === wanted ? "" : `: version ${version}, wanted ${wanted}`;
+      return [`${member} is not what was deployed last${versions}`];
+    }),
+  );
+  return `${members.length} of version ${wanted}, as deployed last`;
+}

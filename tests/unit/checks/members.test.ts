@@ -1,0 +1,49 @@
+import type { V1Pod, V1StatefulSet } from "@kubernetes/client-node";
+import { describe, expect, it } from "vitest";
+import { describeMembers } from "../../../checks/members";
+
+const members = ["etcd-0", "etcd-1"];
+const version = "app.kubernetes.io/version";
+
+function set(status: Partial<V1StatefulSet["status"]> = {}): V1StatefulSet {
+  return {
+    metadata: { generation: 2 },
+    spec: {
+      selector: {},
+      serviceName: "etcd-peers",
+      template: { metadata: { labels: { [version]: "3.6.8" } } },
+    },
+    status: { replicas: 2, observedGeneration: 2, updateRevision: "new", ...status },
+  };
+}
+
+const pod = (name: string, revision: string, runs = "3.6.8"): V1Pod => ({
+  metadata: { name, labels: { "controller-revision-hash": revision, [version]: runs } },
+});
+
+describe("the members of a service", () => {
+  it("are told with their version when all are what was deployed last", () => {
+    const others = pod("etcd-maintenance-1-abc", "old");
+    expect(describeMembers(members, set(), [pod("etcd-0", "new"), pod("etcd-1", "new"), others])).toBe(
+      "2 of version 3.6.8, as deployed last",
+    );
+  });
+
+  it("are told by name when one is stale or missing", () => {
+    expect(() => describeMembers(members, set(), [pod("etcd-0", "old", "3.5.21")])).toThrow(
+      "etcd-0 is not what was deployed last: version 3.5.21, wanted 3.6.8; etcd-1 does not exist",
+    );
+    expect(() => describeMembers(members, set(), [pod("etcd-0", "new"), pod("etcd-1", "old")])).toThrow(
+      /^etcd-1 is not what was deployed last$/,
+    );
+  });
+
+  it("are not told before Kubernetes has looked at the last change", () => {
+    const pods = [pod("etcd-0", "old"), pod("etcd-1", "old")];
+    for (const status of [{ observedGeneration: 1, updateRevision: "old" }, { updateRevision: undefined }]) {
+      expect(() => describeMembers(members, set(status as V1StatefulSet["status"]), pods)).toThrow(
+        "Kubernetes has not looked at the StatefulSet yet",
+      );
+    }
+  });
+});
