@@ -2,41 +2,13 @@ import { createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { check, consumerProblems, plainText } from "../../../components/nats/check";
 import { judgePlainText, observePlainText } from "../../../components/shared/check/plaintext";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
+import { password, targetOf, unreachable } from "../../support/check";
 
-const target: CheckTarget = {
-  service: "nats",
-  name: "nats",
-  namespace: "cells",
-  members: ["nats-0", "nats-1", "nats-2"],
-  peersService: "nats-peers",
-  clientPort: 4222,
-  metricsPort: 8222,
-  host: "nats.cells.svc",
-  tls: "required",
-  trust: "nats-ca",
-  adminSecret: "nats-admin",
-  durability: null,
-  applications: { cells: "nats-application-cells" },
-};
-
-function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
-  return {
-    tunnel: {
-      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
-      service: async (name) => Promise.reject(new Error(`no pod is ready behind ${name}`)),
-    },
-    secret: async () => ({ username: "admin", password: "secret" }),
-    configMap: async () => ({ "ca.crt": "PEM" }),
-    clock: () => 0,
-    signal: new AbortController().signal,
-    ...changes,
-  };
-}
+const target = targetOf("nats", { clientPort: 4222, metricsPort: 8222 });
 
 describe("the check when nothing works", () => {
   it("reports every member and does not throw", async () => {
-    const findings = await check(target, environment());
+    const findings = await check(target, unreachable());
     expect(findings.map(({ check: step, ok, detail }) => [step, ok, detail])).toEqual([
       ["credentials", true, "administrator admin and trust bundle found"],
       ["member nats-0", false, "the pod nats-0 is not running"],
@@ -44,11 +16,11 @@ describe("the check when nothing works", () => {
       ["member nats-2", false, "the pod nats-2 is not running"],
     ]);
     for (const { ok, remedy } of findings) expect(remedy === undefined).toBe(ok);
-    expect(JSON.stringify(findings)).not.toContain("secret");
+    expect(JSON.stringify(findings)).not.toContain(password);
   });
 
   it("ends where credentials are missing, and names the Secret", async () => {
-    const findings = await check(target, environment({ secret: async () => ({ username: "admin" }) }));
+    const findings = await check(target, unreachable({ secret: async () => ({ username: "admin" }) }));
     expect(findings).toMatchObject([
       { check: "credentials", ok: false, detail: "username or password in the Secret nats-admin is missing" },
     ]);
@@ -56,7 +28,7 @@ describe("the check when nothing works", () => {
 
   it("says when it was stopped", async () => {
     const signal = AbortSignal.abort(new Error("stopped after 60 seconds"));
-    const findings = await check(target, environment({ signal }));
+    const findings = await check(target, unreachable({ signal }));
     expect(findings).toMatchObject([{ check: "credentials", ok: false, detail: "stopped after 60 seconds" }]);
   });
 });

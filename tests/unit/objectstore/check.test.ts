@@ -1,39 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { check, plainText } from "../../../components/objectstore/check";
 import { judgePlainText } from "../../../components/shared/check/plaintext";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
+import type { CheckEnvironment } from "../../../components/shared/core/check";
+import { password, targetOf, unreachable } from "../../support/check";
 
-const target: CheckTarget = {
-  service: "objectstore",
-  name: "s3",
-  namespace: "cells",
-  members: ["s3-0"],
-  peersService: "s3-peers",
-  clientPort: 9000,
-  metricsPort: 9000,
-  host: "s3.cells.svc",
-  tls: "required",
-  trust: "s3-ca",
-  adminSecret: "s3-admin",
-  durability: null,
-  applications: { cells: "s3-application-cells" },
-};
+const target = targetOf("objectstore", { clientPort: 9000, metricsPort: 9000, name: "s3", members: ["s3-0"] });
 
 const store = JSON.stringify({ region: "us-east-1", buckets: ["files"], applicationBuckets: { cells: ["files"] } });
 
-function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
-  return {
-    tunnel: {
-      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
-      service: async (name) => Promise.reject(new Error(`no pod is ready behind ${name}`)),
-    },
-    secret: async () => ({ username: "admin", password: "hidden-value" }),
-    configMap: async () => ({ "ca.crt": "PEM", "store.json": store }),
-    clock: () => 0,
-    signal: new AbortController().signal,
-    ...changes,
-  };
-}
+const environment = (changes: Partial<CheckEnvironment> = {}): CheckEnvironment =>
+  unreachable({ configMap: async () => ({ "ca.crt": "PEM", "store.json": store }), ...changes });
 
 describe("the check when nothing works", () => {
   it("says what it could not reach and does not throw", async () => {
@@ -45,7 +21,7 @@ describe("the check when nothing works", () => {
       ["buckets", false, "no pod is ready behind s3"],
     ]);
     for (const { ok, remedy } of findings) expect(remedy === undefined).toBe(ok);
-    expect(JSON.stringify(findings)).not.toContain("hidden-value");
+    expect(JSON.stringify(findings)).not.toContain(password);
   });
 
   it("ends where credentials are missing, and names the Secret", async () => {

@@ -6,41 +6,13 @@ import {
   sentinelProblems,
   toMemberState,
 } from "../../../components/redis/check";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
+import { password, targetOf, unreachable } from "../../support/check";
 
-const target: CheckTarget = {
-  service: "redis",
-  name: "redis",
-  namespace: "cells",
-  members: ["redis-0", "redis-1", "redis-2"],
-  peersService: "redis-peers",
-  clientPort: 6379,
-  metricsPort: 8008,
-  host: "redis.cells.svc",
-  tls: "required",
-  trust: "redis-ca",
-  adminSecret: "redis-admin",
-  durability: "everysecond",
-  applications: { cells: "redis-application-cells" },
-};
-
-function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
-  return {
-    tunnel: {
-      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
-      service: async (name) => Promise.reject(new Error(`the service ${name} has no pod`)),
-    },
-    secret: async () => ({ username: "admin", password: "secret" }),
-    configMap: async () => ({ "ca.crt": "PEM" }),
-    clock: () => 0,
-    signal: new AbortController().signal,
-    ...changes,
-  };
-}
+const target = targetOf("redis", { clientPort: 6379, metricsPort: 8008, durability: "everysecond" });
 
 describe("the check when nothing works", () => {
   it("reports every member and does not throw", async () => {
-    const findings = await check(target, environment());
+    const findings = await check(target, unreachable());
     expect(findings.map(({ check: step, ok, detail }) => [step, ok, detail])).toEqual([
       ["credentials", true, "administrator admin and trust bundle found"],
       ["member redis-0", false, "the pod redis-0 is not running"],
@@ -48,11 +20,11 @@ describe("the check when nothing works", () => {
       ["member redis-2", false, "the pod redis-2 is not running"],
     ]);
     for (const { ok, remedy } of findings) expect(remedy === undefined).toBe(ok);
-    expect(JSON.stringify(findings)).not.toContain("secret");
+    expect(JSON.stringify(findings)).not.toContain(password);
   });
 
   it("ends where credentials are missing, and names the Secret", async () => {
-    const findings = await check(target, environment({ secret: async () => ({ username: "admin" }) }));
+    const findings = await check(target, unreachable({ secret: async () => ({ username: "admin" }) }));
     expect(findings).toMatchObject([
       { check: "credentials", ok: false, detail: "username or password in the Secret redis-admin is missing" },
     ]);

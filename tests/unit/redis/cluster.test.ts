@@ -1,18 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildAgents } from "../../../components/build";
 import { RedisCluster, type RedisClusterArguments } from "../../../components/redis";
-import { type Graph, type Recorded, record, redacted, unknown } from "../../support/recorder";
-
-type Properties = Record<string, unknown>;
-
-/** The value at a path such as "spec.template.spec"; undefined where it ends. */
-function at(value: unknown, path: string): unknown {
-  return path.split(".").reduce<unknown>((inner, key) => (inner as Properties | undefined)?.[key], value);
-}
-
-function listAt(value: unknown, path: string): Properties[] {
-  return (at(value, path) ?? []) as Properties[];
-}
+import { at, inputs, listAt, only, type Properties } from "../../support/graph";
+import { type Graph, record, redacted, unknown } from "../../support/recorder";
 
 async function deploy(args: Partial<RedisClusterArguments> = {}, preview = false): Promise<Graph> {
   return record(
@@ -29,13 +19,6 @@ async function deploy(args: Partial<RedisClusterArguments> = {}, preview = false
   );
 }
 
-function only(graph: Graph, type: string, name: string): Recorded {
-  const found = graph.byType(type).filter((each) => each.name === name);
-  expect(found, `${type} ${name}`).toHaveLength(1);
-  return found[0] as Recorded;
-}
-
-const inputs = (graph: Graph, type: string, name: string): Properties => only(graph, type, name).inputs;
 const statefulSet = "kubernetes:apps/v1:StatefulSet";
 const deployment = "kubernetes:apps/v1:Deployment";
 const job = "kubernetes:batch/v1:Job";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
+import type { CheckEnvironment } from "../../../components/shared/core/check";
 import {
   auditProblems,
   check,
@@ -8,36 +8,12 @@ import {
   sealProblems,
   whyNotWhole,
 } from "../../../components/vault/check";
+import { targetOf, unreachable } from "../../support/check";
 
-const target: CheckTarget = {
-  service: "vault",
-  name: "vault",
-  namespace: "cells",
-  members: ["vault-0", "vault-1", "vault-2"],
-  peersService: "vault-peers",
-  clientPort: 8200,
-  metricsPort: 8202,
-  host: "vault.cells.svc",
-  tls: "required",
-  trust: "vault-ca",
-  adminSecret: "vault-admin",
-  durability: null,
-  applications: { cells: "vault-application-cells" },
-};
+const target = targetOf("vault", { clientPort: 8200, metricsPort: 8202 });
 
-function environment(changes: Partial<CheckEnvironment> = {}): CheckEnvironment {
-  return {
-    tunnel: {
-      dial: async (pod) => Promise.reject(new Error(`the pod ${pod} is not running`)),
-      service: async (name) => Promise.reject(new Error(`no pod is ready behind ${name}`)),
-    },
-    secret: async () => ({ token: "hvs.secret" }),
-    configMap: async () => ({ "ca.crt": "PEM" }),
-    clock: () => 0,
-    signal: new AbortController().signal,
-    ...changes,
-  };
-}
+const environment = (changes: Partial<CheckEnvironment> = {}): CheckEnvironment =>
+  unreachable({ secret: async () => ({ token: "hvs.secret" }), ...changes });
 
 describe("the check when nothing works", () => {
   it("reports every member and does not throw", async () => {

@@ -2,18 +2,8 @@ import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildAgents } from "../../../components/build";
 import { type Seal, VaultCluster, type VaultClusterArguments } from "../../../components/vault";
+import { at, inputs, listAt, only, type Properties } from "../../support/graph";
 import { type Graph, type Recorded, record, unknown } from "../../support/recorder";
-
-type Properties = Record<string, unknown>;
-
-/** The value at a path such as "spec.template.spec"; undefined where it ends. */
-function at(value: unknown, path: string): unknown {
-  return path.split(".").reduce<unknown>((inner, key) => (inner as Properties | undefined)?.[key], value);
-}
-
-function listAt(value: unknown, path: string): Properties[] {
-  return (at(value, path) ?? []) as Properties[];
-}
 
 const pgpKey = Buffer.alloc(100, 7).toString("base64");
 const kms: Seal = {
@@ -50,16 +40,6 @@ async function deploy(args: Partial<VaultClusterArguments> = {}, preview = false
     },
     { preview },
   );
-}
-
-function only(graph: Graph, type: string, name: string): Recorded {
-  const found = graph.byType(type).filter((each) => each.name === name);
-  expect(found, `${type} ${name}`).toHaveLength(1);
-  return found[0] as Recorded;
-}
-
-function inputs(graph: Graph, type: string, name: string): Properties {
-  return only(graph, type, name).inputs;
 }
 
 const statefulSet = "kubernetes:apps/v1:StatefulSet";
