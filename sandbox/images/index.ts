@@ -1,9 +1,11 @@
 import { step } from "../progress";
+import { buildServers, formerRedis } from "../servers";
+import { buildToolchain, formerTools } from "../toolchain";
 import { makeArchive } from "./archive";
-import { images } from "./catalogue";
+import { formerImages, type Image, images } from "./catalogue";
 
 export { makeArchive } from "./archive";
-export { images, nodeBinary, references } from "./catalogue";
+export { type Image, images, nodeBinary, references } from "./catalogue";
 
 /** Makes the archives once, before three nodes ask for them at the same time. */
 export async function makeImages(): Promise<void> {
@@ -11,4 +13,19 @@ export async function makeImages(): Promise<void> {
     for (const image of images) await makeArchive(image);
     return `${images.length} ready`;
   });
+}
+
+/** The services whose version before is had here, and which it is. */
+export const formerVersions = {
+  etcd: formerTools.etcd.version,
+  nats: formerTools.nats.version,
+  redis: formerRedis.version,
+};
+
+export async function makeFormerImage(service: keyof typeof formerVersions): Promise<Image> {
+  if (service === "redis") await buildServers([formerRedis]);
+  else await buildToolchain([formerTools[service]]);
+  const image = formerImages[service];
+  await makeArchive(image);
+  return image;
 }

@@ -6,7 +6,7 @@ export interface Server {
   name: string;
   version: string;
   /** The Debian release that the packages are taken from. */
-  release: "sid" | "bullseye";
+  release: "sid" | "bookworm" | "bullseye";
   /** Packages to take, with all they depend on. */
   packages: string[];
   /** Where the server itself is: the package or the wheel whose version is the one above or states it. */
@@ -30,24 +30,29 @@ export const versions = { redis, haproxy, mysql, mongo };
 
 const mysqlShare = `/usr/share/mysql-${mysql.split(".").slice(0, 2).join(".")}`;
 
-export const servers: Server[] = [
-  {
-    name: "redis",
-    version: redis,
-    release: "sid",
-    packages: ["redis-server", "redis-sentinel", "redis-tools"],
-    source: { package: "redis-server" },
-    // One program under four names: it goes by the name that it is started with.
-    files: {
-      "/usr/local/bin/redis-server": "/usr/bin/redis-server",
-      "/usr/local/bin/redis-cli": "/usr/bin/redis-cli",
-    },
-    links: {
-      "/usr/local/bin/redis-sentinel": "redis-server",
-      "/usr/local/bin/redis-check-aof": "redis-server",
-      "/usr/local/bin/redis-check-rdb": "redis-server",
-    },
+const redisOf = (version: string, release: Server["release"]): Server => ({
+  name: "redis",
+  version,
+  release,
+  packages: ["redis-server", "redis-sentinel", "redis-tools"],
+  source: { package: "redis-server" },
+  // One program under four names: it goes by the name that it is started with.
+  files: {
+    "/usr/local/bin/redis-server": "/usr/bin/redis-server",
+    "/usr/local/bin/redis-cli": "/usr/bin/redis-cli",
   },
+  links: {
+    "/usr/local/bin/redis-sentinel": "redis-server",
+    "/usr/local/bin/redis-check-aof": "redis-server",
+    "/usr/local/bin/redis-check-rdb": "redis-server",
+  },
+});
+
+/** The major version before that of the sandbox: what an upgrade is tried from. Built by that test alone. */
+export const formerRedis = redisOf("7.0.15", "bookworm");
+
+export const servers: Server[] = [
+  redisOf(redis, "sid"),
   {
     name: "haproxy",
     version: haproxy,

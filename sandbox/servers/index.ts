@@ -2,9 +2,10 @@ import { join } from "node:path";
 import { cacheHome } from "../paths";
 import { step } from "../progress";
 import { build, folderOf, isBuilt } from "./build";
-import { servers } from "./catalogue";
+import { type Server, servers } from "./catalogue";
 
-export { versions } from "./catalogue";
+export { folderOf } from "./build";
+export { formerRedis, type Server, versions } from "./catalogue";
 
 /** The folder that holds a server and its libraries at their paths in the image. */
 export function serverFolder(name: string): string {
@@ -14,10 +15,10 @@ export function serverFolder(name: string): string {
 }
 
 /** Makes what is missing, all at once: most of it is waiting for downloads. */
-export async function buildServers(): Promise<void> {
-  const missing = servers.filter((candidate) => !isBuilt(candidate));
+export async function buildServers(wanted: Server[] = servers): Promise<void> {
+  const missing = wanted.filter((candidate) => !isBuilt(candidate));
   if (missing.length === 0) {
-    await step("servers", async () => `${servers.length} cached`);
+    await step("servers", async () => `${wanted.length} cached`);
     return;
   }
   await Promise.all(

@@ -48,6 +48,33 @@ export const versions = {
   pause: "3.10",
 };
 
+const etcdOf = (version: string): Tool => ({
+  name: "etcd",
+  version,
+  modules: {
+    "go.etcd.io/etcd/server/v3": `v${version}`,
+    "go.etcd.io/etcd/etcdctl/v3": `v${version}`,
+    "go.etcd.io/etcd/etcdutl/v3": `v${version}`,
+  },
+  binaries: {
+    etcd: "go.etcd.io/etcd/server/v3",
+    etcdctl: "go.etcd.io/etcd/etcdctl/v3",
+    etcdutl: "go.etcd.io/etcd/etcdutl/v3",
+  },
+  static: true,
+});
+
+const natsOf = (version: string): Tool => ({
+  name: "nats-server",
+  version,
+  modules: { "github.com/nats-io/nats-server/v2": `v${version}` },
+  binaries: { "nats-server": "github.com/nats-io/nats-server/v2" },
+  static: true,
+});
+
+/** The minor versions before those of the sandbox: what upgrades are tried from. Built by those tests alone. */
+export const formerTools = { etcd: etcdOf("3.5.35"), nats: natsOf("2.14.10") };
+
 const pulumiKubernetesModule = "github.com/pulumi/pulumi-kubernetes/provider/v4";
 
 export const tools: Tool[] = [
@@ -153,28 +180,8 @@ import (
 func main() { coremain.Run() }
 `,
   },
-  {
-    name: "etcd",
-    version: etcd,
-    modules: {
-      "go.etcd.io/etcd/server/v3": `v${etcd}`,
-      "go.etcd.io/etcd/etcdctl/v3": `v${etcd}`,
-      "go.etcd.io/etcd/etcdutl/v3": `v${etcd}`,
-    },
-    binaries: {
-      etcd: "go.etcd.io/etcd/server/v3",
-      etcdctl: "go.etcd.io/etcd/etcdctl/v3",
-      etcdutl: "go.etcd.io/etcd/etcdutl/v3",
-    },
-    static: true,
-  },
-  {
-    name: "nats-server",
-    version: nats,
-    modules: { "github.com/nats-io/nats-server/v2": `v${nats}` },
-    binaries: { "nats-server": "github.com/nats-io/nats-server/v2" },
-    static: true,
-  },
+  etcdOf(etcd),
+  natsOf(nats),
   {
     // The newest version that compiles against a published version of its own sdk.
     name: "vault",

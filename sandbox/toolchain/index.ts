@@ -4,7 +4,7 @@ import { step } from "../progress";
 import { binariesOf, build, isBuilt } from "./build";
 import { type Tool, tools } from "./catalogue";
 
-export { versions } from "./catalogue";
+export { formerTools, versions } from "./catalogue";
 
 const tool = (name: string): Tool => {
   const found = tools.find((candidate) => candidate.name === name);
@@ -13,7 +13,9 @@ const tool = (name: string): Tool => {
 };
 
 /** The absolute path of a binary of the toolchain. */
-export const binary = (toolName: string, name: string = toolName): string => join(binariesOf(tool(toolName)), name);
+export const binary = (toolName: string, name: string = toolName): string => binaryOf(tool(toolName), name);
+
+export const binaryOf = (of: Tool, name: string): string => join(binariesOf(of), name);
 
 /** The folder of a tool's binaries. */
 export const toolchainFolder = (name: string): string => binariesOf(tool(name));
@@ -22,10 +24,10 @@ export const toolchainFolder = (name: string): string => binariesOf(tool(name));
 export const engineFolders = (): string[] => ["pulumi", "pulumi-language-nodejs"].map(toolchainFolder);
 
 /** Builds what is missing, two at a time: downloads and linking of one overlap the compiling of the other. */
-export async function buildToolchain(): Promise<void> {
-  const missing = tools.filter((candidate) => !isBuilt(candidate));
+export async function buildToolchain(wanted: Tool[] = tools): Promise<void> {
+  const missing = wanted.filter((candidate) => !isBuilt(candidate));
   if (missing.length === 0) {
-    await step("toolchain", async () => `${tools.length} tools cached`);
+    await step("toolchain", async () => `${wanted.length} tools cached`);
     return;
   }
   const queue = [...missing];

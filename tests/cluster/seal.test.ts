@@ -8,6 +8,7 @@ import { kubeconfig } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { everything } from "../support/scope";
+import { allReady } from "../support/workload";
 
 /** Vault as in prod: a key of AWS KMS opens it, and nothing in the cluster does. The tests build on each other. */
 const stack = "seal";
@@ -152,14 +153,7 @@ describe.runIf(everything)("Vault with a key of AWS KMS", () => {
     } finally {
       signalAws("SIGCONT");
     }
-    await kubectl(
-      "wait",
-      "statefulset/vault",
-      "-n",
-      namespace,
-      "--for=jsonpath={.status.readyReplicas}=3",
-      "--timeout=300s",
-    );
+    await allReady(namespace, "vault", 300);
     expect(await clusterId()).toBe(id);
     await until("the checks to pass", 120, async () => ((await check()).code === 0 ? true : undefined));
   });

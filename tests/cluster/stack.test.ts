@@ -13,7 +13,7 @@ import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { openWorkload } from "../support/workload";
+import { allReady, openWorkload } from "../support/workload";
 
 /**
  * The dev stack from the first `up` to `destroy`, on a stack and a namespace of its own: what a user deployed with
@@ -28,17 +28,6 @@ let deployment: Deployment;
 const services = (...names: string[]): string[] => names.flatMap((name) => ["--service", name]);
 /** One proof of each kind needs few services; everything needs all of them. */
 const inShort = (...names: string[]): string[] => (everything ? [] : services(...names));
-
-/** `kubectl rollout status` knows no StatefulSets whose pods are replaced by somebody else. */
-const allReady = (service: string): Promise<string> =>
-  kubectl(
-    "wait",
-    `statefulset/${service}`,
-    "-n",
-    namespace,
-    "--for=jsonpath={.status.readyReplicas}=3",
-    "--timeout=180s",
-  );
 
 /** Pods of jobs are removed while one looks at them. */
 const logsOf = (pod: string): Promise<string> =>
@@ -252,7 +241,7 @@ describe("the dev stack", () => {
       writeFileSync(file, JSON.stringify({ ...shares, metadata: { name, labels, namespace } }), { mode: 0o600 });
       await kubectl("create", "-f", file).finally(() => rmSync(file));
     }
-    await allReady("vault");
+    await allReady(namespace, "vault", 180);
     await deployment.checksPass(60, "--service", "vault");
   });
 
@@ -272,7 +261,7 @@ describe("the dev stack", () => {
       const down = await deployment.tsx("checks/cli.ts", "--service", "nats");
       expect(down.code, down.output).toBe(1);
       await kubectl("scale", "statefulset", "nats", "-n", namespace, "--replicas=3");
-      await allReady("nats");
+      await allReady(namespace, "nats", 180);
       for (const member of nats.members) {
         const stored = await until(`the messages of ${member}`, 60, () => nats.workload.stored(member));
         expect([...stored], member).toEqual(expect.arrayContaining(ids));

@@ -1,5 +1,6 @@
 import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
 import { type DrilledService, profileOf } from "../../drills/profiles";
+import { kubectl } from "../../sandbox/cluster";
 import { checkout, kubeconfig } from "../../sandbox/paths";
 
 /** A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. */
@@ -15,4 +16,10 @@ export async function openWorkload(stack: string, service: DrilledService, run: 
     await environment.close();
   };
   return { members: target.members, workload, close };
+}
+
+/** `kubectl rollout status` knows no StatefulSets whose pods are replaced by somebody else. */
+export async function allReady(namespace: string, service: DrilledService, seconds: number): Promise<void> {
+  const ready = "--for=jsonpath={.status.readyReplicas}=3";
+  await kubectl("wait", `statefulset/${service}`, "-n", namespace, ready, `--timeout=${seconds}s`);
 }
