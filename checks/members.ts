@@ -14,7 +14,9 @@ export function withMembers(config: KubeConfig, check: Check): Check {
   return async (target, environment) => {
     const { findings, step } = findingRecorder(environment);
     const { roll } = namesOf(target.name);
-    const remedy = `read the log of the last job ${roll}, which replaces members, mend what it names and run pulumi up again`;
+    const remedy =
+      `nothing while the roll is under way, or waits for the night after a renewal of certificates; otherwise read the log of the ` +
+      `last job ${roll}, mend what it names and run pulumi up again`;
     await step("members", remedy, async () => describeMembers(target.members, ...(await readMembers(config, target))));
     return [...findings, ...(await check(target, environment))];
   };
@@ -39,7 +41,7 @@ async function readMembers(config: KubeConfig, target: CheckTarget): Promise<[V1
   }
 }
 
-/** Throws when a member is missing or stale. */
+/** Throws when a member is missing or stale. The version is that of the argument: a label. */
 export function describeMembers(members: string[], { metadata, spec, status }: V1StatefulSet, pods: V1Pod[]): string {
   const { updateRevision, observedGeneration = 0 } = status ?? {};
   if (updateRevision === undefined || observedGeneration < (metadata?.generation ?? 0)) {
@@ -50,6 +52,7 @@ export function describeMembers(members: string[], { metadata, spec, status }: V
     members.flatMap((member) => {
       const pod = pods.find((each) => each.metadata?.name === member);
       if (pod === undefined) return [`${member} does not exist`];
+      if (pod.metadata?.deletionTimestamp !== undefined) return [`${member} is stopping`];
       const { "controller-revision-hash": revision, [labelKeys.version]: version } = pod.metadata?.labels ?? {};
       if (revision === updateRevision) return [];
       const versions = version === wanted ? "" : `: version ${version}, wanted ${wanted}`;

@@ -57,7 +57,7 @@ export type Action =
   | { kind: "discard"; reason: string }
   | { kind: "join"; leader: string }
   | { kind: "unseal" }
-  /** The server had its time to open. */
+  /** Ends a server that was given the shares and did not open in time. */
   | { kind: "restart" }
   /** Notes on the volume that this member has served. */
   | { kind: "record"; clusterId: string }
@@ -65,11 +65,8 @@ export type Action =
 
 /** A member that joins replays a log; others wait so long for it at most, since it may never come. */
 const turnSeconds = 60;
-/**
- * A member that joins answers before it is open, and opens once it has the first data. Given the shares again meanwhile, Vault
- * opens twice in one process (1.21: `unsealWithRaft` in its vault/core.go), and after the next election it serves nobody.
- */
-const openingPatienceSeconds = 120;
+/** Of a member that joins: it opens when it has all data, perhaps from a snapshot of gigabytes. Only what has given up needs it. */
+const openingPatienceSeconds = 900;
 /** A joining member on a slow machine may take itself for removed while it replays the log; by then it is through. */
 const provenSeconds = 30;
 
@@ -219,4 +216,9 @@ function waitsFor({ others, waitingSeconds }: Observed, self: Identity): string 
 /** What a server says that was stopped while it began: it is not initialised, but does not begin again either. */
 export function isHalfMade(error: Error): boolean {
   return /already has state/.test(error.message);
+}
+
+/** The leader has forgotten, or never got, what it asked this server for: the server never asks anew. */
+export function isForgotten(error: Error): boolean {
+  return /no expected answer for the server id/.test(error.message);
 }

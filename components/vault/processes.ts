@@ -11,16 +11,26 @@ export async function signalServer(signal: "SIGHUP" | "SIGTERM"): Promise<number
   return found;
 }
 
-/** Which process the server is, also across restarts of the pod, whose first processes have the same numbers each time. */
+/**
+ * Which process the server is, also across restarts of the pod, whose first processes have the same numbers each time. What a
+ * person starts in its container has the same name, and began later.
+ */
 export async function identifyServer(): Promise<string> {
   const starts = await Promise.all(
     (await findServers()).map(async (id) => {
-      // After the name, which may hold blanks, the 20th word is the time of its start. man 5 proc_pid_stat
-      const words = (await readFile(`/proc/${id}/stat`, "utf8")).split(") ").at(-1)?.split(" ") ?? [];
-      return `${id}-${words[19]}`;
+      const stat = await readFile(`/proc/${id}/stat`, "utf8").catch(() => undefined);
+      return stat === undefined ? [] : [{ id, ticks: startOf(stat) }];
     }),
   );
-  return starts.join(" ");
+  const [first] = starts.flat().sort((a, b) => a.ticks - b.ticks);
+  if (first === undefined) throw new Error("the server does not run");
+  return `${first.id}-${first.ticks}`;
+}
+
+/** Ticks from the start of the machine to that of the process. man 5 proc_pid_stat */
+export function startOf(stat: string): number {
+  // After the name, which may hold blanks and brackets, it is the 20th word.
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
 }
 
 export async function findServers(): Promise<number[]> {

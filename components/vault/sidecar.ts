@@ -20,6 +20,7 @@ import {
   type Action,
   decide,
   type Identity,
+  isForgotten,
   isHalfMade,
   isReady,
   type Observed,
@@ -28,6 +29,7 @@ import {
   status,
 } from "./membership";
 import { findServers, identifyServer, signalServer } from "./processes";
+import { type GivenNote, giveShares } from "./unseal";
 import { digestOf, putDataAside, readNote, removeNote, writeNote } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
@@ -157,24 +159,20 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const discard = async (reason: string): Promise<void> => {
     const aside = await putDataAside(Date.now());
     log(`put the data aside as ${aside} and starting the server without: ${reason}`);
-    const stopping = await signalServer("SIGTERM");
     // What it still writes goes to the files put aside. Another one may be running by then, without data.
-    await waitFor(
-      "the server to stop",
-      async () => {
-        const running = await findServers();
-        return stopping.some((id) => running.includes(id)) ? { waiting: "it is still running" } : { done: true };
-      },
-      { deadlineSeconds: stopSeconds },
-    );
+    await stopServer();
     await removeNote(paths.forming);
+  };
+  const restart = async (reason: string): Promise<void> => {
+    log(`restarting the server: ${reason}`);
+    await stopServer();
   };
   const unseal = async (): Promise<void> => {
     const mounted = await mountedKeys();
     try {
       if (mounted !== undefined) return await unsealWith(mounted);
     } catch (error) {
-      if (!(error instanceof VaultError)) throw error;
+      if (!(error instanceof VaultError) || isHalfMade(error) || isForgotten(error)) throw error;
       log(`the mounted key shares do not fit: ${error.message}`);
     }
     const stored = await secretKeys();
@@ -182,24 +180,10 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     await unsealWith(stored);
   };
   const unsealWith = async ({ shares }: Kept): Promise<void> => {
-    const client = await clientOf(pod.name);
-    // Half of an earlier attempt would be counted together with this one.
-    await client.forgetProgress();
-    let state = await client.sealStatus();
-    // Before: whoever is killed, or waits in vain for the answer, must not give them again to a server that is at work.
-    await writeNote(paths.given, await identifyServer());
-    try {
-      // One; what an earlier release has initialised may have several.
-      for (const share of shares) {
-        if (!state.sealed) break;
-        state = await client.unseal(share);
-      }
-    } catch (error) {
-      if (error instanceof VaultError) await removeNote(paths.given);
-      throw error;
-    }
-    if (!state.sealed) await removeNote(paths.given);
-    log(state.sealed ? "the key shares were given, and the server is at work" : "unsealed");
+    const hasServed = (await readNote(paths.joined)) !== undefined;
+    const joining = hasServed ? undefined : { server: await identifyServer(), note: givenNote };
+    const opened = await giveShares(await clientOf(pod.name), shares, joining);
+    log(opened === "open" ? "unsealed" : "the key shares were given, and the server is at work");
   };
   const joinLeader = async (leader: string): Promise<void> => {
     const ca = await readTrust(settings.tls, paths.trust);
@@ -207,17 +191,15 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     await (await clientOf(pod.name)).join({ url: memberUrl(settings, pod.namespace, leader), ca });
   };
   /** What was begun and never came to serve must not keep the member from beginning again. */
-  const unlessHalfMade = async (action: Promise<void>): Promise<void> => {
+  const orBeginAgain = async (action: Promise<void>): Promise<void> => {
     try {
       await action;
     } catch (error) {
-      if (!isHalfMade(error as Error) || (await readNote(paths.joined)) !== undefined) throw error;
-      await discard("the server was stopped while it began, and does not finish");
+      if ((await readNote(paths.joined)) !== undefined) throw error;
+      if (isHalfMade(error as Error)) return discard("the server was stopped while it began, and does not finish");
+      if (isForgotten(error as Error)) return restart("the leader does not expect its answer any more");
+      throw error;
     }
-  };
-  const restart = async (): Promise<void> => {
-    log("the server was given the key shares and did not open; it is restarted");
-    await signalServer("SIGTERM");
   };
   const reload = async (digest: string | undefined): Promise<void> => {
     if ((await signalServer("SIGHUP")).length > 0) loaded = digest;
@@ -237,6 +219,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       const sealed = up && server.initialised && server.sealed;
       const now = performance.now();
       readySince = isReady({ server, volume: { forming, joined } }) ? (readySince ?? now) : undefined;
+      // Opened once and for all; whoever seals it later may expect it to be opened again.
+      if (up && !server.sealed && given !== undefined) await givenNote.remove();
       const opening = sealed && given !== undefined && given === (await identifyServer());
       openingSince = opening ? (openingSince ?? now) : undefined;
       const [sealState, known, marker, looks, digest] = await Promise.all([
@@ -270,17 +254,17 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     async act(action) {
       switch (action.kind) {
         case "initialise":
-          return unlessHalfMade(initialise());
+          return orBeginAgain(initialise());
         case "commit":
           return commit();
         case "discard":
           return discard(action.reason);
         case "join":
-          return unlessHalfMade(joinLeader(action.leader));
+          return orBeginAgain(joinLeader(action.leader));
         case "unseal":
-          return unseal();
+          return orBeginAgain(unseal());
         case "restart":
-          return restart();
+          return restart("it was given the key shares and did not open");
         case "record":
           return writeNote(paths.joined, action.clusterId);
         case "reload":
@@ -312,6 +296,24 @@ export function toKept(data: Record<string, string> | undefined): Kept | undefin
   if (data === undefined) return undefined;
   const { attempt = "", shares } = decoded(data);
   return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [] };
+}
+
+const givenNote: GivenNote = {
+  read: () => readNote(paths.given),
+  write: (server) => writeNote(paths.given, server),
+  remove: () => removeNote(paths.given),
+};
+
+async function stopServer(): Promise<void> {
+  const stopping = await signalServer("SIGTERM");
+  await waitFor(
+    "the server to stop",
+    async () => {
+      const running = await findServers();
+      return stopping.some((id) => running.includes(id)) ? { waiting: "it is still running" } : { done: true };
+    },
+    { deadlineSeconds: stopSeconds },
+  );
 }
 
 /** The optional volume with the Secret; not there with awskms, nor before kubelet has seen the Secret. */

@@ -177,13 +177,13 @@ suite("what is done for a member", () => {
     ["not without shares", seen(sealed), self, undefined],
     [
       "not a server again that is at work with them",
-      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 119 }),
+      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 899 }),
       self,
       undefined,
     ],
     [
       "but restarts one that does not open",
-      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 120 }),
+      seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 900 }),
       self,
       { kind: "restart" },
     ],
