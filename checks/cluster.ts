@@ -5,7 +5,7 @@ import { CannotRun } from "./failure";
 import type { ClusterChoice } from "./targets";
 
 /** Answers of the API server are small; a cluster that takes longer than this is not one to check. */
-const requestSeconds = 10;
+export const requestSeconds = 10;
 
 /** Loads the named kubeconfig and context, and nothing else. */
 export function loadCluster(choice: ClusterChoice): KubeConfig {
@@ -50,6 +50,15 @@ export async function reachCluster(config: KubeConfig, namespace: string): Promi
     throw new CannotRun(
       `cannot reach the cluster at ${server} (context ${config.getCurrentContext()}): ${apiMessage(error)}`,
     );
+  }
+}
+
+/** Fails with one line that says what could not be read, and why. */
+export async function readNamed<T>(kind: string, namespace: string, name: string, request: Promise<T>): Promise<T> {
+  try {
+    return await within(request, requestSeconds, `${kind} ${name}`);
+  } catch (error) {
+    throw new Error(`cannot read ${kind} ${namespace}/${name}: ${apiMessage(error)}`);
   }
 }
 

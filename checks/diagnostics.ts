@@ -2,10 +2,10 @@ import { CoreV1Api, type CoreV1Event, type KubeConfig, type V1Pod } from "@kuber
 import type { CheckTarget } from "../components/shared/core/check";
 import { instanceLabels, labelSelectorOf } from "../components/shared/core/names";
 import { within } from "../components/shared/core/wait";
+import { requestSeconds } from "./cluster";
 
 /** Enough to see what is wrong, little enough to be read in a log of a pipeline. */
 const lineLimit = 10;
-const requestSeconds = 10;
 
 /** The state of the pods of a service and its last events, in at most ten lines. */
 export async function diagnose(config: KubeConfig, target: CheckTarget): Promise<string[]> {

@@ -1,8 +1,7 @@
 import { CoreV1Api, type KubeConfig, type V1Pod, type V1ServiceSpec } from "@kubernetes/client-node";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { labelSelectorOf } from "../components/shared/core/names";
-import { within } from "../components/shared/core/wait";
-import { apiMessage } from "./cluster";
+import { readNamed } from "./cluster";
 import { publicKeys, type Redaction } from "./redaction";
 import { openTunnel, portForward, type TunnelManager } from "./tunnel";
 
@@ -10,8 +9,6 @@ export interface OpenEnvironment extends CheckEnvironment {
   tunnel: TunnelManager;
   close(): Promise<void>;
 }
-
-const requestSeconds = 10;
 
 export function openEnvironment(
   config: KubeConfig,
@@ -52,12 +49,8 @@ export function openEnvironment(
     return podBehind(service, port, spec, pods);
   }
 
-  async function read<T>(kind: string, name: string, request: Promise<T>): Promise<T> {
-    try {
-      return await within(request, requestSeconds, `${kind} ${name}`);
-    } catch (error) {
-      throw new Error(`cannot read ${kind} ${namespace}/${name}: ${apiMessage(error)}`);
-    }
+  function read<T>(kind: string, name: string, request: Promise<T>): Promise<T> {
+    return readNamed(kind, namespace, name, request);
   }
 }
 

@@ -4,10 +4,7 @@ import { failIfAny } from "../components/shared/check/context";
 import type { Check, CheckTarget } from "../components/shared/core/check";
 import { findingRecorder } from "../components/shared/core/findings";
 import { instanceLabels, labelKeys, labelSelectorOf, namesOf } from "../components/shared/core/names";
-import { within } from "../components/shared/core/wait";
-import { apiMessage } from "./cluster";
-
-const requestSeconds = 10;
+import { readNamed } from "./cluster";
 
 /** The check of a service, with this step before it. */
 export function withMembers(config: KubeConfig, check: Check): Check {
@@ -26,19 +23,12 @@ async function readMembers(config: KubeConfig, target: CheckTarget): Promise<[V1
   const { namespace, service } = target;
   const name = namesOf(target.name).server;
   const labelSelector = labelSelectorOf(instanceLabels(service, target.name));
-  try {
-    const [set, pods] = await within(
-      Promise.all([
-        config.makeApiClient(AppsV1Api).readNamespacedStatefulSet({ name, namespace }),
-        config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace, labelSelector }),
-      ]),
-      requestSeconds,
-      `StatefulSet ${name}`,
-    );
-    return [set, pods.items];
-  } catch (error) {
-    throw new Error(`cannot read StatefulSet ${namespace}/${name} and its pods: ${apiMessage(error)}`);
-  }
+  const request = Promise.all([
+    config.makeApiClient(AppsV1Api).readNamespacedStatefulSet({ name, namespace }),
+    config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace, labelSelector }),
+  ]);
+  const [set, pods] = await readNamed("StatefulSet and pods of", namespace, name, request);
+  return [set, pods.items];
 }
 
 /** Throws when a member is missing or stale. The version is that of the argument: a label. */
@@ -53,7 +43,7 @@ export function describeMembers(members: string[], { metadata, spec, status }: V
       const pod = pods.find((each) => each.metadata?.name === member);
       if (pod === undefined) return [`${member} does not exist`];
       if (pod.metadata?.deletionTimestamp !== undefined) return [`${member} is stopping`];
-      const { "controller-revision-hash": revision, [labelKeys.version]: version } = pod.metadata?.labels ?? {};
+      const { [labelKeys.revision]: revision, [labelKeys.version]: version } = pod.metadata?.labels ?? {};
       if (revision === updateRevision) return [];
       const versions = version === wanted ? "" : `: version ${version}, wanted ${wanted}`;
       return [`${member} is not what was deployed last${versions}`];

@@ -8,8 +8,6 @@ export interface GivenNote {
   remove(): Promise<void>;
 }
 
-export type Opened = "open" | "at work";
-
 /**
  * A member that joins answers before it is open, and opens once it has the first data. Given the shares again meanwhile, Vault
  * opens twice in one process (1.21: `unsealWithRaft` in its vault/core.go): two loops follow the elections, and one of them goes
@@ -19,7 +17,7 @@ export async function giveShares(
   client: Pick<VaultClient, "forgetProgress" | "sealStatus" | "unseal">,
   shares: string[],
   joining: { server: string; note: GivenNote } | undefined,
-): Promise<Opened> {
+): Promise<"open" | "at work"> {
   // What led here may have been observed before the note was written.
   if (joining !== undefined && (await joining.note.read()) === joining.server) return "at work";
   // Half of an earlier attempt would be counted together with this one.

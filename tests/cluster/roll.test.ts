@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { labelSelectorOf, serverSelector } from "../../components/shared/core/names";
 import { startWriters, writeGap } from "../../drills/ledger";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
@@ -24,8 +25,7 @@ const configuration = (service: DrilledService, settings: object): string =>
     [`cells-services:${service}`]: { applications: ["cells"], ...settings },
   });
 const up = (service: DrilledService, settings: object) => deployment.up(configuration(service, settings));
-const selector = (service: DrilledService): string =>
-  `app.kubernetes.io/name=${service},app.kubernetes.io/component=server`;
+const selector = (service: DrilledService): string => labelSelectorOf(serverSelector(service, service));
 const nowhere = { image: "registry.invalid/server:none" };
 const cannotStart = /roll failed: [a-z]+-[0-2] cannot start: (ErrImagePull|ImagePullBackOff)/;
 

@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
-import { memberHost, memberNames, namesOf } from "../core/names";
+import { labelKeys, memberHost, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep } from "../core/roll";
 import { agentPorts, type RollSettings } from "../core/settings";
 import { waitFor } from "../core/wait";
@@ -154,7 +154,7 @@ export function toRollMember(
 ): RollMember {
   const away = whyAway(pod);
   const leads = condition?.leads ?? false;
-  const current = pod?.metadata?.labels?.["controller-revision-hash"] === revision;
+  const current = pod?.metadata?.labels?.[labelKeys.revision] === revision;
   const state = { name, leads, revision: pod === undefined ? "missing" : current ? "current" : "stale" } as const;
   if (pod?.metadata?.deletionTimestamp !== undefined)
     return { ...state, revision: "missing", condition: "behind", reason: "it is stopping" };

@@ -89,6 +89,8 @@ export const labelKeys = {
   instance: "app.kubernetes.io/instance",
   component: "app.kubernetes.io/component",
   version: "app.kubernetes.io/version",
+  /** Which template a pod of a StatefulSet was made of; set by Kubernetes. */
+  revision: "controller-revision-hash",
 } as const;
 
 /** Labels that every pod of the ensemble carries, members and agents alike. */

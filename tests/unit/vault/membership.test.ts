@@ -4,6 +4,7 @@ import {
   type Action,
   decide,
   type Identity,
+  isForgotten,
   isHalfMade,
   type Observed,
   type Other,
@@ -303,4 +304,10 @@ it("knows a server that was stopped while it began", () => {
   const said = "vault refused sys/init: could not bootstrap clustered storage: cluster already has state";
   expect(isHalfMade(new Error(said))).toBe(true);
   expect(isHalfMade(new Error("vault refused sys/init: Vault is already initialized"))).toBe(false);
+});
+
+it("knows a server whose answer the leader does not expect any more", () => {
+  const said = "vault refused sys/unseal: no expected answer for the server id provided";
+  expect(isForgotten(new Error(said))).toBe(true);
+  expect(isForgotten(new Error("vault refused sys/unseal: invalid key"))).toBe(false);
 });

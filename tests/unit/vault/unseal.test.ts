@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { type SealStatus, VaultError } from "../../../components/vault/client";
-import { isForgotten } from "../../../components/vault/membership";
 import { startOf } from "../../../components/vault/processes";
 import { type GivenNote, giveShares } from "../../../components/vault/unseal";
 
@@ -73,11 +72,6 @@ describe("the shares of the key", () => {
     const opens = server({ ...sealed, progress: 1 }, { ...sealed, sealed: false });
     expect(await giveShares(opens, ["a", "b", "c"], undefined)).toBe("open");
     expect(opens.given).toEqual(["a", "b"]);
-  });
-
-  it("are no answer any more when the leader has forgotten the question", () => {
-    expect(isForgotten(refused)).toBe(true);
-    expect(isForgotten(new VaultError("sys/unseal", 400, ["invalid key"]))).toBe(false);
   });
 });
 
