@@ -27,7 +27,7 @@ import { command, type Endpoint, readConfig, withClient } from "./client";
 import { databaseOf, paths, ports } from "./layout";
 import { decideStart } from "./member";
 import { identity } from "./membership";
-import { askVote, createSidecar, type Self, setVotes, writeServerFiles } from "./sidecar";
+import { askVote, createSidecar, resolvesToSelf, type Self, setVotes, writeServerFiles } from "./sidecar";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -61,13 +61,14 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
       const marker =
         data === "present" ? { reason: "not asked" } : await askMarker(self.settings, self.pod.namespace, api);
       const asked = data === "empty" && "formed" in marker && marker.formed;
-      const action = decideStart({ data, marker, vote: asked ? await askVote(self) : undefined }, self.pod.name);
+      const vote = asked ? await askVote(self) : undefined;
+      const action = decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, self.pod.name);
       log(`decision: ${action.kind}: ${action.reason}`);
       if (action.kind === "start") return { done: true };
       if (action.kind === "silence") await setVotes(self, 0).catch((error: unknown) => log((error as Error).message));
       return { waiting: action.reason };
     },
-    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 2 },
+    { deadlineSeconds: memberDeadlineSeconds },
   );
 }
 

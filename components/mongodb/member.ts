@@ -10,6 +10,8 @@ export type Vote =
   | { state: "stranger"; host: string; hosts: string[] };
 
 export interface StartObserved {
+  /** The name under which the set knows this member leads to it. */
+  resolves: boolean;
   data: "present" | "empty";
   marker: MarkerAnswer;
   /** Only asked when it matters. */
@@ -27,7 +29,9 @@ export type StartAction =
  * vote, and gets it when it has everything again. For that a majority must be there, without which nothing is acknowledged
  * anyway.
  */
-export function decideStart({ data, marker, vote }: StartObserved, name: string): StartAction {
+export function decideStart({ resolves, data, marker, vote }: StartObserved, name: string): StartAction {
+  // It would not find itself in the set, and not look again before another member says something.
+  if (!resolves) return { kind: "wait", reason: `the name of ${name} does not lead to this pod yet` };
   if (data === "present") return { kind: "start", reason: "the volume has data" };
   if ("reason" in marker) {
     return { kind: "wait", reason: `the volume is empty, and whether the set was formed is unknown: ${marker.reason}` };

@@ -15,6 +15,10 @@ export interface Observed {
   host: string;
   /** On the volume of this member, undefined when it has none. */
   config: SetConfig | undefined;
+  /** The server has looked for itself in that configuration, and not found itself. */
+  lost: boolean;
+  /** The name of this member leads to it. Only asked while the server is lost. */
+  resolves: boolean;
   /** By ordinal; all members are in it. Others are only asked while the own server is unconfigured. */
   servers: Record<string, Server>;
   /** Only asked while the own server follows no primary. */
@@ -35,6 +39,7 @@ export interface Observed {
 export type Action =
   /** At most one member decides so, once in the life of the set. */
   | { kind: "initiate"; reason: string }
+  | { kind: "restart"; reason: string }
   | { kind: "administrator"; reason: string }
   | { kind: "vote"; reason: string }
   | { kind: "reload"; certificate: string; reason: string };
@@ -99,12 +104,11 @@ function votesOf({ host, config }: Pick<Observed, "host" | "config">): number | 
   return config?.members.find((member) => member.host === host)?.votes;
 }
 
-function decideUnconfigured({ self, host, config, servers, marker }: Observed): Decision {
-  if (config !== undefined) {
-    return { kind: "wait", reason: `the volume has the set, in which its server has not found itself as ${host} yet` };
-  }
+function decideUnconfigured(observed: Observed): Decision {
+  const { self, config, servers, marker } = observed;
   const members = Object.keys(servers);
   const configured = members.filter((member) => servers[member]?.state === "configured");
+  if (config !== undefined) return decideLost(observed, configured);
   if (configured.length > 0) {
     return {
       kind: "wait",
@@ -131,6 +135,18 @@ function decideUnconfigured({ self, host, config, servers, marker }: Observed): 
   return self === members[0]
     ? { kind: "initiate", reason: "all members answer and are empty, and the set was never formed" }
     : { kind: "wait", reason: `${members[0] ?? "nobody"} forms the set` };
+}
+
+/**
+ * A server looks for itself among the names of its set when it starts, and again only when a heartbeat of another member
+ * comes. When all start while DNS is away, or still has their former addresses, none ever does (seen with 6.0.27).
+ */
+function decideLost({ host, lost, resolves }: Observed, configured: string[]): Decision {
+  const reason = `the volume has the set, in which its server has not found itself as ${host}`;
+  if (!lost || configured.length > 0) return { kind: "wait", reason: `${reason} yet` };
+  return resolves
+    ? { kind: "restart", reason: `${reason}, and no other member makes it look again` }
+    : { kind: "wait", reason: `${reason}: the name does not lead to this pod` };
 }
 
 /** Of the server's own status document. */

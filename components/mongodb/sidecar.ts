@@ -1,8 +1,10 @@
 /** The agent beside a server: observes, and does what `membership.ts` decides. */
 import { createHash } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { readFile, rename, writeFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import type { Document, MongoClient } from "mongodb";
+import { type MongoClient, MongoNetworkError, MongoServerError } from "mongodb";
 import { absent } from "../shared/agent/files";
 import { type Credentials, readCredentials, readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
@@ -93,6 +95,13 @@ async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
     auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
     timeoutMilliseconds,
   };
+}
+
+/** Whether the name under which the set knows this member leads to this pod. */
+export async function resolvesToSelf({ settings, pod }: Self): Promise<boolean> {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address));
+  const known = await lookup(memberHost(settings.name, pod.namespace, pod.name), { all: true }).catch(() => []);
+  return known.some(({ address }) => own.includes(address));
 }
 
 function setHost({ settings, pod }: Self, member: string): string {
@@ -213,11 +222,14 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     };
     const asked = members.map(async (member) => [member, await ask(member)] as const);
     const servers = Object.fromEntries(await Promise.all(asked));
+    const { lost, metrics } = answers ? await askStatus(client) : { lost: false, metrics: {} };
     const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
       self: pod.name,
       host: setHost(self, pod.name),
       config: answers ? await readStoredConfig(client) : undefined,
+      lost,
+      resolves: lost && (await resolvesToSelf(self)),
       servers,
       marker: alone ? await askMarker() : undefined,
       administrator: primary ? await askAdministrator() : undefined,
@@ -229,7 +241,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
             ? { reason: failed.reason, secondsAgo: (performance.now() - failed.at) / 1000 }
             : undefined,
       },
-      metrics: answers ? await command(client, { replSetGetStatus: 1 }).then(toGauges, () => ({})) : {},
+      metrics,
     };
   };
 
@@ -245,6 +257,14 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
         await withClient(endpoint, (client) => command(client, { replSetInitiate: config }));
         return;
       }
+      case "restart":
+        await withClient(endpoint, (client) => command(client, { shutdown: 1, force: true })).catch(
+          (error: unknown) => {
+            // It goes without an answer.
+            if (!(error instanceof MongoNetworkError)) throw error;
+          },
+        );
+        return;
       case "administrator":
         await withClient(endpoint, async (client) => keepAdministrator(client, await readCredentials(paths.admin)));
         return;
@@ -266,8 +286,15 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   return { service: "mongodb", observe, decide: (observed) => wanted(decide(observed)), status: describe, act };
 }
 
-function toGauges(status: Document): Record<string, number> {
-  return gauges(status as SetStatus);
+async function askStatus(client: MongoClient): Promise<Pick<Observed, "lost" | "metrics">> {
+  return command(client, { replSetGetStatus: 1 }).then(
+    (status) => ({ lost: false, metrics: gauges(status as SetStatus) }),
+    // While it starts it has another error.
+    (error: unknown) => ({
+      lost: error instanceof MongoServerError && error.codeName === "InvalidReplicaSetConfig",
+      metrics: {},
+    }),
+  );
 }
 
 function wanted(decision: ReturnType<typeof decide>): Action | undefined {

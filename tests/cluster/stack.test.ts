@@ -4,6 +4,8 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memberNames } from "../../components/shared/core/names";
+import { killServer } from "../../drills/faults";
+import type { DrilledService } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
 import { pulumi } from "../../sandbox/engine";
 import { checkout, home } from "../../sandbox/paths";
@@ -13,7 +15,7 @@ import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { allReady, openWorkload } from "../support/workload";
+import { allReady, openWorkload, placeOf } from "../support/workload";
 
 /**
  * The dev stack from the first `up` to `destroy`, on a stack and a namespace of its own: what a user deployed with
@@ -23,6 +25,7 @@ const stack = "test";
 const namespace = `cells-${stack}`;
 /** Also where Cells cannot use it: what the services do between themselves and with others must hold over TLS. */
 const overTls = Object.fromEntries(serviceNames.map((each) => [`cells-services:${each}`, { tls: "required" }]));
+const drilledServices = serviceNames.filter((each): each is DrilledService => each !== "objectstore");
 let deployment: Deployment;
 
 const services = (...names: string[]): string[] => names.flatMap((name) => ["--service", name]);
@@ -35,6 +38,12 @@ const logsOf = (pod: string): Promise<string> =>
     if (error.message.includes("(NotFound)")) return "";
     throw error;
   });
+
+/** What the agent of a member sees. */
+function says(member: string): Promise<string> {
+  const ready = `fetch("http://127.0.0.1:8008/ready").then((answer) => answer.text()).then(console.log)`;
+  return kubectl("exec", "-n", namespace, member, "-c", "agent", "--", "/usr/local/bin/node", "-e", ready);
+}
 
 /** What the stack consists of, by the state of the engine. */
 async function resourcesOfState(): Promise<string[]> {
@@ -192,6 +201,31 @@ describe("the dev stack", () => {
     await deployment.checksPass(60);
   });
 
+  it("comes back by itself when all servers started while no name could be resolved", async () => {
+    const dns = (replicas: number) =>
+      kubectl("scale", "deployment/coredns", "-n", "kube-system", `--replicas=${replicas}`);
+    await dns(0);
+    try {
+      await until("the DNS to be away", 60, async () =>
+        (await kubectl("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "-o", "name")) === ""
+          ? true
+          : undefined,
+      );
+      const places = await Promise.all(drilledServices.map((service) => placeOf(stack, service)));
+      const kills = places.flatMap((place) => place.target.members.map((member) => killServer(place, member)));
+      for (const { proof } of await Promise.all(kills)) expect(await proof).toMatchObject({ proven: true });
+      // The one that looks for itself only once.
+      for (const member of memberNames("mongodb", 3)) {
+        await until(`${member} to be lost`, 120, async () =>
+          (await says(member)).includes("the name does not lead to this pod") ? true : undefined,
+        );
+      }
+    } finally {
+      await dns(2);
+    }
+    await deployment.checksPass(180);
+  });
+
   it("goes on writing when the node with the active member of Vault dies, and is whole when it is back", async () => {
     const vault = await openWorkload(stack, "vault", "restart");
     try {
@@ -219,9 +253,6 @@ describe("the dev stack", () => {
   });
 
   it("keeps a member of Vault closed without the key shares, says so, and opens it when they are back", async () => {
-    const ready = `fetch("http://127.0.0.1:8008/ready").then((answer) => answer.text()).then(console.log)`;
-    const says = () =>
-      kubectl("exec", "-n", namespace, "vault-2", "-c", "agent", "--", "/usr/local/bin/node", "-e", ready);
     const { metadata, ...shares } = JSON.parse(
       await kubectl("get", "secret", "vault-unseal", "-n", namespace, "-o", "json"),
     ) as { metadata: { name: string; labels: object } };
@@ -230,7 +261,7 @@ describe("the dev stack", () => {
     try {
       await kubectl("delete", "pod", "vault-2", "-n", namespace);
       await until("vault-2 to say what is missing", 120, async () =>
-        (await says()).includes("is sealed, and the Secret vault-unseal with the key shares is missing")
+        (await says("vault-2")).includes("is sealed, and the Secret vault-unseal with the key shares is missing")
           ? true
           : undefined,
       );

@@ -3,14 +3,20 @@ import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
 import { checkout, kubeconfig } from "../../sandbox/paths";
 
-/** A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. */
-export async function openWorkload(stack: string, service: DrilledService, run: string) {
+/** Where a service of the stack is. */
+export async function placeOf(stack: string, service: DrilledService) {
   const outputs = await readOutputs({ stack, directory: checkout });
   const [target] = selectTargets(outputs.checks, [service]);
   if (target === undefined) throw new Error(`the stack has no ${service}`);
   const config = loadCluster(chooseCluster({ kubeconfig }, outputs, {}));
+  return { config, target, profile: await profileOf(service) };
+}
+
+/** A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. */
+export async function openWorkload(stack: string, service: DrilledService, run: string) {
+  const { config, target, profile } = await placeOf(stack, service);
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  const workload = await (await profileOf(service)).open(target, environment, run);
+  const workload = await profile.open(target, environment, run);
   const close = async (): Promise<void> => {
     await workload.close();
     await environment.close();

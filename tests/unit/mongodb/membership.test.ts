@@ -32,6 +32,8 @@ describe("the agent beside a server", () => {
     self: "mongodb-0",
     host: "mongodb-0:27017",
     config: undefined,
+    lost: false,
+    resolves: false,
     servers: { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": unconfigured },
     marker: { formed: false },
     administrator: undefined,
@@ -150,13 +152,26 @@ describe("the agent beside a server", () => {
       expect("reason" in decision && decision.reason).toContain(reason);
       expect(view(seen).ready).toBe(false);
     });
+  });
 
-    it("waits for a server that has not found itself in its set yet", () => {
-      expect(decide(observed({ config: stored(), marker: marked }))).toEqual({
-        kind: "wait",
-        reason: "the volume has the set, in which its server has not found itself as mongodb-0:27017 yet",
-      });
-    });
+  const starting = { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": away };
+  const alive = { ...starting, "mongodb-1": member("other") };
+  it.each([
+    ["waits for a server that has not looked for itself in its set yet", starting, false, true, "wait", " yet"],
+    ["lets a member that has found itself make the server look again", alive, true, true, "wait", " yet"],
+    ["waits for the name of this member", starting, true, false, "wait", ": the name does not lead to this pod"],
+    [
+      "starts the server again when nobody makes it look again",
+      starting,
+      true,
+      true,
+      "restart",
+      ", and no other member",
+    ],
+  ])("%s", (_, servers, lost, resolves, kind, words) => {
+    const decision = decide(observed({ config: stored(), marker: marked, servers, lost, resolves }));
+    const found = "the volume has the set, in which its server has not found itself as mongodb-0:27017";
+    expect(decision).toMatchObject({ kind, reason: expect.stringContaining(found + words) as string });
   });
 
   it("does nothing while the server does not answer", () => {
@@ -178,6 +193,8 @@ describe("a filled member without a vote", () => {
       self: "mongodb-1",
       host: "mongodb-1:27017",
       config: stored(0),
+      lost: false,
+      resolves: false,
       servers: { "mongodb-1": member("secondary") },
       marker: undefined,
       administrator: undefined,
