@@ -145,7 +145,11 @@ function restored(value: unknown, options: PlainOptions, path: string[] = []): J
   if (value === from && (key === "namespace" || (key === "name" && path[0] === "metadata"))) return to;
   // Values of a Secret are base64.
   if (value === "[secret]") return Buffer.from("secret").toString("base64");
-  return options.placeholders[value] ?? value;
+  // Alone, or within a name.
+  return Object.entries(options.placeholders).reduce(
+    (text, [placeholder, known]) => text.replaceAll(placeholder, known),
+    value,
+  );
 }
 
 /** As many components as asked for, of each kind by turns, in one namespace. */

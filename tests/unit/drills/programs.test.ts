@@ -7,7 +7,7 @@ import { type GoldenResource, growthProgram, park, plainProgram } from "../../..
 const golden = JSON.parse(readFileSync(join(__dirname, "..", "..", "golden", "dev.json"), "utf8")) as GoldenResource[];
 const options = {
   namespace: { from: "cells", to: "bench-plain" },
-  placeholders: { "[agent bundle of etcd]": "QUJD" },
+  placeholders: { "[agent bundle of etcd]": "QUJD", "[checksum of etcd agent]": "0123" },
   provider: { context: "sandbox" },
 };
 interface Registered {
@@ -40,8 +40,9 @@ describe("the plain program", () => {
     const namespaces = new Set(registered.flatMap(({ inputs }) => inputs.metadata?.namespace ?? []));
     expect([...namespaces]).toEqual(["bench-plain"]);
     expect(registered.find(({ inputs }) => inputs.kind === "Namespace")?.inputs.metadata?.name).toBe("bench-plain");
-    expect(registered.find(({ name }) => name.startsWith("etcd-agent-"))?.inputs.binaryData).toEqual({
-      "agent.js.br": "QUJD",
+    expect(registered.find(({ name }) => name.startsWith("etcd-agent-"))?.inputs).toMatchObject({
+      metadata: { name: "etcd-agent-0123" },
+      binaryData: { "agent.js.br": "QUJD" },
     });
     expect(find("etcd-admin", "Secret")?.inputs.data).toEqual({ username: "c2VjcmV0", password: "c2VjcmV0" });
     expect(Object.values(find("etcd-config", "ConfigMap")?.inputs.data ?? {})[0]).toMatch(/^\{\n/);
