@@ -28,11 +28,15 @@ const parked: Record<string, (spec: { [key: string]: Json }) => { [key: string]:
   CronJob: (spec) => ({ ...spec, suspend: true }),
 };
 
-/** An object that makes no pods and that the provider does not wait for. */
+/** An object that makes no pods, and that the provider neither waits for nor makes anew because it is not ready. */
 export function park(object: { [key: string]: Json }): { [key: string]: Json } {
   const spec = parked[object["kind"] as string];
   const metadata = (object["metadata"] ?? {}) as { [key: string]: Json };
-  const annotations = { ...(metadata["annotations"] as object | undefined), "pulumi.com/skipAwait": "true" };
+  const annotations = {
+    ...(metadata["annotations"] as object | undefined),
+    "pulumi.com/skipAwait": "true",
+    "pulumi.com/replaceUnready": "false",
+  };
   return {
     ...object,
     metadata: { ...metadata, annotations },

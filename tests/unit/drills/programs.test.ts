@@ -63,7 +63,7 @@ describe("an object that is parked", () => {
   it("makes no pods and is not waited for", () => {
     expect(park({ kind: "StatefulSet", metadata: { name: "a" }, spec: { replicas: 3, serviceName: "a" } })).toEqual({
       kind: "StatefulSet",
-      metadata: { name: "a", annotations: { "pulumi.com/skipAwait": "true" } },
+      metadata: { name: "a", annotations: { "pulumi.com/skipAwait": "true", "pulumi.com/replaceUnready": "false" } },
       spec: { replicas: 0, serviceName: "a" },
     });
     expect(park({ kind: "Job", spec: {} })).toMatchObject({ spec: { suspend: true } });
