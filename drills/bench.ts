@@ -236,7 +236,7 @@ function bundles(): Record<string, string> {
 }
 
 function providerInputs(config: KubeConfig, clusterIdentifier: string): Record<string, string> {
-  return { context: config.getCurrentContext(), clusterIdentifier, enableServerSideApply: "true" };
+  return { context: config.getCurrentContext(), clusterIdentifier };
 }
 
 /** As the engine writes it at each checkpoint. */

@@ -14,7 +14,7 @@ export interface PlainOptions {
   namespace: { from: string; to: string };
   /** What the placeholders of the graph stand for: bundles of agents and their checksums. */
   placeholders: Record<string, string>;
-  /** Inputs of the provider. */
+  /** Inputs of the provider, beside those of the graph. */
   provider: Record<string, string>;
 }
 
@@ -52,12 +52,13 @@ export function plainProgram(resources: GoldenResource[], options: PlainOptions)
       const isObject = type.startsWith("kubernetes:");
       const module = moduleOf(type);
       if (module !== undefined) classes.set(type, module);
-      const given = type.startsWith("pulumi:providers:") ? options.provider : restored(inputs, options);
+      const own = type.startsWith("pulumi:providers:") ? options.provider : {};
+      const given = { ...(restored(inputs, options) as { [key: string]: Json }), ...own };
       return {
         urn,
         type,
         name,
-        inputs: isObject ? park(given as { [key: string]: Json }) : given,
+        inputs: isObject ? park(given) : given,
         parent,
         dependsOn,
         customTimeouts,
@@ -180,11 +181,11 @@ export function growthProgram(components: number, namespace: string, provider: R
   });
   return [
     'import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";',
-    'import { Provider } from "@pulumi/kubernetes/provider";',
+    'import { kubernetesProvider } from "./components/provider";',
     ...used.map(([service, name]) => `import { ${name} } from "./components/${service}";`),
     'import { park } from "./drills/programs";',
     "",
-    `const provider = new Provider("cluster", ${JSON.stringify(provider)});`,
+    `const provider = kubernetesProvider("cluster", ${JSON.stringify(provider)});`,
     `const made = new Namespace("${namespace}", { metadata: { name: "${namespace}" } }, { provider });`,
     "const parked = ({ type, props, opts }: any) =>",
     '  type.startsWith("kubernetes:") ? { props: park(props), opts } : undefined;',
