@@ -5,7 +5,7 @@
  *   member       the init container of each member: decides whether its server may start
  *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
- *   reconcile    a Deployment: keeps the replicas of all streams
+ *   reconcile    a Deployment: keeps the replicas of all streams, and makes servers read renewed certificates
  *   certificates a Job and a CronJob, shared by all services
  */
 import { readdir, readFile, stat } from "node:fs/promises";
@@ -24,9 +24,10 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
-import { metaFolder, paths, ports, reconcilerUsername, wantedReplicas } from "./layout";
+import { metaFolder, paths, ports, reconcilerInbox, reconcilerUsername, systemAccount, wantedReplicas } from "./layout";
 import { type Answer, clusterName, decide, type Identity } from "./member";
 import { reconcile } from "./reconciler";
+import type { RenewalOptions } from "./renewal";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -38,7 +39,7 @@ export const commands: Commands = {
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineMembers),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
-  reconcile: async () => keepReplicas(readSettings<EnsembleSettings>(), readPod().namespace),
+  reconcile: async () => keepReconciled(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
 
@@ -157,7 +158,7 @@ const examineMembers: Examine = (pods, settings, namespace) =>
 
 // --- reconcile
 
-async function keepReplicas(settings: EnsembleSettings, namespace: string): Promise<void> {
+async function keepReconciled(settings: EnsembleSettings, namespace: string): Promise<void> {
   const password = await readFile(join(paths.reconciler, "password"), "utf8");
   await reconcile({
     host: serviceHost(settings.name, namespace),
@@ -168,8 +169,29 @@ async function keepReplicas(settings: EnsembleSettings, namespace: string): Prom
       credentials: { username: reconcilerUsername(application), password },
     })),
     replicas: wantedReplicas(settings.members),
+    certificates: renewalOf(settings, namespace, password),
     probePort: ports.reconciler,
   });
+}
+
+/** With a user that may do nothing else. */
+function renewalOf(settings: EnsembleSettings, namespace: string, password: string): RenewalOptions {
+  const members = settings.tls === "off" ? [] : memberNames(settings.name, settings.members);
+  const monitoring = members.map((member) => {
+    return [member, `http://${memberHost(settings.name, namespace, member)}:${ports.metrics}/varz`] as const;
+  });
+  return {
+    members: Object.fromEntries(monitoring),
+    files: { client: join(paths.serverTls, "tls.crt"), peer: join(paths.peerTls, "tls.crt") },
+    endpoint: async () => ({
+      host: serviceHost(settings.name, namespace),
+      port: ports.client,
+      tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
+      credentials: { username: reconcilerUsername(systemAccount), password },
+      name: "cells-services-renewal",
+      inboxPrefix: reconcilerInbox,
+    }),
+  };
 }
 
 // --- members

@@ -15,6 +15,8 @@ export interface Endpoint {
   credentials?: { username: string; password: string };
   /** Shown in the server's list of connections. */
   name: string;
+  /** Where answers come, for users that may not listen everywhere. */
+  inboxPrefix?: string;
 }
 
 const connectMilliseconds = 5_000;
@@ -25,13 +27,14 @@ export function open(endpoint: Endpoint, milliseconds: number = connectMilliseco
 }
 
 export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
-  const { host, port, tls, credentials, name } = endpoint;
+  const { host, port, tls, credentials, name, inboxPrefix } = endpoint;
   return {
     servers: `${host.includes(":") ? `[${host}]` : host}:${port}`,
     name,
     // Only the address given, never one that the servers tell.
     ignoreClusterUpdates: true,
     tls: tls === undefined ? null : tlsOptions(tls),
+    ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
     ...(credentials === undefined ? {} : { user: credentials.username, pass: credentials.password }),
   };
 }

@@ -43,8 +43,8 @@ export class NatsCluster extends EnsembleComponent {
     const { config, users, configChecksum } = this.createServerConfig(durability, credentials, password, afterGuard);
     const certificates = createCertificates(
       ensemble,
-      // NATS reads certificates only when it starts or is told to.
-      { bundle, restartOn: "any", dependsOn: credentials.secrets },
+      // The reconciler makes the servers read renewed ones.
+      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -77,15 +77,12 @@ export class NatsCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    // Without applications there are no streams to keep.
-    if (ensemble.applications.length > 0) {
-      const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
-      new Deployment(
-        reconcilerName(name),
-        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
-        pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
-      );
-    }
+    const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
+    new Deployment(
+      reconcilerName(name),
+      reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
+    );
     this.publish({ url, ports, durability, passwords: credentials.passwords, setup });
   }
 

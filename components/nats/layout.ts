@@ -27,9 +27,9 @@ export const systemAccount = "SYS";
 /** User of the system account. User names are unique over all accounts, so no application may be called like it. */
 export const adminUsername = "admin";
 
-/** The user that keeps the replicas in the account of an application. Applications are DNS labels, so none has a colon. */
-export function reconcilerUsername(application: string): string {
-  return `reconciler:${application}`;
+/** The user of the reconciler in an account. Applications are DNS labels, so none has a colon. */
+export function reconcilerUsername(account: string): string {
+  return `reconciler:${account}`;
 }
 
 /** Prefix of the inboxes of these users: they may not listen to the answers that others get. */

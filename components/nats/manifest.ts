@@ -160,13 +160,12 @@ export function usersConfig(passwords: Passwords): string {
       "    jetstream: enabled",
       "    users: [",
       `      { user: "${application}", password: "${password}" }`,
-      "      {",
-      `        user: "${reconcilerUsername(application)}", password: "${passwords.reconciler}"`,
-      "        permissions {",
-      `          publish: ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"]`,
-      `          subscribe: ["${reconcilerInbox}.>", "$JS.EVENT.ADVISORY.STREAM.>"]`,
-      "        }",
-      "      }",
+      ...reconcilerUser(
+        application,
+        passwords.reconciler,
+        ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"],
+        ["$JS.EVENT.ADVISORY.STREAM.>"],
+      ),
       "    ]",
       "  }",
     ].join("\n"),
@@ -174,13 +173,32 @@ export function usersConfig(passwords: Passwords): string {
   return [
     "accounts {",
     `  ${systemAccount} {`,
-    `    users: [ { user: "${adminUsername}", password: "${passwords.admin}" } ]`,
+    "    users: [",
+    `      { user: "${adminUsername}", password: "${passwords.admin}" }`,
+    ...reconcilerUser(systemAccount, passwords.reconciler, ["$SYS.REQ.SERVER.*.RELOAD"], []),
+    "    ]",
     "  }",
     ...accounts,
     "}",
     `system_account: ${systemAccount}`,
     "",
   ].join("\n");
+}
+
+function reconcilerUser(account: string, password: string, publish: string[], subscribe: string[]): string[] {
+  return [
+    "      {",
+    `        user: "${reconcilerUsername(account)}", password: "${password}"`,
+    "        permissions {",
+    `          publish: ${subjects(publish)}`,
+    `          subscribe: ${subjects([`${reconcilerInbox}.>`, ...subscribe])}`,
+    "        }",
+    "      }",
+  ];
+}
+
+function subjects(list: string[]): string {
+  return `[${list.map((each) => JSON.stringify(each)).join(", ")}]`;
 }
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
@@ -255,7 +273,10 @@ export interface ReconcilerInputs {
   credentialsChecksum: Input<string>;
 }
 
-/** Keeps the replicas of all streams. The servers do not need it; without it new streams stay as they were created. */
+/**
+ * Keeps the replicas of all streams, and makes servers read renewed certificates. They do not need it for anything else;
+ * without it new streams stay as they were created.
+ */
 export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInputs): apps.v1.Deployment {
   const name = reconcilerName(ensemble.name);
   // Its own label beside those of all agents: a Deployment must not count the pods of Jobs as its own.
@@ -286,12 +307,20 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
           volumes: [
             ...agentVolumes(namesOf(ensemble.name).agent, inputs.bundle),
             secretVolume("reconciler", name, ["password"]),
+            ...shownVolumes(ensemble),
             ...trustVolumes(ensemble),
           ],
         },
       },
     },
   };
+}
+
+/** What the servers should show, without the keys. */
+function shownVolumes({ name, tls }: Ensemble): core.v1.Volume[] {
+  const { serverTls, peerTls } = namesOf(name);
+  const shown = (volume: string, secret: string) => secretVolume(volume, secret, ["tls.crt"]);
+  return tls === "off" ? [] : [shown("server-tls", serverTls), shown("peer-tls", peerTls)];
 }
 
 function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
@@ -301,6 +330,7 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
     settings: settingsOf(ensemble),
     volumeMounts: [
       { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
+      ...certificateMounts(ensemble, paths),
       ...trustMounts(ensemble, paths),
     ],
     // It runs for ever and holds little: the heap may grow to what the list of some thousand streams needs.

@@ -8,6 +8,7 @@ import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { log } from "../shared/core/log";
 import { connectionOptions } from "./client";
 import { reconcilerInbox } from "./layout";
+import { keepCertificatesRead, type RenewalOptions } from "./renewal";
 import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";
 
 export interface ReconcilerOptions {
@@ -17,9 +18,8 @@ export interface ReconcilerOptions {
   caFile: string | undefined;
   accounts: { account: string; credentials: { username: string; password: string } }[];
   replicas: number;
-  /** 0: any free port. */
+  certificates: RenewalOptions;
   probePort: number;
-  signal?: AbortSignal;
 }
 
 /** Without an event everything is looked at this often: events may be lost, and agents may be away. */
@@ -32,21 +32,22 @@ const staleSeconds = 4 * fullPassSeconds;
 /** What makes another look worth it: a stream that changed, or one that can be changed now. */
 const advisories = ["CREATED", "UPDATED", "LEADER_ELECTED"].map((event) => `$JS.EVENT.ADVISORY.STREAM.${event}.*`);
 
-/** Ends only when it is told to, or when an account cannot be watched any longer: then its container is started again. */
+/** Ends only when an account cannot be watched any longer: then its container is started again. */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
   const lastPass = new Map<string, number>();
   const probes = serveProbes(options.probePort, () =>
     options.accounts.every(({ account }) => Date.now() - (lastPass.get(account) ?? 0) < staleSeconds * 1000),
   );
-  // When one account cannot be watched, the connections of the others must not keep the process alive.
+  // When one account cannot be watched, nothing else must keep the process alive.
   const stop = new AbortController();
-  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+  const { signal } = stop;
   try {
-    await Promise.all(
-      options.accounts.map((account) =>
+    await Promise.all([
+      keepCertificatesRead(options.certificates, signal),
+      ...options.accounts.map((account) =>
         watchAccount({ ...options, signal }, account, () => lastPass.set(account.account, Date.now())),
       ),
-    );
+    ]);
   } finally {
     stop.abort();
     probes.close();

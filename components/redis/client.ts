@@ -1,16 +1,22 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
+import type { X509Certificate } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { Redis } from "ioredis";
 
 export interface Endpoint {
   host: string;
   port: number;
   /** undefined: plain text. */
-  tls?: {
-    /** Trust bundle, PEM. */
-    ca: string;
-    /** The name that the certificate must carry, default: the host. */
-    servername?: string;
-  };
+  tls?:
+    | {
+        /** Trust bundle, PEM. */
+        ca: string;
+        /** The name that the certificate must carry, default: the host. */
+        servername?: string;
+      }
+    /** For the own server only, see `createConnections`. */
+    | "unverified";
   credentials?: { username: string; password: string };
   /** Shown in the server's list of connections. */
   name?: string;
@@ -23,7 +29,7 @@ export async function open(endpoint: Endpoint): Promise<Redis> {
   const client = new Redis({
     host,
     port,
-    ...(tls === undefined ? {} : { tls: { ca: tls.ca, servername: tls.servername ?? host } }),
+    ...(tls === undefined ? {} : { tls: tlsOptions(tls, host) }),
     ...(credentials === undefined ? {} : credentials),
     ...(endpoint.name === undefined ? {} : { connectionName: endpoint.name }),
     protocol: 2,
@@ -55,6 +61,16 @@ export async function open(endpoint: Endpoint): Promise<Redis> {
     // The library says "Connection is closed." where it has told the cause before.
     throw reason ?? error;
   }
+}
+
+function tlsOptions(tls: NonNullable<Endpoint["tls"]>, host: string) {
+  return tls === "unverified" ? { rejectUnauthorized: false } : { ca: tls.ca, servername: tls.servername ?? host };
+}
+
+/** What the server showed when this connection was made; undefined in plain text. */
+export function shownCertificate(client: Redis): X509Certificate | undefined {
+  const { stream } = client as unknown as { stream?: Duplex };
+  return stream instanceof TLSSocket ? stream.getPeerX509Certificate() : undefined;
 }
 
 export function isLoading(error: unknown): boolean {

@@ -59,8 +59,8 @@ export class RedisCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,
-      // Sentinel reads certificates only when it starts.
-      { bundle, restartOn: "any", dependsOn: credentials.secrets },
+      // The agents make servers and Sentinels read renewed ones.
+      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(

@@ -179,6 +179,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
         { name: "run", mountPath: paths.run },
         { name: "users", mountPath: paths.users, readOnly: true },
         { name: "internal", mountPath: paths.internal, readOnly: true },
+        ...certificateMounts(ensemble, paths),
         ...trustMounts(ensemble, paths),
       ],
     },

@@ -26,6 +26,7 @@ import {
   type Sentinel,
   type Server,
 } from "./membership";
+import { createRenewal, type Process } from "./renewal";
 
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
@@ -38,9 +39,11 @@ interface Look extends Observed {
   metrics: Record<string, number>;
   /** The passwords of the files are not those that server and Sentinel have. */
   accounts: "changed" | "same";
+  /** What still shows a certificate that was renewed, and may read the new one now. */
+  renewable: Process | undefined;
 }
 
-type Action = Decision | { kind: "accounts" };
+type Action = Decision | { kind: "accounts" } | { kind: "renew"; which: Process };
 
 export function createSidecar(
   settings: EnsembleSettings,
@@ -58,6 +61,7 @@ export function createSidecar(
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
   const accounts = createAccounts(settings.name);
+  const renewal = settings.tls === "off" ? undefined : createRenewal();
   /** The mark that was written last, while this server is master. */
   let marked: { clusterId: string; position: number } | undefined;
   /** Of the marker, which never changes once it is there. */
@@ -159,6 +163,18 @@ export function createSidecar(
     }
   };
 
+  const ownClients = async () => {
+    const open = (client: Promise<Redis>) => client.catch(() => undefined);
+    return { server: await open(server(pod.name)), sentinel: await open(sentinel(pod.name)) };
+  };
+  const renew = async (which: Process): Promise<void> => {
+    log(`the certificates were renewed: ${which === "server" ? "the server reads them" : "the sentinel starts anew"}`);
+    const port = which === "server" ? ports.client : ports.sentinel;
+    await renewal?.renew(which, await connections.get(pod.name, port));
+    // The next connection shows what came of it.
+    connections.drop(pod.name, port);
+  };
+
   return {
     service: "redis",
     async observe() {
@@ -180,6 +196,7 @@ export function createSidecar(
         approval: approval?.trim(),
         metrics: gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
         accounts: (await accounts.changed(run)) ? "changed" : "same",
+        renewable: await renewal?.wanted(await ownClients(), byMember(views)),
       };
     },
     status(observed): Status {
@@ -190,10 +207,12 @@ export function createSidecar(
       // A mark would wait behind the pause, and everything else on its connection behind it.
       if (handingOver !== undefined) return undefined;
       const idle = decision.kind === "nothing" || decision.kind === "wait";
-      // Beside everything else: who is master does not wait for passwords.
+      // Beside everything else: who is master waits neither for passwords nor for certificates.
       const reachable = observed.servers[pod.name]?.state === "up" && observed.sentinels[pod.name]?.state === "up";
-      if (observed.accounts === "changed" && reachable && (idle || decision.kind === "mark"))
-        return { kind: "accounts" };
+      if (reachable && (idle || decision.kind === "mark")) {
+        if (observed.accounts === "changed") return { kind: "accounts" };
+        if (observed.renewable !== undefined) return { kind: "renew", which: observed.renewable };
+      }
       return idle ? undefined : decision;
     },
     async act(action) {
@@ -201,6 +220,7 @@ export function createSidecar(
       if (action.kind === "accounts") {
         return accounts.apply(run, await server(pod.name), await sentinel(pod.name), (user) => log(user));
       }
+      if (action.kind === "renew") return renew(action.which);
       if (action.kind === "nothing" || action.kind === "wait") return;
       const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
       log(`decision: ${action.kind}${object}: ${action.reason}`);

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { labelSelectorOf, serverSelector } from "../../components/shared/core/names";
+import { labelSelectorOf, namesOf, serverSelector } from "../../components/shared/core/names";
 import { startWriters, writeGap } from "../../drills/ledger";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
@@ -9,9 +9,9 @@ import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { openWorkload } from "../support/workload";
+import { openWorkload, runNow } from "../support/workload";
 
-/** Changes that members must start anew for, under load. The tests of a service build on each other. */
+/** Changes of a living service, under load. The tests of a service build on each other. */
 const stack = "roll";
 const namespace = `cells-${stack}`;
 const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
@@ -22,7 +22,7 @@ let deployment: Deployment;
 const configuration = (service: DrilledService, settings: object): string =>
   deployment.configurationWith("changed", {
     "cells-services:services": [service],
-    [`cells-services:${service}`]: { applications: ["cells"], ...settings },
+    [`cells-services:${service}`]: { applications: ["cells"], tls: "required", ...settings },
   });
 const up = (service: DrilledService, settings: object) => deployment.up(configuration(service, settings));
 const selector = (service: DrilledService): string => labelSelectorOf(serverSelector(service, service));
@@ -89,6 +89,17 @@ async function underLoad<T>(
   }
 }
 
+/** Since the last phase of a change of the authority. */
+async function letTwoDaysPass(secret: string): Promise<void> {
+  const { data } = JSON.parse(await kubectl("get", "secret", secret, "-n", namespace, "-o", "json")) as {
+    data: { "state.json": string };
+  };
+  const state = JSON.parse(Buffer.from(data["state.json"], "base64").toString()) as { since: number };
+  const earlier = { ...state, since: state.since - 2 * 24 * 60 * 60 * 1000 };
+  const patch = JSON.stringify({ stringData: { "state.json": JSON.stringify(earlier) } });
+  await kubectl("patch", "secret", secret, "-n", namespace, "--type=merge", "-p", patch);
+}
+
 beforeAll(async () => {
   deployment = await openDeployment(stack);
   await deployment.clear();
@@ -134,6 +145,29 @@ describe.each(services)("a change of %s", (service) => {
     const replaced = [...result.meanwhile].filter(([member, uid]) => before.get(member) !== uid);
     expect(replaced).toHaveLength(1);
     expect(result.back.code, result.back.output).toBe(0);
+  });
+
+  it.runIf(everything)("replaces its authority in three phases, and loses no acknowledged write", async () => {
+    const step = (happens: () => Promise<unknown>) =>
+      underLoad(service, async () => {
+        await happens();
+        await runNow(namespace, `${service}-roll`);
+        // Every port shows what was issued last, and its authority is trusted.
+        await deployment.checksPass(300);
+      });
+    const nextNight = async () => {
+      await letTwoDaysPass(namesOf(service).authority);
+      return runNow(namespace, `${service}-certificates`);
+    };
+    const steps = [
+      await step(async () => {
+        const introduced = await up(service, { certificates: { rotation: 1 } });
+        expect(introduced.code, introduced.output).toBe(0);
+      }),
+      await step(async () => expect(await nextNight()).toContain("signing with the new certificate authority")),
+      await step(async () => expect(await nextNight()).toContain("no longer trusting the old certificate authority")),
+    ];
+    await expectShort(service, Math.max(...steps.map(({ gapSeconds }) => gapSeconds)));
   });
 
   it("grows the volumes in place, and does not shrink them", async () => {

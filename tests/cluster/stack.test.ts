@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { leafSecretNames } from "../../components/shared/core/certificates";
 import { memberNames } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
 import type { DrilledService } from "../../drills/profiles";
@@ -15,7 +16,7 @@ import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { allReady, openWorkload, placeOf } from "../support/workload";
+import { allReady, openWorkload, placeOf, runNow } from "../support/workload";
 
 /**
  * The dev stack from the first `up` to `destroy`, on a stack and a namespace of its own: what a user deployed with
@@ -38,6 +39,8 @@ const logsOf = (pod: string): Promise<string> =>
     if (error.message.includes("(NotFound)")) return "";
     throw error;
   });
+
+const uidsByName = '{range .items[*]}{.metadata.name}{" "}{.metadata.uid}{"\\n"}{end}';
 
 /** What the agent of a member sees. */
 function says(member: string): Promise<string> {
@@ -199,6 +202,24 @@ describe("the dev stack", () => {
     process.stdout.write(result.output);
     expect(result.code, result.output).toBe(0);
     await deployment.checksPass(60);
+  });
+
+  it("shows renewed certificates on every port, and restarts no member that can read them while it runs", async () => {
+    const members = async () => {
+      const server = "app.kubernetes.io/component=server";
+      const uids = await kubectl("get", "pods", "-n", namespace, "-l", server, "-o", `jsonpath=${uidsByName}`);
+      return uids.split("\n").filter((line) => !line.startsWith("objectstore"));
+    };
+    const before = await members();
+    for (const service of serviceNames) {
+      await kubectl("delete", "secret", "-n", namespace, ...leafSecretNames(service, service));
+      expect(await runNow(namespace, `${service}-certificates`)).toContain("the certificate is missing");
+    }
+    // Its server reads certificates only when it starts.
+    await runNow(namespace, "objectstore-roll");
+    // Files reach the pods within two minutes, and NATS is told a minute later at most.
+    await deployment.checksPass(300);
+    expect(await members()).toEqual(before);
   });
 
   it("comes back by itself when all servers started while no name could be resolved", async () => {

@@ -24,6 +24,14 @@ export async function openWorkload(stack: string, service: DrilledService, run: 
   return { members: target.members, workload, close };
 }
 
+/** Runs a CronJob now, and returns what it has said. */
+export async function runNow(namespace: string, cronJob: string): Promise<string> {
+  const job = `${cronJob}-now-${Date.now().toString(36)}`;
+  await kubectl("create", "job", job, "-n", namespace, `--from=cronjob/${cronJob}`);
+  await kubectl("wait", `job/${job}`, "-n", namespace, "--for=condition=Complete", "--timeout=300s");
+  return kubectl("logs", `job/${job}`, "-n", namespace);
+}
+
 /** `kubectl rollout status` knows no StatefulSets whose pods are replaced by somebody else. */
 export async function allReady(namespace: string, service: DrilledService, seconds: number): Promise<void> {
   const ready = "--for=jsonpath={.status.readyReplicas}=3";

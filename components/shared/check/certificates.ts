@@ -1,7 +1,8 @@
-/** The certificates that running servers show: from the right authority, for the right name, and renewed in time. */
+/** The certificates that running servers show: those that were issued last, from the right authority, for the right name. */
 import { X509Certificate } from "node:crypto";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { leafSecretNames } from "../core/certificates";
 import { messageOf } from "../core/errors";
 import { within } from "../core/wait";
 import { answerSeconds, type CheckContext, everywhere, failIfAny, type Place } from "./context";
@@ -33,20 +34,18 @@ export interface Validity {
 }
 
 export interface ShownCertificate extends Validity {
+  fingerprint: string;
   /** Why a client that trusts the authority refuses it: its signature, its name or its time; undefined: it does not. */
   refused: string | undefined;
 }
 
 const day = 24 * 60 * 60 * 1000;
-/**
- * The agent renews a certificate when a third of its life is left, and runs daily. With less than a fifth the renewal has
- * failed for days, or the server still shows a certificate that was replaced.
- */
+/** The agent renews a certificate when a third of its life is left, and runs daily: with less than a fifth it has failed for days. */
 const leastShareOfLife = 1 / 5;
 
 /** The step `certificates`, for all ports of all members and the Service. */
 export async function checkCertificates(
-  { step }: CheckContext,
+  { step, target, environment }: CheckContext,
   ca: string | undefined,
   ports: TlsPort[],
 ): Promise<void> {
@@ -55,10 +54,14 @@ export async function checkCertificates(
   await step("certificates", remedy, async () => {
     const now = Date.now();
     failIfAny(trustProblems(bundleOf(ca), now));
+    const leaves = leafSecretNames(target.service, target.name).map(async (name) => {
+      return new X509Certificate((await environment.secret(name))["tls.crt"] ?? "").fingerprint256;
+    });
+    const issued = await Promise.all(leaves);
     let soonest = Number.POSITIVE_INFINITY;
     const shown = await everywhere(ports, async (port) => {
       const certificate = await observeCertificate(port, ca);
-      failIfAny(certificateProblems(certificate, now));
+      failIfAny(certificateProblems(certificate, issued, now));
       soonest = Math.min(soonest, certificate.validTo);
       return "TLS of the own authority";
     });
@@ -84,9 +87,9 @@ export async function observeCertificate(port: TlsPort, ca: string): Promise<Sho
         connection.on("error", reject);
         connection.once("close", () => reject(new Error("the connection ended during the handshake")));
       });
-      const { valid_from: from, valid_to: to } = connection.getPeerCertificate();
+      const { valid_from: from, valid_to: to, fingerprint256: fingerprint } = connection.getPeerCertificate();
       const reason = connection.authorizationError as unknown as string | null | undefined;
-      return { refused: reason ?? undefined, validFrom: Date.parse(from), validTo: Date.parse(to) };
+      return { fingerprint, refused: reason ?? undefined, validFrom: Date.parse(from), validTo: Date.parse(to) };
     };
     return await within(shake(), answerSeconds, "a TLS handshake");
   } finally {
@@ -96,8 +99,13 @@ export async function observeCertificate(port: TlsPort, ca: string): Promise<Sho
 }
 
 /** In words; empty when all is well. */
-export function certificateProblems({ refused, ...validity }: ShownCertificate, now: number): string[] {
+export function certificateProblems(
+  { fingerprint, refused, ...validity }: ShownCertificate,
+  issued: readonly string[],
+  now: number,
+): string[] {
   if (refused !== undefined) return [`its certificate is not accepted: ${refused}`];
+  if (!issued.includes(fingerprint)) return ["its certificate was renewed, and it still shows another one"];
   return isSpent(validity, now) ? [`its certificate ${ending(validity, now)}`] : [];
 }
 

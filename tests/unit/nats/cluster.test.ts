@@ -176,8 +176,14 @@ describe("a NATS cluster", () => {
     );
   });
 
-  it("has no reconciler without applications", async () => {
-    expect((await deploy({ applications: [] })).byType(deployment)).toEqual([]);
+  it("gives the reconciler the certificates that the servers should show, and not their keys", async () => {
+    const reconciler = inputs(await deploy({ applications: [] }), deployment, "nats-reconciler");
+    const volumes = listAt(reconciler, "spec.template.spec.volumes");
+    for (const secretName of ["nats-server-tls", "nats-peer-tls"]) {
+      expect(volumes.map((volume) => volume["secret"])).toContainEqual(
+        expect.objectContaining({ secretName, items: [{ key: "tls.crt", path: "tls.crt" }] }),
+      );
+    }
   });
 
   it("runs one lean reconciler with probes of its own and labels that no Job has", async () => {

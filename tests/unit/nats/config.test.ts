@@ -98,7 +98,16 @@ describe("the users", () => {
       lines(`
 accounts {
   SYS {
-    users: [ { user: "admin", password: "secretA" } ]
+    users: [
+      { user: "admin", password: "secretA" }
+      {
+        user: "reconciler:SYS", password: "secretR"
+        permissions {
+          publish: ["$SYS.REQ.SERVER.*.RELOAD"]
+          subscribe: ["_INBOX_RECONCILER.>"]
+        }
+      }
+    ]
   }
   "cells" {
     jetstream: enabled
@@ -132,7 +141,7 @@ system_account: SYS
     );
   });
 
-  it("are only the administrator without applications", () => {
+  it("are only those of the servers without applications", () => {
     expect(usersConfig({ admin: "a", reconciler: "r", applications: {} })).not.toContain("jetstream");
   });
 });

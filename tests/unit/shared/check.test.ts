@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, TLSSocket } from "node:tls";
 import { afterEach, describe, expect, it } from "vitest";
@@ -7,7 +8,9 @@ import {
   greetingOf,
   observeCertificate,
   refusedWithAlert,
+  type ShownCertificate,
   trustProblems,
+  type Validity,
 } from "../../../components/shared/check/certificates";
 import { beginCheck, everywhere, type Place } from "../../../components/shared/check/context";
 import { type Access, administrator, enterAsApplication } from "../../../components/shared/check/logins";
@@ -205,7 +208,12 @@ describe("plain text on the wire", () => {
 describe("certificates", () => {
   const lasting = (from: number, to: number) => ({ validFrom: now + from * day, validTo: now + to * day });
 
-  it.each<[string, { refused?: string; validFrom: number; validTo: number }, string[]]>([
+  it.each<[string, Partial<ShownCertificate> & Validity, string[]]>([
+    [
+      "renewed, and not shown",
+      { ...lasting(-61, 29), fingerprint: "A1" },
+      ["its certificate was renewed, and it still shows another one"],
+    ],
     ["new", lasting(-1, 89), []],
     ["to be renewed tonight", lasting(-61, 29), []],
     [
@@ -224,8 +232,9 @@ describe("certificates", () => {
       { ...lasting(-1, 89), refused: "SELF_SIGNED_CERT_IN_CHAIN" },
       ["its certificate is not accepted: SELF_SIGNED_CERT_IN_CHAIN"],
     ],
-  ])("that are %s", (_, { refused, ...validity }, problems) => {
-    expect(certificateProblems({ refused, ...validity }, now)).toEqual(problems);
+  ])("that are %s", (_, shown, problems) => {
+    const issued = ["B2", "C3"];
+    expect(certificateProblems({ fingerprint: "C3", refused: undefined, ...shown }, issued, now)).toEqual(problems);
   });
 
   it("have an authority that stays", () => {
@@ -250,9 +259,11 @@ describe("certificates", () => {
 
   it("are seen on the wire: authority, name and time", async () => {
     const [own, other] = [await createAuthority("own", validity), await createAuthority("other", validity)];
-    const place = await listening(createTlsServer(await leafOf(own, "m-0")));
+    const leaf = await leafOf(own, "m-0");
+    const place = await listening(createTlsServer(leaf));
     const seen = await observeCertificate(place, own.certificate);
     expect(seen.refused).toBeUndefined();
+    expect(seen.fingerprint).toBe(new X509Certificate(leaf.cert).fingerprint256);
     expect(Math.abs(seen.validTo - validity.notAfter)).toBeLessThan(2000);
     expect((await observeCertificate(place, other.certificate)).refused).toMatch(/VERIFY|SIGNED|ISSUER/);
     expect((await observeCertificate({ ...place, host: "m-1" }, own.certificate)).refused).toMatch(/ALTNAME/);

@@ -1,0 +1,78 @@
+/**
+ * Renewed certificates: the server reads them when it is told to, Sentinel only when it starts. The files of a pod reach all
+ * its containers at once, so what both show is compared with them.
+ */
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import type { Redis } from "ioredis";
+import { shownCertificate } from "./client";
+import { paths } from "./layout";
+import type { Sentinel } from "./membership";
+
+export type Process = "server" | "sentinel";
+type ByProcess<T> = Record<Process, T>;
+/** Of a certificate that is shown; undefined: nothing is known of it. */
+type Shown = { fingerprint: string; ended: boolean } | undefined;
+
+const folders: ByProcess<string> = { server: paths.serverTls, sentinel: paths.peerTls };
+
+/** What does not take its files is told again after this time: certificates are renewed weeks before they end. */
+const pauseSeconds = 60;
+
+/**
+ * Which of both shows another certificate than its file, and may be renewed now. A Sentinel that starts does not vote: never
+ * while another one is missing, or an election is under way. One whose certificate has ended has nobody to vote with.
+ */
+export function whatToRenew(
+  shown: ByProcess<Shown>,
+  files: ByProcess<string>,
+  sentinels: Record<string, Sentinel>,
+): Process | undefined {
+  const isBehind = (which: Process) => shown[which] !== undefined && shown[which].fingerprint !== files[which];
+  if (isBehind("server")) return "server";
+  const allVote = Object.values(sentinels).every(
+    (each) => each.state === "up" && each.master !== undefined && !each.failover,
+  );
+  return isBehind("sentinel") && (allVote || shown.sentinel?.ended === true) ? "sentinel" : undefined;
+}
+
+export function createRenewal(now: () => number = () => performance.now()) {
+  let tried = Number.NEGATIVE_INFINITY;
+  return {
+    /** `own`: connections that were made since the last renewal. */
+    async wanted(own: ByProcess<Redis | undefined>, sentinels: Record<string, Sentinel>): Promise<Process | undefined> {
+      if (now() - tried < pauseSeconds * 1000) return undefined;
+      const shown = (client: Redis | undefined): Shown => {
+        const certificate = client && shownCertificate(client);
+        return (
+          certificate && {
+            fingerprint: certificate.fingerprint256,
+            ended: Date.parse(certificate.validTo) < Date.now(),
+          }
+        );
+      };
+      return whatToRenew(
+        { server: shown(own.server), sentinel: shown(own.sentinel) },
+        { server: await fingerprint("server"), sentinel: await fingerprint("sentinel") },
+        sentinels,
+      );
+    },
+    async renew(which: Process, client: Redis): Promise<void> {
+      tried = now();
+      if (which === "server") {
+        // Applied although the names are what they were.
+        const [certificate, key] = [`${folders.server}/tls.crt`, `${folders.server}/tls.key`];
+        await client.config("SET", "tls-cert-file", certificate, "tls-key-file", key);
+        return;
+      }
+      // It goes without an answer, and its container is started again.
+      await client.call("SHUTDOWN").catch((error: Error) => {
+        if (!/closed/i.test(error.message)) throw error;
+      });
+    },
+  };
+}
+
+async function fingerprint(which: Process): Promise<string> {
+  return new X509Certificate(await readFile(`${folders[which]}/tls.crt`)).fingerprint256;
+}
