@@ -13,6 +13,7 @@ import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import { within } from "../shared/core/wait";
 import {
   command,
   direct,
@@ -100,7 +101,9 @@ async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
 /** Whether the name under which the set knows this member leads to this pod. */
 export async function resolvesToSelf({ settings, pod }: Self): Promise<boolean> {
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address));
-  const known = await lookup(memberHost(settings.name, pod.namespace, pod.name), { all: true }).catch(() => []);
+  const host = memberHost(settings.name, pod.namespace, pod.name);
+  const asked = within(lookup(host, { all: true }), timeoutMilliseconds / 1000, `the address of ${host}`);
+  const known = await asked.catch(() => []);
   return known.some(({ address }) => own.includes(address));
 }
 

@@ -43,8 +43,8 @@ export class NatsCluster extends EnsembleComponent {
     const { config, users, configChecksum } = this.createServerConfig(durability, credentials, password, afterGuard);
     const certificates = createCertificates(
       ensemble,
-      // The reconciler makes the servers read renewed ones.
-      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
+      // The reconciler makes the servers read renewed ones, and may be away when an authority goes.
+      { bundle, restartOn: "signer", dependsOn: credentials.secrets },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -77,12 +77,15 @@ export class NatsCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
-    new Deployment(
-      reconcilerName(name),
-      reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
-      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
-    );
+    // Without both there is nothing to keep.
+    if (ensemble.applications.length > 0 || ensemble.tls !== "off") {
+      const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
+      new Deployment(
+        reconcilerName(name),
+        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
+        pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
+      );
+    }
     this.publish({ url, ports, durability, passwords: credentials.passwords, setup });
   }
 

@@ -1,6 +1,6 @@
 /**
- * Makes servers read renewed certificates, which they do when they start or are told to. Nobody is told when files have reached
- * a node: so what each server shows is compared with what it should show, until both are the same.
+ * Makes servers read renewed certificates, which they do when they start or are told to. Nobody says when files have reached a
+ * node: so servers are told while they show other certificates than they should, and for some minutes after a change.
  */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -19,8 +19,10 @@ export interface RenewalOptions {
   endpoint: () => Promise<Endpoint>;
 }
 
-/** Certificates are renewed weeks before they end. Files reach a node within two minutes. */
+/** Certificates are renewed weeks before they end. */
 const pauseSeconds = 60;
+/** After a change that does not show, since both certificates end with their authority: files reach a node within two minutes. */
+const passesAfterChange = 4;
 
 /** Until the end. A server that does not answer shows nothing that could be wrong. */
 export async function keepCertificatesRead(
@@ -28,35 +30,37 @@ export async function keepCertificatesRead(
   signal: AbortSignal,
 ): Promise<void> {
   const said = new Map<string, string>();
+  let known: string | undefined;
+  let passes = 0;
   while (!signal.aborted) {
     for (const [member, url] of Object.entries(members)) {
-      const news = await renew(url, files, endpoint).catch(messageOf);
+      const news = await look(url).catch(messageOf);
       if (news !== undefined && news !== said.get(member)) log(`certificates of ${member}: ${news}`);
       said.set(member, news ?? "");
     }
+    passes = Math.max(0, passes - 1);
     await delay(pauseSeconds * 1000, undefined, { signal }).catch(() => undefined);
+  }
+
+  async function look(url: string): Promise<string | undefined> {
+    const wanted = [await readFile(files.client, "utf8"), await readFile(files.peer, "utf8")];
+    if (known !== undefined && known !== wanted.join()) passes = passesAfterChange;
+    known = wanted.join();
+    const shown = JSON.parse((await http({ url, timeoutSeconds: 5 })).body) as Shown;
+    return passes > 0 || isBehind(shown, wanted) ? tell(shown.server_id, await endpoint()) : undefined;
   }
 }
 
-async function renew(
-  url: string,
-  files: RenewalOptions["files"],
-  endpoint: RenewalOptions["endpoint"],
-): Promise<string | undefined> {
-  const shown = JSON.parse((await http({ url, timeoutSeconds: 5 })).body) as Shown;
-  if (!isBehind(shown, await readFile(files.client), await readFile(files.peer))) return undefined;
-  const connection = await open(await endpoint());
+/** What came of it. */
+async function tell(server: string, endpoint: Endpoint): Promise<string> {
+  const connection = await open(endpoint);
   try {
-    const subject = `$SYS.REQ.SERVER.${shown.server_id}.RELOAD`;
-    const { error } = (await connection.request(subject, "", { timeout: 5_000 })).json<Reloaded>();
+    const answer = await connection.request(`$SYS.REQ.SERVER.${server}.RELOAD`, "", { timeout: 5_000 });
+    const { error } = answer.json<{ error?: { description: string } }>();
     return error === undefined ? "the server was told to read them" : `not read: ${error.description}`;
   } finally {
     await connection.close();
   }
-}
-
-interface Reloaded {
-  error?: { description: string };
 }
 
 /** Of `/varz`. Servers before 2.12.4 do not say when their certificates end. */
@@ -66,8 +70,8 @@ export interface Shown {
   cluster: { tls_cert_not_after?: string };
 }
 
-/** No two certificates end in the same second. */
-export function isBehind({ tls_cert_not_after: client, cluster }: Shown, ...wanted: (string | Buffer)[]): boolean {
+/** Judged by when certificates end, of which servers say no more. */
+export function isBehind({ tls_cert_not_after: client, cluster }: Shown, wanted: string[]): boolean {
   const shown = [client, cluster.tls_cert_not_after];
   return wanted.some((pem, index) => {
     return Date.parse(new X509Certificate(pem).validTo) !== Date.parse(shown[index] ?? "");

@@ -24,16 +24,16 @@ export function createConnections(settings: EnsembleSettings, self: string, host
     );
     known.delete(key);
   };
-  /** A server here whose certificate has ended must be reached to read the next one, and in the pod nobody else listens. */
+  const find = (member: string) =>
+    within(resolve(hostOf(member)), answerMilliseconds / 1000, `the address of ${hostOf(member)}`);
+  /** One whose certificate has ended must be reached to read the next, and in the pod nobody else listens. */
   const trust = async (member: string) =>
     member === self
       ? ("unverified" as const)
       : { ca: await readFile(join(paths.trust, "ca.crt"), "utf8"), servername: hostOf(member) };
   const connect = async (member: string, port: number): Promise<Redis> => {
-    const name = hostOf(member);
     // Without names a master must still know itself and its replicas.
-    const host =
-      member === self ? "127.0.0.1" : await within(resolve(name), answerMilliseconds / 1000, `the address of ${name}`);
+    const host = member === self ? "127.0.0.1" : await find(member);
     const tls = settings.tls === "off" ? {} : { tls: await trust(member) };
     const endpoint = { host, port, name: "cells-services-agent", timeoutMilliseconds: answerMilliseconds, ...tls };
     const login = (password: string) => open({ ...endpoint, credentials: { username: "agent", password } });
@@ -59,6 +59,7 @@ export function createConnections(settings: EnsembleSettings, self: string, host
       return fresh;
     },
     drop,
+    find,
     fresh: connect,
   };
 }

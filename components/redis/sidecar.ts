@@ -61,7 +61,7 @@ export function createSidecar(
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
   const accounts = createAccounts(settings.name);
-  const renewal = settings.tls === "off" ? undefined : createRenewal();
+  const renewal = settings.tls === "off" ? undefined : createRenewal(self);
   /** The mark that was written last, while this server is master. */
   let marked: { clusterId: string; position: number } | undefined;
   /** Of the marker, which never changes once it is there. */
@@ -163,14 +163,17 @@ export function createSidecar(
     }
   };
 
-  const ownClients = async () => {
-    const open = (client: Promise<Redis>) => client.catch(() => undefined);
-    return { server: await open(server(pod.name)), sentinel: await open(sentinel(pod.name)) };
+  /** Asked when both have just answered: their connections are open. */
+  const observeCertificates = async (own: Server | undefined, sentinels: Record<string, Sentinel>) => {
+    if (own?.state !== "up" || sentinels[pod.name]?.state !== "up") return undefined;
+    return renewal?.wanted({ server: await server(pod.name), sentinel: await sentinel(pod.name) }, sentinels);
   };
   const renew = async (which: Process): Promise<void> => {
     log(`the certificates were renewed: ${which === "server" ? "the server reads them" : "the sentinel starts anew"}`);
     const port = which === "server" ? ports.client : ports.sentinel;
-    await renewal?.renew(which, await connections.get(pod.name, port));
+    await renewal?.renew(which, await connections.get(pod.name, port), () =>
+      Promise.all(members.map(connections.find)),
+    );
     // The next connection shows what came of it.
     connections.drop(pod.name, port);
   };
@@ -196,7 +199,7 @@ export function createSidecar(
         approval: approval?.trim(),
         metrics: gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
         accounts: (await accounts.changed(run)) ? "changed" : "same",
-        renewable: await renewal?.wanted(await ownClients(), byMember(views)),
+        renewable: await observeCertificates(own, byMember(views)),
       };
     },
     status(observed): Status {

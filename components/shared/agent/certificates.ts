@@ -56,6 +56,8 @@ interface AuthoritySecret {
   phase: Phase;
   since: number;
   rotation: number;
+  /** When certificates were last issued in place of ones that had ended: through those nobody could tell a server to read the next. */
+  missed?: number;
   current: Authority;
   /** The key is there only while the other authority is the one that comes. */
   other?: Omit<Authority, "key"> & { key?: string };
@@ -88,13 +90,13 @@ export async function certificatesCommand(): Promise<void> {
 }
 
 export async function keepCertificates(context: Context): Promise<void> {
-  const bundle = await keepAuthority(context);
-  await publishTrust(context, bundle);
-  await rollIfNeeded(context, bundle);
+  const secret = await keepAuthority(context);
+  await publishTrust(context, secret);
+  await rollIfNeeded(context, secret);
 }
 
-/** Takes steps until there is nothing to do, but at most one that changes the authority. Returns the trust bundle. */
-async function keepAuthority(context: Context): Promise<string[]> {
+/** Takes steps until there is nothing to do, but at most one that changes the authority. */
+async function keepAuthority(context: Context): Promise<AuthoritySecret> {
   const issued = await readIntermediate(context);
   let phaseChanged = false;
   let timesIssued = 0;
@@ -107,7 +109,7 @@ async function keepAuthority(context: Context): Promise<string[]> {
       if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
       if (secret === undefined) throw new Error("the certificate authority was removed while certificates were issued");
       await writeLeaves(context, secret, leaves);
-      return trustBundle(secret);
+      return secret;
     }
     phaseChanged ||= isPhaseChange(action);
     // Once because they are old, once more because the phase changed.
@@ -131,7 +133,6 @@ async function nextAction(
   issued: Authority | undefined,
 ): Promise<CertificatesAction> {
   const { settings, namespace, now } = context;
-  const bundle = secret === undefined ? [] : trustBundle(secret);
   const signers = [secret?.current, secret?.other].flatMap((each) => each?.certificate ?? []);
   const servers = await readServers(context);
   const observed: CertificatesObserved = {
@@ -156,7 +157,7 @@ async function nextAction(
       trusted: (await readTrust(context)).includes(rootOf(issued)),
     },
   };
-  return decideCertificates(observed, wanted, rollHash(settings, bundle, leaves), now());
+  return decideCertificates(observed, wanted, rollHash(settings, secret, leaves), now());
 }
 
 async function act(
@@ -177,6 +178,10 @@ async function act(
   switch (action.kind) {
     case "issue-leaves": {
       log(`issuing ${action.secrets.join(" and ")}: ${action.reason}`);
+      const ends = Object.values(leaves).map((pair) => pair && readLeaf(pair, [])?.notAfter);
+      if (ends.some((end) => end !== undefined && end <= now())) {
+        await writeAuthoritySecret(context, { ...secret, missed: now() });
+      }
       const fresh = await Promise.all(
         action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const),
       );
@@ -209,8 +214,8 @@ async function act(
     }
     case "retire-authority": {
       log("no longer trusting the old certificate authority");
-      const { rotation, current } = secret;
-      await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation, current });
+      const { other: _, ...kept } = secret;
+      await writeAuthoritySecret(context, { ...kept, phase: "steady", since: now() });
       return;
     }
     case "wait":
@@ -287,17 +292,20 @@ async function readIntermediate(context: Context): Promise<Authority | undefined
   return { certificate, key, issued: { chain: between.join(""), root: splitPem(root).join("") } };
 }
 
-/**
- * What the members must have started with. Only trust for servers that read new leaf certificates by themselves, so that a
- * switch of the signing authority does not roll them.
- */
+/** What the members must have started with. */
 function rollHash(
   settings: CertificateSettings,
-  bundle: string[],
+  secret: AuthoritySecret | undefined,
   leaves: Record<string, KeyPair | undefined>,
 ): string {
-  const certificates = settings.restartOn === "any" ? Object.values(leaves).map((pair) => pair?.certificate ?? "") : [];
-  const content = [...[...bundle].sort(), ...certificates].join("\n");
+  const more = {
+    authority: [],
+    signer: secret === undefined ? [] : [secret.current.certificate],
+    any: Object.values(leaves).map((pair) => pair?.certificate ?? ""),
+  }[settings.restartOn];
+  const trusted = secret === undefined ? [] : trustBundle(secret).sort();
+  const missed = secret?.missed === undefined ? [] : [`${secret.missed}`];
+  const content = [...trusted, ...more, ...missed].join("\n");
   return createHash("sha256").update(content).digest("hex").slice(0, 16);
 }
 
@@ -305,7 +313,7 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
   const secret = await api.get<Secret>(core(namespace, "secrets", namesOf(settings.name).authority));
   if (secret === undefined) return undefined;
   const data = decoded(secret.data);
-  const { phase, since, rotation } = JSON.parse(data["state.json"] ?? "{}") as Partial<AuthoritySecret>;
+  const { phase, since, rotation, missed } = JSON.parse(data["state.json"] ?? "{}") as Partial<AuthoritySecret>;
   const certificate = data["ca.crt"];
   const key = data["ca.key"];
   const other = data["other.crt"];
@@ -322,6 +330,7 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
     phase,
     since,
     rotation,
+    ...(missed === undefined ? {} : { missed }),
     current: { certificate, key, ...issued(data["root.crt"], data["chain.crt"]) },
     ...(other
       ? {
@@ -336,11 +345,11 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
 }
 
 async function writeAuthoritySecret(context: Context, secret: AuthoritySecret): Promise<void> {
-  const { phase, since, rotation, current, other } = secret;
+  const { phase, since, rotation, missed, current, other } = secret;
   await applyObject(context, "Secret", namesOf(context.settings.name).authority, {
     type: "Opaque",
     data: encoded({
-      "state.json": JSON.stringify({ phase, since, rotation }),
+      "state.json": JSON.stringify({ phase, since, rotation, missed }),
       "ca.crt": current.certificate,
       "ca.key": current.key,
       ...(current.issued === undefined ? {} : { "root.crt": current.issued.root, "chain.crt": current.issued.chain }),
@@ -383,14 +392,14 @@ async function readTrust({ api, namespace, settings }: Context): Promise<string[
   return splitPem(published?.data?.["ca.crt"] ?? "");
 }
 
-async function publishTrust(context: Context, bundle: string[]): Promise<void> {
+async function publishTrust(context: Context, secret: AuthoritySecret): Promise<void> {
   const { api, namespace, settings } = context;
   const trust = namesOf(settings.name).trust;
-  const text = bundle.join("");
+  const text = trustBundle(secret).join("");
   const published = await api.get<ConfigMap>(core(namespace, "configmaps", trust));
   // Members that do not exist yet will start with what is published now.
   const unborn = (await readServers(context)) === undefined;
-  const hash = rollHash(settings, bundle, await readLeaves(context));
+  const hash = rollHash(settings, secret, await readLeaves(context));
   const baseline = unborn ? hash : (published?.metadata?.annotations?.[baselineAnnotation] ?? "");
   await applyObject(context, "ConfigMap", trust, { data: { "ca.crt": text } }, { [baselineAnnotation]: baseline });
   for (const name of settings.publishTo) {
@@ -420,10 +429,10 @@ async function readServers({ api, namespace, settings }: Context): Promise<Certi
  * Makes all members stale; the roll then replaces them. Never while a roll is under way or a member is not ready: the next run
  * finds the same difference again.
  */
-async function rollIfNeeded(context: Context, bundle: string[]): Promise<void> {
+async function rollIfNeeded(context: Context, secret: AuthoritySecret): Promise<void> {
   const { api, namespace, settings } = context;
   const servers = await readServers(context);
-  const hash = rollHash(settings, bundle, await readLeaves(context));
+  const hash = rollHash(settings, secret, await readLeaves(context));
   if (servers === undefined || servers.rolled === hash) return;
   if (!servers.settled) {
     log("the members must be restarted for new certificates, but not all are ready; the next run tries again");

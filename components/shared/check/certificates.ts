@@ -1,4 +1,4 @@
-/** The certificates that running servers show: those that were issued last, from the right authority, for the right name. */
+/** The certificates that servers show: those that were issued last, by the right authority, for the right name. */
 import { X509Certificate } from "node:crypto";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -40,7 +40,7 @@ export interface ShownCertificate extends Validity {
 }
 
 const day = 24 * 60 * 60 * 1000;
-/** The agent renews a certificate when a third of its life is left, and runs daily: with less than a fifth it has failed for days. */
+/** The agent renews a certificate in the last third of its life, daily: with less than a fifth it has failed for days. */
 const leastShareOfLife = 1 / 5;
 
 /** The step `certificates`, for all ports of all members and the Service. */
@@ -50,12 +50,15 @@ export async function checkCertificates(
   ports: TlsPort[],
 ): Promise<void> {
   if (ca === undefined) return;
-  const remedy = "look at the log of the certificates job, and whether the members named have read what it issued";
+  const remedy = "look at the log of the certificates job; the members named read what it issued within five minutes";
   await step("certificates", remedy, async () => {
     const now = Date.now();
     failIfAny(trustProblems(bundleOf(ca), now));
     const leaves = leafSecretNames(target.service, target.name).map(async (name) => {
-      return new X509Certificate((await environment.secret(name))["tls.crt"] ?? "").fingerprint256;
+      const { "tls.crt": certificate = "" } = await environment.secret(name);
+      if (!certificate.includes("BEGIN CERTIFICATE"))
+        throw new Error(`the Secret ${name} has no certificate in tls.crt`);
+      return new X509Certificate(certificate).fingerprint256;
     });
     const issued = await Promise.all(leaves);
     let soonest = Number.POSITIVE_INFINITY;

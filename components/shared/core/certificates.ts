@@ -20,7 +20,11 @@ export interface CertificateSettings {
   lifetimeDays: number;
   authorityLifetimeDays: number;
   rotation: number;
-  restartOn: "authority" | "any";
+  /**
+   * What members must be restarted for, at the least: another trusted authority; another one that signs, where nothing else proves that
+   * all have read what it signed; any certificate.
+   */
+  restartOn: "authority" | "signer" | "any";
   /** Secrets that receive `ca.crt`. */
   publishTo: string[];
 }

@@ -18,7 +18,7 @@ import { agentJobSpec } from "./pod";
 export interface CertificatesOptions {
   bundle: AgentBundle;
   /** "authority": the server reads new leaf certificates by itself and is rolled for a new trust bundle only. */
-  restartOn: "authority" | "any";
+  restartOn: CertificateSettings["restartOn"];
   /** The Secrets that receive `ca.crt`. */
   dependsOn: pulumi.Resource[];
 }
@@ -57,7 +57,7 @@ export function createCertificates(
   return [job];
 }
 
-function certificateSettings(ensemble: Ensemble, restartOn: "authority" | "any"): CertificateSettings {
+function certificateSettings(ensemble: Ensemble, restartOn: CertificateSettings["restartOn"]): CertificateSettings {
   return {
     service: ensemble.service,
     name: ensemble.name,

@@ -176,6 +176,10 @@ describe("a NATS cluster", () => {
     );
   });
 
+  it("has no reconciler where it would have nothing to do", async () => {
+    expect((await deploy({ applications: [], tls: "off" })).byType(deployment)).toEqual([]);
+  });
+
   it("gives the reconciler the certificates that the servers should show, and not their keys", async () => {
     const reconciler = inputs(await deploy({ applications: [] }), deployment, "nats-reconciler");
     const volumes = listAt(reconciler, "spec.template.spec.volumes");

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Sentinel } from "../../../components/redis/membership";
-import { whatToRenew } from "../../../components/redis/renewal";
+import { isTurn, whatToRenew } from "../../../components/redis/renewal";
 
 describe("certificates that were renewed", () => {
   const up: Sentinel = { state: "up", master: "redis-0", epoch: 1, failover: false };
@@ -11,11 +11,11 @@ describe("certificates that were renewed", () => {
 
   it("are read by the server first, whatever the Sentinels do", () => {
     const away = others({ state: "away", reason: "gone" });
-    expect(whatToRenew({ server: old, sentinel: old }, files, away)).toBe("server");
+    expect(whatToRenew({ server: old, sentinel: old }, files, away, true)).toBe("server");
   });
 
   it("are read by a Sentinel that can be spared", () => {
-    expect(whatToRenew({ server: fresh, sentinel: old }, files, others(up))).toBe("sentinel");
+    expect(whatToRenew({ server: fresh, sentinel: old }, files, others(up), true)).toBe("sentinel");
   });
 
   it.each<[string, Sentinel]>([
@@ -23,12 +23,21 @@ describe("certificates that were renewed", () => {
     ["another one has no master yet", { ...up, master: undefined }],
     ["another one promotes a member", { ...up, failover: true }],
   ])("wait while %s, unless the former have ended", (_, third) => {
-    expect(whatToRenew({ server: fresh, sentinel: old }, files, others(third))).toBeUndefined();
-    expect(whatToRenew({ server: fresh, sentinel: { ...old, ended: true } }, files, others(third))).toBe("sentinel");
+    expect(whatToRenew({ server: fresh, sentinel: old }, files, others(third), true)).toBeUndefined();
+    expect(whatToRenew({ server: fresh, sentinel: { ...old, ended: true } }, files, others(third), true)).toBe(
+      "sentinel",
+    );
+  });
+
+  it("are read by one Sentinel after the other", () => {
+    expect(whatToRenew({ server: fresh, sentinel: old }, files, others(up), false)).toBeUndefined();
+    for (const at of [0, 19_999, 20_000, 59_999, 60_000]) {
+      expect([0, 1, 2].filter((ordinal) => isTurn(ordinal, 3, at))).toEqual([Math.floor(at / 20_000) % 3]);
+    }
   });
 
   it("are left alone when both show them, or nothing is known", () => {
-    expect(whatToRenew({ server: fresh, sentinel: fresh }, files, others(up))).toBeUndefined();
-    expect(whatToRenew({ server: undefined, sentinel: undefined }, files, others(up))).toBeUndefined();
+    expect(whatToRenew({ server: fresh, sentinel: fresh }, files, others(up), true)).toBeUndefined();
+    expect(whatToRenew({ server: undefined, sentinel: undefined }, files, others(up), true)).toBeUndefined();
   });
 });

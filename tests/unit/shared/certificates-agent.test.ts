@@ -160,6 +160,30 @@ describe("the certificates command", () => {
     expect(await cluster.rolled()).toBeUndefined();
   });
 
+  it("rolls when the former had ended, through which no server could be told to read the next", async () => {
+    await run();
+    cluster.startServers();
+    now += 91 * day;
+    await run();
+    const rolled = await cluster.rolled();
+    expect(rolled).toMatch(/^[0-9a-f]{16}$/);
+    now += 61 * day;
+    await run();
+    expect(await cluster.rolled()).toBe(rolled);
+  });
+
+  it("rolls for another authority that signs where nobody proves that all have read what it signed", async () => {
+    const rotation = { rotation: 1, restartOn: "signer" } as const;
+    await run({ restartOn: "signer" });
+    cluster.startServers();
+    await run(rotation);
+    const introduced = await cluster.rolled();
+    now += 61 * day;
+    await run(rotation);
+    expect(introduced).toBeDefined();
+    expect(await cluster.rolled()).not.toBe(introduced);
+  });
+
   it("rolls for renewed leaf certificates when the server does not, but never beside a member that is not ready", async () => {
     await run({ restartOn: "any" });
     cluster.startServers(2);
