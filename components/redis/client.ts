@@ -49,6 +49,12 @@ export async function open(endpoint: Endpoint): Promise<Redis> {
   client.on("error", (error: Error) => {
     reason ??= error;
   });
+  // Node.js forgets it when the server sends a ticket for another session, which Redis does at once.
+  client.once("connect", () => {
+    const { stream } = client as unknown as { stream: Duplex };
+    const certificate = stream instanceof TLSSocket ? stream.getPeerX509Certificate() : undefined;
+    if (certificate !== undefined) shown.set(client, certificate);
+  });
   try {
     await client.connect();
     // The library sends the password and does not wait for the answer.
@@ -67,10 +73,11 @@ function tlsOptions(tls: NonNullable<Endpoint["tls"]>, host: string) {
   return tls === "unverified" ? { rejectUnauthorized: false } : { ca: tls.ca, servername: tls.servername ?? host };
 }
 
+const shown = new WeakMap<Redis, X509Certificate>();
+
 /** What the server showed when this connection was made; undefined in plain text. */
 export function shownCertificate(client: Redis): X509Certificate | undefined {
-  const { stream } = client as unknown as { stream?: Duplex };
-  return stream instanceof TLSSocket ? stream.getPeerX509Certificate() : undefined;
+  return shown.get(client);
 }
 
 export function isLoading(error: unknown): boolean {
