@@ -214,8 +214,9 @@ async function act(
     }
     case "retire-authority": {
       log("no longer trusting the old certificate authority");
-      const { other: _, ...kept } = secret;
-      await writeAuthoritySecret(context, { ...kept, phase: "steady", since: now() });
+      const { rotation, missed, current } = secret;
+      const kept = missed === undefined ? {} : { missed };
+      await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation, ...kept, current });
       return;
     }
     case "wait":
