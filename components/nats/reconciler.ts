@@ -60,9 +60,8 @@ async function watchAccount(
   passed: () => void,
 ): Promise<void> {
   const connection = await connect({
-    ...connectionOptions({ ...options, credentials, name: "cells-services-reconciler" }),
+    ...connectionOptions({ ...options, credentials, name: "cells-services-reconciler", inboxPrefix: reconcilerInbox }),
     tls: options.caFile === undefined ? null : { caFile: options.caFile },
-    inboxPrefix: reconcilerInbox,
     // For ever: neither an outage nor a password that reaches one member later than another is a reason to give up.
     waitOnFirstConnect: true,
     maxReconnectAttempts: -1,

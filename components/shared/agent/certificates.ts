@@ -56,8 +56,8 @@ interface AuthoritySecret {
   phase: Phase;
   since: number;
   rotation: number;
-  /** When certificates were last issued in place of ones that had ended: through those nobody could tell a server to read the next. */
-  missed?: number;
+  /** When certificates were last issued in place of ones that had ended. */
+  missed?: number | undefined;
   current: Authority;
   /** The key is there only while the other authority is the one that comes. */
   other?: Omit<Authority, "key"> & { key?: string };
@@ -178,10 +178,7 @@ async function act(
   switch (action.kind) {
     case "issue-leaves": {
       log(`issuing ${action.secrets.join(" and ")}: ${action.reason}`);
-      const ends = Object.values(leaves).map((pair) => pair && readLeaf(pair, [])?.notAfter);
-      if (ends.some((end) => end !== undefined && end <= now())) {
-        await writeAuthoritySecret(context, { ...secret, missed: now() });
-      }
+      if (action.missed) await writeAuthoritySecret(context, { ...secret, missed: now() });
       const fresh = await Promise.all(
         action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const),
       );
@@ -215,8 +212,7 @@ async function act(
     case "retire-authority": {
       log("no longer trusting the old certificate authority");
       const { rotation, missed, current } = secret;
-      const kept = missed === undefined ? {} : { missed };
-      await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation, ...kept, current });
+      await writeAuthoritySecret(context, { phase: "steady", since: now(), rotation, missed, current });
       return;
     }
     case "wait":
@@ -331,7 +327,7 @@ async function readAuthoritySecret({ api, namespace, settings }: Context): Promi
     phase,
     since,
     rotation,
-    ...(missed === undefined ? {} : { missed }),
+    missed,
     current: { certificate, key, ...issued(data["root.crt"], data["chain.crt"]) },
     ...(other
       ? {

@@ -100,7 +100,8 @@ export type CertificatesAction =
   | { kind: "introduce-authority"; reason: string }
   | { kind: "switch-authority" }
   | { kind: "retire-authority" }
-  | { kind: "issue-leaves"; secrets: string[]; reason: string }
+  /** `missed`: one of them has ended, and through it nobody could tell a server to read the next. */
+  | { kind: "issue-leaves"; secrets: string[]; reason: string; missed?: true }
   | { kind: "wait"; reason: string }
   /** Needs a person. */
   | { kind: "refuse"; reason: string }
@@ -201,7 +202,9 @@ function staleLeaves(
   });
   const first = stale[0];
   if (first === undefined) return undefined;
-  return { kind: "issue-leaves", secrets: stale.map(({ secret }) => secret), reason: first.reason };
+  const missed = Object.values(observed.leaves).some((leaf) => leaf !== undefined && leaf.notAfter <= now);
+  const secrets = stale.map(({ secret }) => secret);
+  return { kind: "issue-leaves", secrets, reason: first.reason, ...(missed ? { missed } : {}) };
 }
 
 function leafReason(

@@ -17,7 +17,6 @@ import { agentJobSpec } from "./pod";
 
 export interface CertificatesOptions {
   bundle: AgentBundle;
-  /** "authority": the server reads new leaf certificates by itself and is rolled for a new trust bundle only. */
   restartOn: CertificateSettings["restartOn"];
   /** The Secrets that receive `ca.crt`. */
   dependsOn: pulumi.Resource[];
