@@ -2,7 +2,7 @@ import { Etcd3, GRPCInvalidArgumentError, type IMember, type IOptions, type ISta
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
+import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 /** A client that waits longer than an election only makes the gap larger than it is. */
 const writeSeconds = 1;
@@ -31,18 +31,28 @@ export const etcdProfile: Profile = {
 async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run: string): Promise<Workload> {
   const { members } = target;
   const prefix = `/drill/${run}/`;
-  const clients = new Map<string, Etcd3>();
-  for (const member of members) clients.set(member, await connect(target, environment, member));
+  const clientsOf = async (secret: string): Promise<Map<string, Etcd3>> => {
+    const login = await environment.secret(secret);
+    const connected = members.map(
+      async (member) => [member, await connect(target, environment, member, login)] as const,
+    );
+    return new Map(await Promise.all(connected));
+  };
+  const writing = await clientsOf(writerOf(target).secret);
+  const administrators = await clientsOf(target.adminSecret);
   const writers = rotation(members);
-  const clientOf = (member: string): Etcd3 => {
+  const clientOf = (member: string, clients = writing): Etcd3 => {
     const client = clients.get(member);
     if (client === undefined) throw new Error(`no member ${member} in ${target.name}; it has ${members.join(", ")}`);
     return client;
   };
   const deadline = (seconds: number): { deadline: number } => ({ deadline: Date.now() + seconds * 1000 });
-  const statusOf = (member: string): Promise<IStatusResponse> => clientOf(member).maintenance.status();
+  const statusOf = (member: string): Promise<IStatusResponse> => clientOf(member, administrators).maintenance.status();
   const memberList = async (): Promise<IMember[]> =>
-    firstAnswer(members, async (member) => (await clientOf(member).cluster.memberList({ linearizable: true })).members);
+    firstAnswer(
+      members,
+      async (member) => (await clientOf(member, administrators).cluster.memberList({ linearizable: true })).members,
+    );
 
   return {
     async prepare() {
@@ -107,15 +117,19 @@ async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run:
         clientOf(member).delete().prefix(prefix).options(deadline(readSeconds)).exec(),
       );
       await removal.catch(() => undefined);
-      for (const client of clients.values()) client.close();
+      for (const client of [...writing.values(), ...administrators.values()]) client.close();
     },
   };
 }
 
-async function connect(target: CheckTarget, environment: CheckEnvironment, member: string): Promise<Etcd3> {
+async function connect(
+  target: CheckTarget,
+  environment: CheckEnvironment,
+  member: string,
+  { username, password }: Record<string, string>,
+): Promise<Etcd3> {
   const { host, port } = await environment.tunnel.dial(member, target.clientPort);
   const tls = target.tls !== "off";
-  const { username, password } = await environment.secret(target.adminSecret);
   const trust = tls && target.trust !== null ? (await environment.configMap(target.trust))["ca.crt"] : undefined;
   if (tls && trust === undefined) throw new Error(`no ca.crt in the ConfigMap ${target.trust ?? "(none)"}`);
   const name = memberHost(target.name, target.namespace, member);

@@ -4,7 +4,7 @@ import { openProxy } from "../components/mongodb/proxy";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, type Leadership, type Profile, type Workload } from "./workload";
+import { firstAnswer, type Leadership, type Profile, type Workload, writerOf } from "./workload";
 
 const writeMilliseconds = 1_000;
 const readSeconds = 20;
@@ -37,10 +37,7 @@ function own(status: Status): Status["members"][number] {
 /** Writes go to the set by its address, as those of an application do; each member is read by itself. */
 async function openMongodb(target: CheckTarget, environment: CheckEnvironment, run: string): Promise<Workload> {
   const { members, name, namespace } = target;
-  const [application] = Object.keys(target.applications);
-  const secret = application === undefined ? undefined : target.applications[application];
-  if (secret === undefined) throw new Error(`${name} has no application to write as`);
-  const user = await environment.secret(secret);
+  const user = await environment.secret(writerOf(target).secret);
   const admin = await environment.secret(target.adminSecret);
   const trust = target.trust === null ? undefined : (await environment.configMap(target.trust))["ca.crt"];
   const proxy = await openProxy(environment.tunnel);

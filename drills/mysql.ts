@@ -6,7 +6,7 @@ import { isPrimary, ownMember, type Server, stateOf } from "../components/mysql/
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, type Profile, type Workload } from "./workload";
+import { firstAnswer, type Profile, type Workload, writerOf } from "./workload";
 
 const writeMilliseconds = 1_000;
 const connectMilliseconds = 2_000;
@@ -137,10 +137,7 @@ async function applicationEndpoint(
   target: CheckTarget,
   environment: CheckEnvironment,
 ): Promise<Access & { database: string }> {
-  const secretName = Object.values(target.applications)[0];
-  if (secretName === undefined) {
-    throw new Error(`${target.name} has no application; the drill writes as one, so give it applications: ["drill"]`);
-  }
+  const { secret: secretName } = writerOf(target);
   const { username, password, database, "ca.crt": ca } = await environment.secret(secretName);
   if (!username || !password || !database) throw new Error(`the Secret ${secretName} is not complete`);
   return {

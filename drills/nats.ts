@@ -5,7 +5,7 @@ import { wantedReplicas } from "../components/nats/layout";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
+import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 const writeSeconds = 1;
 const connectSeconds = 2;
@@ -162,10 +162,7 @@ async function openNats(target: CheckTarget, environment: CheckEnvironment, run:
 
 async function connectionOptions(target: CheckTarget, environment: CheckEnvironment): Promise<NodeConnectionOptions> {
   // The administrator sees the system account; streams live in the account of an application.
-  const secretName = Object.values(target.applications)[0];
-  if (secretName === undefined) {
-    throw new Error(`${target.name} has no application; the drill writes as one, so give it applications: ["drill"]`);
-  }
+  const { secret: secretName } = writerOf(target);
   const { username, password } = await environment.secret(secretName);
   const ca = target.trust === null ? undefined : (await environment.configMap(target.trust))["ca.crt"];
   return {

@@ -6,7 +6,7 @@ import { adminAccess, applicationAccess } from "../components/shared/check/login
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import type { Profile, Workload } from "./workload";
+import { type Profile, type Workload, writerOf } from "./workload";
 
 const writeSeconds = 1;
 const readSeconds = 10;
@@ -30,10 +30,7 @@ export const redisProfile: Profile = {
 /** Writes one key for each id through the one address, and reads every member by itself. */
 async function openRedis(target: CheckTarget, environment: CheckEnvironment, run: string): Promise<Workload> {
   const { members } = target;
-  const [application] = Object.keys(target.applications);
-  if (application === undefined) {
-    throw new Error(`${target.name} has no application; the drill writes as one, so give it applications: ["drill"]`);
-  }
+  const { application } = writerOf(target);
   const prefix = `drill:${run}:`;
   const { access: writing } = await applicationAccess(target, environment, application);
   const reading = await adminAccess(target, environment);

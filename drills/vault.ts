@@ -5,7 +5,7 @@ import { mayDo, memberOf, whyNotWhole } from "../components/vault/check";
 import { type Health, type VaultClient, VaultError, vaultClient } from "../components/vault/client";
 import { describeServer } from "../components/vault/membership";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload } from "./workload";
+import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 /** A client that waits longer than an election only makes the gap larger than it is. */
 const writeSeconds = 2;
@@ -126,10 +126,7 @@ async function openVault(target: CheckTarget, environment: CheckEnvironment, run
 }
 
 async function applicationToken(target: CheckTarget, environment: CheckEnvironment) {
-  const secretName = Object.values(target.applications)[0];
-  if (secretName === undefined) {
-    throw new Error(`${target.name} has no application; the drill writes as one, so give it applications: ["drill"]`);
-  }
+  const { secret: secretName } = writerOf(target);
   const { token } = await environment.secret(secretName);
   if (!token) throw new Error(`token in the Secret ${secretName} is missing`);
   const ca = target.trust === null ? undefined : (await environment.configMap(target.trust))["ca.crt"];
@@ -138,7 +135,7 @@ async function applicationToken(target: CheckTarget, environment: CheckEnvironme
 
 /** The first mount in which the application may write keys of the drill, list and remove them. */
 async function usableMount(target: CheckTarget, environment: CheckEnvironment, client: VaultClient): Promise<string> {
-  const secretName = Object.values(target.applications)[0] ?? "";
+  const { secret: secretName } = writerOf(target);
   const mounts = ((await environment.secret(secretName))["mounts"] ?? "").split(",");
   for (const mount of mounts) {
     const paths = [`${mount}/data/drill-x/y`, `${mount}/metadata/drill-x/`, `${mount}/metadata/drill-x/y`];

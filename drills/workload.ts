@@ -81,6 +81,13 @@ export interface Profile {
   open: OpenWorkload;
 }
 
+/** The application that a drill writes as, and its Secret. */
+export function writerOf({ name, applications }: CheckTarget): { application: string; secret: string } {
+  const [first] = Object.entries(applications);
+  if (first !== undefined) return { application: first[0], secret: first[1] };
+  throw new Error(`${name} has no application; a drill writes as the first one, so give it applications: ["drill"]`);
+}
+
 /** A client with a list of members: each writer stays with one until it fails, then takes the next. */
 export function rotation(members: string[]): { current(writer: number): string; next(writer: number): void } {
   const position = new Map<number, number>();

@@ -12,17 +12,35 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
-import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readLogin, verifyLogins } from "../shared/agent/logins";
+import { agentLabels, keepMarker, ownersOfKept, preflightCommand, readMarker } from "../shared/agent/guard";
+import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { type Credentials, readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
-import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Member, type Permission } from "./client";
-import { adminUsername, applicationRole, clientUrl, paths, peerUrl, ports, scheme } from "./layout";
+import {
+  type EtcdClient,
+  type EtcdError,
+  etcdClient,
+  everyKey,
+  type Member,
+  type Permission,
+  refusedPassword,
+} from "./client";
+import {
+  adminUsername,
+  applicationRole,
+  applicationRolePrefix,
+  clientUrl,
+  keptName,
+  paths,
+  peerUrl,
+  ports,
+  scheme,
+} from "./layout";
 import { decideHousekeeping, isHousekeepingDue, type MemberStatus, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 
@@ -180,16 +198,46 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   await keepMarker(settings, namespace, api, clusterId);
   const [first = ""] = memberNames(settings.name, settings.members);
   const client = await memberClient(settings, namespace, first);
-  const passwords = new Map<string, string>();
-  for (const application of settings.applications) {
-    passwords.set(application, (await readCredentials(join(paths.applications, application))).password);
-  }
-  await keepUsers(client, await readCredentials(paths.admin), passwords);
+  const { applications } = await readUsers();
+  const admin = await readCredentials(paths.admin);
+  // Before the data accepts a password it is kept, and until it certainly accepts it, so are those before.
+  await keepPasswords(settings, namespace, api, [admin.password, ...(await keptPasswords())]);
+  await keepUsers(client, admin, applications);
+  await keepPasswords(settings, namespace, api, [admin.password]);
   await verifyLogins(
     memberNames(settings.name, settings.members),
-    async (member) => verifyUsers(await memberClient(settings, namespace, member), passwords),
+    async (member) => verifyUsers(await memberClient(settings, namespace, member), Object.values(applications).flat()),
     30,
   );
+}
+
+/**
+ * The passwords of the administrator that the data may accept. The administrator's Secret says another one after a rotation, and when
+ * kept volumes are deployed anew.
+ */
+async function keptPasswords(): Promise<string[]> {
+  const text = await readFile(join(paths.kept, paths.keptFile), "utf8").catch(absent);
+  return text === undefined ? [] : (JSON.parse(text) as string[]);
+}
+
+async function keepPasswords(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+  passwords: string[],
+): Promise<void> {
+  const name = keptName(settings.name);
+  const object: Secret = {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: {
+      name,
+      labels: agentLabels(settings),
+      ownerReferences: await ownersOfKept(settings, namespace, api),
+    },
+    data: encoded({ [paths.keptFile]: JSON.stringify([...new Set(passwords)]) }),
+  };
+  await api.apply(core(namespace, "secrets", name), object, "cells-services-setup");
 }
 
 async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
@@ -215,49 +263,53 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
 /** Users, roles and authentication as they should be; changes only what differs. */
 export async function keepUsers(
   client: EtcdClient,
-  admin: { username: string; password: string },
-  passwords: Map<string, string>,
+  admin: Credentials,
+  applications: Record<string, Credentials[]>,
 ): Promise<void> {
   const enabled = await client.authEnabled();
-  if (enabled && !(await client.authenticates(admin.username, admin.password))) {
-    throw new Error(foreignPassword(admin.username));
-  }
-  const users = await client.userList();
+  const users = await client.userList().catch((error: Error) => {
+    throw error.message.includes(refusedPassword) ? new Error(foreignPassword(admin.username)) : error;
+  });
   const roles = await client.roleList();
   if (!users.includes(admin.username)) {
     log(`adding the user ${admin.username}`);
     await client.userAdd(admin.username, admin.password);
-  } else if (!enabled) {
-    // Left by a run that was killed before it enabled authentication.
+  } else if (!enabled || !(await client.authenticates(admin.username, admin.password))) {
+    log(`setting the password of the user ${admin.username}`);
     await client.userChangePassword(admin.username, admin.password);
   }
   // The role root always exists.
   if (!(await client.userRoles(admin.username)).includes("root")) await client.userGrantRole(admin.username, "root");
 
-  for (const [application, password] of passwords) {
+  for (const [application, logins] of Object.entries(applications)) {
     const role = applicationRole(application);
     if (!roles.includes(role)) {
       log(`adding the role ${role}`);
       await client.roleAdd(role);
     }
     if (!(await client.rolePermissions(role)).some(isEveryKey)) await client.roleGrant(role, everyKey);
-    if (!users.includes(application)) {
-      log(`adding the user ${application}`);
-      await client.userAdd(application, password);
-    } else if (!enabled || !(await client.authenticates(application, password))) {
-      log(`setting the password of the user ${application}`);
-      await client.userChangePassword(application, password);
+    for (const { username, password } of logins) {
+      if (!users.includes(username)) {
+        log(`adding the user ${username}`);
+        await client.userAdd(username, password);
+      } else if (!enabled || !(await client.authenticates(username, password))) {
+        log(`setting the password of the user ${username}`);
+        await client.userChangePassword(username, password);
+      }
+      if (!(await client.userRoles(username)).includes(role)) await client.userGrantRole(username, role);
     }
-    if (!(await client.userRoles(application)).includes(role)) await client.userGrantRole(application, role);
   }
 
-  // Users of applications that are no longer named. Users that somebody else made are left alone.
-  for (const user of users) {
-    if (user === admin.username || passwords.has(user)) continue;
-    if (!(await client.userRoles(user)).includes(applicationRole(user))) continue;
-    log(`removing the user ${user}, which is no longer an application`);
+  // Users that no application has any more. Users that somebody else made are left alone.
+  const wanted = [admin, ...Object.values(applications).flat()].map(({ username }) => username);
+  for (const user of users.filter((each) => !wanted.includes(each))) {
+    if (!(await client.userRoles(user)).some(isOfApplication)) continue;
+    log(`removing the user ${user}, which no application has any more`);
     await client.userDelete(user);
-    await client.roleDelete(applicationRole(user));
+  }
+  const wantedRoles = Object.keys(applications).map(applicationRole);
+  for (const role of roles.filter((each) => isOfApplication(each) && !wantedRoles.includes(each))) {
+    await client.roleDelete(role);
   }
 
   if (!enabled) {
@@ -266,10 +318,12 @@ export async function keepUsers(
   }
 }
 
+const isOfApplication = (role: string): boolean => role.startsWith(applicationRolePrefix);
+
 function foreignPassword(username: string): string {
   return (
-    `etcd does not accept the password of ${username}: its data was made by another deployment, whose volumes were kept; ` +
-    "restore the state of that deployment, or delete the volume claims when their data is not needed"
+    `etcd does not accept the password of ${username}, nor those in the Secret that is kept with the data; restore that Secret, ` +
+    "or the state of the deployment that made the data, or delete the volume claims when their data is not needed"
   );
 }
 
@@ -278,12 +332,10 @@ function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
 }
 
 /** Reads back what has been set up. */
-async function verifyUsers(client: EtcdClient, passwords: Map<string, string>): Promise<void> {
+async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<void> {
   if (!(await client.authEnabled())) throw new Error("authentication is not enabled");
-  for (const [application, password] of passwords) {
-    if (!(await client.authenticates(application, password))) {
-      throw new Error(`the user ${application} is not accepted`);
-    }
+  for (const { username, password } of users) {
+    if (!(await client.authenticates(username, password))) throw new Error(`the user ${username} is not accepted`);
   }
 }
 
@@ -409,7 +461,7 @@ export async function askStatuses(
       members.push({ name, status: await client.status() });
     } catch (error) {
       const { message } = error as Error;
-      if (message.includes("invalid user ID or password")) throw new Error(foreignPassword(adminUsername));
+      if (message.includes(refusedPassword)) throw new Error(foreignPassword(adminUsername));
       unreachable.push(`${name}: ${message}`);
     }
   }
@@ -422,5 +474,7 @@ async function memberClient(settings: EnsembleSettings, namespace: string, membe
 
 async function clientOf(settings: EnsembleSettings, host: string): Promise<EtcdClient> {
   const { credentials, tls } = await readLogin(settings.tls, paths.trust, host, paths.admin);
-  return etcdClient({ url: `${scheme(settings.tls)}://${host}:${ports.client}`, ca: tls?.ca, credentials });
+  const kept = (await keptPasswords()).map((password) => ({ ...credentials, password }));
+  const url = `${scheme(settings.tls)}://${host}:${ports.client}`;
+  return etcdClient({ url, ca: tls?.ca, credentials: [credentials, ...kept] });
 }

@@ -34,6 +34,11 @@ export interface Alarm {
   alarm: string;
 }
 
+interface Credentials {
+  username: string;
+  password: string;
+}
+
 export interface Endpoint {
   /** Such as https://etcd-0.etcd-peers.cells.svc:2379 */
   url: string;
@@ -41,7 +46,8 @@ export interface Endpoint {
   ca?: string | undefined;
   /** The name that the certificate must carry, default: the host of the URL. */
   servername?: string;
-  credentials?: { username: string; password: string } | undefined;
+  /** The first that etcd accepts counts. */
+  credentials?: Credentials[];
   timeoutSeconds?: number;
 }
 
@@ -96,6 +102,9 @@ export interface Permission {
 /** Read and write on every key: from the zero byte up to the end. */
 export const everyKey: Permission = { permType: "READWRITE", key: "AA==", rangeEnd: "AA==" };
 
+/** In the answer of etcd to a user that it does not know, or whose password is another one. */
+export const refusedPassword = "invalid user ID or password";
+
 const defaultTimeoutSeconds = 10;
 /** Defragmentation copies the database: 8 GiB at 50 MB/s. */
 const defragmentSeconds = 180;
@@ -119,11 +128,19 @@ export function etcdClient(endpoint: Endpoint): EtcdClient {
     let response = await send(path, body, timeoutSeconds);
     if (endpoint.credentials !== undefined && needsToken(response)) {
       token = undefined;
-      const answer = await send("auth/authenticate", authentication(endpoint.credentials));
-      token = parse<{ token?: string }>("auth/authenticate", answer).token;
+      token = await authenticate(endpoint.credentials);
       response = await send(path, body, timeoutSeconds);
     }
     return parse<T>(path, response);
+  };
+
+  const authenticate = async (credentials: Credentials[]): Promise<string | undefined> => {
+    let answer: HttpResponse | undefined;
+    for (const each of credentials) {
+      answer = await send("auth/authenticate", authentication(each));
+      if (!answer.body.includes(refusedPassword)) break;
+    }
+    return answer && parse<{ token?: string }>("auth/authenticate", answer).token;
   };
 
   return {
@@ -153,7 +170,7 @@ export function etcdClient(endpoint: Endpoint): EtcdClient {
     authEnable: async () => void (await call("auth/enable", {})),
     authenticates: async (username, password) => {
       const response = await send("auth/authenticate", authentication({ username, password }));
-      if (response.body.includes("invalid user ID or password")) return false;
+      if (response.body.includes(refusedPassword)) return false;
       parse("auth/authenticate", response);
       return true;
     },
@@ -230,7 +247,7 @@ function toStatus(raw: RawStatus): Status {
   };
 }
 
-function authentication({ username, password }: { username: string; password: string }): object {
+function authentication({ username, password }: Credentials): object {
   return { name: username, password };
 }
 

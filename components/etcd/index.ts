@@ -6,6 +6,7 @@ import {
   childOptions,
   claimNames,
   createAccess,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
@@ -22,7 +23,7 @@ import {
 } from "../shared/deploy";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, etcdSetupJob, login, maintenanceCronJob, pace, statefulSet } from "./manifest";
+import { baseConfig, etcdSetupJob, login, maintenanceCronJob, pace, setupJobRules, statefulSet } from "./manifest";
 
 export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
@@ -35,14 +36,14 @@ export class EtcdCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
+    const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // Signs the tokens that all members accept.
     const key = createPassword(tokenName(name), afterGuard);
     const authToken = createSecret(ensemble, tokenName(name), { key }, afterGuard);
     const { config, configChecksum } = this.createBaseConfig(afterGuard);
     const certificates = createCertificates(
       ensemble,
-      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
+      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -73,6 +74,7 @@ export class EtcdCluster extends EnsembleComponent {
       ensemble,
       {
         spec: etcdSetupJob(ensemble, bundle, credentials.checksum),
+        rules: setupJobRules(ensemble),
         dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,
@@ -83,7 +85,8 @@ export class EtcdCluster extends EnsembleComponent {
       maintenanceCronJob(ensemble, bundle),
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...maintenance] }),
     );
-    this.publish({ url, ports, durability: null, passwords: credentials.passwords, setup });
+    const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    this.publish({ url, ports, durability: null, applications });
   }
 
   private createBaseConfig(options: pulumi.CustomResourceOptions) {

@@ -20,7 +20,8 @@ export const paths = {
   /** Key that signs the tokens of password authentication. */
   token: "/etc/etcd/token",
   admin: "/etc/etcd/admin",
-  applications: "/etc/etcd/applications",
+  kept: "/etc/etcd/kept",
+  keptFile: "passwords.json",
 } as const;
 
 /** etcd's own name for the administrator. */
@@ -31,10 +32,17 @@ export function tokenName(name: string): string {
   return `${name}-token`;
 }
 
+/** Secret with the passwords of the administrator that the data may accept. It lives as long as the data. */
+export function keptName(name: string): string {
+  return `${name}-kept`;
+}
+
 /** A role is the mark by which the setup knows a user that it made. */
 export function applicationRole(application: string): string {
-  return `application:${application}`;
+  return `${applicationRolePrefix}${application}`;
 }
+
+export const applicationRolePrefix = "application:";
 
 export function scheme(tls: TlsMode): "http" | "https" {
   return tls === "off" ? "http" : "https";

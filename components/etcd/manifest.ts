@@ -13,6 +13,7 @@ import {
   namesOf,
   type Pace,
   parseQuantity,
+  type Rule,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -20,7 +21,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { maintenanceName, paths, ports, scheme, tokenName } from "./layout";
+import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
 
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;
@@ -140,18 +141,20 @@ function memoryTarget(ensemble: Ensemble): number {
   return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
 }
 
-/** What every command of the agent reads that asks the members as the administrator: base configuration, administrator, trust. */
+/** What every command of the agent reads that asks the members as the administrator: base configuration, passwords, trust. */
 export function login(ensemble: Ensemble): { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] } {
   const names = namesOf(ensemble.name);
   return {
     volumeMounts: [
       { name: "base", mountPath: paths.base, readOnly: true },
       { name: "admin", mountPath: paths.admin, readOnly: true },
+      keptMount,
       ...trustMounts(ensemble, paths),
     ],
     volumes: [
       { name: "base", configMap: { name: names.config } },
       secretVolume("admin", names.admin, ["username", "password"]),
+      keptVolume(ensemble),
       ...trustVolumes(ensemble),
     ],
   };
@@ -162,9 +165,20 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
     bundle,
     credentialsChecksum,
     paths,
-    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }],
-    volumes: [{ name: "base", configMap: { name: namesOf(ensemble.name).config } }],
+    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount],
+    volumes: [{ name: "base", configMap: { name: namesOf(ensemble.name).config } }, keptVolume(ensemble)],
   });
+}
+
+const keptMount: core.v1.VolumeMount = { name: "kept", mountPath: paths.kept, readOnly: true };
+
+/** The setup writes it, so there is none at first. */
+function keptVolume({ name }: Ensemble): core.v1.Volume {
+  return { name: "kept", secret: { secretName: keptName(name), defaultMode: 0o440, optional: true } };
+}
+
+export function setupJobRules({ name }: Ensemble): Rule[] {
+  return [{ apiGroups: [""], resources: ["secrets"], verbs: ["create", "patch"], resourceNames: [keptName(name)] }];
 }
 
 /** Never two runs at a time, which could defragment two members. */

@@ -8,14 +8,13 @@
  *   setup        a Job after the members are ready: users, write concern, marker
  *   certificates a Job and a CronJob, shared by all services
  */
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import type { Document, MongoClient } from "mongodb";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
@@ -76,20 +75,22 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const { applications } = await readUsers();
   await waitFor(
     "the administrator on the primary",
     async () => {
       const reasons: string[] = [];
       for (const member of memberNames(settings.name, settings.members)) {
         try {
-          const endpoint = await endpointOf(settings, namespace, member, paths.admin, "admin");
+          const admin = await readCredentials(paths.admin);
+          const endpoint = await endpointOf(settings, namespace, member, admin, "admin");
           const done = await withClient(endpoint, async (client) => {
             if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
             await keepWriteConcern(client);
             const id = identity(await readConfig(client));
             // From here on an empty volume is a lost one; before it no application has a user.
             await keepMarker(settings, namespace, api, id);
-            await keepUsers(client, settings.applications);
+            await keepUsers(client, applications);
             return true;
           });
           if (done) return { done: true };
@@ -105,11 +106,12 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   await verifyLogins(
     memberNames(settings.name, settings.members),
     async (member) => {
-      for (const application of settings.applications) {
+      for (const [application, logins] of Object.entries(applications)) {
         const source = databaseOf(application);
-        const user = join(paths.applications, application);
-        const endpoint = await endpointOf(settings, namespace, member, user, source);
-        await withClient(endpoint, (client) => client.db(source).command({ ping: 1 }));
+        for (const login of logins) {
+          const endpoint = await endpointOf(settings, namespace, member, login, source);
+          await withClient(endpoint, (client) => client.db(source).command({ ping: 1 }));
+        }
       }
     },
     // Users reach the members one after the other.
@@ -138,17 +140,18 @@ interface User {
 
 const managedBy = "cells-services";
 
-/** One user in the database of each application; users of former applications go, their data stays. */
-async function keepUsers(client: MongoClient, applications: string[]): Promise<void> {
+/** Users in the database of each application; users that no application has any more go, its data stays. */
+async function keepUsers(client: MongoClient, applications: Record<string, Credentials[]>): Promise<void> {
   const durable = { w: "majority", wtimeout: commandSeconds * 1000 };
   const { users } = (await command(client, { usersInfo: { forAllDBs: true } })) as unknown as { users: User[] };
-  for (const application of applications) {
-    const database = databaseOf(application);
-    const pwd = await readFile(join(paths.applications, application, "password"), "utf8");
-    const exists = users.some(({ user, db }) => user === application && db === database);
+  const wanted = Object.entries(applications).flatMap(([application, logins]) =>
+    logins.map((login) => ({ ...login, database: databaseOf(application) })),
+  );
+  for (const { username, password, database } of wanted) {
+    const exists = users.some(({ user, db }) => user === username && db === database);
     const given: Document = {
-      [exists ? "updateUser" : "createUser"]: application,
-      pwd,
+      [exists ? "updateUser" : "createUser"]: username,
+      pwd: password,
       // Its own database only: reads and writes, indexes, collections.
       roles: ["readWrite", "dbAdmin"].map((role) => ({ role, db: database })),
       customData: { managedBy },
@@ -156,14 +159,15 @@ async function keepUsers(client: MongoClient, applications: string[]): Promise<v
       writeConcern: durable,
     };
     await client.db(database).command(given);
-    log(`${exists ? "keeping" : "adding"} the user ${application} of the database ${database}`);
+    log(`${exists ? "keeping" : "adding"} the user ${username} of the database ${database}`);
   }
   const former = users.filter(
     ({ user, db, customData }) =>
-      customData?.managedBy === managedBy && !applications.some((each) => each === user && databaseOf(each) === db),
+      customData?.managedBy === managedBy &&
+      !wanted.some(({ username, database }) => username === user && database === db),
   );
   for (const { user, db } of former) {
-    log(`removing the user ${user}, which is no longer an application; its database ${db} stays`);
+    log(`removing the user ${user}, which no application has any more; the database ${db} stays`);
     await client.db(db).command({ dropUser: user, writeConcern: durable });
   }
 }
@@ -172,15 +176,15 @@ async function endpointOf(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
-  user: string,
+  login: Credentials,
   source: string,
 ): Promise<Endpoint> {
-  const login = await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user);
+  const ca = await readTrust(settings.tls, paths.trust);
   return {
-    host: login.host,
+    host: memberHost(settings.name, namespace, member),
     port: ports.client,
-    tls: login.tls ?? "off",
-    auth: { ...login.credentials, source },
+    tls: ca === undefined ? "off" : { ca },
+    auth: { ...login, source },
     timeoutMilliseconds: commandSeconds * 1000,
   };
 }

@@ -4,6 +4,7 @@ import {
   agentPorts,
   childOptions,
   claimNames,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
@@ -38,8 +39,7 @@ export class MongodbCluster extends EnsembleComponent {
     const url = addressOf();
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const application = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
-    const credentials = createCredentials(ensemble, { adminUsername, url, application }, afterGuard);
+    const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // Whoever has it is a member.
     const key = createPassword(keyName(name), afterGuard);
     const memberKey = createSecret(ensemble, keyName(name), { key }, afterGuard);
@@ -49,7 +49,7 @@ export class MongodbCluster extends EnsembleComponent {
     const certificates = createCertificates(
       ensemble,
       // The agents make the running servers read renewed certificates.
-      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
+      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -69,7 +69,7 @@ export class MongodbCluster extends EnsembleComponent {
         ],
         // For clients that look for one name; drivers take the members from `url`.
         client: ports.client,
-        dependsOn: [config, memberKey, ...credentials.secrets, ...certificates, ...permissions],
+        dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
       },
       afterGuard,
     );
@@ -81,12 +81,8 @@ export class MongodbCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    this.publish({
-      url,
-      ports: { client: ports.client, metrics: agentPorts.http },
-      durability: null,
-      passwords: credentials.passwords,
-      setup,
-    });
+    const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
+    const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
+    this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });
   }
 }

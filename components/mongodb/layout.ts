@@ -21,7 +21,6 @@ export const paths = {
   peerTls: "/etc/mongodb-peer-tls",
   trust: "/etc/mongodb-trust",
   admin: "/etc/mongodb-admin",
-  applications: "/etc/mongodb-applications",
 } as const;
 
 export const adminUsername = "admin";

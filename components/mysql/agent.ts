@@ -16,7 +16,7 @@ import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Credentials, readCredentials, readTrust, verifyLogins } from "../shared/agent/logins";
+import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
@@ -30,7 +30,15 @@ import { internalUsername, paths, ports, reservedConnections } from "./layout";
 import { decideAdopt, decideMember } from "./member";
 import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./membership";
 import { createSidecar } from "./sidecar";
-import { applicationStatements, lockStatement, madeBySetup, passwordStatement, shareOf } from "./users";
+import {
+  applicationStatements,
+  keepPasswords,
+  lockStatement,
+  madeBySetup,
+  type PasswordPlaces,
+  passwordStatement,
+  shareOf,
+} from "./users";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -112,21 +120,21 @@ async function adopt(): Promise<void> {
 
 /** Safe to be killed at any point and to be run again at any time: every step may be repeated. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const applications = await Promise.all(
-    settings.applications.map((application) => readCredentials(join(paths.applications, application))),
-  );
+  const { admin, applications } = await readUsers();
   const primary = await waitFor(
     "databases and users",
     () =>
       onPrimary(settings, namespace, async (primary, server) => {
-        await ownPasswords(settings, namespace, primary.member, primary.connection);
-        await prepareApplications(settings, namespace, applications, primary);
+        for (const user of [admin, [await internalCredentials()]]) {
+          await keepPasswords(user, passwordsOn(settings, namespace, primary));
+        }
+        await prepareApplications(settings, namespace, Object.values(applications), primary);
         return { done: server };
       }),
     // When the primary changes in between, all is done again.
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
-  const users = [await readCredentials(paths.admin), await internalCredentials(), ...applications];
+  const users = [...admin, await internalCredentials(), ...Object.values(applications).flat()];
   const online = onlineHosts(primary);
   await verifyLogins(
     // A member that is away gets the users when it comes back.
@@ -191,24 +199,21 @@ async function openAsAdministrator(settings: EnsembleSettings, namespace: string
   }
 }
 
-/** The administrator and the internal user, when their Secrets have changed: one at a time, since one changes the other. */
-async function ownPasswords(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  connection: Connection,
-): Promise<void> {
-  for (const user of [await readCredentials(paths.admin), await internalCredentials()]) {
-    if (await canLogIn(settings, namespace, member, user)) continue;
-    await rows(connection, passwordStatement(user), changeMilliseconds);
-    log(`${user.username} has a new password; the former one works beside it for now`);
-  }
+/** As one server sees the passwords of users; what it is given reaches all members. */
+function passwordsOn(settings: EnsembleSettings, namespace: string, { member, connection }: Primary): PasswordPlaces {
+  return {
+    accepts: (login) => canLogIn(settings, namespace, member, login),
+    give: async (login) => {
+      await rows(connection, passwordStatement(login), changeMilliseconds);
+      log(`${login.username} has a new password; the former one works beside it`);
+    },
+  };
 }
 
 async function prepareApplications(
   settings: EnsembleSettings,
   namespace: string,
-  applications: Credentials[],
+  applications: Credentials[][],
   { member, connection: found }: Primary,
 ): Promise<void> {
   // Who gives rights must have them all: with a new password the administrator is let in by now.
@@ -218,12 +223,10 @@ async function prepareApplications(
     const [limits] = await rows<{ connections: string }>(found, "SELECT @@GLOBAL.max_connections AS connections");
     const share = shareOf(Number(limits?.connections) - reservedConnections, applications.length);
     for (const application of applications) {
-      for (const statement of applicationStatements(application, share)) {
+      for (const statement of application.slice(0, 1).flatMap((login) => applicationStatements(login, share))) {
         await rows(connection, statement, changeMilliseconds);
       }
-      if (await canLogIn(settings, namespace, member, application)) continue;
-      await rows(connection, passwordStatement(application), changeMilliseconds);
-      log(`${application.username} has a new password; the former one works for another day`);
+      await keepPasswords(application, passwordsOn(settings, namespace, { member, connection }));
     }
     for (const { username } of await rows<{ username: string }>(connection, madeBySetup)) {
       if (settings.applications.includes(username)) continue;

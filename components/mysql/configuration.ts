@@ -231,12 +231,11 @@ const internalPrivileges = [
 /**
  * Run by the server at each start, before it lets anybody in: one statement in each line. Not in the binary log: each member
  * has these users before it knows the others, and a transaction that the others lack would keep it out of the group.
- * A changed password is one more until the next start, because members restart one by one.
+ * The internal user gets the password of its Secret, since volumes that were kept may be deployed anew; it gives the administrator his.
  */
 export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
   const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [
     `CREATE USER IF NOT EXISTS '${username}'@'%' IDENTIFIED BY ${quoted(password)};`,
-    `ALTER USER '${username}'@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD;`,
     `ALTER USER '${username}'@'%' REQUIRE ${transportOf} ACCOUNT UNLOCK;`,
   ];
   return [
@@ -244,6 +243,7 @@ export function initStatements(passwords: InternalPasswords, tls: TlsMode): stri
     "SET GLOBAL super_read_only = OFF;",
     ...user(adminUsername, passwords.admin, "NONE"),
     ...user(internalUsername, passwords.internal, tls === "off" ? "NONE" : "SSL"),
+    `ALTER USER '${internalUsername}'@'%' IDENTIFIED BY ${quoted(passwords.internal)} RETAIN CURRENT PASSWORD;`,
     "DROP USER IF EXISTS 'root'@'localhost';",
     `GRANT ALL ON *.* TO '${adminUsername}'@'%' WITH GRANT OPTION;`,
     `GRANT ${internalPrivileges.join(", ")} ON *.* TO '${internalUsername}'@'%';`,

@@ -6,6 +6,7 @@ import {
   checksum,
   childOptions,
   claimNames,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
@@ -37,15 +38,11 @@ export class MysqlCluster extends EnsembleComponent {
     const url = urlOf(ensemble, "mysql", ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const credentials = createCredentials(
-      ensemble,
-      { adminUsername, url, application: (application) => ({ database: databaseOf(application) }) },
-      afterGuard,
-    );
-    // Of the agents, and of the members towards each other.
+    const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
+    // Of the agents, and of the members towards each other: these log in again only when they start, so it is never another one.
     const password = createPassword(internalName(name), afterGuard);
     const internal = createSecret(ensemble, internalName(name), { password }, afterGuard);
-    const secrets = [...credentials.secrets, internal];
+    const secrets = [credentials.admin, internal];
     const { config, configChecksum } = this.createServerConfig(maxConnections, afterGuard);
     const certificates = createCertificates(
       ensemble,
@@ -97,16 +94,17 @@ export class MysqlCluster extends EnsembleComponent {
       ensemble,
       {
         spec: mysqlSetupJob(ensemble, bundle, credentialsChecksum),
-        dependsOn: [...members.ready, ...gateway, ...secrets],
+        dependsOn: [...members.ready, ...gateway, ...credentials.secrets],
       },
       afterGuard,
     );
+    const more = (application: string) => ({ database: databaseOf(application) });
+    const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
     this.publish({
       url,
       ports: { client: ports.client, metrics: ports.metrics },
       durability: "fsync",
-      passwords: credentials.passwords,
-      setup,
+      applications,
     });
   }
 

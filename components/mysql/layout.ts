@@ -37,7 +37,6 @@ export const paths = {
   trust: "/etc/mysql-trust",
   admin: "/etc/mysql-admin",
   internal: "/etc/mysql-internal",
-  applications: "/etc/mysql-applications",
 } as const;
 
 export const adminUsername = "admin";

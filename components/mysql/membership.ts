@@ -48,7 +48,6 @@ export interface Observed {
   /** Only asked when it matters. */
   marker: MarkerAnswer | undefined;
   /** Users whose former password has worked long enough beside the new one. */
-  retirable: string[];
   /** For the metrics. */
   gauges: Record<string, number>;
 }
@@ -66,7 +65,6 @@ export type Action =
   | { kind: "close"; reason: string }
   | { kind: "reload"; certificate: string; reason: string }
   /** End what a changed password has left behind. */
-  | { kind: "retire"; usernames: string[]; reason: string }
   /** Requests that have become pointless must not lie in wait. */
   | { kind: "forget"; reason: string };
 
@@ -151,7 +149,7 @@ export function isReady(server: Server): boolean {
 }
 
 export function decide(observed: Observed): Decision {
-  const { local, bootstrapArmed, certificate, requests, retirable } = observed;
+  const { local, bootstrapArmed, certificate, requests } = observed;
   if (bootstrapArmed)
     return { kind: "disarm", reason: "the server would found a group the next time that it is started" };
   if (!inGroup(local)) {
@@ -173,13 +171,6 @@ export function decide(observed: Observed): Decision {
       reason:
         `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
         "which one holds the data, and stop the members of the other one",
-    };
-  }
-  if (isPrimary(local) && retirable.length > 0) {
-    return {
-      kind: "retire",
-      usernames: retirable,
-      reason: `the former passwords of ${retirable.join(", ")} have worked for a day beside the new ones`,
     };
   }
   return { kind: "none" };

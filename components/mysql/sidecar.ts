@@ -31,7 +31,6 @@ import {
   type Server,
   stateOf,
 } from "./membership";
-import { retirable, retireStatement } from "./users";
 
 /** Of one question. The loop takes an observation that is older than 5 s for none. */
 const answerMilliseconds = 2_000;
@@ -57,7 +56,7 @@ export function createSidecar(
   let known: MarkerAnswer | undefined;
   let failedStarts = 0;
   let startAfter = 0;
-  let slow: Slow | undefined;
+  let binlog: { bytes: number; until: number } | undefined;
   let rivals: Answer[] = [];
   let asking: Promise<void> | undefined;
 
@@ -83,18 +82,12 @@ export function createSidecar(
     return answer;
   };
 
-  const slowly = async (server: Server): Promise<Slow> => {
-    const primary = isPrimary(server);
-    if (slow !== undefined && slow.primary === primary && performance.now() < slow.until) return slow;
-    const users = primary ? await localRows<{ username: string }>(retirable) : [];
+  const binlogBytes = async (): Promise<number> => {
+    if (binlog !== undefined && performance.now() < binlog.until) return binlog.bytes;
     const files = await localRows<{ File_size: number | string }>("SHOW BINARY LOGS");
-    slow = {
-      primary,
-      until: performance.now() + slowMilliseconds,
-      retirable: users.map(({ username }) => username),
-      binlogBytes: files.reduce((sum, file) => sum + Number(file.File_size), 0),
-    };
-    return slow;
+    const bytes = files.reduce((sum, file) => sum + Number(file.File_size), 0);
+    binlog = { bytes, until: performance.now() + slowMilliseconds };
+    return bytes;
   };
 
   /** Beside the observations: a member that is away must not make a primary late. */
@@ -127,7 +120,6 @@ export function createSidecar(
     const someEmpty = [server, ...others.flatMap((answer) => ("server" in answer ? [answer.server] : []))].some(
       hasNoData,
     );
-    const { retirable, binlogBytes } = await slowly(server);
     return {
       self: pod.name,
       namespace: pod.namespace,
@@ -136,7 +128,6 @@ export function createSidecar(
       certificate: { file: performance.now() < reloadAfter ? loaded : await certificate(settings), loaded },
       requests: { recover: await exists(paths.recover), discard: await exists(paths.discard) },
       others,
-      retirable,
       marker: !inGroup(server) && someEmpty ? await marker() : undefined,
       gauges: {
         members: server.members.length,
@@ -145,7 +136,7 @@ export function createSidecar(
         connections: Number(state?.used ?? 0),
         max_connections: Number(state?.connections ?? 0),
         applier_queue: Number(state?.queue ?? 0),
-        binlog_bytes: binlogBytes,
+        binlog_bytes: await binlogBytes(),
       },
     };
   };
@@ -174,7 +165,6 @@ export function createSidecar(
       try {
         await carryOut(connection, action, settings, pod);
         if (action.kind === "reload") loaded = action.certificate;
-        if (action.kind === "retire") slow = undefined;
         if (isStart(action)) failedStarts = 0;
       } catch (error) {
         if (isStart(action)) {
@@ -190,15 +180,6 @@ export function createSidecar(
     },
     handOver: () => handOver(settings),
   };
-}
-
-/** What is asked for once in a while. */
-interface Slow {
-  /** A new primary has something to retire that it had not before. */
-  primary: boolean;
-  until: number;
-  retirable: string[];
-  binlogBytes: number;
 }
 
 function isStart({ kind }: Action): boolean {
@@ -241,9 +222,6 @@ async function carryOut(
     case "reload":
       // The interface inside the pod has no certificate of its own: it shows this one too.
       return run("ALTER INSTANCE RELOAD TLS");
-    case "retire":
-      for (const username of action.usernames) await run(retireStatement(username));
-      return;
     case "join":
     case "bootstrap": {
       // What a person asked for is done once.

@@ -1,7 +1,7 @@
 /** The statements that give applications what they need, run on the primary and replicated: pure. */
 import type { Credentials } from "../shared/agent/logins";
 import { quoted } from "./configuration";
-import { databaseOf, internalUsername } from "./layout";
+import { databaseOf } from "./layout";
 
 /** On accounts that the setup has made, so that it finds those of applications that are no more. */
 const attribute = '{"cells-services": "application"}';
@@ -23,9 +23,25 @@ export function applicationStatements({ username, password }: Credentials, maxCo
   ];
 }
 
-/** The former password works too, until it is retired: clients change over one by one. */
+/** The former password works too, until the next one: clients change over one by one. */
 export function passwordStatement({ username, password }: Credentials): string {
   return `ALTER USER ${quoted(username)}@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD`;
+}
+
+export interface PasswordPlaces {
+  accepts: (login: Credentials) => Promise<boolean>;
+  /** As `passwordStatement`. */
+  give: (login: Credentials) => Promise<void>;
+}
+
+/** Both passwords are accepted in the end, and each that was accepted all the time. A server has two places for them. */
+export async function keepPasswords(logins: Credentials[], { accepts, give }: PasswordPlaces): Promise<void> {
+  const [current, former] = logins;
+  if (current === undefined) return;
+  if (!(await accepts(current))) await give(current);
+  if (former === undefined || (await accepts(former))) return;
+  await give(former);
+  await give(current);
 }
 
 export const madeBySetup =
@@ -35,18 +51,6 @@ export const madeBySetup =
 /** Its data stays: whoever wants it gone says so to the database. */
 export function lockStatement(username: string): string {
   return `ALTER USER ${quoted(username)}@'%' ACCOUNT LOCK`;
-}
-
-/**
- * A day is enough for every client to have read its Secret again. Not that of the members: what they have logged in to each
- * other with stays in use until they start again, and ends with the start after that.
- */
-export const retirable =
-  `SELECT User AS username FROM mysql.user WHERE Host = '%' AND User <> '${internalUsername}' ` +
-  "AND User_attributes->>'$.additional_password' IS NOT NULL AND password_last_changed < NOW() - INTERVAL 1 DAY";
-
-export function retireStatement(username: string): string {
-  return `ALTER USER ${quoted(username)}@'%' DISCARD OLD PASSWORD`;
 }
 
 function identifier(name: string): string {

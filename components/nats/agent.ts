@@ -15,7 +15,7 @@ import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
@@ -24,10 +24,19 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
-import { metaFolder, paths, ports, reconcilerInbox, reconcilerUsername, systemAccount, wantedReplicas } from "./layout";
+import {
+  inAccount,
+  metaFolder,
+  paths,
+  ports,
+  reconcilerInbox,
+  systemAccount,
+  usersTag,
+  wantedReplicas,
+} from "./layout";
 import { type Answer, clusterName, decide, type Identity } from "./member";
 import { reconcile } from "./reconciler";
-import type { RenewalOptions } from "./renewal";
+import { type RenewalOptions, tellToRead } from "./renewal";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -106,16 +115,44 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   await waitForFormation(settings, namespace);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterName(settings.name, namespace));
-  const users = settings.applications.map((application) => join(paths.applications, application));
+  const { admin, applications } = await readUsers();
   await verifyLogins(
     memberNames(settings.name, settings.members),
     async (member) => {
-      for (const user of [paths.admin, ...users]) {
-        await (await open(await endpoint(settings, memberHost(settings.name, namespace, member), user))).close();
+      const host = memberHost(settings.name, namespace, member);
+      await keepUsersRead(settings, host, admin);
+      for (const login of [...admin, ...Object.values(applications).flat()]) {
+        await (await open(await endpoint(settings, host, login))).close();
       }
     },
-    60,
+    // The kubelet brings a changed Secret to the members within two minutes.
+    180,
   );
+}
+
+/** Throws until the server has read the users of the Secret. */
+async function keepUsersRead(settings: EnsembleSettings, host: string, admin: Credentials[]): Promise<void> {
+  const file = await readFile(join(paths.config, paths.usersFile), "utf8");
+  const { body } = await http({ url: `http://${host}:${ports.metrics}/varz`, timeoutSeconds: 5 });
+  const { server_id: server, tags = [] } = JSON.parse(body) as { server_id: string; tags?: string[] };
+  const read = tags.find((tag) => tag.startsWith(usersTag));
+  if (read !== undefined && file.includes(read)) return;
+  throw new Error(`its users are old; ${await tellToRead(server, await firstAccepted(settings, host, admin))}`);
+}
+
+/** The administrator may be another one since. */
+async function firstAccepted(settings: EnsembleSettings, host: string, users: Credentials[]): Promise<Endpoint> {
+  let error: unknown;
+  for (const login of users) {
+    const each = await endpoint(settings, host, login);
+    try {
+      await (await open(each)).close();
+      return each;
+    } catch (reason) {
+      error = reason;
+    }
+  }
+  throw error;
 }
 
 async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<void> {
@@ -123,7 +160,8 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   await waitFor(
     `${settings.members} members with one leader`,
     async () => {
-      const connection = await open(await endpoint(settings, serviceHost(settings.name, namespace), paths.admin));
+      const { admin } = await readUsers();
+      const connection = await open(await firstAccepted(settings, serviceHost(settings.name, namespace), admin));
       try {
         const states = await jetStreamStates(connection, settings.members, 3_000);
         const reason = whyNotFormed(states, members);
@@ -159,23 +197,23 @@ const examineMembers: Examine = (pods, settings, namespace) =>
 // --- reconcile
 
 async function keepReconciled(settings: EnsembleSettings, namespace: string): Promise<void> {
-  const password = await readFile(join(paths.reconciler, "password"), "utf8");
+  const { username, password } = await readCredentials(paths.reconciler);
   await reconcile({
     host: serviceHost(settings.name, namespace),
     port: ports.client,
     caFile: settings.tls === "off" ? undefined : join(paths.trust, "ca.crt"),
     accounts: settings.applications.map((application) => ({
       account: application,
-      credentials: { username: reconcilerUsername(application), password },
+      credentials: { username: inAccount(username, application), password },
     })),
     replicas: wantedReplicas(settings.members),
-    certificates: renewalOf(settings, namespace, password),
+    certificates: renewalOf(settings, namespace, { username: inAccount(username, systemAccount), password }),
     probePort: ports.reconciler,
   });
 }
 
 /** With a user that may do nothing else. */
-function renewalOf(settings: EnsembleSettings, namespace: string, password: string): RenewalOptions {
+function renewalOf(settings: EnsembleSettings, namespace: string, credentials: Credentials): RenewalOptions {
   const members = settings.tls === "off" ? [] : memberNames(settings.name, settings.members);
   const monitoring = members.map((member) => {
     return [member, `http://${memberHost(settings.name, namespace, member)}:${ports.metrics}/varz`] as const;
@@ -187,7 +225,7 @@ function renewalOf(settings: EnsembleSettings, namespace: string, password: stri
       host: serviceHost(settings.name, namespace),
       port: ports.client,
       tls: { ca: await readFile(join(paths.trust, "ca.crt"), "utf8") },
-      credentials: { username: reconcilerUsername(systemAccount), password },
+      credentials,
       name: "cells-services-renewal",
       inboxPrefix: reconcilerInbox,
     }),
@@ -196,7 +234,8 @@ function renewalOf(settings: EnsembleSettings, namespace: string, password: stri
 
 // --- members
 
-async function endpoint(settings: EnsembleSettings, host: string, user: string): Promise<Endpoint> {
-  const login = await readLogin(settings.tls, paths.trust, host, user);
-  return { ...login, port: ports.client, name: "cells-services-setup" };
+async function endpoint(settings: EnsembleSettings, host: string, credentials: Credentials): Promise<Endpoint> {
+  const ca = await readTrust(settings.tls, paths.trust);
+  const tls = ca === undefined ? {} : { tls: { ca } };
+  return { host, port: ports.client, credentials, name: "cells-services-setup", ...tls };
 }

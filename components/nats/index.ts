@@ -7,23 +7,33 @@ import {
   childOptions,
   claimNames,
   createAccess,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
   createGuard,
+  createLogins,
   createMembers,
-  createPassword,
   createPermissions,
   createSecret,
   createSetup,
   EnsembleComponent,
+  type Logins,
+  listed,
   readAgentBundle,
-  setupJob,
   urlOf,
 } from "../shared/deploy";
 import { type Durability, type NatsClusterArguments, resolveNats } from "./arguments";
-import { adminUsername, paths, ports, reconcilerName, scheme } from "./layout";
-import { pace, reconcilerDeployment, serverConfig, statefulSet, usersConfig, usersName } from "./manifest";
+import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, scheme } from "./layout";
+import {
+  natsSetupJob,
+  pace,
+  reconcilerDeployment,
+  serverConfig,
+  statefulSet,
+  usersConfig,
+  usersName,
+} from "./manifest";
 
 export { type Durability, type NatsClusterArguments, natsProfile, natsSchema, resolveNats } from "./arguments";
 
@@ -37,14 +47,18 @@ export class NatsCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
-    const password = createPassword(reconcilerName(name), afterGuard);
-    const reconciler = createSecret(ensemble, reconcilerName(name), { password }, afterGuard);
-    const { config, users, configChecksum } = this.createServerConfig(durability, credentials, password, afterGuard);
+    const credentials = createCredentials(
+      ensemble,
+      { adminUsername, takeTurns: ["admin", "applications"] },
+      afterGuard,
+    );
+    const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
+    const reconciler = createSecret(ensemble, reconcilerName(name), { ...own.current }, afterGuard);
+    const { config, users, accounts } = this.createServerConfig(durability, credentials, own, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // The reconciler makes the servers read renewed ones, and may be away when an authority goes.
-      { bundle, restartOn: "signer", dependsOn: credentials.secrets },
+      { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -56,7 +70,8 @@ export class NatsCluster extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
+        // The setup makes running servers read changed users, so these are in no checksum.
+        statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
         pace,
         roll: { bundle },
         peers: [
@@ -72,8 +87,8 @@ export class NatsCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
-        dependsOn: [...members.ready, ...credentials.secrets],
+        spec: natsSetupJob(ensemble, bundle, checksum(accounts)),
+        dependsOn: [...members.ready, ...credentials.secrets, users],
       },
       afterGuard,
     );
@@ -82,25 +97,31 @@ export class NatsCluster extends EnsembleComponent {
       const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
       new Deployment(
         reconcilerName(name),
-        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(password) }),
+        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(listed(own)) }),
         pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
       );
     }
-    this.publish({ url, ports, durability, passwords: credentials.passwords, setup });
+    const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    this.publish({ url, ports, durability, applications });
   }
 
   /** What is no secret in a ConfigMap, users in a Secret. */
   private createServerConfig(
     durability: Durability,
-    { adminPassword, passwords }: Credentials,
-    reconciler: pulumi.Output<string>,
+    { logins }: Credentials,
+    own: Logins,
     options: pulumi.CustomResourceOptions,
   ) {
     const { name, namespace } = this.ensemble;
     const server = namespace.apply((known) => serverConfig(this.ensemble, known, durability));
-    const accounts = pulumi.output({ admin: adminPassword, reconciler, applications: passwords }).apply(usersConfig);
+    const applications = Object.fromEntries(
+      Object.entries(logins.applications).map(([each, known]) => [each, listed(known)]),
+    );
+    const accounts = pulumi
+      .all([listed(logins.admin), listed(own), pulumi.all(applications)])
+      .apply(([admin, reconciler, others]) => usersConfig({ admin, reconciler, applications: others }));
     const config = createConfig(this.ensemble, { [paths.configFile]: server }, options);
     const users = createSecret(this.ensemble, usersName(name), { [paths.usersFile]: accounts }, options);
-    return { config, users, configChecksum: checksum(pulumi.all([server, accounts])) };
+    return { config, users, accounts };
   }
 }

@@ -16,7 +16,6 @@ export const paths = {
   peerTls: "/etc/nats-peer-tls",
   trust: "/etc/nats-trust",
   admin: "/etc/nats-admin",
-  applications: "/etc/nats-applications",
   reconciler: "/etc/nats-reconciler",
 } as const;
 
@@ -27,10 +26,14 @@ export const systemAccount = "SYS";
 /** User of the system account. User names are unique over all accounts, so no application may be called like it. */
 export const adminUsername = "admin";
 
+export const reconcilerUsername = "reconciler";
 /** The user of the reconciler in an account. Applications are DNS labels, so none has a colon. */
-export function reconcilerUsername(account: string): string {
-  return `reconciler:${account}`;
+export function inAccount(reconciler: string, account: string): string {
+  return `${reconciler}:${account}`;
 }
+
+/** Among the tags that a server tells of itself: which users it has read. */
+export const usersTag = "users:";
 
 /** Prefix of the inboxes of these users: they may not listen to the answers that others get. */
 export const reconcilerInbox = "_INBOX_RECONCILER";

@@ -9,6 +9,7 @@ import {
   certificateMounts,
   certificateVolumes,
   containerProfile,
+  digest,
   type Ensemble,
   labels,
   memberHost,
@@ -22,19 +23,12 @@ import {
   secretVolume,
   serverStatefulSet,
   settingsOf,
+  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
 import type { Durability } from "./arguments";
-import {
-  adminUsername,
-  paths,
-  ports,
-  reconcilerInbox,
-  reconcilerName,
-  reconcilerUsername,
-  systemAccount,
-} from "./layout";
+import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount, usersTag } from "./layout";
 import { clusterName } from "./member";
 
 /**
@@ -142,40 +136,49 @@ function peerTls(): string[] {
   ];
 }
 
-export interface Passwords {
-  admin: string;
-  reconciler: string;
-  applications: Record<string, string>;
+interface Login {
+  username: string;
+  password: string;
+}
+
+/** Of each user all that are accepted. */
+export interface Users {
+  admin: Login[];
+  reconciler: Login[];
+  applications: Record<string, Login[]>;
 }
 
 /**
  * One account for each application: its streams and subjects are its own. Passwords are in plain text because they are in
  * plain text in the Secrets of the applications beside this one anyway, and are random: bcrypt protects weak passwords, at
- * the price of 100 ms of CPU for each of the connections that come back at once when a member stops.
+ * the price of 100 ms of CPU for each of the connections that come back at once when a member stops. The checksum, which servers
+ * tell on their monitoring port, says which of these files they have read.
  */
-export function usersConfig(passwords: Passwords): string {
-  const accounts = Object.entries(passwords.applications).map(([application, password]) =>
+export function usersConfig({ admin, reconciler, applications }: Users): string {
+  const accounts = Object.entries(applications).map(([application, logins]) =>
     [
       `  "${application}" {`,
       "    jetstream: enabled",
       "    users: [",
-      `      { user: "${application}", password: "${password}" }`,
-      ...reconcilerUser(
-        application,
-        passwords.reconciler,
-        ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"],
-        ["$JS.EVENT.ADVISORY.STREAM.>"],
+      ...logins.map(userOf),
+      ...reconciler.flatMap((login) =>
+        reconcilerUser(
+          application,
+          login,
+          ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"],
+          ["$JS.EVENT.ADVISORY.STREAM.>"],
+        ),
       ),
       "    ]",
       "  }",
     ].join("\n"),
   );
-  return [
+  const users = [
     "accounts {",
     `  ${systemAccount} {`,
     "    users: [",
-    `      { user: "${adminUsername}", password: "${passwords.admin}" }`,
-    ...reconcilerUser(systemAccount, passwords.reconciler, ["$SYS.REQ.SERVER.*.RELOAD"], []),
+    ...admin.map(userOf),
+    ...reconciler.flatMap((login) => reconcilerUser(systemAccount, login, ["$SYS.REQ.SERVER.*.RELOAD"], [])),
     "    ]",
     "  }",
     ...accounts,
@@ -183,12 +186,17 @@ export function usersConfig(passwords: Passwords): string {
     `system_account: ${systemAccount}`,
     "",
   ].join("\n");
+  return `${users}server_tags: ["${usersTag}${digest(users)}"]\n`;
 }
 
-function reconcilerUser(account: string, password: string, publish: string[], subscribe: string[]): string[] {
+function userOf({ username, password }: Login): string {
+  return `      { user: "${username}", password: "${password}" }`;
+}
+
+function reconcilerUser(account: string, login: Login, publish: string[], subscribe: string[]): string[] {
   return [
     "      {",
-    `        user: "${reconcilerUsername(account)}", password: "${password}"`,
+    `        user: "${inAccount(login.username, account)}", password: "${login.password}"`,
     "        permissions {",
     `          publish: ${subjects(publish)}`,
     `          subscribe: ${subjects([`${reconcilerInbox}.>`, ...subscribe])}`,
@@ -262,6 +270,17 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   };
 }
 
+/** It compares the users that the servers have read with those in the Secret. */
+export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  return setupJob(ensemble, {
+    bundle,
+    credentialsChecksum,
+    paths,
+    volumeMounts: [{ name: "accounts", mountPath: paths.config, readOnly: true }],
+    volumes: [secretVolume("accounts", usersName(ensemble.name), [paths.usersFile])],
+  });
+}
+
 /** Secret with the users of all accounts, as a file of the server's configuration. */
 export function usersName(name: string): string {
   return `${name}-users`;
@@ -269,7 +288,7 @@ export function usersName(name: string): string {
 
 export interface ReconcilerInputs {
   bundle: AgentBundle;
-  /** Checksum of its password, which it reads when it starts. */
+  /** Checksum of its passwords: it reads the current one when it starts. */
   credentialsChecksum: Input<string>;
 }
 
@@ -306,7 +325,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
           containers: [reconcilerContainer(ensemble)],
           volumes: [
             ...agentVolumes(namesOf(ensemble.name).agent, inputs.bundle),
-            secretVolume("reconciler", name, ["password"]),
+            secretVolume("reconciler", name, ["username", "password"]),
             ...shownVolumes(ensemble),
             ...trustVolumes(ensemble),
           ],

@@ -47,12 +47,12 @@ export async function keepCertificatesRead(
     if (known !== undefined && known !== wanted.join()) passes = passesAfterChange;
     known = wanted.join();
     const shown = JSON.parse((await http({ url, timeoutSeconds: 5 })).body) as Shown;
-    return passes > 0 || isBehind(shown, wanted) ? tell(shown.server_id, await endpoint()) : undefined;
+    return passes > 0 || isBehind(shown, wanted) ? tellToRead(shown.server_id, await endpoint()) : undefined;
   }
 }
 
-/** What came of it. */
-async function tell(server: string, endpoint: Endpoint): Promise<string> {
+/** Makes a server read its files: users and certificates. Returns what came of it. */
+export async function tellToRead(server: string, endpoint: Endpoint): Promise<string> {
   const connection = await open(endpoint);
   try {
     const answer = await connection.request(`$SYS.REQ.SERVER.${server}.RELOAD`, "", { timeout: 5_000 });

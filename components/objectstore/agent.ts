@@ -13,7 +13,7 @@ import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readTrust } from "../shared/agent/logins";
+import { readTrust, readUsers } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { examineReadiness, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
@@ -77,12 +77,12 @@ export async function observeData(buckets: string = paths.buckets): Promise<"pre
 
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const store = JSON.parse(await readFile(join(paths.config, paths.storeFile), "utf8")) as Store;
-  const admin = await readUser(paths.admin);
-  const users = await Promise.all(
-    settings.applications.map(async (application): Promise<User> => {
-      return { ...(await readUser(join(paths.applications, application))), role };
-    }),
-  );
+  const { admin: administrators, applications } = await readUsers();
+  // The server knows one password of a user, and the current one is the first.
+  const [admin, ...users] = [administrators, ...Object.values(applications)]
+    .flatMap((logins) => logins.slice(0, 1))
+    .map(({ username, password }): User => ({ accessKeyId: username, secretAccessKey: password, role }));
+  if (admin === undefined) throw new Error("the Secret of the setup names no administrator; run pulumi up");
   const ca = await readTrust(settings.tls, paths.trust);
   const { region } = store;
   const at = (host: string, port: number, credentials: Credentials): Endpoint => {
@@ -170,9 +170,4 @@ export async function verifyUser(buckets: Buckets, application: string, own: str
   const seen = await buckets.list();
   const missing = own.filter((bucket) => !seen.includes(bucket));
   if (missing.length > 0) throw new Error(`${application} does not see its buckets ${missing.join(", ")}`);
-}
-
-async function readUser(directory: string): Promise<Credentials> {
-  const { username, password } = await readCredentials(directory);
-  return { accessKeyId: username, secretAccessKey: password };
 }

@@ -4,6 +4,7 @@ import {
   checksum,
   childOptions,
   claimNames,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
@@ -38,26 +39,12 @@ export class ObjectStore extends EnsembleComponent {
     const endpoint = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const credentials = createCredentials(
-      ensemble,
-      {
-        adminUsername,
-        url: endpoint,
-        // In the words of AWS, beside those that all services have.
-        application: (application, password) => ({
-          accessKeyId: application,
-          secretAccessKey: password,
-          endpoint,
-          region: store.region,
-        }),
-      },
-      afterGuard,
-    );
+    const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // The server reads certificates when it starts, or on a signal that nobody in the pod can send.
-      { bundle, restartOn: "any", dependsOn: credentials.secrets },
+      { bundle, restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -91,12 +78,27 @@ export class ObjectStore extends EnsembleComponent {
     this.endpoint = endpoint;
     this.region = pulumi.output(store.region);
     this.buckets = setup.id.apply(() => Object.fromEntries(store.buckets.map((bucket) => [bucket, bucket])));
+    const applications = createApplications(
+      ensemble,
+      credentials,
+      {
+        url: endpoint,
+        setup,
+        // In the words of AWS, beside those that all services have.
+        more: (_, { username, password }) => ({
+          accessKeyId: username,
+          secretAccessKey: password,
+          endpoint,
+          region: store.region,
+        }),
+      },
+      afterGuard,
+    );
     this.publish({
       url: endpoint,
       ports: { client: ports.client, metrics: ports.client },
       durability: null,
-      passwords: credentials.passwords,
-      setup,
+      applications,
     });
   }
 }

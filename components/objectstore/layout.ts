@@ -13,7 +13,6 @@ export const paths = {
   serverTls: "/etc/objectstore-server-tls",
   trust: "/etc/objectstore-trust",
   admin: "/etc/objectstore-admin",
-  applications: "/etc/objectstore-applications",
   config: "/etc/objectstore",
   /** Key of the ConfigMap, and file in `config`: a `Store` as JSON. */
   storeFile: "store.json",

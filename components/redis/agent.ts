@@ -8,11 +8,10 @@
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   certificates a Job and a CronJob, shared by all services
  */
-import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readLogin, verifyLogins } from "../shared/agent/logins";
+import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
@@ -55,12 +54,12 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   const clusterId = await waitForFormation(settings, namespace);
   // From here on empty volumes are lost ones.
   await keepMarker(settings, namespace, api, clusterId);
-  const users = settings.applications.map((application) => join(paths.applications, application));
+  const { admin, applications } = await readUsers();
   await verifyLogins(
     memberNames(settings.name, settings.members),
     async (member) => {
-      for (const user of [paths.admin, ...users]) {
-        (await open(await endpoint(settings, namespace, member, user))).disconnect();
+      for (const login of [...admin, ...Object.values(applications).flat()]) {
+        (await open(await endpoint(settings, namespace, member, login))).disconnect();
       }
     },
     // The kubelet brings a changed Secret to the members within two minutes.
@@ -76,7 +75,7 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
     async () => {
       const seen = await Promise.all(
         members.map(async (member) => {
-          const client = await open(await endpoint(settings, namespace, member, paths.admin));
+          const client = await open(await endpoint(settings, namespace, member, await readCredentials(paths.admin)));
           try {
             const info = toInfo(await client.info("replication"));
             await client.select(markDatabase);
@@ -107,10 +106,13 @@ async function endpoint(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
-  user: string,
+  credentials: Credentials,
 ): Promise<Endpoint> {
+  const ca = await readTrust(settings.tls, paths.trust);
   return {
-    ...(await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user)),
+    host: memberHost(settings.name, namespace, member),
+    credentials,
+    ...(ca === undefined ? {} : { tls: { ca } }),
     port: ports.client,
     name: "cells-services-setup",
     timeoutMilliseconds: 5000,

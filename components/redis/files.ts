@@ -2,6 +2,7 @@
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { absent } from "../shared/agent/files";
+import { alternateName } from "../shared/core/names";
 import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
 import { type InternalUser, paths } from "./layout";
 
@@ -9,12 +10,13 @@ export function internalPassword(user: InternalUser): Promise<string> {
   return readFile(join(paths.internal, user), "utf8");
 }
 
-export async function internalPasswords(): Promise<InternalPasswords> {
-  return {
-    agent: await internalPassword("agent"),
-    replication: await internalPassword("replication"),
-    sentinel: await internalPassword("sentinel"),
-  };
+/** Before the last rotation, if there was one: all members accept it, also those that do not know the current one yet. */
+async function formerPassword(user: InternalUser): Promise<string> {
+  return (await readFile(join(paths.internal, alternateName(user)), "utf8").catch(absent)) ?? internalPassword(user);
+}
+
+export async function internalPasswords(find = internalPassword): Promise<InternalPasswords> {
+  return { agent: await find("agent"), replication: await find("replication"), sentinel: await find("sentinel") };
 }
 
 export async function shownPasswords(): Promise<InternalPasswords> {
@@ -31,7 +33,7 @@ export async function usersFile(): Promise<string> {
 
 /** Before each start of the pod. */
 export async function writeMemberFiles(self: Member): Promise<void> {
-  const passwords = await internalPasswords();
+  const passwords = await internalPasswords(formerPassword);
   await showPasswords(passwords);
   await mkdir(paths.serverData, { recursive: true });
   await mkdir(paths.sentinelData, { recursive: true });
@@ -48,12 +50,9 @@ export function sentinelUsers(acl: string): string[] {
     .filter((line) => /^user (admin|agent|sentinel) /.test(line))
     .map((line) => {
       const [, user = ""] = line.split(" ");
-      return `user ${user} on ${passwordHash(line)} ~* &* +@all`;
+      const digests = line.split(" ").filter((word) => word.startsWith("#"));
+      return `user ${user} on ${digests.join(" ")} ~* &* +@all`;
     });
-}
-
-export function passwordHash(line: string): string {
-  return line.split(" ").find((word) => word.startsWith("#")) ?? "";
 }
 
 /** Whole or not at all, and on the disk before anybody relies on it. */

@@ -2,36 +2,30 @@
 import * as pulumi from "@pulumi/pulumi";
 import {
   agentPorts,
+  alternateName,
   type Credentials,
   checksum,
   childOptions,
   claimNames,
+  createApplications,
   createCertificates,
   createConfig,
   createCredentials,
   createGateway,
   createGuard,
+  createLogins,
   createMembers,
-  createPassword,
   createPermissions,
   createSecret,
   createSetup,
   EnsembleComponent,
+  listed,
   readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";
 import { type RedisClusterArguments, resolveRedis } from "./arguments";
-import {
-  adminUsername,
-  type InternalUser,
-  internalName,
-  internalUsers,
-  paths,
-  ports,
-  scheme,
-  usersName,
-} from "./layout";
+import { adminUsername, internalName, internalUsers, paths, ports, scheme, usersName } from "./layout";
 import { pace, serverConfig, statefulSet, usersConfig } from "./manifest";
 
 export {
@@ -53,14 +47,14 @@ export class RedisCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
-    const credentials = createCredentials(ensemble, { adminUsername, url }, afterGuard);
+    const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       // The agents make servers and Sentinels read renewed ones.
-      { bundle, restartOn: "authority", dependsOn: credentials.secrets },
+      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(
@@ -107,24 +101,32 @@ export class RedisCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    this.publish({
-      url,
-      ports: { client: ports.client, metrics: agentPorts.http },
-      durability,
-      passwords: credentials.passwords,
-      setup,
-    });
+    const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 
-  private createUsers({ adminPassword, passwords }: Credentials, options: pulumi.CustomResourceOptions) {
-    const { name } = this.ensemble;
+  private createUsers({ logins }: Credentials, options: pulumi.CustomResourceOptions) {
+    const { name, passwords } = this.ensemble;
     // What members, Sentinels and agents have for each other.
-    const own = Object.fromEntries(
-      internalUsers.map((user) => [user, createPassword(`${internalName(name)}-${user}`, options)]),
-    ) as Record<InternalUser, pulumi.Output<string>>;
-    const content = pulumi.output({ admin: adminPassword, internal: own, applications: passwords }).apply(usersConfig);
+    const internal = internalUsers.map((user) => ({
+      user,
+      ...createLogins(`${internalName(name)}-${user}`, user, false, passwords.rotation, options),
+    }));
+    const shown = Object.fromEntries(
+      internal.flatMap(({ user, current, former }) => [
+        [user, current.password],
+        ...(former === undefined ? [] : [[alternateName(user), former.password]]),
+      ]),
+    ) as Record<string, pulumi.Output<string>>;
+    const content = pulumi
+      .all([
+        listed(logins.admin),
+        pulumi.all(internal.map(listed)),
+        pulumi.all(Object.values(logins.applications).map(listed)),
+      ])
+      .apply(([admin, own, applications]) => usersConfig({ admin, internal: own, applications }));
     return {
-      internal: createSecret(this.ensemble, internalName(name), own, options),
+      internal: createSecret(this.ensemble, internalName(name), shown, options),
       users: createSecret(this.ensemble, usersName(name), { [paths.usersFile]: content }, options),
     };
   }

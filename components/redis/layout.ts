@@ -27,7 +27,6 @@ export const paths = {
   peerTls: "/etc/redis-peer-tls",
   trust: "/etc/redis-trust",
   admin: "/etc/redis-admin",
-  applications: "/etc/redis-applications",
 } as const;
 
 export const adminUsername = "admin";

@@ -18,10 +18,9 @@ import {
 } from "../shared/deploy";
 import type { Durability, Eviction } from "./arguments";
 import {
-  adminUsername,
   dataShare,
+  type InternalUser,
   internalName,
-  internalUsers,
   markDatabase,
   markKey,
   neededReplicas,
@@ -111,27 +110,32 @@ function serverPorts(ensemble: Ensemble): string[] {
   ];
 }
 
-export interface Passwords {
-  admin: string;
-  internal: Record<(typeof internalUsers)[number], string>;
-  applications: Record<string, string>;
+interface Login {
+  username: string;
+  password: string;
+}
+
+/** Of each user all that are accepted. */
+export interface Users {
+  admin: Login[];
+  internal: Login[][];
+  applications: Login[][];
 }
 
 /**
  * The users, with digests instead of passwords: these are long and random, so nothing can be learnt from a digest. A line
  * for each user, since the agent gives the same rules to a running server.
  */
-export function usersConfig({ admin, internal, applications }: Passwords): string {
-  const user = (name: string, password: string, rules: string): string => {
-    return `user ${name} on #${createHash("sha256").update(password).digest("hex")} ${rules}`;
+export function usersConfig({ admin, internal, applications }: Users): string {
+  const user = (logins: Login[], rules: string): string => {
+    const digests = logins.map(({ password }) => `#${createHash("sha256").update(password).digest("hex")}`);
+    return `user ${logins[0]?.username ?? ""} on ${digests.join(" ")} ${rules}`;
   };
   return [
     "user default off",
-    user(adminUsername, admin, "~* &* +@all"),
-    user("agent", internal.agent, agentRules),
-    user("replication", internal.replication, "+psync +replconf +ping"),
-    user("sentinel", internal.sentinel, sentinelRules),
-    ...Object.entries(applications).map(([application, password]) => user(application, password, applicationRules)),
+    user(admin, "~* &* +@all"),
+    ...internal.map((logins) => user(logins, internalRules[logins[0]?.username as InternalUser])),
+    ...applications.map((logins) => user(logins, applicationRules)),
     "",
   ].join("\n");
 }
@@ -143,6 +147,12 @@ const agentRules =
 /** As documented for Sentinel: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ */
 const sentinelRules =
   "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill";
+
+const internalRules: Record<InternalUser, string> = {
+  agent: agentRules,
+  replication: "+psync +replconf +ping",
+  sentinel: sentinelRules,
+};
 
 /**
  * All data of the databases of clients, and all channels. KEYS, INFO and SORT count as dangerous because they can be slow; what
@@ -188,7 +198,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       { name: "config", configMap: { name: namesOf(ensemble.name).config } },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("users", usersName(ensemble.name), [paths.usersFile]),
-      secretVolume("internal", internalName(ensemble.name), [...internalUsers]),
+      secretVolume("internal", internalName(ensemble.name)),
       ...certificateVolumes(ensemble),
       ...trustVolumes(ensemble),
     ],

@@ -82,6 +82,8 @@ export interface TokenInfo {
   renewable: boolean;
   orphan: boolean;
   role: string | undefined;
+  /** For which `passwords.rotation` it was made. */
+  rotation: number;
 }
 
 const defaultTimeoutSeconds = 10;
@@ -106,7 +108,7 @@ export interface VaultClient {
   lookupSelf(): Promise<TokenInfo>;
   renewSelf(): Promise<number>;
   revokeSelf(): Promise<void>;
-  createToken(role: string): Promise<string>;
+  createToken(role: string, rotation: number): Promise<string>;
   mounts(): Promise<Record<string, { type: string; version: string | undefined }>>;
   peers(): Promise<Peer[]>;
   autopilotState(): Promise<AutopilotState>;
@@ -200,8 +202,9 @@ export function vaultClient(endpoint: Endpoint): VaultClient {
       return (await write<RawAuth>("auth/token/renew-self", {}))?.auth?.lease_duration ?? 0;
     },
     revokeSelf: async () => void (await write("auth/token/revoke-self", {})),
-    async createToken(role) {
-      const token = (await write<RawAuth>(`auth/token/create/${role}`, {}))?.auth?.client_token;
+    async createToken(role, rotation) {
+      const request = { meta: { rotation: String(rotation) } };
+      const token = (await write<RawAuth>(`auth/token/create/${role}`, request))?.auth?.client_token;
       if (!token) throw new Error(`vault made no token for the role ${role}`);
       return token;
     },
@@ -268,6 +271,7 @@ interface RawToken {
   renewable?: boolean;
   orphan?: boolean;
   role?: string;
+  meta?: Record<string, string> | null;
 }
 
 interface RawPeer {
@@ -314,6 +318,7 @@ function toTokenInfo(raw: RawToken): TokenInfo {
     renewable: raw.renewable ?? false,
     orphan: raw.orphan ?? false,
     role: raw.role,
+    rotation: Number(raw.meta?.["rotation"] ?? 0),
   };
 }
 

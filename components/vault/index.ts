@@ -6,6 +6,7 @@ import type { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import {
+  applicationSecretName,
   childOptions,
   claimNames,
   createAccess,
@@ -123,7 +124,12 @@ export class VaultCluster extends EnsembleComponent {
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
 
-    this.publish({ url, ports, durability: null, setup, seal: ensemble.seal.type, audit: ensemble.audit });
+    // The cluster makes the tokens.
+    const secretOf = (application: string) => setup.id.apply(() => applicationSecretName(name, application));
+    const applications = Object.fromEntries(
+      ensemble.applications.map((each) => [each, { secret: secretOf(each), username: undefined, password: undefined }]),
+    );
+    this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });
   }
 
   /** The jobs in the cluster add the key `token`, and the certificates agent `ca.crt`, with field managers of their own. */

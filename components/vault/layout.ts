@@ -78,6 +78,8 @@ export interface SetupSettings extends VaultSettings {
   policies: Record<string, PolicyRule[]>;
   audit: "stdout" | "off";
   tokenPeriodDays: number;
+  /** Another one, and tokens are replaced. */
+  tokenRotation: number;
 }
 
 /** Secret with the key shares (shamir) or the encrypted recovery keys (awskms). Outlives the component like the data. */

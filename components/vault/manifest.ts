@@ -93,8 +93,8 @@ export function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
 }
 
 export function setupSettings(ensemble: VaultEnsemble): SetupSettings {
-  const { mounts, policies, audit, tokens } = ensemble;
-  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays };
+  const { mounts, policies, audit, tokens, passwords } = ensemble;
+  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays, tokenRotation: passwords.rotation };
   return { ...settingsOf(ensemble), seal: sealSettings(ensemble.seal), ...own };
 }
 

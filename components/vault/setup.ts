@@ -190,16 +190,20 @@ async function forgetRoot(context: Context): Promise<void> {
   const { settings, namespace, api } = context;
   const token = await rootToken(context);
   if (token === undefined) return;
-  const client = await clientWith(context, token);
+  await revoke(await clientWith(context, token));
+  const name = rootName(settings.name);
+  const emptied: Secret = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: "" } };
+  await api.apply(core(namespace, "secrets", name), emptied, rootManager);
+  log("the root token is revoked");
+}
+
+/** The token of this client, unless it is no longer valid. */
+async function revoke(client: VaultClient): Promise<void> {
   try {
     await client.revokeSelf();
   } catch (error) {
     if (!(error instanceof VaultError && error.status === 403)) throw error;
   }
-  const name = rootName(settings.name);
-  const emptied: Secret = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: { token: "" } };
-  await api.apply(core(namespace, "secrets", name), emptied, rootManager);
-  log("the root token is revoked");
 }
 
 // --- what Vault must have
@@ -324,9 +328,15 @@ async function keepToken(
   const { api, namespace } = context;
   const secret = await api.get<Secret>(core(namespace, "secrets", name));
   if (secret === undefined) throw new Error("the Secret is missing; run pulumi up");
-  const token = decoded(secret.data)["token"];
+  const { token, former = "" } = decoded(secret.data);
   const client = await clientWith(context, token);
-  const action = decideToken(await tokenState(token, client), role, context.settings.tokenPeriodDays);
+  const action = decideToken(await tokenState(token, client), role, context.settings);
+  const replace = async (before: string): Promise<void> => {
+    const fresh = await (await maker()).createToken(role, context.settings.tokenRotation);
+    const data = encoded({ token: fresh, ...(before === "" ? {} : { former: before }) });
+    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
+    await api.apply(core(namespace, "secrets", name), object, tokenManager);
+  };
   switch (action.kind) {
     case "keep":
       log(`${name}: the token lives for ${action.days} more days`);
@@ -334,13 +344,16 @@ async function keepToken(
     case "renew":
       log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
       return;
-    case "replace": {
-      const fresh = await (await maker()).createToken(role);
-      const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded({ token: fresh }) };
-      await api.apply(core(namespace, "secrets", name), object, tokenManager);
+    case "rotate":
+      // Before it is forgotten: a token that nobody knows any more cannot be revoked.
+      if (former !== "") await revoke(await clientWith(context, former));
+      await replace(token ?? "");
+      log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
+      return;
+    case "replace":
+      await replace(former);
       log(`${name}: a new token: ${action.reason}`);
       return;
-    }
   }
 }
 

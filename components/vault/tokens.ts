@@ -1,5 +1,6 @@
 /** When a kept token is renewed or replaced: pure. */
 import type { TokenInfo } from "./client";
+import type { SetupSettings } from "./layout";
 
 export type TokenState =
   /** The Secret has none. */
@@ -11,7 +12,9 @@ export type TokenState =
 export type TokenAction =
   | { kind: "keep"; days: number }
   | { kind: "renew"; days: number }
-  | { kind: "replace"; reason: string };
+  | { kind: "replace"; reason: string }
+  /** The former one stays valid until the next rotation, or until its period has passed. */
+  | { kind: "rotate"; reason: string };
 
 const day = 86_400;
 
@@ -19,13 +22,18 @@ const day = 86_400;
 const renewAfterSeconds = day;
 
 /** The period is that of the role: Vault gives it anew with each renewal. */
-export function decideToken(token: TokenState, role: string, periodDays: number): TokenAction {
+export function decideToken(
+  token: TokenState,
+  role: string,
+  { tokenPeriodDays, tokenRotation }: Pick<SetupSettings, "tokenPeriodDays" | "tokenRotation">,
+): TokenAction {
   if (token.state === "none") return { kind: "replace", reason: "there was none" };
   if (token.state === "refused") return { kind: "replace", reason: "it was revoked or has expired" };
   if (token.role !== role) return { kind: "replace", reason: `it was not made for ${role}` };
+  if (token.rotation !== tokenRotation) return { kind: "rotate", reason: `passwords.rotation is ${tokenRotation}` };
   // With its parent it would be revoked too.
   if (!token.renewable || !token.orphan) return { kind: "replace", reason: "it cannot be renewed for ever" };
   const days = Math.floor(token.ttlSeconds / day);
-  const fresh = token.ttlSeconds > periodDays * day - renewAfterSeconds;
+  const fresh = token.ttlSeconds > tokenPeriodDays * day - renewAfterSeconds;
   return fresh ? { kind: "keep", days } : { kind: "renew", days };
 }

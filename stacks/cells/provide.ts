@@ -103,16 +103,16 @@ function factsOf(
 /** In the words of `CellsFacts`. */
 function serviceFacts(service: ServiceName, component: EnsembleComponent): pulumi.Output<Endpoint & Partial<Login>> {
   const { host, port, checkTarget } = component;
-  const { password } = component.application(application);
+  const { username, password } = component.application(application);
   return pulumi
-    .all([host, port, checkTarget, password, own(service, component)])
-    .apply(([at, on, { name, tls }, word, more]) => ({
+    .all([host, port, checkTarget, username, password, own(service, component)])
+    .apply(([at, on, { name, tls }, user, word, more]) => ({
       host: at,
       port: on,
       tls,
       // By name: the Secret itself, with the token of Vault and the authorities, is completed in the cluster.
       secret: applicationSecretName(name, application),
-      ...(word === undefined ? {} : { user: application, password: word }),
+      ...(user === undefined || word === undefined ? {} : { user, password: word }),
       ...more,
     }));
 }

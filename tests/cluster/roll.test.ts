@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { labelSelectorOf, namesOf, serverSelector } from "../../components/shared/core/names";
+import { killServer } from "../../drills/faults";
 import { startWriters, writeGap } from "../../drills/ledger";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
@@ -9,7 +10,7 @@ import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { openWorkload, runNow } from "../support/workload";
+import { heldBy, openWorkload, placeOf, refusalOf, runNow } from "../support/workload";
 
 /** Changes of a living service, under load. The tests of a service build on each other. */
 const stack = "roll";
@@ -57,7 +58,7 @@ async function expectShort(service: DrilledService, gapSeconds: number): Promise
 async function underLoad<T>(
   service: DrilledService,
   happens: () => Promise<T>,
-): Promise<{ result: T; leader: string; gapSeconds: number }> {
+): Promise<{ result: T; leader: string; gapSeconds: number; failures: string[] }> {
   const { members, workload, close } = await openWorkload(stack, service, `roll${Date.now().toString(36)}`);
   try {
     await until("a first write", 60, () => workload.prepare().then(() => true));
@@ -73,7 +74,9 @@ async function underLoad<T>(
     const result = await happens();
     await delay(2_000);
     const end = performance.now();
-    const acknowledged = (await writers.stop()).filter(({ outcome }) => outcome === "ok").map(({ id }) => id);
+    const writes = await writers.stop();
+    const acknowledged = writes.filter(({ outcome }) => outcome === "ok").map(({ id }) => id);
+    const failures = writes.flatMap(({ outcome, error }) => (outcome === "ok" ? [] : [error ?? outcome]));
     expect(acknowledged.length).toBeGreaterThan(50);
     for (const member of members) {
       const stored = await until(`what ${member} holds`, 60, () => workload.stored(member));
@@ -83,9 +86,19 @@ async function underLoad<T>(
       ).toEqual([]);
     }
     const gap = writeGap(writers.writes, { fault: begin, end });
-    return { result, leader, gapSeconds: (gap?.milliseconds ?? Number.POSITIVE_INFINITY) / 1000 };
+    return { result, leader, failures, gapSeconds: (gap?.milliseconds ?? Number.POSITIVE_INFINITY) / 1000 };
   } finally {
     await close();
+  }
+}
+
+/** Each server dies without a word, and comes back by itself, before the next one does. */
+async function crashAll(service: DrilledService): Promise<void> {
+  const place = await placeOf(stack, service);
+  for (const member of place.target.members) {
+    const { proven, detail } = await (await killServer(place, member)).proof;
+    expect(proven, detail).toBe(true);
+    await deployment.checksPass(180);
   }
 }
 
@@ -168,6 +181,25 @@ describe.each(services)("a change of %s", (service) => {
       await step(async () => expect(await nextNight()).toContain("no longer trusting the old certificate authority")),
     ];
     for (const { gapSeconds } of steps) await expectShort(service, gapSeconds);
+  });
+
+  it.runIf(everything)("replaces its passwords, and refuses no client that has read them once since", async () => {
+    const rotate = async (rotation: number) => {
+      const { result, failures } = await underLoad(service, () => up(service, { passwords: { rotation } }));
+      expect(result.code, result.output).toBe(0);
+      expect(failures).toEqual([]);
+      return heldBy(stack, service);
+    };
+    const zero = await heldBy(stack, service);
+    const one = await rotate(1);
+    expect(one).not.toEqual(zero);
+    await crashAll(service);
+    await crashAll(service);
+    for (const held of [zero, one]) expect(await refusalOf(stack, service, held)).toBeUndefined();
+    // The writers hold those of the first rotation during the second one.
+    const two = await rotate(2);
+    for (const held of [one, two]) expect(await refusalOf(stack, service, held)).toBeUndefined();
+    expect(await refusalOf(stack, service, zero)).toMatch(/auth|password|denied|permission|WRONGPASS/i);
   });
 
   it("grows the volumes in place, and does not shrink them", async () => {

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leafSecretNames } from "../../components/shared/core/certificates";
 import { memberNames } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
-import type { DrilledService } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
 import { pulumi } from "../../sandbox/engine";
 import { checkout, home } from "../../sandbox/paths";
@@ -16,7 +15,7 @@ import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { allReady, openWorkload, placeOf, runNow } from "../support/workload";
+import { allReady, drilledServices, openWorkload, placeOf, runNow } from "../support/workload";
 
 /**
  * The dev stack from the first `up` to `destroy`, on a stack and a namespace of its own: what a user deployed with
@@ -26,7 +25,6 @@ const stack = "test";
 const namespace = `cells-${stack}`;
 /** Also where Cells cannot use it: what the services do between themselves and with others must hold over TLS. */
 const overTls = Object.fromEntries(serviceNames.map((each) => [`cells-services:${each}`, { tls: "required" }]));
-const drilledServices = serviceNames.filter((each): each is DrilledService => each !== "objectstore");
 let deployment: Deployment;
 
 const services = (...names: string[]): string[] => names.flatMap((name) => ["--service", name]);

@@ -1,7 +1,20 @@
-import { chooseCluster, createRedaction, loadCluster, openEnvironment, readOutputs, selectTargets } from "../../checks";
+import {
+  chooseCluster,
+  createRedaction,
+  loadCluster,
+  messageOf,
+  openEnvironment,
+  readOutputs,
+  selectTargets,
+} from "../../checks";
 import { type DrilledService, profileOf } from "../../drills/profiles";
+import { writerOf } from "../../drills/workload";
 import { kubectl } from "../../sandbox/cluster";
 import { checkout, kubeconfig } from "../../sandbox/paths";
+import { until } from "../../sandbox/shell";
+import { serviceNames } from "../../stacks/config";
+
+export const drilledServices = serviceNames.filter((each): each is DrilledService => each !== "objectstore");
 
 /** Where a service of the stack is. */
 export async function placeOf(stack: string, service: DrilledService) {
@@ -12,16 +25,57 @@ export async function placeOf(stack: string, service: DrilledService) {
   return { config, target, profile: await profileOf(service) };
 }
 
-/** A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. */
-export async function openWorkload(stack: string, service: DrilledService, run: string) {
+/** What an application has read from its Secret, and may go on using. */
+export type Held = Record<string, Record<string, string>>;
+
+/**
+ * A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. `held`: instead
+ * of what the Secret of the application says now.
+ */
+export async function openWorkload(stack: string, service: DrilledService, run: string, held: Held = {}) {
   const { config, target, profile } = await placeOf(stack, service);
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  const workload = await profile.open(target, environment, run);
-  const close = async (): Promise<void> => {
-    await workload.close();
+  const secret = async (name: string) => held[name] ?? environment.secret(name);
+  try {
+    const workload = await profile.open(target, { ...environment, secret }, run);
+    const close = async (): Promise<void> => {
+      await workload.close();
+      await environment.close();
+    };
+    return { members: target.members, workload, close };
+  } catch (error) {
     await environment.close();
-  };
-  return { members: target.members, workload, close };
+    throw error;
+  }
+}
+
+/** What the first application reads now. */
+export async function heldBy(stack: string, service: DrilledService): Promise<Held> {
+  const { config, target } = await placeOf(stack, service);
+  const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
+  try {
+    const { secret } = writerOf(target);
+    return { [secret]: await environment.secret(secret) };
+  } finally {
+    await environment.close();
+  }
+}
+
+/** undefined: who holds this is let in by each member, or by the address that clients use. Otherwise why not. */
+export async function refusalOf(stack: string, service: DrilledService, held: Held): Promise<string | undefined> {
+  try {
+    const { members, workload, close } = await openWorkload(stack, service, `held${Date.now().toString(36)}`, held);
+    try {
+      await until("a first write", 15, () => workload.prepare().then(() => true));
+      // Each writer begins with another member.
+      for (const writer of members.keys()) await workload.write(`held-${writer}`, writer);
+      return undefined;
+    } finally {
+      await close();
+    }
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** Runs a CronJob now, and returns what it has said. */

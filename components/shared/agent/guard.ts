@@ -78,6 +78,16 @@ async function livingVersions(
   });
 }
 
+/** Of an object that a kept volume needs: it lives as long as the data, and otherwise goes with the rest. */
+export async function ownersOfKept(settings: EnsembleSettings, namespace: string, api: KubernetesApi) {
+  return settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, namesOf(settings.name).setup)];
+}
+
+/** Of what an agent makes. */
+export function agentLabels({ service, name }: EnsembleSettings): Record<string, string> {
+  return { ...labels(service, name), "app.kubernetes.io/managed-by": "cells-services-agent" };
+}
+
 /** For a caller that goes on without the marker. Throws when the cluster was formed in another way than `settings` say. */
 export async function askMarker(
   settings: EnsembleSettings,
@@ -116,10 +126,7 @@ export async function keepMarker(
   const object = {
     apiVersion: "v1",
     kind: "ConfigMap",
-    metadata: {
-      name: names.marker,
-      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
-    },
+    metadata: { name: names.marker, labels: agentLabels(settings) },
     data: {
       clusterId,
       members: String(settings.members),
@@ -143,8 +150,7 @@ export async function keepMarker(
   const reason = livingContradiction(marker, settings);
   if (reason !== undefined) throw new Error(reason);
 
-  // Kept volumes need their marker; otherwise it goes with the rest.
-  const ownerReferences = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, names.setup)];
+  const ownerReferences = await ownersOfKept(settings, namespace, api);
   const owned = {
     apiVersion: "v1",
     kind: "ConfigMap",

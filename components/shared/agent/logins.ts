@@ -3,11 +3,23 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TlsMode } from "../core/check";
 import { log } from "../core/log";
+import { setupUsers } from "../core/settings";
 import { waitFor } from "../core/wait";
 
 export interface Credentials {
   username: string;
   password: string;
+}
+
+/** Of each user first what its Secret shows, then what it showed before the last rotation. */
+export interface Users {
+  admin: Credentials[];
+  applications: Record<string, Credentials[]>;
+}
+
+/** Of the setup. */
+export async function readUsers(): Promise<Users> {
+  return JSON.parse(await readFile(join(setupUsers.directory, setupUsers.file), "utf8")) as Users;
 }
 
 /** From a directory with the keys of a Secret. */

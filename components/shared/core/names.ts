@@ -29,6 +29,7 @@ export interface Names {
   certificates: string;
   preflight: string;
   roll: string;
+  /** Job and its ServiceAccount, and the Secret with the users that it keeps. */
   setup: string;
   /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
   gateway: string;
@@ -58,6 +59,11 @@ export function namesOf(name: string): Names {
 /** Secret of one application. */
 export function applicationSecretName(name: string, application: string): string {
   return `${name}-application-${application}`;
+}
+
+/** Of a user, or of its password, that takes turns with another one. A DNS label has no underscore, so no application is called so. */
+export function alternateName(name: string): string {
+  return `${name}_alternate`;
 }
 
 /** Pod name of the member with this ordinal. */

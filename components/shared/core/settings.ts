@@ -12,6 +12,9 @@ export const agentPorts = {
   control: 8010,
 } as const;
 
+/** From the Secret of the setup: all users with what servers must accept of them. */
+export const setupUsers = { directory: "/etc/cells-services", file: "users.json" } as const;
+
 export interface EnsembleSettings {
   service: ServiceKind;
   name: string;

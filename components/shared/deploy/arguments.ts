@@ -160,6 +160,15 @@ export function ensembleShape(profile: ServiceProfile) {
       })
       .check(together(checkCertificates))
       .prefault({}),
+    passwords: z
+      .strictObject({
+        rotation: z
+          .number(says("a whole number from 0 up", "raise it by one to rotate"))
+          .check(rule(rotationProblem))
+          .describe("raise it by one to replace all passwords; the former ones are accepted until the next time")
+          .default(0),
+      })
+      .prefault({}),
     applications: z
       .array(z.string(), says("a list of names", 'use a list like ["cells"]'))
       .check(ofList((given: string[], problem) => checkApplications(profile, given, problem)))
@@ -229,6 +238,7 @@ export interface Ensemble {
     authorityLifetimeDays: number;
     rotation: number;
   };
+  passwords: { rotation: number };
   applications: string[];
   metrics: { from: Peer[] };
   clients: Peer[];

@@ -18,7 +18,7 @@ import { agentJobSpec } from "./pod";
 export interface CertificatesOptions {
   bundle: AgentBundle;
   restartOn: CertificateSettings["restartOn"];
-  /** The Secrets that receive `ca.crt`. */
+  /** Secrets that receive `ca.crt`; those of the applications may not exist yet, and then begin with it. */
   dependsOn: pulumi.Resource[];
 }
 
@@ -86,13 +86,18 @@ function accessRules(ensemble: Ensemble): Rule[] {
   const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];
   const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
   return [
-    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "create", "patch"], resourceNames: own },
     {
       apiGroups: [""],
       resources: ["secrets"],
-      verbs: ["get", "patch"],
-      resourceNames: [...secretsWithTrust(ensemble), ...issued],
+      verbs: ["get", "create", "patch"],
+      resourceNames: [...own, ...secretsWithTrust(ensemble)],
     },
+    ...issued.map((each) => ({
+      apiGroups: [""],
+      resources: ["secrets"],
+      verbs: ["get", "patch"],
+      resourceNames: [each],
+    })),
     { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "create", "patch"], resourceNames: [names.trust] },
     { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.certificates] },
     { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get", "patch"], resourceNames: [names.server] },

@@ -1,26 +1,22 @@
 /** What every component gives out, in the same words. */
 import * as pulumi from "@pulumi/pulumi";
 import type { CheckTarget } from "../core/check";
-import { applicationSecretName, namesOf, serviceHost } from "../core/names";
+import { namesOf, serviceHost } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { requireMutable } from "./provider";
 import { checkTarget, type TargetDetails } from "./target";
 
 export interface PublishedDetails extends Omit<TargetDetails, "namespace" | "host"> {
   url: pulumi.Output<string>;
-  /** Of the applications; none where the cluster makes them. */
-  passwords?: Record<string, pulumi.Output<string>>;
-  /** The Job after which all users can log in. */
-  setup: pulumi.CustomResource;
+  applications: Record<string, Application>;
 }
 
 export interface Application {
   /** Name of the Secret: `username`, `password`, `url` and, with TLS, `ca.crt`. Given out when the user can log in. */
   secret: pulumi.Output<string>;
-  /**
-   * Secret, for those who cannot read it from there. Undefined where the cluster makes it. Known before the user can log in,
-   * so that nothing made of it looks changed whenever the setup runs again: what connects must wait for the component.
-   */
+  /** As in the Secret, for those who cannot read it from there, and given out as late. Undefined where the cluster makes them. */
+  username: pulumi.Output<string> | undefined;
+  /** Secret. */
   password: pulumi.Output<string> | undefined;
 }
 
@@ -61,17 +57,10 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
   }
 
   /** Last in the constructor of a service. */
-  protected publish({ url, passwords = {}, setup, ...details }: PublishedDetails): void {
-    const { name, namespace, tls, applications } = this.ensemble;
+  protected publish({ url, applications, ...details }: PublishedDetails): void {
+    const { name, namespace, tls } = this.ensemble;
     const host = hostOf(this.ensemble);
-    // The output resolves only after the setup Job succeeds, so a consumer never reads a Secret whose user cannot log in yet.
-    const usable = (secret: string): pulumi.Output<string> => setup.id.apply(() => secret);
-    this.applications = Object.fromEntries(
-      applications.map((application) => [
-        application,
-        { secret: usable(applicationSecretName(name, application)), password: passwords[application] },
-      ]),
-    );
+    this.applications = applications;
     const outputs = {
       host,
       port: pulumi.output(details.ports.client),

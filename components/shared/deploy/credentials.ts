@@ -1,61 +1,132 @@
-/** Passwords and the Secrets that hold them: one for the administrator and one for each application. */
+/** Passwords and the Secrets that hold them: one for the administrator, one for each application, one for the setup. */
 import { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import * as pulumi from "@pulumi/pulumi";
 import { RandomPassword } from "@pulumi/random/randomPassword";
-import { applicationSecretName, namesOf } from "../core/names";
+import { alternateName, applicationSecretName, namesOf } from "../core/names";
+import { setupUsers } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { digest } from "./bundle";
+import type { Application } from "./component";
 import { metadata } from "./network";
 import { protectable } from "./protection";
 
+export interface Login {
+  username: string;
+  password: pulumi.Output<string>;
+}
+
+/** What a Secret shows, and what it showed before the last rotation: servers accept both until the next rotation. */
+export interface Logins {
+  current: Login;
+  former: Login | undefined;
+}
+
 export interface Credentials {
+  /** Secret of the administrator. */
   admin: Secret;
-  /** Of the administrator and of all applications. */
+  /** The administrator's Secret, and that of the setup with all that servers must accept. */
   secrets: Secret[];
-  adminPassword: pulumi.Output<string>;
-  /** Of the applications. */
-  passwords: Record<string, pulumi.Output<string>>;
-  /** Of all user names and passwords: where it is on a pod template, a changed password starts the setup again. */
+  logins: { admin: Logins; applications: Record<string, Logins> };
+  /** Of all user names and passwords: where it is on a pod template, a changed one starts the setup again. */
   checksum: pulumi.Output<string>;
 }
 
 /**
- * Secrets with `username`, `password` and, for applications, `url`. With TLS the certificates agent adds `ca.crt` with a
- * field manager of its own, so neither side overwrites the other.
+ * `takeTurns`: users that the server allows one password each. Two of them take turns then, as in the "alternating users" strategy of
+ * AWS Secrets Manager. Others keep their name, and have two passwords for a while.
  */
 export function createCredentials(
   ensemble: Ensemble,
-  details: {
-    adminUsername: string;
-    url: pulumi.Input<string>;
-    /** Further keys of an application's Secret; a `url` of its own replaces the common one. */
-    application?: (application: string, password: pulumi.Output<string>) => Record<string, pulumi.Input<string>>;
-  },
+  details: { adminUsername: string; takeTurns?: readonly ("admin" | "applications")[] },
   options: pulumi.CustomResourceOptions,
 ): Credentials {
-  const { admin: adminName } = namesOf(ensemble.name);
-  const adminPassword = createPassword(adminName, options);
-  const username = details.adminUsername;
-  const created = ensemble.applications.map((application) => {
-    const password = createPassword(applicationSecretName(ensemble.name, application), options);
-    const others = details.application?.(application, password);
-    const values = { username: application, url: details.url, ...others, password };
-    return { application, password, secret: createApplicationSecret(ensemble, application, values, options) };
-  });
-  const passwords = [adminPassword, ...created.map(({ password }) => password)];
-  const admin = createSecret(ensemble, adminName, { username, password: adminPassword }, options);
-  return {
-    admin,
-    secrets: [admin, ...created.map(({ secret }) => secret)],
-    adminPassword,
-    passwords: Object.fromEntries(created.map(({ application, password }) => [application, password])),
-    checksum: checksum(pulumi.all(passwords).apply((all) => [ensemble.applications, all])),
+  const { name, applications, passwords } = ensemble;
+  const { adminUsername, takeTurns = [] } = details;
+  const names = namesOf(name);
+  const loginsOf = (resource: string, username: string, who: "admin" | "applications"): Logins =>
+    createLogins(resource, username, takeTurns.includes(who), passwords.rotation, options);
+  const logins = {
+    admin: loginsOf(names.admin, adminUsername, "admin"),
+    applications: Object.fromEntries(
+      applications.map((each) => [each, loginsOf(applicationSecretName(name, each), each, "applications")]),
+    ),
   };
+  const content = pulumi
+    .all([listed(logins.admin), pulumi.all(mapped(logins.applications, listed))])
+    .apply(([admin, others]) => JSON.stringify({ admin, applications: others }));
+  const admin = createSecret(ensemble, names.admin, { ...logins.admin.current }, options);
+  const users = createSecret(ensemble, names.setup, { [setupUsers.file]: content }, options);
+  return { admin, secrets: [admin, users], logins, checksum: checksum(content) };
+}
+
+/** The current one first. */
+export function listed({ current, former }: Logins): pulumi.Output<pulumi.Unwrap<Login>[]> {
+  return pulumi.all(former === undefined ? [current] : [current, former]);
+}
+
+function mapped<A, B>(record: Record<string, A>, change: (each: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, each]) => [key, change(each)]));
+}
+
+/**
+ * Secrets with `username`, `password` and `url`, changed only when the setup has ended: they never hold a password that a server does
+ * not accept. With TLS the certificates agent adds `ca.crt` with a field manager of its own, so neither side overwrites the other.
+ */
+export function createApplications(
+  ensemble: Ensemble,
+  { logins }: Credentials,
+  details: {
+    url: pulumi.Input<string>;
+    setup: pulumi.Resource;
+    /** Further keys of an application's Secret; a `url` of its own replaces the common one. */
+    more?: (application: string, login: Login) => SecretValues;
+  },
+  options: pulumi.CustomResourceOptions,
+): Record<string, Application> {
+  const { url, setup, more = () => ({}) } = details;
+  const whenAccepted = pulumi.mergeOptions(options, { dependsOn: [setup] });
+  return Object.fromEntries(
+    Object.entries(logins.applications).map(([application, { current }]) => {
+      const values = { url, ...more(application, current), ...current };
+      const secret = createApplicationSecret(ensemble, application, values, whenAccepted);
+      const accepted = <T>(value: pulumi.Input<T>) => pulumi.all([value, secret.id]).apply(([known]) => known as T);
+      const { username, password } = current;
+      const name = applicationSecretName(ensemble.name, application);
+      return [application, { secret: accepted(name), username: accepted(username), password: accepted(password) }];
+    }),
+  );
+}
+
+/**
+ * Two passwords take turns, so that the one before stays as it is: each rotation replaces the other one. Which one is current, and what
+ * the other one is, follows from the number alone.
+ */
+export function createLogins(
+  resource: string,
+  username: string,
+  takeTurns: boolean,
+  rotation: number,
+  options: pulumi.CustomResourceOptions,
+): Logins {
+  const login = (turn: number): Login => {
+    const odd = turn % 2 === 1;
+    return {
+      username: odd && takeTurns ? alternateName(username) : username,
+      password: createPassword(odd ? alternateName(resource) : resource, options, turn),
+    };
+  };
+  return { current: login(rotation), former: rotation === 0 ? undefined : login(rotation - 1) };
 }
 
 /** Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. */
-export function createPassword(name: string, options: pulumi.CustomResourceOptions): pulumi.Output<string> {
-  return new RandomPassword(name, { length: 32, special: false }, options).result;
+export function createPassword(
+  name: string,
+  options: pulumi.CustomResourceOptions,
+  /** Another one is another password. */
+  turn = 0,
+): pulumi.Output<string> {
+  const keepers = turn === 0 ? {} : { keepers: { rotation: String(turn) } };
+  return new RandomPassword(name, { length: 32, special: false, ...keepers }, options).result;
 }
 
 /** What the members, or the administrator, open the data with: it is protected together with them. */

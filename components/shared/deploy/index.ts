@@ -25,10 +25,14 @@ export {
   type Credentials,
   checksum,
   createApplicationSecret,
+  createApplications,
   createCredentials,
+  createLogins,
   createPassword,
   createSecret,
   encoded,
+  type Logins,
+  listed,
 } from "./credentials";
 export { createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
 export { createGateway } from "./gateway";

@@ -1,8 +1,8 @@
 /** What all ensembles have in common of their StatefulSet and of the Job that sets them up: pure. */
 import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
-import { applicationSecretName, labels, namesOf, serverSelector } from "../core/names";
-import { agentPorts, memberSettings, settingsOf } from "../core/settings";
+import { labels, namesOf, serverSelector } from "../core/names";
+import { agentPorts, memberSettings, settingsOf, setupUsers } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
 import { metadata } from "./network";
@@ -159,9 +159,8 @@ export interface Setup {
   bundle: AgentBundle;
   /** Of all passwords: a changed one runs the setup again. */
   credentialsChecksum: Input<string>;
-  /** `applications`: gets one directory for each application, with `username` and `password`, as `admin` has. */
-  paths: { admin: string; trust: string; applications: string };
-  /** Beside administrator, applications and trust. */
+  paths: { admin: string; trust: string };
+  /** Beside administrator, users and trust. */
   volumeMounts?: core.v1.VolumeMount[];
   volumes?: core.v1.Volume[];
 }
@@ -184,22 +183,13 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
       ...(setup.volumeMounts ?? []),
       { name: "admin", mountPath: setup.paths.admin, readOnly: true },
       ...trustMounts(ensemble, setup.paths),
-      ...ensemble.applications.map((application) => ({
-        name: `application-${application}`,
-        mountPath: `${setup.paths.applications}/${application}`,
-        readOnly: true,
-      })),
+      { name: "users", mountPath: setupUsers.directory, readOnly: true },
     ],
     volumes: [
       ...(setup.volumes ?? []),
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
       ...trustVolumes(ensemble),
-      ...ensemble.applications.map((application) =>
-        secretVolume(`application-${application}`, applicationSecretName(ensemble.name, application), [
-          "username",
-          "password",
-        ]),
-      ),
+      secretVolume("users", namesOf(ensemble.name).setup, [setupUsers.file]),
     ],
   });
 }

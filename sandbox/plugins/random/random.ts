@@ -4,8 +4,8 @@ import type { ResourceType, StandIn, Value } from "../server/resource";
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 const password: ResourceType<undefined> = {
-  inputs: ["length", "special"],
-  replaces: ["length", "special"],
+  inputs: ["length", "special", "keepers.rotation"],
+  replaces: ["length", "special", "keepers"],
   create: async (_, { length, special }) => {
     if (special !== false) throw new Error("special must be false in the stand-in for random; use the official plugin");
     const result = Array.from({ length: count(length) }, () => letters[randomInt(letters.length)]).join("");

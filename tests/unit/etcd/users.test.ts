@@ -9,13 +9,18 @@ interface State {
 }
 
 const foreign =
-  "etcd does not accept the password of root: its data was made by another deployment, whose volumes were kept; restore " +
-  "the state of that deployment, or delete the volume claims when their data is not needed";
+  "etcd does not accept the password of root, nor those in the Secret that is kept with the data; restore that Secret, or " +
+  "the state of the deployment that made the data, or delete the volume claims when their data is not needed";
 
 const admin = { username: "root", password: "admin" };
+const cells = (...passwords: string[]) => ({
+  cells: passwords.map((password, index) => ({ username: index === 0 ? "cells" : "cells_alternate", password })),
+});
+
+const message = "etcdserver: authentication failed, invalid user ID or password";
 
 /** An etcd that can be killed before its n-th change. */
-function fakeEtcd() {
+function fakeEtcd(candidates = [admin.password]) {
   const state: State = { enabled: false, users: new Map(), roles: new Map() };
   let changes = 0;
   let failAfter = Number.POSITIVE_INFINITY;
@@ -37,7 +42,12 @@ function fakeEtcd() {
         if (!user("root").roles.includes("root")) throw new Error("root user does not have root role");
         state.enabled = true;
       }),
-    userList: async () => [...state.users.keys()],
+    userList: async () => {
+      if (state.enabled && !candidates.includes(user("root").password)) {
+        throw new EtcdError("auth/authenticate", 400, message);
+      }
+      return [...state.users.keys()];
+    },
     userAdd: (name: string, password: string) =>
       change(() => {
         if (state.users.has(name)) throw new Error(`user ${name} exists`);
@@ -71,7 +81,7 @@ function fakeEtcd() {
 describe("users", () => {
   it("are made with their roles before authentication is enabled", async () => {
     const { state, client } = fakeEtcd();
-    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    await keepUsers(client, admin, cells("secret"));
     expect(state.enabled).toBe(true);
     expect(Object.fromEntries(state.users)).toEqual({
       root: { password: "admin", roles: ["root"] },
@@ -82,22 +92,20 @@ describe("users", () => {
 
   it("are not touched when they are as they should be", async () => {
     const { client, changes } = fakeEtcd();
-    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    await keepUsers(client, admin, cells("secret"));
     const before = changes();
-    await keepUsers(client, admin, new Map([["cells", "secret"]]));
+    await keepUsers(client, admin, cells("secret"));
     expect(changes()).toBe(before);
   });
 
   it("come out the same when the setup is killed at any change", async () => {
     for (let killed = 0; killed < 12; killed++) {
-      const etcd = fakeEtcd();
+      const etcd = fakeEtcd(["earlier", admin.password]);
       etcd.killAfter(killed);
-      await keepUsers(etcd.client, { ...admin, password: "earlier" }, new Map([["cells", "earlier"]])).catch(
-        () => undefined,
-      );
+      await keepUsers(etcd.client, { ...admin, password: "earlier" }, cells("earlier")).catch(() => undefined);
       if (etcd.state.enabled) continue;
       etcd.killAfter(Number.POSITIVE_INFINITY);
-      await keepUsers(etcd.client, admin, new Map([["cells", "secret"]]));
+      await keepUsers(etcd.client, admin, cells("secret"));
       expect(etcd.state.enabled).toBe(true);
       expect(etcd.state.users.get("root")).toEqual({ password: "admin", roles: ["root"] });
       expect(etcd.state.users.get("cells")).toEqual({ password: "secret", roles: ["application:cells"] });
@@ -106,24 +114,50 @@ describe("users", () => {
 
   it("get a changed password", async () => {
     const { state, client } = fakeEtcd();
-    await keepUsers(client, admin, new Map([["cells", "one"]]));
-    await keepUsers(client, admin, new Map([["cells", "two"]]));
+    await keepUsers(client, admin, cells("one"));
+    await keepUsers(client, admin, cells("two"));
     expect(state.users.get("cells")?.password).toBe("two");
   });
 
   it("are removed with their application, but users of somebody else stay", async () => {
     const { state, client } = fakeEtcd();
-    await keepUsers(client, admin, new Map([["cells", "one"]]));
+    await keepUsers(client, admin, cells("one"));
     state.users.set("guest", { password: "g", roles: ["reader"] });
-    await keepUsers(client, admin, new Map());
+    await keepUsers(client, admin, {});
     expect([...state.users.keys()]).toEqual(["root", "guest"]);
     expect([...state.roles.keys()]).toEqual([]);
   });
 
   it("are not touched with a foreign administrator password", async () => {
-    const { client } = fakeEtcd();
-    await keepUsers(client, admin, new Map());
-    await expect(keepUsers(client, { ...admin, password: "other" }, new Map())).rejects.toThrow(foreign);
+    const { client, changes, state } = fakeEtcd();
+    await keepUsers(client, admin, {});
+    (state.users.get("root") as { password: string }).password = "of another deployment";
+    const before = changes();
+    await expect(keepUsers(client, admin, {})).rejects.toThrow(foreign);
+    expect(changes()).toBe(before);
+  });
+
+  it("get the administrator's new password by one that is kept", async () => {
+    const { client, state } = fakeEtcd(["new", "kept"]);
+    await keepUsers(client, { ...admin, password: "kept" }, {});
+    await keepUsers(client, { ...admin, password: "new" }, {});
+    expect(state.users.get("root")?.password).toBe("new");
+  });
+
+  it("take turns, so that the former one is not touched by a rotation", async () => {
+    const { client, changes, state } = fakeEtcd();
+    await keepUsers(client, admin, cells("zero"));
+    const before = changes();
+    await keepUsers(client, admin, cells("zero", "one"));
+    expect(state.users.get("cells")?.password).toBe("zero");
+    expect(state.users.get("cells_alternate")).toEqual({ password: "one", roles: ["application:cells"] });
+    // The new user, and its role.
+    expect(changes()).toBe(before + 2);
+    await keepUsers(client, admin, cells("two", "one"));
+    expect(state.users.get("cells")?.password).toBe("two");
+    await keepUsers(client, admin, {});
+    expect([...state.users.keys()]).toEqual(["root"]);
+    expect([...state.roles.keys()]).toEqual([]);
   });
 });
 
@@ -141,7 +175,6 @@ describe("the status of all members", () => {
   });
 
   it("is not waited for with a foreign administrator password", async () => {
-    const message = "etcdserver: authentication failed, invalid user ID or password";
     const refused = () => Promise.reject(new EtcdError("auth/authenticate", 400, message));
     await expect(members({ "etcd-0": refused, "etcd-1": async () => status })).rejects.toThrow(foreign);
   });

@@ -65,7 +65,6 @@ function observed(self: number, transactions: string, others: Answer[], more: Pa
     certificate: { file: undefined, loaded: undefined },
     requests: { recover: false, discard: false },
     others,
-    retirable: [],
     marker: undefined,
     gauges: {},
     ...more,
@@ -313,11 +312,6 @@ suite("a member in the group", () => {
       certificate: "b",
     });
     expect(decide(member({ certificate: { file: "b", loaded: "b" } })).kind).toBe("none");
-  });
-
-  it("retires former passwords, on the primary only", () => {
-    expect(decide(member({ retirable: ["cells"] }))).toMatchObject({ kind: "retire", usernames: ["cells"] });
-    expect(decide(member({ retirable: ["cells"] }, { superReadOnly: true })).kind).toBe("none");
   });
 });
 

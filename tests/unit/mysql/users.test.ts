@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { applicationStatements, lockStatement, passwordStatement, shareOf } from "../../../components/mysql/users";
+import {
+  applicationStatements,
+  keepPasswords,
+  lockStatement,
+  passwordStatement,
+  shareOf,
+} from "../../../components/mysql/users";
 
 describe("the users of applications", () => {
   it("own one database, and no other that looks like it", () => {
@@ -21,6 +27,28 @@ describe("the users of applications", () => {
     expect(passwordStatement({ username: "cells", password: "P2" })).toBe(
       "ALTER USER 'cells'@'%' IDENTIFIED BY 'P2' RETAIN CURRENT PASSWORD",
     );
+  });
+
+  it.each([
+    ["that the server has", ["new", "former"], ["new", "former"], 0],
+    ["after a rotation", ["former", "older"], ["new", "former"], 1],
+    ["of volumes that were kept", ["other", "another"], ["new", "former"], 3],
+    ["in another order", ["former", "new"], ["former", "new"], 0],
+  ])("accept both passwords %s", async (_, before, after, given) => {
+    let places = before;
+    let changes = 0;
+    await keepPasswords(
+      ["new", "former"].map((password) => ({ username: "cells", password })),
+      {
+        accepts: async ({ password }) => places.includes(password),
+        give: async ({ password }) => {
+          places = [password, places[0] ?? ""];
+          changes += 1;
+        },
+      },
+    );
+    expect(places).toEqual(after);
+    expect(changes).toBe(given);
   });
 
   it("are locked, not removed, when they are no more", () => {

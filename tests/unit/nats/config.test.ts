@@ -90,11 +90,19 @@ include "accounts.conf"
 describe("the users", () => {
   it("have an account for each application, and none reaches another's", () => {
     const users = usersConfig({
-      admin: "secretA",
-      reconciler: "secretR",
-      applications: { cells: "secretC", portal: "secretP" },
+      admin: [{ username: "admin", password: "secretA" }],
+      reconciler: [{ username: "reconciler", password: "secretR" }],
+      applications: {
+        cells: [
+          { username: "cells_alternate", password: "secretC" },
+          { username: "cells", password: "secretF" },
+        ],
+        portal: [{ username: "portal", password: "secretP" }],
+      },
     });
-    expect(lines(users)).toEqual(
+    const [tag = "", ...others] = lines(users).reverse();
+    expect(tag).toMatch(/^server_tags: \["users:[0-9a-f]+"\]$/);
+    expect(others.reverse()).toEqual(
       lines(`
 accounts {
   SYS {
@@ -112,7 +120,8 @@ accounts {
   "cells" {
     jetstream: enabled
     users: [
-      { user: "cells", password: "secretC" }
+      { user: "cells_alternate", password: "secretC" }
+      { user: "cells", password: "secretF" }
       {
         user: "reconciler:cells", password: "secretR"
         permissions {
@@ -142,6 +151,6 @@ system_account: SYS
   });
 
   it("are only those of the servers without applications", () => {
-    expect(usersConfig({ admin: "a", reconciler: "r", applications: {} })).not.toContain("jetstream");
+    expect(usersConfig({ admin: [], reconciler: [], applications: {} })).not.toContain("jetstream");
   });
 });

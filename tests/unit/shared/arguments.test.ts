@@ -43,6 +43,7 @@ describe("arguments of an ensemble", () => {
       placement: { spread: "preferred", zones: false, nodeSelector: {}, tolerations: [] },
       tls: "required",
       certificates: { issuerRef: undefined, lifetimeDays: 90, authorityLifetimeDays: 3650, rotation: 0 },
+      passwords: { rotation: 0 },
       applications: [],
       metrics: { from: [] },
       clients: [{}],
@@ -61,6 +62,10 @@ describe("arguments of an ensemble", () => {
   });
 
   it.each<[object, string]>([
+    [
+      { passwords: { rotation: -1 } },
+      "passwords.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
+    ],
     [{ members: 4 }, "members must be odd so that a majority exists, got 4; use 3 or 5"],
     [{ members: 1 }, "members must be at least 3 so that one may fail, got 1; use 3 or 5"],
     [{ members: 7 }, "members must be at most 5 because each write waits for a majority, got 7; use 3 or 5"],

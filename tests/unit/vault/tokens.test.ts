@@ -3,7 +3,15 @@ import type { TokenInfo } from "../../../components/vault/client";
 import { decideToken, type TokenAction, type TokenState } from "../../../components/vault/tokens";
 
 const day = 86_400;
-const good: TokenInfo = { ttlSeconds: 30 * day, policies: ["r"], renewable: true, orphan: true, role: "r" };
+const good: TokenInfo = {
+  ttlSeconds: 30 * day,
+  policies: ["r"],
+  renewable: true,
+  orphan: true,
+  role: "r",
+  rotation: 1,
+};
+const settings = { tokenPeriodDays: 30, tokenRotation: 1 };
 const valid = (changes: Partial<TokenInfo> = {}): TokenState => ({ state: "valid", ...good, ...changes });
 
 describe("a kept token", () => {
@@ -19,6 +27,7 @@ describe("a kept token", () => {
       valid({ role: undefined }),
       { kind: "replace", reason: "it was not made for r" },
     ],
+    ["is another one after a rotation", valid({ rotation: 0 }), { kind: "rotate", reason: "passwords.rotation is 1" }],
     [
       "is replaced when it hangs on another token",
       valid({ orphan: false }),
@@ -30,10 +39,10 @@ describe("a kept token", () => {
       { kind: "replace", reason: "it cannot be renewed for ever" },
     ],
   ])("%s", (_, state, action) => {
-    expect(decideToken(state, "r", 30)).toEqual(action);
+    expect(decideToken(state, "r", settings)).toEqual(action);
   });
 
   it("is renewed at once when the period becomes longer", () => {
-    expect(decideToken(valid({ ttlSeconds: 10 * day }), "r", 30)).toEqual({ kind: "renew", days: 10 });
+    expect(decideToken(valid({ ttlSeconds: 10 * day }), "r", settings)).toEqual({ kind: "renew", days: 10 });
   });
 });
