@@ -19,7 +19,7 @@ const agentOrCheck = [
   "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
 ];
 const runtime = [
-  "/shared/(agent|check)(/|$)|^\\./(?!(arguments|index|manifest|layout|member|configuration|rights)$)",
+  "/shared/(agent|check)(/|$)|^\\./(?!(arguments|index|manifest|layout|member|configuration|compatibility|rights)$)",
   "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
 ];
 const clients = [

@@ -1,4 +1,5 @@
 import { Etcd3, GRPCInvalidArgumentError, type IMember, type IOptions, type IStatusResponse } from "etcd3";
+import { messageOf } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
@@ -31,40 +32,32 @@ export const etcdProfile: Profile = {
 async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run: string): Promise<Workload> {
   const { members } = target;
   const prefix = `/drill/${run}/`;
-  const clientsOf = async (secret: string): Promise<Map<string, Etcd3>> => {
-    const login = await environment.secret(secret);
-    const connected = members.map(
-      async (member) => [member, await connect(target, environment, member, login)] as const,
-    );
-    return new Map(await Promise.all(connected));
-  };
-  const writing = await clientsOf(writerOf(target).secret);
-  const administrators = await clientsOf(target.adminSecret);
+  const writing = await openClients(target, environment, writerOf(target).secret);
+  const administrators = await openClients(target, environment, target.adminSecret);
   const writers = rotation(members);
-  const clientOf = (member: string, clients = writing): Etcd3 => {
-    const client = clients.get(member);
-    if (client === undefined) throw new Error(`no member ${member} in ${target.name}; it has ${members.join(", ")}`);
-    return client;
-  };
   const deadline = (seconds: number): { deadline: number } => ({ deadline: Date.now() + seconds * 1000 });
-  const statusOf = (member: string): Promise<IStatusResponse> => clientOf(member, administrators).maintenance.status();
+  const statusOf = (member: string): Promise<IStatusResponse> =>
+    administrators.use(member, (client) => client.maintenance.status());
   const memberList = async (): Promise<IMember[]> =>
-    firstAnswer(
-      members,
-      async (member) => (await clientOf(member, administrators).cluster.memberList({ linearizable: true })).members,
+    firstAnswer(members, (member) =>
+      administrators.use(member, async (client) => (await client.cluster.memberList({ linearizable: true })).members),
     );
 
   return {
     async prepare() {
-      await inTurn(members, (member) => clientOf(member).put(`${prefix}prepared`).value("").exec());
+      await inTurn(members, (member) =>
+        writing.use(member, (client) => client.put(`${prefix}prepared`).value("").exec()),
+      );
     },
     async write(id, writer) {
       try {
-        await clientOf(writers.current(writer))
-          .put(prefix + id)
-          .value(id)
-          .options(deadline(writeSeconds))
-          .exec();
+        await writing.use(writers.current(writer), (client) =>
+          client
+            .put(prefix + id)
+            .value(id)
+            .options(deadline(writeSeconds))
+            .exec(),
+        );
       } catch (error) {
         writers.next(writer);
         throw error instanceof GRPCInvalidArgumentError ? new Refused(error.message) : error;
@@ -104,20 +97,52 @@ async function openEtcd(target: CheckTarget, environment: CheckEnvironment, run:
     clusterIdentity: async (member) => (await statusOf(member)).header.cluster_id,
     async stored(member) {
       // Serializable: the member answers from its own store, without asking the others.
-      const keys = await clientOf(member)
-        .getAll()
-        .prefix(prefix)
-        .serializable(true)
-        .options(deadline(readSeconds))
-        .keys();
+      const keys = await writing.use(member, (client) =>
+        client.getAll().prefix(prefix).serializable(true).options(deadline(readSeconds)).keys(),
+      );
       return new Set(keys.map((key) => key.slice(prefix.length)));
     },
     async close() {
       const removal = inTurn(members, (member) =>
-        clientOf(member).delete().prefix(prefix).options(deadline(readSeconds)).exec(),
+        writing.use(member, (client) => client.delete().prefix(prefix).options(deadline(readSeconds)).exec()),
       );
       await removal.catch(() => undefined);
-      for (const client of [...writing.values(), ...administrators.values()]) client.close();
+      writing.close();
+      administrators.close();
+    },
+  };
+}
+
+interface Clients {
+  use<T>(member: string, ask: (client: Etcd3) => Promise<T>): Promise<T>;
+  close(): void;
+}
+
+/** One client for each member, with what this Secret says. */
+async function openClients(target: CheckTarget, environment: CheckEnvironment, secret: string): Promise<Clients> {
+  const login = await environment.secret(secret);
+  const opened: Etcd3[] = [];
+  const clients = new Map<string, Etcd3>();
+  const renew = async (member: string): Promise<Etcd3> => {
+    const client = await connect(target, environment, member, login);
+    opened.push(client);
+    clients.set(member, client);
+    return client;
+  };
+  for (const member of target.members) await renew(member);
+  return {
+    async use(member, ask) {
+      const client = clients.get(member) ?? (await renew(member));
+      try {
+        return await ask(client);
+      } catch (error) {
+        // After each change of users: the official client logs in again then, this one does not.
+        if (!messageOf(error).includes("revision of auth store is old")) throw error;
+        return ask(clients.get(member) === client ? await renew(member) : (clients.get(member) ?? client));
+      }
+    },
+    close() {
+      for (const client of opened) client.close();
     },
   };
 }

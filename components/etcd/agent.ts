@@ -52,7 +52,7 @@ const promotionDeadlineSeconds = 45;
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineMembers),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),

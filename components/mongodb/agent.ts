@@ -13,6 +13,7 @@ import type { Document, MongoClient } from "mongodb";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
+import { http } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
@@ -20,10 +21,11 @@ import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import { agentPorts, type EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
-import { command, type Endpoint, readConfig, withClient } from "./client";
-import { databaseOf, paths, ports } from "./layout";
+import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
+import { compatibilityToSet, releases, startContradiction } from "./compatibility";
+import { databaseOf, paths, ports, type SetupSettings } from "./layout";
 import { decideStart } from "./member";
 import { identity } from "./membership";
 import { askVote, createSidecar, resolvesToSelf, type Self, setVotes, writeServerFiles } from "./sidecar";
@@ -36,16 +38,33 @@ const usersDeadlineSeconds = 60;
 const commandSeconds = 30;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () =>
+    preflightCommand(async ({ version, ...settings }, namespace) => {
+      const current = await livingCompatibility(settings, namespace);
+      return current && startContradiction(current, version);
+    }),
   member: async () => startMember({ settings: readSettings<EnsembleSettings>(), pod: readPod() }, inClusterApi()),
   sidecar: async () => {
     const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
     return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
   },
   roll: () => rollCommand(),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: async () => setup(readSettings<SetupSettings>(), readPod().namespace, inClusterApi()),
   certificates: certificatesCommand,
 };
+
+// --- preflight
+
+/** As the agents beside the servers see it: they say it among their metrics. undefined: none answers. */
+async function livingCompatibility(settings: EnsembleSettings, namespace: string): Promise<string | undefined> {
+  for (const member of memberNames(settings.name, settings.members)) {
+    const url = `http://${memberHost(settings.name, namespace, member)}:${agentPorts.http}/metrics`;
+    const { body } = await http({ url, timeoutSeconds: 5 }).catch(() => ({ body: "" }));
+    const [, release] = /^cells_services_mongodb_feature_compatibility_version (\d+)$/m.exec(body) ?? [];
+    if (release !== undefined) return `${release}.0`;
+  }
+  return undefined;
+}
 
 // --- member
 
@@ -74,7 +93,7 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
 // --- setup
 
 /** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { applications } = await readUsers();
   await waitFor(
     "the administrator on the primary",
@@ -87,6 +106,7 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
           const done = await withClient(endpoint, async (client) => {
             if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
             await keepWriteConcern(client);
+            await keepCompatibility(client, settings.featureCompatibilityVersion);
             const id = identity(await readConfig(client));
             // From here on an empty volume is a lost one; before it no application has a user.
             await keepMarker(settings, namespace, api, id);
@@ -128,6 +148,17 @@ async function keepWriteConcern(client: MongoClient): Promise<void> {
   if (same) return;
   await command(client, { setDefaultRWConcern: 1, ...wanted, writeConcern: { w: "majority" } });
   log("writes are acknowledged by a majority unless a client says otherwise");
+}
+
+/** The last step of an upgrade: all members run the release by now. */
+async function keepCompatibility(client: MongoClient, wanted: string | undefined): Promise<void> {
+  const current = await readCompatibility(client);
+  const version = compatibilityToSet(current, wanted);
+  if (version === undefined) return;
+  // Release 7.0 and later want to hear that somebody means it, and earlier ones do not know the word.
+  const confirm = releases.indexOf(version) >= releases.indexOf("7.0") ? { confirm: true } : {};
+  await command(client, { setFeatureCompatibilityVersion: version, ...confirm, writeConcern: { w: "majority" } });
+  log(`featureCompatibilityVersion is ${version}, it was ${current}`);
 }
 
 const is = (concern: unknown, w: string): boolean => (concern as { w?: unknown } | undefined)?.w === w;

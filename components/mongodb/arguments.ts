@@ -1,5 +1,5 @@
-/** The arguments of MongoDB: the common ones. */
-import type { z } from "zod";
+/** The arguments of MongoDB: the common ones, and when the features of a release are switched on. */
+import { z } from "zod";
 import {
   type AddProblem,
   agentPorts,
@@ -13,13 +13,13 @@ import {
   type Sound,
   shown,
 } from "../shared/deploy";
+import { compatibleWith, releaseOf, releases } from "./compatibility";
 import { reservedDatabases } from "./layout";
 
 /** The smallest cache that the server takes (256 MiB), and as much for connections, sorting and the server itself. */
 const leastMemory = "512Mi";
 
-/** The release that sets are formed with, and the next; from which to which a set goes is judged by the preflight. */
-const releases = ["6.0", "7.0"];
+const releaseWords = `${releases.slice(0, -1).join(", ")} or ${releases.at(-1) ?? ""}`;
 
 export const mongodbProfile: ServiceProfile = {
   service: "mongodb",
@@ -34,7 +34,7 @@ export const mongodbProfile: ServiceProfile = {
   reserved: (application) =>
     reservedDatabases.some((each) => each === application) ? "which is a database of the server itself" : undefined,
   notes: {
-    version: `of the release ${releases.join(" or ")}`,
+    version: `of the release ${releaseWords}`,
     "storage.size": "at least `3Gi`",
     "resources.limits": `memory at least \`${leastMemory}\``,
     applications: `not ${reservedDatabases.map((each) => `\`${each}\``).join(", ")}; \`my-app\` has the database \`my_app\``,
@@ -42,7 +42,18 @@ export const mongodbProfile: ServiceProfile = {
   },
 };
 
-export const mongodbSchema = ensembleSchema(ensembleShape(mongodbProfile), checkServer);
+export const mongodbSchema = ensembleSchema(
+  {
+    ...ensembleShape(mongodbProfile),
+    featureCompatibilityVersion: z
+      .string()
+      .describe(
+        "such as `6.0`, the release of `version` or the one before: set when all members run `version`, and never lowered; without it, it stays as it is",
+      )
+      .optional(),
+  },
+  checkServer,
+);
 export type MongodbClusterArguments = z.input<typeof mongodbSchema>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
@@ -51,7 +62,11 @@ export function resolveMongodb(name: string, args: MongodbClusterArguments) {
 }
 
 function checkServer(
-  { resources, version }: Sound<Pick<Ensemble, "resources" | "version">>,
+  {
+    resources,
+    version,
+    featureCompatibilityVersion: compatibility,
+  }: Sound<Pick<Ensemble, "resources" | "version"> & { featureCompatibilityVersion?: string | undefined }>,
   problem: AddProblem,
 ): void {
   const limit = resources?.limits?.["memory"];
@@ -62,11 +77,18 @@ function checkServer(
       `must be at least ${leastMemory}, half of it for the cache of the server, got ${shown(limit)}; use ${leastMemory} or more`,
     );
   }
-  if (version !== undefined && !releases.some((release) => version.startsWith(`${release}.`))) {
+  if (version === undefined) return;
+  const accepted = compatibleWith(releaseOf(version));
+  if (accepted.length === 0) {
     problem(
       ["version"],
-      `must be of the release ${releases.join(" or ")}, because a set goes from one release to the next only, ` +
+      `must be of the release ${releaseWords}, because a set goes from one release to the next only, ` +
         `got ${shown(version)}; use a version like "${images.mongodb.version}"`,
+    );
+  } else if (compatibility !== undefined && !accepted.includes(compatibility)) {
+    problem(
+      ["featureCompatibilityVersion"],
+      `must be ${accepted.join(" or ")} with version ${version}, got ${shown(compatibility)}; use ${accepted.at(-1) ?? ""}`,
     );
   }
 }

@@ -56,6 +56,12 @@ export function command(client: Client, document: Document): Promise<Document> {
   return client.db("admin").command(document);
 }
 
+/** Such as "6.0": with which releases the data can be read. */
+export async function readCompatibility(client: Client): Promise<string> {
+  const answer = await command(client, { getParameter: 1, featureCompatibilityVersion: 1 });
+  return (answer["featureCompatibilityVersion"] as { version: string }).version;
+}
+
 /** From the answer to `hello`, which needs no password. */
 export function toServer(hello: Document, memberOf: (host: string) => string): Server {
   const set = hello["setName"] as string | undefined;

@@ -17,11 +17,10 @@ import {
   digest,
   EnsembleComponent,
   readAgentBundle,
-  setupJob,
 } from "../shared/deploy";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
 import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";
-import { pace, serverConfig, statefulSet } from "./manifest";
+import { mongodbSetupJob, pace, serverConfig, statefulSet } from "./manifest";
 
 export { type MongodbClusterArguments, mongodbProfile, mongodbSchema, resolveMongodb } from "./arguments";
 
@@ -76,7 +75,7 @@ export class MongodbCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
+        spec: mongodbSetupJob(ensemble, bundle, credentials.checksum),
         dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,

@@ -1,8 +1,13 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 
 export const ports = { client: 27017 } as const;
+
+export interface SetupSettings extends EnsembleSettings {
+  featureCompatibilityVersion?: string;
+}
 
 export const paths = {
   data: "/data/db",

@@ -1,6 +1,8 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of mongod: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import {
+  type AgentBundle,
   certificateMounts,
   certificateVolumes,
   containerProfile,
@@ -11,10 +13,12 @@ import {
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
+  settingsOf,
+  setupJob,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { keyName, paths, ports } from "./layout";
+import { keyName, paths, ports, type SetupSettings } from "./layout";
 
 /**
  * Half of what is left after 256 MiB for connections and sorting, which is how the server computes it from the memory of a
@@ -105,6 +109,19 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       ...trustVolumes(ensemble),
     ],
   });
+}
+
+export function mongodbSetupJob(
+  ensemble: Ensemble & { featureCompatibilityVersion?: string | undefined },
+  bundle: AgentBundle,
+  credentialsChecksum: Input<string>,
+) {
+  const { featureCompatibilityVersion: wanted } = ensemble;
+  const settings: SetupSettings = {
+    ...settingsOf(ensemble),
+    ...(wanted === undefined ? {} : { featureCompatibilityVersion: wanted }),
+  };
+  return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });
 }
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {

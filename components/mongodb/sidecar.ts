@@ -19,6 +19,7 @@ import {
   direct,
   type Endpoint,
   memberAuth,
+  readCompatibility,
   readConfig,
   readStoredConfig,
   toServer,
@@ -291,7 +292,13 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
 
 async function askStatus(client: MongoClient): Promise<Pick<Observed, "lost" | "metrics">> {
   return command(client, { replSetGetStatus: 1 }).then(
-    (status) => ({ lost: false, metrics: gauges(status as SetStatus) }),
+    async (status) => {
+      const compatibility = Number(await readCompatibility(client));
+      return {
+        lost: false,
+        metrics: { ...gauges(status as SetStatus), feature_compatibility_version: compatibility },
+      };
+    },
     // While it starts it has another error.
     (error: unknown) => ({
       lost: error instanceof MongoServerError && error.codeName === "InvalidReplicaSetConfig",

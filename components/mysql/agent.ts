@@ -49,7 +49,7 @@ const answerMilliseconds = 2_000;
 const changeMilliseconds = 60_000;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   member: async () => prepareMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   adopt: async () => adopt(),
   sidecar: async () => {

@@ -44,7 +44,7 @@ const memberDeadlineSeconds = 300;
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineMembers),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),

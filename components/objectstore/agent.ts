@@ -40,7 +40,7 @@ const memberDeadlineSeconds = 300;
 const serverDeadlineSeconds = 180;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineReadiness),
   setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),

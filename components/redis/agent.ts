@@ -28,7 +28,7 @@ import { createSidecar } from "./sidecar";
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod()),
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();

@@ -29,7 +29,7 @@ import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume, readNote } from "./volume";
 
 export const commands: Commands = {
-  preflight: preflightCommand,
+  preflight: () => preflightCommand(),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   sidecar: async () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout } from "../paths";
-import { folderOf, formerRedis, serverFolder, versions as serverVersions } from "../servers";
+import { folderOf, formerServers, serverFolder, versions as serverVersions } from "../servers";
 import { binary, binaryOf, formerTools, versions } from "../toolchain";
 
 /**
@@ -43,7 +43,6 @@ export const references = {
   node: `docker.io/library/node:${nodeVersion}-bookworm-slim`,
   haproxy: `docker.io/library/haproxy:${serverVersions.haproxy}`,
   mysql: `docker.io/library/mysql:${serverVersions.mysql}`,
-  mongo: `docker.io/library/mongo:${serverVersions.mongo}`,
   vault: `docker.io/hashicorp/vault:${versions.vault}`,
   versitygw: `docker.io/versity/versitygw:v${versions.versitygw}`,
 };
@@ -88,11 +87,21 @@ const redisImage = (version: string, folder: string): Image => ({
   workingFolder: "/data",
 });
 
+const mongoImage = (version: string, folder: string): Image => ({
+  reference: `docker.io/library/mongo:${version}`,
+  files: { "/": folder },
+  texts: systemFiles("mongodb", 999, "/data/db"),
+  folders: ["/data/db", "/data/configdb", "/tmp"],
+  command: ["mongod"],
+  environment: { PATH: path, MONGO_VERSION: version },
+});
+
 /** What upgrades are tried from, by the service. */
 export const formerImages = {
   etcd: etcdImage(formerTools.etcd.version, (name) => binaryOf(formerTools.etcd, name)),
   nats: natsImage(formerTools.nats.version, binaryOf(formerTools.nats, "nats-server")),
-  redis: redisImage(formerRedis.version, folderOf(formerRedis)),
+  redis: redisImage(formerServers.redis.version, folderOf(formerServers.redis)),
+  mongodb: mongoImage(formerServers.mongodb.version, folderOf(formerServers.mongodb)),
 };
 
 export const images: Image[] = [
@@ -134,14 +143,7 @@ export const images: Image[] = [
     command: ["mysqld"],
     environment: { PATH: path, MYSQL_VERSION: serverVersions.mysql },
   },
-  {
-    reference: references.mongo,
-    files: { "/": serverFolder("mongo") },
-    texts: systemFiles("mongodb", 999, "/data/db"),
-    folders: ["/data/db", "/data/configdb", "/tmp"],
-    command: ["mongod"],
-    environment: { PATH: path, MONGO_VERSION: serverVersions.mongo },
-  },
+  mongoImage(serverVersions.mongo, serverFolder("mongo")),
   {
     // Like the next one, with a shell and an entrypoint script in the official image; workloads name the program to start.
     reference: references.vault,

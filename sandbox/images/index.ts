@@ -1,5 +1,5 @@
 import { step } from "../progress";
-import { buildServers, formerRedis } from "../servers";
+import { buildServers, formerServers } from "../servers";
 import { buildToolchain, formerTools } from "../toolchain";
 import { makeArchive } from "./archive";
 import { formerImages, type Image, images } from "./catalogue";
@@ -19,11 +19,12 @@ export async function makeImages(): Promise<void> {
 export const formerVersions = {
   etcd: formerTools.etcd.version,
   nats: formerTools.nats.version,
-  redis: formerRedis.version,
+  redis: formerServers.redis.version,
+  mongodb: formerServers.mongodb.version,
 };
 
 export async function makeFormerImage(service: keyof typeof formerVersions): Promise<Image> {
-  if (service === "redis") await buildServers([formerRedis]);
+  if (service === "redis" || service === "mongodb") await buildServers([formerServers[service]]);
   else await buildToolchain([formerTools[service]]);
   const image = formerImages[service];
   await makeArchive(image);

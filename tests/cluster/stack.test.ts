@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -8,7 +6,7 @@ import { memberNames } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
 import { kubectl } from "../../sandbox/cluster";
 import { pulumi } from "../../sandbox/engine";
-import { checkout, home } from "../../sandbox/paths";
+import { home } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { serviceNames } from "../../stacks/config";
 import { type Deployment, openDeployment } from "../support/deployment";
@@ -68,26 +66,11 @@ afterAll(async () => {
 
 describe("the dev stack", () => {
   it("converges when the first up is killed in the middle", async () => {
-    const child = spawn(
-      "pulumi",
-      ["up", "--yes", "--skip-preview", "--stack", stack, ...deployment.engine.configuration],
-      {
-        cwd: checkout,
-        env: { ...process.env, ...deployment.engine.environment },
-        stdio: "ignore",
-        detached: true,
-      },
+    await deployment.upKilled(deployment.engine.configuration[1] ?? "", () =>
+      until("the first StatefulSet", 120, async () =>
+        (await kubectl("get", "statefulsets", "-n", namespace, "-o", "name")) === "" ? undefined : true,
+      ),
     );
-    const ended = once(child, "close");
-    await until("the first StatefulSet", 120, async () =>
-      (await kubectl("get", "statefulsets", "-n", namespace, "-o", "name")) === "" ? undefined : true,
-    );
-    // The process group of the engine, without a chance to finish its state or to give back its lock. Its plugins have
-    // groups of their own: that nobody waits for them any more is for them to notice.
-    process.kill(-(child.pid ?? 0), "SIGKILL");
-    await ended;
-    // Breaks the lock, as each command of the sandbox does.
-    deployment = await openDeployment(stack, overTls);
     const result = await deployment.deploy("up", "--yes", "--skip-preview");
     expect(result.code, result.output).toBe(0);
   });

@@ -22,6 +22,8 @@ export interface Deployment {
   deploy(command: string, ...args: string[]): Promise<Result>;
   /** `up` with the configuration in a file. */
   up(file: string): Promise<Result>;
+  /** The same, killed without a word when something has happened. Breaks its lock, as each command of the sandbox does. */
+  upKilled(file: string, happened: () => Promise<unknown>): Promise<void>;
   tsx(script: string, ...args: string[]): Promise<Result>;
   /** What a fault has left behind may need a moment: the checks are repeated for so long. Throws what they say in the end. */
   checksPass(seconds: number, ...flags: string[]): Promise<void>;
@@ -64,6 +66,25 @@ export async function openDeployment(stack: string, values: Record<string, unkno
     execute,
     deploy,
     up: (file) => deploy("up", "--yes", "--skip-preview", "--config-file", file),
+    async upKilled(file, happened) {
+      const args = ["up", "--yes", "--skip-preview", "--stack", stack, "--config-file", file];
+      const child = spawn("pulumi", args, {
+        cwd: checkout,
+        env: { ...process.env, ...engine.environment },
+        stdio: "ignore",
+        detached: true,
+      });
+      const ended = once(child, "close");
+      try {
+        await happened();
+      } finally {
+        // The process group of the engine, without a chance to finish its state or to give back its lock. Its plugins have
+        // groups of their own: that nobody waits for them any more is for them to notice.
+        if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGKILL");
+        await ended;
+        await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
+      }
+    },
     tsx,
     async checksPass(seconds, ...flags) {
       const { code, output } = await tsx("checks/cli.ts", "--wait", `${seconds}`, ...flags);

@@ -79,10 +79,10 @@ export async function refusalOf(stack: string, service: DrilledService, held: He
 }
 
 /** Runs a CronJob now, and returns what it has said. */
-export async function runNow(namespace: string, cronJob: string): Promise<string> {
+export async function runNow(namespace: string, cronJob: string, seconds = 300): Promise<string> {
   const job = `${cronJob}-now-${Date.now().toString(36)}`;
   await kubectl("create", "job", job, "-n", namespace, `--from=cronjob/${cronJob}`);
-  await kubectl("wait", `job/${job}`, "-n", namespace, "--for=condition=Complete", "--timeout=300s");
+  await kubectl("wait", `job/${job}`, "-n", namespace, "--for=condition=Complete", `--timeout=${seconds}s`);
   return kubectl("logs", `job/${job}`, "-n", namespace);
 }
 

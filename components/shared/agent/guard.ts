@@ -25,12 +25,20 @@ interface StatefulSet extends KubernetesObject {
 }
 
 /** The command for `commands` of a service's agent. */
-export async function preflightCommand(): Promise<void> {
-  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi());
+export async function preflightCommand(judge?: Judge): Promise<void> {
+  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi(), judge);
 }
 
+/** Why the living members of one service cannot become what is wanted, beside what is judged for all services. */
+export type Judge = (settings: PreflightSettings, namespace: string) => Promise<string | undefined>;
+
 /** Throws when a living cluster cannot do what is wanted. Then prepares what has to be there before the rest changes. */
-export async function preflight(settings: PreflightSettings, namespace: string, api: KubernetesApi): Promise<void> {
+export async function preflight(
+  settings: PreflightSettings,
+  namespace: string,
+  api: KubernetesApi,
+  judge: Judge = async () => undefined,
+): Promise<void> {
   const marker = await readMarker(settings.name, namespace, api);
   const reason =
     (await classContradictionOf(settings, namespace, api)) ??
@@ -38,7 +46,8 @@ export async function preflight(settings: PreflightSettings, namespace: string, 
     (marker === undefined
       ? undefined
       : (livingContradiction(marker, settings) ??
-        versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version)));
+        versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version) ??
+        (await judge(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
   await growClaims(settings, namespace, api);
   log(

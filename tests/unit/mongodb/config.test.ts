@@ -27,15 +27,22 @@ describe("the arguments of MongoDB", () => {
     expect(() => resolve(changes)).toThrow(message);
   });
 
-  it.each(["5.0.31", "6.3.1", "8.0.4"])("refuses version %s, which a set does not come to in one step", (version) => {
+  it.each(["4.4.29", "6.3.1", "8.1.0"])("refuses version %s, which a set does not come to in one step", (version) => {
     expect(() => resolve({ version })).toThrow(
-      "version must be of the release 6.0 or 7.0, because a set goes from one release to the next only, " +
+      "version must be of the release 5.0, 6.0, 7.0 or 8.0, because a set goes from one release to the next only, " +
         `got "${version}"; use a version like "6.0.27"`,
     );
   });
 
   it("accepts the next release", () => {
-    expect(resolve({ version: "7.0.14" }).version).toBe("7.0.14");
+    for (const version of ["5.0.4", "7.0.14", "8.0.4"]) expect(resolve({ version }).version).toBe(version);
+  });
+
+  it("takes the compatibility version that fits the version", () => {
+    expect(resolve({ version: "7.0.14", featureCompatibilityVersion: "6.0" }).featureCompatibilityVersion).toBe("6.0");
+    expect(() => resolve({ version: "7.0.14", featureCompatibilityVersion: "5.0" })).toThrow(
+      'featureCompatibilityVersion must be 6.0 or 7.0 with version 7.0.14, got "5.0"; use 7.0',
+    );
   });
 });
 

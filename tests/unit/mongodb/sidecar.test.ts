@@ -34,6 +34,7 @@ vi.mock("../../../components/mongodb/client", async (original) => {
       return use(client);
     },
     readStoredConfig: async () => undefined,
+    readCompatibility: async () => "6.0",
     command: async (_: object, document: object) => {
       if ("hello" in document) return fake.hello;
       if ("rotateCertificates" in document) throw new Error("no key in the file");

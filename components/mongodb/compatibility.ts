@@ -1,0 +1,37 @@
+/**
+ * Which release may follow which, and when its features are switched on: pure. A server starts on data of its own feature compatibility
+ * version and of the release before: https://www.mongodb.com/docs/manual/reference/command/setFeatureCompatibilityVersion/
+ */
+
+/** Each is the next one's release before. The first one is past its life, and here for those who come from it. */
+export const releases = ["5.0", "6.0", "7.0", "8.0"];
+
+export function releaseOf(version: string): string {
+  return version.split(".").slice(0, 2).join(".");
+}
+
+/** The compatibility versions that servers of this release start with: its own, and that of the release before. */
+export function compatibleWith(release: string): string[] {
+  const index = releases.indexOf(release);
+  return releases.slice(Math.max(0, index - 1), index + 1);
+}
+
+/** Why servers of the wanted version would not start on the data. */
+export function startContradiction(current: string, version: string): string | undefined {
+  const release = releaseOf(version);
+  const accepted = compatibleWith(release);
+  if (accepted.includes(current)) return undefined;
+  return (
+    `the data has featureCompatibilityVersion ${current}, got version ${version}, which starts with ${accepted.join(" or ")}; ` +
+    `go back to the version before, set featureCompatibilityVersion to ${accepted[0] ?? release}, and then raise version`
+  );
+}
+
+/** undefined: it stays as it is. Throws when features would be switched off: data of theirs could be in the way. */
+export function compatibilityToSet(current: string, wanted: string | undefined): string | undefined {
+  if (wanted === undefined || wanted === current) return undefined;
+  if (releases.indexOf(wanted) > releases.indexOf(current)) return wanted;
+  throw new Error(
+    `the data has featureCompatibilityVersion ${current}, got ${wanted}; it is never lowered; set it to ${current} or remove it`,
+  );
+}
