@@ -13,7 +13,7 @@ import type { Document, MongoClient } from "mongodb";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
-import { http } from "../shared/agent/http";
+import { askAgent } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
@@ -21,7 +21,7 @@ import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import { agentPorts, type EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
 import { compatibilityToSet, releases, startContradiction } from "./compatibility";
@@ -58,8 +58,7 @@ export const commands: Commands = {
 /** As the agents beside the servers see it: they say it among their metrics. undefined: none answers. */
 async function livingCompatibility(settings: EnsembleSettings, namespace: string): Promise<string | undefined> {
   for (const member of memberNames(settings.name, settings.members)) {
-    const url = `http://${memberHost(settings.name, namespace, member)}:${agentPorts.http}/metrics`;
-    const { body } = await http({ url, timeoutSeconds: 5 }).catch(() => ({ body: "" }));
+    const { body } = await askAgent(settings, namespace, member, "/metrics").catch(() => ({ body: "" }));
     const [, release] = /^cells_services_mongodb_feature_compatibility_version (\d+)$/m.exec(body) ?? [];
     if (release !== undefined) return `${release}.0`;
   }

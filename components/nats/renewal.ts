@@ -30,11 +30,14 @@ export async function keepCertificatesRead(
   signal: AbortSignal,
 ): Promise<void> {
   const said = new Map<string, string>();
-  let known: string | undefined;
+  let known: string[] | undefined;
   let passes = 0;
-  while (!signal.aborted) {
+  while (!signal.aborted && Object.keys(members).length > 0) {
+    const wanted = await Promise.all([readFile(files.client, "utf8"), readFile(files.peer, "utf8")]);
+    if (known !== undefined && known.join() !== wanted.join()) passes = passesAfterChange;
+    known = wanted;
     for (const [member, url] of Object.entries(members)) {
-      const news = await look(url).catch(messageOf);
+      const news = await look(url, wanted, passes > 0).catch(messageOf);
       if (news !== undefined && news !== said.get(member)) log(`certificates of ${member}: ${news}`);
       said.set(member, news ?? "");
     }
@@ -42,12 +45,9 @@ export async function keepCertificatesRead(
     await delay(pauseSeconds * 1000, undefined, { signal }).catch(() => undefined);
   }
 
-  async function look(url: string): Promise<string | undefined> {
-    const wanted = [await readFile(files.client, "utf8"), await readFile(files.peer, "utf8")];
-    if (known !== undefined && known !== wanted.join()) passes = passesAfterChange;
-    known = wanted.join();
+  async function look(url: string, wanted: string[], again: boolean): Promise<string | undefined> {
     const shown = JSON.parse((await http({ url, timeoutSeconds: 5 })).body) as Shown;
-    return passes > 0 || isBehind(shown, wanted) ? tellToRead(shown.server_id, await endpoint()) : undefined;
+    return again || isBehind(shown, wanted) ? tellToRead(shown.server_id, await endpoint()) : undefined;
   }
 }
 

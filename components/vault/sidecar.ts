@@ -5,14 +5,13 @@ import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { absent } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
-import { http } from "../shared/agent/http";
+import { askAgent, http } from "../shared/agent/http";
 import { core, decoded, encoded, type KubernetesApi, ownerReference, type Secret } from "../shared/agent/kubernetes";
 import { readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { labels, memberHost, memberNames, namesOf } from "../shared/core/names";
-import { agentPorts } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type VaultClient, VaultError, vaultClient } from "./client";
 import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./layout";
@@ -77,13 +76,11 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       return { state: "away", reason: (error as Error).message };
     }
   };
-  const agentSays = async (member: string, path: string): Promise<boolean> => {
-    const url = `http://${memberHost(settings.name, pod.namespace, member)}:${agentPorts.http}${path}`;
-    return http({ url, timeoutSeconds: answerSeconds }).then(
+  const agentSays = (member: string, path: string): Promise<boolean> =>
+    askAgent(settings, pod.namespace, member, path, answerSeconds).then(
       ({ status: code }) => code === 200,
       () => false,
     );
-  };
   const otherOf = async (member: string): Promise<[string, Other]> => {
     const [server, primary, ready] = await Promise.all([
       serverOf(member),

@@ -1,5 +1,7 @@
 import { request as plainRequest } from "node:http";
 import { request as tlsRequest } from "node:https";
+import { memberHost } from "../core/names";
+import { agentPorts } from "../core/settings";
 
 export interface HttpRequest {
   url: string;
@@ -51,4 +53,15 @@ export function http(request: HttpRequest): Promise<HttpResponse> {
     outgoing.on("error", fail);
     outgoing.end(body);
   });
+}
+
+/** A page of the agent beside a server, such as `/ready`. */
+export function askAgent(
+  { name }: { name: string },
+  namespace: string,
+  member: string,
+  path: string,
+  timeoutSeconds = 5,
+): Promise<HttpResponse> {
+  return http({ url: `http://${memberHost(name, namespace, member)}:${agentPorts.http}${path}`, timeoutSeconds });
 }

@@ -4,12 +4,12 @@
  */
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
-import { labelKeys, memberHost, memberNames, namesOf } from "../core/names";
+import { labelKeys, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep } from "../core/roll";
-import { agentPorts, type RollSettings } from "../core/settings";
+import type { RollSettings } from "../core/settings";
 import { waitFor } from "../core/wait";
 import { growClaims } from "./claims";
-import { http } from "./http";
+import { askAgent } from "./http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { readPod, readSettings } from "./main";
 
@@ -195,11 +195,7 @@ export const examineReadiness: Examine = async (pods) =>
 /** The agent beside each server has seen both: whether its member is up to date, and whether it leads. */
 const examineSidecars: Examine = (pods, settings, namespace) =>
   examineEach([...pods.keys()], async (member) => {
-    const ask = (path: string) =>
-      http({
-        url: `http://${memberHost(settings.name, namespace, member)}:${agentPorts.http}${path}`,
-        timeoutSeconds: 5,
-      });
+    const ask = (page: string) => askAgent(settings, namespace, member, page);
     const [ready, primary] = await Promise.all([ask("/ready"), ask("/primary")]);
     const [detail = ""] = ready.body.split("\n");
     return { whole: ready.status === 200, leads: primary.status === 200, detail };
