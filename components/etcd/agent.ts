@@ -12,13 +12,20 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { agentLabels, keepMarker, ownersOfKept, preflightCommand, readMarker } from "../shared/agent/guard";
+import {
+  agentLabels,
+  keepMarker,
+  ownersOfKept,
+  preflightCommand,
+  readMarker,
+  setupCommand,
+} from "../shared/agent/guard";
 import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
-import { memberHost, memberNames, serviceHost } from "../shared/core/names";
+import { alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import {
@@ -55,7 +62,7 @@ export const commands: Commands = {
   preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineMembers),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
@@ -191,7 +198,7 @@ async function enter(
 
 // --- setup
 
-/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+/** Every step reads before it writes. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const clusterId = await waitForFormation(settings, namespace);
   // The marker before the first user: from here on an empty volume is a lost one.
@@ -200,7 +207,7 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
   const client = await memberClient(settings, namespace, first);
   const { applications } = await readUsers();
   const admin = await readCredentials(paths.admin);
-  // Before the data accepts a password it is kept, and until it certainly accepts it, so are those before.
+  // The new password is stored before etcd accepts it, and the former ones stay until the change has succeeded.
   await keepPasswords(settings, namespace, api, [admin.password, ...(await keptPasswords())]);
   await keepUsers(client, admin, applications);
   await keepPasswords(settings, namespace, api, [admin.password]);
@@ -217,7 +224,15 @@ async function setup(settings: EnsembleSettings, namespace: string, api: Kuberne
  */
 async function keptPasswords(): Promise<string[]> {
   const text = await readFile(join(paths.kept, paths.keptFile), "utf8").catch(absent);
-  return text === undefined ? [] : (JSON.parse(text) as string[]);
+  if (text === undefined) return [];
+  try {
+    return JSON.parse(text) as string[];
+  } catch {
+    // Without the words of the parser, which repeat a part of the text.
+    throw new Error(
+      `${paths.keptFile} in the Secret of the kept passwords must be a JSON list of passwords; restore it`,
+    );
+  }
 }
 
 async function keepPasswords(
@@ -303,7 +318,8 @@ export async function keepUsers(
   // Users that no application has any more. Users that somebody else made are left alone.
   const wanted = [admin, ...Object.values(applications).flat()].map(({ username }) => username);
   for (const user of users.filter((each) => !wanted.includes(each))) {
-    if (!(await client.userRoles(user)).some(isOfApplication)) continue;
+    const own = (await client.userRoles(user)).map((role) => role.replace(applicationRolePrefix, ""));
+    if (!own.some((application) => user === application || user === alternateName(application))) continue;
     log(`removing the user ${user}, which no application has any more`);
     await client.userDelete(user);
   }

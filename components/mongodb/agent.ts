@@ -12,7 +12,7 @@ import { readdir } from "node:fs/promises";
 import type { Document, MongoClient } from "mongodb";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
@@ -25,7 +25,7 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
 import { compatibilityToSet, releases, startContradiction } from "./compatibility";
-import { databaseOf, paths, ports, type SetupSettings } from "./layout";
+import { databaseOf, type MongodbSetupSettings, paths, ports } from "./layout";
 import { decideStart } from "./member";
 import { identity } from "./membership";
 import { askVote, createSidecar, resolvesToSelf, type Self, setVotes, writeServerFiles } from "./sidecar";
@@ -49,7 +49,7 @@ export const commands: Commands = {
     return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
   },
   roll: () => rollCommand(),
-  setup: async () => setup(readSettings<SetupSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
 
@@ -91,8 +91,8 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
 
 // --- setup
 
-/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
-async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
+/** Every step reads before it writes. */
+async function setup(settings: MongodbSetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { applications } = await readUsers();
   await waitFor(
     "the administrator on the primary",

@@ -1,11 +1,11 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { SetupSettings } from "../shared/core/settings";
 
 export const ports = { client: 27017 } as const;
 
-export interface SetupSettings extends EnsembleSettings {
+export interface MongodbSetupSettings extends SetupSettings {
   featureCompatibilityVersion?: string;
 }
 

@@ -13,12 +13,12 @@ import {
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
-  settingsOf,
   setupJob,
+  setupSettings,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { keyName, paths, ports, type SetupSettings } from "./layout";
+import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
 
 /**
  * Half of what is left after 256 MiB for connections and sorting, which is how the server computes it from the memory of a
@@ -117,8 +117,8 @@ export function mongodbSetupJob(
   credentialsChecksum: Input<string>,
 ) {
   const { featureCompatibilityVersion: wanted } = ensemble;
-  const settings: SetupSettings = {
-    ...settingsOf(ensemble),
+  const settings: MongodbSetupSettings = {
+    ...setupSettings(ensemble),
     ...(wanted === undefined ? {} : { featureCompatibilityVersion: wanted }),
   };
   return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { askMarker, keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
@@ -58,7 +58,7 @@ export const commands: Commands = {
     return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
   },
   roll: () => rollCommand(),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
 
@@ -118,7 +118,7 @@ async function adopt(): Promise<void> {
 
 // --- setup
 
-/** Safe to be killed at any point and to be run again at any time: every step may be repeated. */
+/** Every step may be repeated. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { admin, applications } = await readUsers();
   const primary = await waitFor(

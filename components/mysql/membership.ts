@@ -47,7 +47,6 @@ export interface Observed {
   others: Answer[];
   /** Only asked when it matters. */
   marker: MarkerAnswer | undefined;
-  /** Users whose former password has worked long enough beside the new one. */
   /** For the metrics. */
   gauges: Record<string, number>;
 }
@@ -64,7 +63,6 @@ export type Action =
   /** What a server writes on its own, the group would lack. */
   | { kind: "close"; reason: string }
   | { kind: "reload"; certificate: string; reason: string }
-  /** End what a changed password has left behind. */
   /** Requests that have become pointless must not lie in wait. */
   | { kind: "forget"; reason: string };
 

@@ -12,7 +12,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
+import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
@@ -47,7 +47,7 @@ export const commands: Commands = {
   preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineMembers),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   reconcile: async () => keepReconciled(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
@@ -110,7 +110,7 @@ async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]
 
 // --- setup
 
-/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+/** Every step reads before it writes. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   await waitForFormation(settings, namespace);
   // From here on an empty volume is a lost one.

@@ -11,7 +11,7 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker } from "../shared/agent/guard";
+import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readTrust, readUsers } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
@@ -43,7 +43,7 @@ export const commands: Commands = {
   preflight: () => preflightCommand(),
   member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
   roll: () => rollCommand(examineReadiness),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
 

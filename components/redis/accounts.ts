@@ -2,8 +2,9 @@
  * Users and passwords of a running server and its Sentinel: a changed Secret reaches them without a restart. Clients find both passwords
  * of a rotation accepted; what the members show to each other changes when all of them have the new one.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Redis } from "ioredis";
-import { internalPasswords, sentinelUsers, shownPasswords, showPasswords, usersFile } from "./files";
+import { formerPassword, internalPasswords, sentinelUsers, shownPasswords, showPasswords, usersFile } from "./files";
 
 /** The kubelet brings a Secret to all members within two minutes: before that, some would refuse what this one shows. */
 export const showSeconds = 240;
@@ -19,10 +20,14 @@ export function createAccounts(name: string, now: () => number = () => performan
   /** An agent that has just started may be in the midst of a rotation, and waits again. */
   let seen = { files: "", at: 0 };
   const look = async () => {
-    const [acl, passwords] = await Promise.all([usersFile(), internalPasswords()]);
-    const files = JSON.stringify([acl, passwords]);
+    const [acl, current, former] = [
+      await usersFile(),
+      await internalPasswords(),
+      await internalPasswords(formerPassword),
+    ];
+    const files = JSON.stringify([acl, current, former]);
     if (files !== seen.files) seen = { files, at: now() };
-    return { acl, passwords, files, shows: now() - seen.at >= showSeconds * 1000 };
+    return { acl, current, former, files, shows: now() - seen.at >= showSeconds * 1000 };
   };
   return {
     async changed(run) {
@@ -30,7 +35,7 @@ export function createAccounts(name: string, now: () => number = () => performan
       return applied?.files !== files || applied.shows !== shows || (run !== undefined && run !== applied.run);
     },
     async apply(run, server, sentinel, log) {
-      const { acl, passwords, files, shows } = await look();
+      const { acl, current, former, files, shows } = await look();
       for (const line of usersOf(acl)) await server.call("ACL", "SETUSER", ...commandsOf(line));
       for (const line of sentinelUsers(acl)) await sentinel.call("ACL", "SETUSER", ...commandsOf(line));
       const wanted = new Set(usersOf(acl).map((line) => line.split(" ")[1]));
@@ -39,8 +44,8 @@ export function createAccounts(name: string, now: () => number = () => performan
         await server.call("ACL", "DELUSER", user);
         log(`the user ${user} was removed`);
       }
-      if (shows) await showPasswords(passwords);
-      const shown = await shownPasswords();
+      const shown = passwordsToShow(await shownPasswords(), { current, former, shows });
+      await showPasswords(shown);
       await server.config("SET", "masterauth", shown.replication);
       await sentinel.call("SENTINEL", "CONFIG", "SET", "sentinel-pass", shown.sentinel);
       await sentinel.call("SENTINEL", "SET", name, "auth-pass", shown.sentinel).catch((error: Error) => {
@@ -50,6 +55,12 @@ export function createAccounts(name: string, now: () => number = () => performan
       applied = { files, shows, run };
     },
   };
+}
+
+/** Older ones than the former, as of a member that started just before a rotation, are no longer accepted by the others. */
+export function passwordsToShow<T>(shown: T, { current, former, shows }: { current: T; former: T; shows: boolean }): T {
+  if (shows) return current;
+  return isDeepStrictEqual(shown, current) ? current : former;
 }
 
 function usersOf(acl: string): string[] {

@@ -9,7 +9,7 @@
  *   certificates a Job and a CronJob, shared by all services
  */
 import { certificatesCommand } from "../shared/agent/certificates";
-import { askMarker, keepMarker, preflightCommand } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
@@ -36,7 +36,7 @@ export const commands: Commands = {
     return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
   },
   roll: () => rollCommand(),
-  setup: async () => setup(readSettings<EnsembleSettings>(), readPod().namespace, inClusterApi()),
+  setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
 
@@ -49,7 +49,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> 
 
 // --- setup
 
-/** Safe to be killed at any point and to be run again at any time: every step reads before it writes. */
+/** Every step reads before it writes. */
 async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const clusterId = await waitForFormation(settings, namespace);
   // From here on empty volumes are lost ones.

@@ -11,7 +11,7 @@ export function internalPassword(user: InternalUser): Promise<string> {
 }
 
 /** Before the last rotation, if there was one: all members accept it, also those that do not know the current one yet. */
-async function formerPassword(user: InternalUser): Promise<string> {
+export async function formerPassword(user: InternalUser): Promise<string> {
   return (await readFile(join(paths.internal, alternateName(user)), "utf8").catch(absent)) ?? internalPassword(user);
 }
 

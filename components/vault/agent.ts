@@ -12,7 +12,7 @@
  */
 
 import { certificatesCommand } from "../shared/agent/certificates";
-import { preflightCommand, readMarker } from "../shared/agent/guard";
+import { preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
@@ -37,14 +37,15 @@ export const commands: Commands = {
     await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
   },
   roll: () => rollCommand(),
-  setup: async () => setup(setupContext()),
-  tokens: async () => renewTokens(setupContext()),
+  setup: () => setupCommand((settings: SetupSettings, namespace, api) => setup({ settings, namespace, api })),
+  tokens: async () =>
+    renewTokens({
+      settings: readSettings<SetupSettings>(),
+      namespace: readPod().namespace,
+      api: inClusterApi(),
+    }),
   certificates: certificatesCommand,
 };
-
-function setupContext() {
-  return { settings: readSettings<SetupSettings>(), namespace: readPod().namespace, api: inClusterApi() };
-}
 
 // --- seal
 

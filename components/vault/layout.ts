@@ -78,8 +78,8 @@ export interface SetupSettings extends VaultSettings {
   policies: Record<string, PolicyRule[]>;
   audit: "stdout" | "off";
   tokenPeriodDays: number;
-  /** Another one, and tokens are replaced. */
-  tokenRotation: number;
+  /** Tokens that were made for a lower number are replaced. */
+  passwords: { rotation: number };
 }
 
 /** Secret with the key shares (shamir) or the encrypted recovery keys (awskms). Outlives the component like the data. */

@@ -94,7 +94,7 @@ export function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
 
 export function setupSettings(ensemble: VaultEnsemble): SetupSettings {
   const { mounts, policies, audit, tokens, passwords } = ensemble;
-  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays, tokenRotation: passwords.rotation };
+  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays, passwords };
   return { ...settingsOf(ensemble), seal: sealSettings(ensemble.seal), ...own };
 }
 

@@ -332,7 +332,7 @@ async function keepToken(
   const client = await clientWith(context, token);
   const action = decideToken(await tokenState(token, client), role, context.settings);
   const replace = async (before: string): Promise<void> => {
-    const fresh = await (await maker()).createToken(role, context.settings.tokenRotation);
+    const fresh = await (await maker()).createToken(role, context.settings.passwords.rotation);
     const data = encoded({ token: fresh, ...(before === "" ? {} : { former: before }) });
     const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
     await api.apply(core(namespace, "secrets", name), object, tokenManager);

@@ -25,12 +25,12 @@ const renewAfterSeconds = day;
 export function decideToken(
   token: TokenState,
   role: string,
-  { tokenPeriodDays, tokenRotation }: Pick<SetupSettings, "tokenPeriodDays" | "tokenRotation">,
+  { tokenPeriodDays, passwords: { rotation } }: Pick<SetupSettings, "tokenPeriodDays" | "passwords">,
 ): TokenAction {
   if (token.state === "none") return { kind: "replace", reason: "there was none" };
   if (token.state === "refused") return { kind: "replace", reason: "it was revoked or has expired" };
   if (token.role !== role) return { kind: "replace", reason: `it was not made for ${role}` };
-  if (token.rotation !== tokenRotation) return { kind: "rotate", reason: `passwords.rotation is ${tokenRotation}` };
+  if (token.rotation < rotation) return { kind: "rotate", reason: `passwords.rotation is ${rotation}` };
   // With its parent it would be revoked too.
   if (!token.renewable || !token.orphan) return { kind: "replace", reason: "it cannot be renewed for ever" };
   const days = Math.floor(token.ttlSeconds / day);

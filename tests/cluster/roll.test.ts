@@ -20,10 +20,12 @@ const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis
 const upgraded: (keyof typeof formerVersions)[] = everything ? ["etcd", "nats", "redis", "mongodb"] : ["etcd"];
 let deployment: Deployment;
 
+/** It only goes up, whatever else a test changes. */
+let rotation = 0;
 const configuration = (service: DrilledService, settings: object): string =>
   deployment.configurationWith("changed", {
     "cells-services:services": [service],
-    [`cells-services:${service}`]: { applications: ["cells"], tls: "required", ...settings },
+    [`cells-services:${service}`]: { applications: ["cells"], tls: "required", passwords: { rotation }, ...settings },
   });
 const up = (service: DrilledService, settings: object) => deployment.up(configuration(service, settings));
 const selector = (service: DrilledService): string => labelSelectorOf(serverSelector(service, service));
@@ -123,6 +125,10 @@ afterAll(async () => {
 });
 
 describe.each(services)("a change of %s", (service) => {
+  beforeAll(() => {
+    rotation = 0;
+  });
+
   it("is made without hands after a first deployment with a wrong image", async () => {
     const wrong = await up(service, nowhere);
     expect(wrong.code).not.toBe(0);
@@ -185,7 +191,8 @@ describe.each(services)("a change of %s", (service) => {
 
   it.runIf(everything)("is made when pulumi up was killed at any point and is run again", async () => {
     const before = await pods(service);
-    const change = { resources: { requests: { cpu: "70m" } }, passwords: { rotation: 1 } };
+    rotation += 1;
+    const change = { resources: { requests: { cpu: "70m" } } };
     const { result } = await underLoad(service, async () => {
       for (let kills = 0; kills < 3; kills++) {
         const seconds = 3 + 40 * Math.random();
@@ -201,20 +208,26 @@ describe.each(services)("a change of %s", (service) => {
   });
 
   it.runIf(everything)("replaces its passwords, and refuses no client that has read them once since", async () => {
-    const rotate = async (rotation: number) => {
-      const { result, failures } = await underLoad(service, () => up(service, { passwords: { rotation } }));
+    const rotate = async () => {
+      rotation += 1;
+      const { result, failures } = await underLoad(service, () => up(service, {}));
       expect(result.code, result.output).toBe(0);
       expect(failures).toEqual([]);
       return heldBy(stack, service);
     };
     const zero = await heldBy(stack, service);
-    const one = await rotate(1);
+    const one = await rotate();
     expect(one).not.toEqual(zero);
     await crashAll(service);
     await crashAll(service);
     for (const held of [zero, one]) expect(await refusalOf(stack, service, held)).toBeUndefined();
+    const skipped = await up(service, { passwords: { rotation: rotation + 2 } });
+    expect(skipped.code).not.toBe(0);
+    expect(skipped.output).toContain(
+      `the passwords were rotated to passwords.rotation ${rotation}, got ${rotation + 2}`,
+    );
     // The writers hold those of the first rotation during the second one.
-    const two = await rotate(2);
+    const two = await rotate();
     for (const held of [one, two]) expect(await refusalOf(stack, service, held)).toBeUndefined();
     expect(await refusalOf(stack, service, zero)).toMatch(/auth|password|denied|permission|WRONGPASS/i);
   });
@@ -241,6 +254,7 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
 
   it("from the version before loses no acknowledged write", async () => {
     await deployment.clear();
+    rotation = 0;
     await loadImage(await makeFormerImage(service));
     const first = await up(service, former);
     expect(first.code, first.output).toBe(0);

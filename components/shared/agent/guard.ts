@@ -1,9 +1,9 @@
 /** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
-import { classContradiction, livingContradiction } from "../core/change";
+import { classContradiction, livingContradiction, rotationContradiction } from "../core/change";
 import { log } from "../core/log";
-import { type Marker, type MarkerAnswer, peerTls, toMarker } from "../core/marker";
+import { type Marker, type MarkerAnswer, peerTls, rotationAnnotation, toMarker } from "../core/marker";
 import { labelKeys, labels, memberNames, namesOf } from "../core/names";
-import type { EnsembleSettings, PreflightSettings } from "../core/settings";
+import type { EnsembleSettings, PreflightSettings, SetupSettings } from "../core/settings";
 import { versionContradiction } from "../core/versions";
 import { growClaims } from "./claims";
 import {
@@ -19,6 +19,8 @@ import { readPod, readSettings } from "./main";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
 const manager = "cells-services-setup";
+/** Of the number of the rotation, which is written last. */
+const rotationManager = "cells-services-passwords";
 
 interface StatefulSet extends KubernetesObject {
   spec: { volumeClaimTemplates: { spec: { storageClassName?: string } }[] };
@@ -39,13 +41,14 @@ export async function preflight(
   api: KubernetesApi,
   judge: Judge = async () => undefined,
 ): Promise<void> {
-  const marker = await readMarker(settings.name, namespace, api);
+  const { marker, rotation } = (await readMarkerObject(settings.name, namespace, api)) ?? {};
   const reason =
     (await classContradictionOf(settings, namespace, api)) ??
     // Without a marker no server of these pods has data to lose.
     (marker === undefined
       ? undefined
       : (livingContradiction(marker, settings) ??
+        rotationContradiction(rotation, settings.passwords.rotation) ??
         versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version) ??
         (await judge(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
@@ -118,7 +121,28 @@ export async function readMarker(name: string, namespace: string, api: Kubernete
 async function readMarkerObject(name: string, namespace: string, api: KubernetesApi) {
   const { marker } = namesOf(name);
   const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
-  return object && { marker: toMarker(marker, object.data ?? {}), uid: object.metadata?.uid };
+  if (object === undefined) return undefined;
+  const { uid, annotations } = object.metadata ?? {};
+  const rotation = annotations?.[rotationAnnotation];
+  return {
+    marker: toMarker(marker, object.data ?? {}),
+    uid,
+    rotation: rotation === undefined ? undefined : Number(rotation),
+  };
+}
+
+/** The command for `commands` of a service's agent. Safe to be killed at any point and to be run again at any time. */
+export async function setupCommand<Settings extends SetupSettings>(
+  setup: (settings: Settings, namespace: string, api: KubernetesApi) => Promise<void>,
+): Promise<void> {
+  const settings = readSettings<Settings>();
+  const { namespace } = readPod();
+  const api = inClusterApi();
+  await setup(settings, namespace, api);
+  const name = namesOf(settings.name).marker;
+  const annotations = { [rotationAnnotation]: String(settings.passwords.rotation) };
+  const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name, annotations } };
+  await api.apply(core(namespace, "configmaps", name), object, rotationManager);
 }
 
 /**

@@ -57,7 +57,7 @@ export async function verifyLogins(
 ): Promise<void> {
   for (const member of members) {
     const attempt = async () => ({ done: await login(member) });
-    await waitFor(`authentication on ${member}`, attempt, { deadlineSeconds, onError: "wait" });
+    await waitFor(`authentication on ${member}`, attempt, { deadlineSeconds, intervalSeconds: 3, onError: "wait" });
   }
   log(`all users can log in on ${members.join(", ")}`);
 }

@@ -23,6 +23,23 @@ export function livingContradiction(marker: Marker, wanted: { members: number; t
   return undefined;
 }
 
+/**
+ * Two passwords take turns: any other number than the next would replace the one that clients hold. `accepted`: by all servers;
+ * undefined: they were set up by a release that knew no rotation.
+ */
+export function rotationContradiction(accepted: number | undefined, wanted: number): string | undefined {
+  if (accepted === undefined) {
+    return wanted === 0
+      ? undefined
+      : `the servers were set up by a release without rotation, got passwords.rotation ${wanted}; run pulumi up with 0 once, and then raise it to 1`;
+  }
+  if (wanted === accepted || wanted === accepted + 1) return undefined;
+  return (
+    `the passwords were rotated to passwords.rotation ${accepted}, got ${wanted}; it goes up by one at a time, each time after a ` +
+    `pulumi up that succeeded; set it to ${accepted} or ${accepted + 1}`
+  );
+}
+
 /** The claim of a member's volume. */
 export interface Claim {
   name: string;

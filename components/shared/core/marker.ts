@@ -10,6 +10,9 @@ export interface Marker {
   bootstrappedAt: string;
 }
 
+/** On the marker: the `passwords.rotation` that all servers have accepted. A later release than the first wrote it first. */
+export const rotationAnnotation = "cells-services/passwords";
+
 /** What an agent knows of the marker; `reason`: it could not be read. */
 export type MarkerAnswer = { formed: false } | { formed: true; clusterId: string } | { reason: string };
 

@@ -24,8 +24,13 @@ export interface EnsembleSettings {
   deletion: "keep" | "delete";
 }
 
+/** Of the setup. */
+export interface SetupSettings extends EnsembleSettings {
+  passwords: { rotation: number };
+}
+
 /** Of the preflight. */
-export interface PreflightSettings extends EnsembleSettings {
+export interface PreflightSettings extends SetupSettings {
   version: string;
   storage: { size: string; class?: string };
 }
@@ -45,18 +50,23 @@ export function settingsOf(ensemble: EnsembleSettings): EnsembleSettings {
   return { service, name, members, tls, applications, deletion };
 }
 
+export function setupSettings(ensemble: SetupSettings): SetupSettings {
+  return { ...settingsOf(ensemble), passwords: ensemble.passwords };
+}
+
 /** Applications are no business of a member: its init container stays the same when one is added. */
 export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
   return { ...settingsOf(ensemble), applications: [] };
 }
 
 export function preflightSettings(
-  ensemble: EnsembleSettings & { version: string; storage: { size: string; class: string | undefined } },
+  ensemble: SetupSettings & { version: string; storage: { size: string; class: string | undefined } },
 ): PreflightSettings {
   const { size, class: storageClass } = ensemble.storage;
   return {
     ...memberSettings(ensemble),
     version: ensemble.version,
+    passwords: ensemble.passwords,
     storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
   };
 }

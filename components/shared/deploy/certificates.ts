@@ -66,15 +66,12 @@ function certificateSettings(ensemble: Ensemble, restartOn: CertificateSettings[
     authorityLifetimeDays: ensemble.certificates.authorityLifetimeDays,
     rotation: ensemble.certificates.rotation,
     restartOn,
-    publishTo: secretsWithTrust(ensemble),
+    publishTo: [namesOf(ensemble.name).admin, ...applicationSecrets(ensemble)],
   };
 }
 
-function secretsWithTrust(ensemble: Ensemble): string[] {
-  return [
-    namesOf(ensemble.name).admin,
-    ...ensemble.applications.map((application) => applicationSecretName(ensemble.name, application)),
-  ];
+function applicationSecrets({ name, applications }: Ensemble): string[] {
+  return applications.map((application) => applicationSecretName(name, application));
 }
 
 /**
@@ -90,14 +87,9 @@ function accessRules(ensemble: Ensemble): Rule[] {
       apiGroups: [""],
       resources: ["secrets"],
       verbs: ["get", "create", "patch"],
-      resourceNames: [...own, ...secretsWithTrust(ensemble)],
+      resourceNames: [...own, ...applicationSecrets(ensemble)],
     },
-    ...issued.map((each) => ({
-      apiGroups: [""],
-      resources: ["secrets"],
-      verbs: ["get", "patch"],
-      resourceNames: [each],
-    })),
+    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: [names.admin, ...issued] },
     { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "create", "patch"], resourceNames: [names.trust] },
     { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.certificates] },
     { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get", "patch"], resourceNames: [names.server] },

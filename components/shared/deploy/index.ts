@@ -3,7 +3,7 @@
 export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
-export { agentPorts, memberSettings, settingsOf } from "../core/settings";
+export { agentPorts, memberSettings, settingsOf, setupSettings } from "../core/settings";
 export { createAccess, type Rule } from "./access";
 export {
   type Ensemble,

@@ -2,7 +2,7 @@
 import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { labels, namesOf, serverSelector } from "../core/names";
-import { agentPorts, type EnsembleSettings, memberSettings, settingsOf, setupUsers } from "../core/settings";
+import { agentPorts, memberSettings, type SetupSettings, setupSettings, setupUsers } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
 import { metadata } from "./network";
@@ -158,7 +158,7 @@ export function serverStatefulSet(
 export interface Setup {
   bundle: AgentBundle;
   /** Default: those of every ensemble. No secrets. */
-  settings?: EnsembleSettings;
+  settings?: SetupSettings;
   /** Of all passwords: a changed one runs the setup again. */
   credentialsChecksum: Input<string>;
   paths: { admin: string; trust: string };
@@ -174,7 +174,7 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
-    settings: setup.settings ?? settingsOf(ensemble),
+    settings: setup.settings ?? setupSettings(ensemble),
     serviceAccount: namesOf(ensemble.name).setup,
     bundle: setup.bundle,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },

@@ -3,17 +3,20 @@ import { Provider, type ProviderArgs } from "@pulumi/kubernetes/provider";
 import * as pulumi from "@pulumi/pulumi";
 
 /**
- * Flags of the provider, and the variables of the environment that set them. With a flag off, a changed ConfigMap or Secret is deleted and
- * created again: members that mount it by its name lose it for that time, and a Secret loses what the agent added to it.
+ * Flags of the provider, the variables of the environment that set them, and whether they are on by default. Without the first one, an
+ * object that an agent has made before, such as the Secret of an application, could not be created. Without one of the others, a changed
+ * ConfigMap or Secret is deleted and created again: members that mount it by its name lose it for that time, and a Secret loses what the
+ * agent added to it.
  */
-const mutable = {
-  enableConfigMapMutable: "PULUMI_K8S_ENABLE_CONFIGMAP_MUTABLE",
-  enableSecretMutable: "PULUMI_K8S_ENABLE_SECRET_MUTABLE",
+const needed = {
+  enableServerSideApply: { variable: "PULUMI_K8S_ENABLE_SERVER_SIDE_APPLY", byDefault: "true" },
+  enableConfigMapMutable: { variable: "PULUMI_K8S_ENABLE_CONFIGMAP_MUTABLE", byDefault: "false" },
+  enableSecretMutable: { variable: "PULUMI_K8S_ENABLE_SECRET_MUTABLE", byDefault: "false" },
 } as const;
-type Flag = keyof typeof mutable;
-const flags = Object.keys(mutable) as Flag[];
+type Flag = keyof typeof needed;
+const flags = Object.keys(needed) as Flag[];
 
-export type KubernetesProviderArguments = Omit<ProviderArgs, Flag | "enableServerSideApply">;
+export type KubernetesProviderArguments = Omit<ProviderArgs, Flag>;
 
 /**
  * A provider for the components. Its `clusterIdentifier` is `name` unless it is given. Only a changed identifier replaces the provider, and
@@ -38,11 +41,14 @@ export function kubernetesProvider(
   );
 }
 
-/** Refuses a provider that would replace ConfigMaps and Secrets. `subject` is the component, such as `etcd "config"`. */
+/** Refuses a provider that lacks one of the flags. `subject` is the component, such as `etcd "config"`. */
 export function requireMutable(subject: string, provider: pulumi.ProviderResource | undefined): void {
   if (provider === undefined) {
     const config = new pulumi.Config("kubernetes");
-    const missing = flags.filter((flag) => (config.get(flag) ?? process.env[mutable[flag]]) !== "true");
+    const missing = flags.filter((flag) => {
+      const { variable, byDefault } = needed[flag];
+      return (config.get(flag) ?? process.env[variable] ?? byDefault) !== "true";
+    });
     if (missing.length === 0) return;
     const commands = missing.map((flag) => `"pulumi config set kubernetes:${flag} true"`).join(" and ");
     throw new pulumi.RunError(
@@ -55,7 +61,7 @@ export function requireMutable(subject: string, provider: pulumi.ProviderResourc
   if (inputs.includes(undefined)) return;
   // Inputs of a provider are outputs of the resource: their values are known only later, but before the end of the preview.
   pulumi.all(inputs).apply((values) => {
-    const missing = flags.filter((_, index) => String(values[index]) !== "true");
+    const missing = flags.filter((flag, index) => String(values[index] ?? needed[flag].byDefault) !== "true");
     if (missing.length === 0) return;
     throw new pulumi.RunError(
       `${subject}: its provider of Kubernetes lacks ${missing.join(" and ")}; ` +

@@ -123,8 +123,9 @@ describe("users", () => {
     const { state, client } = fakeEtcd();
     await keepUsers(client, admin, cells("one"));
     state.users.set("guest", { password: "g", roles: ["reader"] });
+    state.users.set("backup", { password: "b", roles: ["application:cells"] });
     await keepUsers(client, admin, {});
-    expect([...state.users.keys()]).toEqual(["root", "guest"]);
+    expect([...state.users.keys()]).toEqual(["root", "guest", "backup"]);
     expect([...state.roles.keys()]).toEqual([]);
   });
 

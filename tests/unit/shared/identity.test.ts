@@ -4,6 +4,7 @@ import type { KubernetesApi, KubernetesObject } from "../../../components/shared
 import {
   classContradiction,
   livingContradiction,
+  rotationContradiction,
   sizeContradiction,
   smallerClaims,
 } from "../../../components/shared/core/change";
@@ -40,6 +41,31 @@ describe("the data of a marker", () => {
     expect(() => toMarker("etcd-marker", given)).toThrow(
       `the ConfigMap etcd-marker must have clusterId, members, tls and bootstrappedAt, got ${keys}; restore it`,
     );
+  });
+});
+
+describe("another rotation of passwords", () => {
+  it.each([
+    [undefined, 0],
+    [0, 0],
+    [0, 1],
+    [7, 8],
+  ])("after %s accepts %i", (accepted, wanted) => {
+    expect(rotationContradiction(accepted, wanted)).toBeUndefined();
+  });
+
+  it.each([
+    [1, 3],
+    [1, 0],
+  ])("after %i refuses %i, which would replace the password that clients hold", (accepted, wanted) => {
+    expect(rotationContradiction(accepted, wanted)).toBe(
+      `the passwords were rotated to passwords.rotation 1, got ${wanted}; it goes up by one at a time, each time after a pulumi up ` +
+        "that succeeded; set it to 1 or 2",
+    );
+  });
+
+  it("is refused where the members do not know of rotations yet", () => {
+    expect(rotationContradiction(undefined, 1)).toContain("run pulumi up with 0 once, and then raise it to 1");
   });
 });
 
@@ -243,7 +269,11 @@ describe("the marker", () => {
 
 describe("the preflight", () => {
   const run = (changes: Partial<EnsembleSettings> = {}, size = "8Gi", version = "3.6.8") =>
-    preflight({ ...settings, ...changes, version, storage: { size } }, "cells", cluster.api);
+    preflight(
+      { ...settings, ...changes, version, storage: { size }, passwords: { rotation: 0 } },
+      "cells",
+      cluster.api,
+    );
 
   it("lets the first deployment pass", async () => {
     await expect(run()).resolves.toBeUndefined();

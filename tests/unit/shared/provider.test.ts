@@ -61,6 +61,13 @@ describe("a component refuses", () => {
     await expect(deploy(() => ({}), config)).rejects.toThrow("lacks enableConfigMapMutable; give");
   });
 
+  it("a provider that does not apply on the side of the server", async () => {
+    const args = { enableSecretMutable: true, enableConfigMapMutable: true, enableServerSideApply: false };
+    await expect(deploy(() => ({ provider: new kubernetes.Provider("mine", args) }))).rejects.toThrow(
+      'etcd "config": its provider of Kubernetes lacks enableServerSideApply; make the provider with kubernetesProvider',
+    );
+  });
+
   it("a provider without the flags", async () => {
     const provider = () => ({ provider: new kubernetes.Provider("mine", { enableSecretMutable: true }) });
     await expect(deploy(provider)).rejects.toThrow(

@@ -23,7 +23,7 @@ const settings: SetupSettings = {
   policies: { cells: [{ path: "secret/data/*", capabilities: ["create", "read"] }] },
   audit: "stdout",
   tokenPeriodDays: 30,
-  tokenRotation: 0,
+  passwords: { rotation: 0 },
 };
 
 /** Vault's rule for the paths used here: "+" is one part, "*" at the end is anything. */

@@ -11,7 +11,7 @@ const good: TokenInfo = {
   role: "r",
   rotation: 1,
 };
-const settings = { tokenPeriodDays: 30, tokenRotation: 1 };
+const settings = { tokenPeriodDays: 30, passwords: { rotation: 1 } };
 const valid = (changes: Partial<TokenInfo> = {}): TokenState => ({ state: "valid", ...good, ...changes });
 
 describe("a kept token", () => {
@@ -28,6 +28,7 @@ describe("a kept token", () => {
       { kind: "replace", reason: "it was not made for r" },
     ],
     ["is another one after a rotation", valid({ rotation: 0 }), { kind: "rotate", reason: "passwords.rotation is 1" }],
+    ["is kept by a job that does not know of the rotation yet", valid({ rotation: 2 }), { kind: "keep", days: 30 }],
     [
       "is replaced when it hangs on another token",
       valid({ orphan: false }),
