@@ -21,12 +21,13 @@ import {
   setupCommand,
 } from "../shared/agent/guard";
 import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
-import { type Credentials, readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import {
   type EtcdClient,
@@ -489,7 +490,7 @@ async function memberClient(settings: EnsembleSettings, namespace: string, membe
 }
 
 async function clientOf(settings: EnsembleSettings, host: string): Promise<EtcdClient> {
-  const { credentials, tls } = await readLogin(settings.tls, paths.trust, host, paths.admin);
+  const { credentials, tls } = await readLogin(settings.tls, paths.trust, host, await readCredentials(paths.admin));
   const kept = (await keptPasswords()).map((password) => ({ ...credentials, password }));
   const url = `${scheme(settings.tls)}://${host}:${ports.client}`;
   return etcdClient({ url, ca: tls?.ca, credentials: [credentials, ...kept] });

@@ -3,6 +3,7 @@
  * into the bundle. Numbers of 64 bits arrive as strings and stay strings.
  */
 import { type HttpResponse, http } from "../shared/agent/http";
+import type { Credentials } from "../shared/core/users";
 
 export interface Member {
   id: string;
@@ -32,11 +33,6 @@ export interface Status {
 export interface Alarm {
   memberId: string;
   alarm: string;
-}
-
-interface Credentials {
-  username: string;
-  password: string;
 }
 
 export interface Endpoint {

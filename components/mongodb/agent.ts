@@ -15,13 +15,14 @@ import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
 import { compatibilityToSet, releases, startContradiction } from "./compatibility";
@@ -206,15 +207,15 @@ async function endpointOf(
   settings: EnsembleSettings,
   namespace: string,
   member: string,
-  login: Credentials,
+  user: Credentials,
   source: string,
 ): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
+  const login = await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user);
   return {
-    host: memberHost(settings.name, namespace, member),
+    host: login.host,
     port: ports.client,
-    tls: ca === undefined ? "off" : { ca },
-    auth: { ...login, source },
+    tls: login.tls ?? "off",
+    auth: { ...login.credentials, source },
     timeoutMilliseconds: commandSeconds * 1000,
   };
 }

@@ -6,13 +6,14 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { type MongoClient, MongoNetworkError, MongoServerError } from "mongodb";
 import { absent } from "../shared/agent/files";
-import { type Credentials, readCredentials, readTrust } from "../shared/agent/logins";
+import { readCredentials, readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { within } from "../shared/core/wait";
 import {
   command,

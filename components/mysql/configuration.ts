@@ -231,7 +231,7 @@ const internalPrivileges = [
 /**
  * Run by the server at each start, before it lets anybody in: one statement in each line. Not in the binary log: each member
  * has these users before it knows the others, and a transaction that the others lack would keep it out of the group.
- * The internal user gets the password of its Secret, since volumes that were kept may be deployed anew; it gives the administrator his.
+ * The internal user gets the password of its Secret, since volumes that were kept may be deployed anew; the setup logs in with it and sets that of the administrator.
  */
 export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
   const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [

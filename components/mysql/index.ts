@@ -39,7 +39,7 @@ export class MysqlCluster extends EnsembleComponent {
 
     const afterGuard = createGuard(ensemble, bundle, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
-    // Of the agents, and of the members towards each other: these log in again only when they start, so it is never another one.
+    // Of the agents, and of the members towards each other: these log in again only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
     const internal = createSecret(ensemble, internalName(name), { password }, afterGuard);
     const secrets = [credentials.admin, internal];

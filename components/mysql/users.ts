@@ -1,5 +1,5 @@
 /** The statements that give applications what they need, run on the primary and replicated: pure. */
-import type { Credentials } from "../shared/agent/logins";
+import type { Credentials } from "../shared/core/users";
 import { quoted } from "./configuration";
 import { databaseOf } from "./layout";
 

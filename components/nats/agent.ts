@@ -15,12 +15,13 @@ import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
 import { whyNotFormed } from "./formation";
@@ -140,7 +141,7 @@ async function keepUsersRead(settings: EnsembleSettings, host: string, admin: Cr
   throw new Error(`its users are old; ${await tellToRead(server, await firstAccepted(settings, host, admin))}`);
 }
 
-/** The administrator may be another one since. */
+/** The server may know only the former administrator. */
 async function firstAccepted(settings: EnsembleSettings, host: string, users: Credentials[]): Promise<Endpoint> {
   let error: unknown;
   for (const login of users) {
@@ -235,7 +236,6 @@ function renewalOf(settings: EnsembleSettings, namespace: string, credentials: C
 // --- members
 
 async function endpoint(settings: EnsembleSettings, host: string, credentials: Credentials): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
-  const tls = ca === undefined ? {} : { tls: { ca } };
-  return { host, port: ports.client, credentials, name: "cells-services-setup", ...tls };
+  const login = await readLogin(settings.tls, paths.trust, host, credentials);
+  return { ...login, port: ports.client, name: "cells-services-setup" };
 }

@@ -2,7 +2,6 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import * as pulumi from "@pulumi/pulumi";
 import {
-  type Credentials,
   checksum,
   childOptions,
   claimNames,
@@ -18,6 +17,7 @@ import {
   createSecret,
   createSetup,
   EnsembleComponent,
+  type EnsembleUsers,
   type Logins,
   listed,
   readAgentBundle,
@@ -108,7 +108,7 @@ export class NatsCluster extends EnsembleComponent {
   /** What is no secret in a ConfigMap, users in a Secret. */
   private createServerConfig(
     durability: Durability,
-    { logins }: Credentials,
+    { logins }: EnsembleUsers,
     own: Logins,
     options: pulumi.CustomResourceOptions,
   ) {

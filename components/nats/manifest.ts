@@ -1,6 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of NATS: pure. */
 import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
+import type { Credentials, Users } from "../shared/core/users";
 import {
   type AgentBundle,
   agentContainer,
@@ -136,25 +137,13 @@ function peerTls(): string[] {
   ];
 }
 
-interface Login {
-  username: string;
-  password: string;
-}
-
-/** Of each user all that are accepted. */
-export interface Users {
-  admin: Login[];
-  reconciler: Login[];
-  applications: Record<string, Login[]>;
-}
-
 /**
  * One account for each application: its streams and subjects are its own. Passwords are in plain text because they are in
  * plain text in the Secrets of the applications beside this one anyway, and are random: bcrypt protects weak passwords, at
  * the price of 100 ms of CPU for each of the connections that come back at once when a member stops. The checksum, which servers
  * tell on their monitoring port, says which of these files they have read.
  */
-export function usersConfig({ admin, reconciler, applications }: Users): string {
+export function usersConfig({ admin, reconciler, applications }: Users & { reconciler: Credentials[] }): string {
   const accounts = Object.entries(applications).map(([application, logins]) =>
     [
       `  "${application}" {`,
@@ -189,11 +178,11 @@ export function usersConfig({ admin, reconciler, applications }: Users): string 
   return `${users}server_tags: ["${usersTag}${digest(users)}"]\n`;
 }
 
-function userOf({ username, password }: Login): string {
+function userOf({ username, password }: Credentials): string {
   return `      { user: "${username}", password: "${password}" }`;
 }
 
-function reconcilerUser(account: string, login: Login, publish: string[], subscribe: string[]): string[] {
+function reconcilerUser(account: string, login: Credentials, publish: string[], subscribe: string[]): string[] {
   return [
     "      {",
     `        user: "${inAccount(login.username, account)}", password: "${login.password}"`,

@@ -11,13 +11,14 @@
 import { certificatesCommand } from "../shared/agent/certificates";
 import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { type Credentials, readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, toInfo } from "./client";
 import { writeMemberFiles } from "./files";
@@ -108,11 +109,8 @@ async function endpoint(
   member: string,
   credentials: Credentials,
 ): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
   return {
-    host: memberHost(settings.name, namespace, member),
-    credentials,
-    ...(ca === undefined ? {} : { tls: { ca } }),
+    ...(await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), credentials)),
     port: ports.client,
     name: "cells-services-setup",
     timeoutMilliseconds: 5000,

@@ -2,9 +2,8 @@
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { absent } from "../shared/agent/files";
-import { alternateName } from "../shared/core/names";
 import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
-import { type InternalUser, paths } from "./layout";
+import { formerKey, type InternalUser, paths } from "./layout";
 
 export function internalPassword(user: InternalUser): Promise<string> {
   return readFile(join(paths.internal, user), "utf8");
@@ -12,7 +11,7 @@ export function internalPassword(user: InternalUser): Promise<string> {
 
 /** Before the last rotation, if there was one: all members accept it, also those that do not know the current one yet. */
 export async function formerPassword(user: InternalUser): Promise<string> {
-  return (await readFile(join(paths.internal, alternateName(user)), "utf8").catch(absent)) ?? internalPassword(user);
+  return (await readFile(join(paths.internal, formerKey(user)), "utf8").catch(absent)) ?? internalPassword(user);
 }
 
 export async function internalPasswords(find = internalPassword): Promise<InternalPasswords> {

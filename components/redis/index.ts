@@ -2,8 +2,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import {
   agentPorts,
-  alternateName,
-  type Credentials,
   checksum,
   childOptions,
   claimNames,
@@ -19,13 +17,14 @@ import {
   createSecret,
   createSetup,
   EnsembleComponent,
+  type EnsembleUsers,
   listed,
   readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";
 import { type RedisClusterArguments, resolveRedis } from "./arguments";
-import { adminUsername, internalName, internalUsers, paths, ports, scheme, usersName } from "./layout";
+import { adminUsername, formerKey, internalName, internalUsers, paths, ports, scheme, usersName } from "./layout";
 import { pace, serverConfig, statefulSet, usersConfig } from "./manifest";
 
 export {
@@ -105,7 +104,7 @@ export class RedisCluster extends EnsembleComponent {
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 
-  private createUsers({ logins }: Credentials, options: pulumi.CustomResourceOptions) {
+  private createUsers({ logins }: EnsembleUsers, options: pulumi.CustomResourceOptions) {
     const { name, passwords } = this.ensemble;
     // What members, Sentinels and agents have for each other.
     const internal = internalUsers.map((user) => ({
@@ -115,16 +114,15 @@ export class RedisCluster extends EnsembleComponent {
     const shown = Object.fromEntries(
       internal.flatMap(({ user, current, former }) => [
         [user, current.password],
-        ...(former === undefined ? [] : [[alternateName(user), former.password]]),
+        ...(former === undefined ? [] : [[formerKey(user), former.password]]),
       ]),
     ) as Record<string, pulumi.Output<string>>;
+    const applications = Object.fromEntries(
+      Object.entries(logins.applications).map(([each, known]) => [each, listed(known)]),
+    );
     const content = pulumi
-      .all([
-        listed(logins.admin),
-        pulumi.all(internal.map(listed)),
-        pulumi.all(Object.values(logins.applications).map(listed)),
-      ])
-      .apply(([admin, own, applications]) => usersConfig({ admin, internal: own, applications }));
+      .all([listed(logins.admin), pulumi.all(internal.map(listed)), pulumi.all(applications)])
+      .apply(([admin, own, others]) => usersConfig({ admin, internal: own, applications: others }));
     return {
       internal: createSecret(this.ensemble, internalName(name), shown, options),
       users: createSecret(this.ensemble, usersName(name), { [paths.usersFile]: content }, options),

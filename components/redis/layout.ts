@@ -35,6 +35,11 @@ export const internalUsers = ["agent", "replication", "sentinel"] as const;
 export type InternalUser = (typeof internalUsers)[number];
 export const reservedUsers = [adminUsername, ...internalUsers, "default"] as const;
 
+/** In the Secret of the internal users: what the password was before the last rotation. */
+export function formerKey(user: InternalUser): string {
+  return `${user}-former`;
+}
+
 /** Of the memory limit; the rest is for pages that are written while a child saves them, for buffers and fragmentation. */
 export const dataShare = 2 / 3;
 

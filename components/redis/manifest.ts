@@ -1,6 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of Redis: pure. */
 import { createHash } from "node:crypto";
 import type { core } from "@pulumi/kubernetes/types/input";
+import type { Credentials, Users } from "../shared/core/users";
 import {
   certificateMounts,
   certificateVolumes,
@@ -110,24 +111,12 @@ function serverPorts(ensemble: Ensemble): string[] {
   ];
 }
 
-interface Login {
-  username: string;
-  password: string;
-}
-
-/** Of each user all that are accepted. */
-export interface Users {
-  admin: Login[];
-  internal: Login[][];
-  applications: Login[][];
-}
-
 /**
  * The users, with digests instead of passwords: these are long and random, so nothing can be learnt from a digest. A line
  * for each user, since the agent gives the same rules to a running server.
  */
-export function usersConfig({ admin, internal, applications }: Users): string {
-  const user = (logins: Login[], rules: string): string => {
+export function usersConfig({ admin, internal, applications }: Users & { internal: Credentials[][] }): string {
+  const user = (logins: Credentials[], rules: string): string => {
     const digests = logins.map(({ password }) => `#${createHash("sha256").update(password).digest("hex")}`);
     return `user ${logins[0]?.username ?? ""} on ${digests.join(" ")} ${rules}`;
   };
@@ -135,7 +124,7 @@ export function usersConfig({ admin, internal, applications }: Users): string {
     "user default off",
     user(admin, "~* &* +@all"),
     ...internal.map((logins) => user(logins, internalRules[logins[0]?.username as InternalUser])),
-    ...applications.map((logins) => user(logins, applicationRules)),
+    ...Object.values(applications).map((logins) => user(logins, applicationRules)),
     "",
   ].join("\n");
 }

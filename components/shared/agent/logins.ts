@@ -4,20 +4,10 @@ import { join } from "node:path";
 import type { TlsMode } from "../core/check";
 import { log } from "../core/log";
 import { setupUsers } from "../core/settings";
+import type { Credentials, Users } from "../core/users";
 import { waitFor } from "../core/wait";
 
-export interface Credentials {
-  username: string;
-  password: string;
-}
-
-/** Of each user first what its Secret shows, then what it showed before the last rotation. */
-export interface Users {
-  admin: Credentials[];
-  applications: Record<string, Credentials[]>;
-}
-
-/** Of the setup. */
+/** From the Secret of the setup. */
 export async function readUsers(): Promise<Users> {
   return JSON.parse(await readFile(join(setupUsers.directory, setupUsers.file), "utf8")) as Users;
 }
@@ -43,9 +33,9 @@ export interface Login {
   tls?: { ca: string };
 }
 
-/** `user` and `trust` are directories. */
-export async function readLogin(tls: TlsMode, trust: string, host: string, user: string): Promise<Login> {
-  const [credentials, ca] = await Promise.all([readCredentials(user), readTrust(tls, trust)]);
+/** `trust` is a directory. */
+export async function readLogin(tls: TlsMode, trust: string, host: string, credentials: Credentials): Promise<Login> {
+  const ca = await readTrust(tls, trust);
   return { host, credentials, ...(ca === undefined ? {} : { tls: { ca } }) };
 }
 

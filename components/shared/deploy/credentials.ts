@@ -21,7 +21,7 @@ export interface Logins {
   former: Login | undefined;
 }
 
-export interface Credentials {
+export interface EnsembleUsers {
   /** Secret of the administrator. */
   admin: Secret;
   /** The administrator's Secret, and that of the setup with all that servers must accept. */
@@ -39,7 +39,7 @@ export function createCredentials(
   ensemble: Ensemble,
   details: { adminUsername: string; takeTurns?: readonly ("admin" | "applications")[] },
   options: pulumi.CustomResourceOptions,
-): Credentials {
+): EnsembleUsers {
   const { name, applications, passwords } = ensemble;
   const { adminUsername, takeTurns = [] } = details;
   const names = namesOf(name);
@@ -74,7 +74,7 @@ function mapped<A, B>(record: Record<string, A>, change: (each: A) => B): Record
  */
 export function createApplications(
   ensemble: Ensemble,
-  { logins }: Credentials,
+  { logins }: EnsembleUsers,
   details: {
     url: pulumi.Input<string>;
     setup: pulumi.Resource;
@@ -122,7 +122,7 @@ export function createLogins(
 export function createPassword(
   name: string,
   options: pulumi.CustomResourceOptions,
-  /** Another one is another password. */
+  /** A change of `turn` replaces the password. */
   turn = 0,
 ): pulumi.Output<string> {
   const keepers = turn === 0 ? {} : { keepers: { rotation: String(turn) } };

@@ -22,7 +22,6 @@ export { createCertificates } from "./certificates";
 export { claimNames } from "./claims";
 export { EnsembleComponent, urlOf } from "./component";
 export {
-  type Credentials,
   checksum,
   createApplicationSecret,
   createApplications,
@@ -30,6 +29,7 @@ export {
   createLogins,
   createPassword,
   createSecret,
+  type EnsembleUsers,
   encoded,
   type Logins,
   listed,

@@ -98,7 +98,7 @@ const login = (username: string, password: string) => ({ username, password });
 const acl = usersConfig({
   admin: [login("admin", "secretX")],
   internal: Object.entries(passwords).map(([user, password]) => [login(user, password)]),
-  applications: [[login("cells", "secretC"), login("cells", "secretF")]],
+  applications: { cells: [login("cells", "secretC"), login("cells", "secretF")] },
 });
 
 describe("the configuration of one member", () => {
