@@ -24,7 +24,7 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
-import { whyNotFormed } from "./formation";
+import { type Health, whyNotFormed, whyNotHealthy } from "./formation";
 import {
   inAccount,
   metaFolder,
@@ -189,10 +189,10 @@ const examineMembers: Examine = (pods, settings, namespace) =>
         url: `http://${memberHost(settings.name, namespace, member)}:${ports.metrics}/${path}`,
         timeoutSeconds: 5,
       });
-    const [health, state] = await Promise.all([ask("healthz"), ask("jsz")]);
-    const { error = "" } = JSON.parse(health.body) as { error?: string };
+    const [health, state] = await Promise.all([ask("healthz?details=true"), ask("jsz")]);
     const leads = (JSON.parse(state.body) as JetStream).meta_cluster?.leader === member;
-    return { whole: health.status === 200, leads, detail: error };
+    const reason = whyNotHealthy(JSON.parse(health.body) as Health);
+    return { whole: reason === undefined, leads, detail: reason ?? "" };
   });
 
 // --- reconcile

@@ -77,3 +77,22 @@ export function describePeer({ name, current, offline, lag }: MetaPeer): string 
   if (current) return `${name} is current`;
   return lag === undefined || lag === 0 ? `${name} is not current` : `${name} is ${lag} operations behind`;
 }
+
+/** Of `/healthz?details=true`. */
+export interface Health {
+  status: string;
+  error?: string;
+  errors?: { type: string; account?: string; error: string }[];
+}
+
+/**
+ * undefined: the server, its streams and its consumers are well. The streams of an application that was removed stay on the volumes, and
+ * each server misses their account from then on: that is no reason to wait.
+ */
+export function whyNotHealthy({ status, error, errors = [] }: Health): string | undefined {
+  if (status === "ok") return undefined;
+  const missed = /can not lookup account|could not be resolved/;
+  const others = errors.filter((each) => each.type !== "ACCOUNT" || !missed.test(each.error));
+  if (errors.length > 0 && others.length === 0) return undefined;
+  return others.map((each) => each.error).join("; ") || error || status;
+}

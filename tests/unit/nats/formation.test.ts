@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { describePeer, type JetStreamState, toJetStreamState, whyNotFormed } from "../../../components/nats/formation";
+import {
+  describePeer,
+  type Health,
+  type JetStreamState,
+  toJetStreamState,
+  whyNotFormed,
+  whyNotHealthy,
+} from "../../../components/nats/formation";
 
 const members = ["nats-0", "nats-1", "nats-2"];
 const current = (name: string) => ({ name, current: true });
@@ -19,6 +26,20 @@ function state(server: string, changes: Partial<JetStreamState> = {}): JetStream
 }
 
 const followers = [state("nats-1"), state("nats-2")];
+
+describe("the health of a server", () => {
+  const lost = { type: "ACCOUNT", account: "gone", error: 'JetStream can not lookup account "gone": no such account' };
+  const late = { type: "STREAM", account: "cells", error: "JetStream stream 'cells > jobs' is not current" };
+
+  it.each<[string, Health, string | undefined]>([
+    ["is well", { status: "ok" }, undefined],
+    ["misses the account of a removed application", { status: "error", errors: [lost] }, undefined],
+    ["has a stream that is late", { status: "error", errors: [lost, late] }, late.error],
+    ["has no leader", { status: "unavailable", error: "JetStream has no leader" }, "JetStream has no leader"],
+  ])("that %s", (_, health, reason) => {
+    expect(whyNotHealthy(health)).toBe(reason);
+  });
+});
 
 describe("whether the members have formed a cluster", () => {
   it.each<[string, JetStreamState[], string | undefined]>([
