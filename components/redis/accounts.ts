@@ -1,13 +1,22 @@
 /**
  * Users and passwords of a running server and its Sentinel: a changed Secret reaches them without a restart. Clients find both passwords
- * of a rotation accepted; what the members show to each other changes when all of them have the new one.
+ * of a rotation accepted; what the members show to each other changes when all of them have the new ones.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Redis } from "ioredis";
-import { formerPassword, internalPasswords, sentinelUsers, shownPasswords, showPasswords, usersFile } from "./files";
+import type { MarkerAnswer } from "../shared/core/marker";
+import {
+  formerPassword,
+  internalPasswords,
+  rotationOfFiles,
+  sentinelUsers,
+  shownPasswords,
+  showPasswords,
+  usersFile,
+} from "./files";
 
-/** The kubelet brings a Secret to all members within two minutes: before that, some would refuse what this one shows. */
-export const showSeconds = 240;
+/** While some member may not have the new passwords yet, the marker is looked at this often. */
+const askSeconds = 5;
 
 export interface Accounts {
   /** `run`: a server that was started anew has read old files, or files that only the start of the pod writes. */
@@ -15,10 +24,30 @@ export interface Accounts {
   apply(run: string | undefined, server: Redis, sentinel: Redis, log: (text: string) => void): Promise<void>;
 }
 
-export function createAccounts(name: string, now: () => number = () => performance.now()): Accounts {
+export function createAccounts(
+  name: string,
+  askMarker: () => Promise<MarkerAnswer>,
+  now: () => number = () => performance.now(),
+): Accounts {
   let applied: { files: string; shows: boolean; run: string | undefined } | undefined;
-  /** An agent that has just started may be in the midst of a rotation, and waits again. */
-  let seen = { files: "", at: 0 };
+  let accepted = 0;
+  let askedAt = Number.NEGATIVE_INFINITY;
+  /**
+   * Whether all members have the passwords of this rotation: the setup says so when it has logged in to each. Without waiting for the
+   * answer: the Kubernetes API may be away.
+   */
+  const isAccepted = (rotation: number): boolean => {
+    if (accepted < rotation && now() - askedAt >= askSeconds * 1000) {
+      askedAt = now();
+      askMarker().then(
+        (marker) => {
+          accepted = ("formed" in marker && marker.formed && marker.rotation) || 0;
+        },
+        () => undefined,
+      );
+    }
+    return accepted >= rotation;
+  };
   const look = async () => {
     const [acl, current, former] = [
       await usersFile(),
@@ -26,8 +55,7 @@ export function createAccounts(name: string, now: () => number = () => performan
       await internalPasswords(formerPassword),
     ];
     const files = JSON.stringify([acl, current, former]);
-    if (files !== seen.files) seen = { files, at: now() };
-    return { acl, current, former, files, shows: now() - seen.at >= showSeconds * 1000 };
+    return { acl, current, former, files, shows: isAccepted(await rotationOfFiles()) };
   };
   return {
     async changed(run) {

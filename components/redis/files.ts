@@ -3,7 +3,7 @@ import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { absent } from "../shared/agent/files";
 import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
-import { formerKey, type InternalUser, paths } from "./layout";
+import { formerKey, type InternalUser, paths, rotationKey } from "./layout";
 
 export function internalPassword(user: InternalUser): Promise<string> {
   return readFile(join(paths.internal, user), "utf8");
@@ -16,6 +16,11 @@ export async function formerPassword(user: InternalUser): Promise<string> {
 
 export async function internalPasswords(find = internalPassword): Promise<InternalPasswords> {
   return { agent: await find("agent"), replication: await find("replication"), sentinel: await find("sentinel") };
+}
+
+/** `passwords.rotation` of these files. */
+export async function rotationOfFiles(): Promise<number> {
+  return Number((await readFile(join(paths.internal, rotationKey), "utf8").catch(absent)) ?? 0);
 }
 
 export async function shownPasswords(): Promise<InternalPasswords> {

@@ -24,7 +24,17 @@ import {
   urlOf,
 } from "../shared/deploy";
 import { type RedisClusterArguments, resolveRedis } from "./arguments";
-import { adminUsername, formerKey, internalName, internalUsers, paths, ports, scheme, usersName } from "./layout";
+import {
+  adminUsername,
+  formerKey,
+  internalName,
+  internalUsers,
+  paths,
+  ports,
+  rotationKey,
+  scheme,
+  usersName,
+} from "./layout";
 import { pace, serverConfig, statefulSet, usersConfig } from "./manifest";
 
 export {
@@ -112,11 +122,11 @@ export class RedisCluster extends EnsembleComponent {
       ...createLogins(`${internalName(name)}-${user}`, user, false, passwords.rotation, options),
     }));
     const shown = Object.fromEntries(
-      internal.flatMap(({ user, current, former }) => [
-        [user, current.password],
-        ...(former === undefined ? [] : [[formerKey(user), former.password]]),
-      ]),
-    ) as Record<string, pulumi.Output<string>>;
+      internal.flatMap(({ user, current, former }) => {
+        const both = [[user, current.password] as const];
+        return former === undefined ? both : [...both, [formerKey(user), former.password] as const];
+      }),
+    );
     const applications = Object.fromEntries(
       Object.entries(logins.applications).map(([each, known]) => [each, listed(known)]),
     );
@@ -124,7 +134,12 @@ export class RedisCluster extends EnsembleComponent {
       .all([listed(logins.admin), pulumi.all(internal.map(listed)), pulumi.all(applications)])
       .apply(([admin, own, others]) => usersConfig({ admin, internal: own, applications: others }));
     return {
-      internal: createSecret(this.ensemble, internalName(name), shown, options),
+      internal: createSecret(
+        this.ensemble,
+        internalName(name),
+        { ...shown, [rotationKey]: String(passwords.rotation) },
+        options,
+      ),
       users: createSecret(this.ensemble, usersName(name), { [paths.usersFile]: content }, options),
     };
   }

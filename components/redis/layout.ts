@@ -35,6 +35,9 @@ export const internalUsers = ["agent", "replication", "sentinel"] as const;
 export type InternalUser = (typeof internalUsers)[number];
 export const reservedUsers = [adminUsername, ...internalUsers, "default"] as const;
 
+/** In the Secret of the internal users: `passwords.rotation`. */
+export const rotationKey = "rotation";
+
 /** In the Secret of the internal users: what the password was before the last rotation. */
 export function formerKey(user: InternalUser): string {
   return `${user}-former`;

@@ -60,7 +60,7 @@ export function createSidecar(
   const connections = createConnections(settings, pod.name, hostOf);
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
-  const accounts = createAccounts(settings.name);
+  const accounts = createAccounts(settings.name, askMarker);
   const renewal = settings.tls === "off" ? undefined : createRenewal(self);
   /** The mark that was written last, while this server is master. */
   let marked: { clusterId: string; position: number } | undefined;

@@ -106,11 +106,12 @@ export async function askMarker(
   namespace: string,
   api: KubernetesApi,
 ): Promise<MarkerAnswer> {
-  const marker = await readMarker(settings.name, namespace, api).catch((error: unknown) => error as Error);
-  if (marker instanceof Error) return { reason: marker.message };
-  const reason = marker === undefined ? undefined : livingContradiction(marker, settings);
+  const found = await readMarkerObject(settings.name, namespace, api).catch((error: unknown) => error as Error);
+  if (found instanceof Error) return { reason: found.message };
+  if (found === undefined) return { formed: false };
+  const reason = livingContradiction(found.marker, settings);
   if (reason !== undefined) throw new Error(reason);
-  return marker === undefined ? { formed: false } : { formed: true, clusterId: marker.clusterId };
+  return { formed: true, clusterId: found.marker.clusterId, rotation: found.rotation };
 }
 
 /** undefined: the cluster was never formed. */

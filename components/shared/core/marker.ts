@@ -14,7 +14,11 @@ export interface Marker {
 export const rotationAnnotation = "cells-services/passwords";
 
 /** What an agent knows of the marker; `reason`: it could not be read. */
-export type MarkerAnswer = { formed: false } | { formed: true; clusterId: string } | { reason: string };
+export type MarkerAnswer =
+  | { formed: false }
+  /** `rotation`: the `passwords.rotation` that all servers have accepted, if any. */
+  | { formed: true; clusterId: string; rotation?: number | undefined }
+  | { reason: string };
 
 /** Throws when it is not complete: an ensemble whose marker says nothing is not one that was never formed. */
 export function toMarker(name: string, data: Record<string, string>): Marker {

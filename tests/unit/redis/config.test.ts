@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
 import { type Durability, type Eviction, type RedisClusterArguments, resolveRedis } from "../../../components/redis";
-import { commandsOf, passwordsToShow, showSeconds } from "../../../components/redis/accounts";
+import { commandsOf, passwordsToShow } from "../../../components/redis/accounts";
 import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
 import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
@@ -161,10 +161,6 @@ describe("the users", () => {
     ["when all have the new ones", "former", true, "current"],
   ])("are shown to other members %s", (_, shown, shows, expected) => {
     expect(passwordsToShow(shown, { current: "current", former: "former", shows })).toBe(expected);
-  });
-
-  it("are shown to other members when the kubelet has brought them to all, which takes up to two minutes", () => {
-    expect(showSeconds).toBeGreaterThanOrEqual(180);
   });
 });
 
