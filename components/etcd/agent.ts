@@ -26,7 +26,7 @@ import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import {
@@ -200,7 +200,7 @@ async function enter(
 // --- setup
 
 /** Every step reads before it writes. */
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const clusterId = await waitForFormation(settings, namespace);
   // The marker before the first user: from here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterId);
@@ -319,7 +319,9 @@ export async function keepUsers(
   // Users that no application has any more. Users that somebody else made are left alone.
   const wanted = [admin, ...Object.values(applications).flat()].map(({ username }) => username);
   for (const user of users.filter((each) => !wanted.includes(each))) {
-    const own = (await client.userRoles(user)).map((role) => role.replace(applicationRolePrefix, ""));
+    const own = (await client.userRoles(user))
+      .filter(isOfApplication)
+      .map((role) => role.slice(applicationRolePrefix.length));
     if (!own.some((application) => user === application || user === alternateName(application))) continue;
     log(`removing the user ${user}, which no application has any more`);
     await client.userDelete(user);

@@ -25,7 +25,7 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
-import { compatibilityToSet, releases, startContradiction } from "./compatibility";
+import { CannotLower, compatibilityToSet, releases, startContradiction } from "./compatibility";
 import { databaseOf, type MongodbSetupSettings, paths, ports } from "./layout";
 import { decideStart } from "./member";
 import { identity } from "./membership";
@@ -106,16 +106,17 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
           const done = await withClient(endpoint, async (client) => {
             if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
             await keepWriteConcern(client);
-            await keepCompatibility(client, settings.featureCompatibilityVersion);
             const id = identity(await readConfig(client));
             // From here on an empty volume is a lost one; before it no application has a user.
             await keepMarker(settings, namespace, api, id);
             await keepUsers(client, applications);
+            await keepCompatibility(client, settings.featureCompatibilityVersion);
             return true;
           });
           if (done) return { done: true };
           reasons.push(`${member}: not the primary`);
         } catch (error) {
+          if (error instanceof CannotLower) throw error;
           reasons.push(`${member}: ${(error as Error).message}`);
         }
       }
@@ -155,7 +156,7 @@ async function keepCompatibility(client: MongoClient, wanted: string | undefined
   const current = await readCompatibility(client);
   const version = compatibilityToSet(current, wanted);
   if (version === undefined) return;
-  // Release 7.0 and later want to hear that somebody means it, and earlier ones do not know the word.
+  // Servers of release 7.0 and later require `confirm`, and earlier ones refuse it.
   const confirm = releases.indexOf(version) >= releases.indexOf("7.0") ? { confirm: true } : {};
   await command(client, { setFeatureCompatibilityVersion: version, ...confirm, writeConcern: { w: "majority" } });
   log(`featureCompatibilityVersion is ${version}, it was ${current}`);

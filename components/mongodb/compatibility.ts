@@ -27,11 +27,13 @@ export function startContradiction(current: string, version: string): string | u
   );
 }
 
+export class CannotLower extends Error {}
+
 /** undefined: it stays as it is. Throws when features would be switched off: data of theirs could be in the way. */
 export function compatibilityToSet(current: string, wanted: string | undefined): string | undefined {
   if (wanted === undefined || wanted === current) return undefined;
   if (releases.indexOf(wanted) > releases.indexOf(current)) return wanted;
-  throw new Error(
+  throw new CannotLower(
     `the data has featureCompatibilityVersion ${current}, got ${wanted}; it is never lowered; set it to ${current} or remove it`,
   );
 }

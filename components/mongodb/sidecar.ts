@@ -294,11 +294,12 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
 async function askStatus(client: MongoClient): Promise<Pick<Observed, "lost" | "metrics">> {
   return command(client, { replSetGetStatus: 1 }).then(
     async (status) => {
-      const compatibility = Number(await readCompatibility(client));
-      return {
-        lost: false,
-        metrics: { ...gauges(status as SetStatus), feature_compatibility_version: compatibility },
-      };
+      // A member that gets its first copy does not know it yet.
+      const compatibility = await readCompatibility(client).then(
+        (version) => ({ feature_compatibility_version: Number(version) }),
+        () => ({}),
+      );
+      return { lost: false, metrics: { ...gauges(status as SetStatus), ...compatibility } };
     },
     // While it starts it has another error.
     (error: unknown) => ({

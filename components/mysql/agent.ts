@@ -22,7 +22,7 @@ import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, readServer, rows } from "./client";
@@ -120,7 +120,7 @@ async function adopt(): Promise<void> {
 // --- setup
 
 /** Every step may be repeated. */
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { admin, applications } = await readUsers();
   const primary = await waitFor(
     "databases and users",

@@ -20,7 +20,7 @@ import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/
 import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, jetStreamStates, open } from "./client";
@@ -112,7 +112,7 @@ async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]
 // --- setup
 
 /** Every step reads before it writes. */
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   await waitForFormation(settings, namespace);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterName(settings.name, namespace));

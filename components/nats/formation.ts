@@ -82,7 +82,7 @@ export function describePeer({ name, current, offline, lag }: MetaPeer): string 
 export interface Health {
   status: string;
   error?: string;
-  errors?: { type: string; account?: string; error: string }[];
+  errors?: { type: string; error: string }[];
 }
 
 /**

@@ -18,7 +18,7 @@ import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/
 import { examineReadiness, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { type Admin, type Buckets, type Credentials, type Endpoint, openAdmin, openBuckets } from "./api";
 import { paths, ports, type Store, scheme, storeId } from "./layout";
@@ -75,7 +75,7 @@ export async function observeData(buckets: string = paths.buckets): Promise<"pre
 
 // --- setup
 
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const store = JSON.parse(await readFile(join(paths.config, paths.storeFile), "utf8")) as Store;
   const { admin: administrators, applications } = await readUsers();
   // The server knows one password of a user, and the current one is the first.

@@ -17,7 +17,7 @@ import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, toInfo } from "./client";
@@ -51,7 +51,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> 
 // --- setup
 
 /** Every step reads before it writes. */
-async function setup(settings: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<void> {
+async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const clusterId = await waitForFormation(settings, namespace);
   // From here on empty volumes are lost ones.
   await keepMarker(settings, namespace, api, clusterId);

@@ -22,7 +22,7 @@ export interface Deployment {
   deploy(command: string, ...args: string[]): Promise<Result>;
   /** `up` with the configuration in a file. */
   up(file: string): Promise<Result>;
-  /** The same, killed without a word when something has happened. Breaks its lock, as each command of the sandbox does. */
+  /** The same, killed without a word when something has happened. */
   upKilled(file: string, happened: () => Promise<unknown>): Promise<void>;
   tsx(script: string, ...args: string[]): Promise<Result>;
   /** What a fault has left behind may need a moment: the checks are repeated for so long. Throws what they say in the end. */
@@ -74,15 +74,18 @@ export async function openDeployment(stack: string, values: Record<string, unkno
         stdio: "ignore",
         detached: true,
       });
-      const ended = once(child, "close");
+      const ended = once(child, "close").catch(() => undefined);
       try {
         await happened();
       } finally {
         // The process group of the engine, without a chance to finish its state or to give back its lock. Its plugins have
         // groups of their own: that nobody waits for them any more is for them to notice.
-        if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGKILL");
+        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+          process.kill(-child.pid, "SIGKILL");
+        }
         await ended;
-        await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
+        // As each command of the sandbox does after such an end: breaks the lock, and takes what the state does not know.
+        Object.assign(engine.environment, (await sandboxEngine(stack)).environment);
       }
     },
     tsx,

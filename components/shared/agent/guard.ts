@@ -31,7 +31,7 @@ export async function preflightCommand(judge?: Judge): Promise<void> {
   await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi(), judge);
 }
 
-/** Why the living members of one service cannot become what is wanted, beside what is judged for all services. */
+/** Judges what one service alone has to judge. Returns why its living members cannot become what is wanted. */
 export type Judge = (settings: PreflightSettings, namespace: string) => Promise<string | undefined>;
 
 /** Throws when a living cluster cannot do what is wanted. Then prepares what has to be there before the rest changes. */
@@ -132,6 +132,14 @@ async function readMarkerObject(name: string, namespace: string, api: Kubernetes
   };
 }
 
+function rotationOf({ passwords }: SetupSettings): Record<string, string> {
+  return { [rotationAnnotation]: String(passwords.rotation) };
+}
+
+function removedMarker(name: string): string {
+  return `the ConfigMap ${name} was removed while it was read`;
+}
+
 /** The command for `commands` of a service's agent. Safe to be killed at any point and to be run again at any time. */
 export async function setupCommand<Settings extends SetupSettings>(
   setup: (settings: Settings, namespace: string, api: KubernetesApi) => Promise<void>,
@@ -141,9 +149,15 @@ export async function setupCommand<Settings extends SetupSettings>(
   const api = inClusterApi();
   await setup(settings, namespace, api);
   const name = namesOf(settings.name).marker;
-  const annotations = { [rotationAnnotation]: String(settings.passwords.rotation) };
-  const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name, annotations } };
-  await api.apply(core(namespace, "configmaps", name), object, rotationManager);
+  const uid = (await readMarkerObject(settings.name, namespace, api))?.uid;
+  if (uid === undefined) throw new Error(removedMarker(name));
+  // With its uid, a marker that was removed in between is not made again without data.
+  const metadata = { name, uid, annotations: rotationOf(settings) };
+  await api.apply(
+    core(namespace, "configmaps", name),
+    { apiVersion: "v1", kind: "ConfigMap", metadata },
+    rotationManager,
+  );
 }
 
 /**
@@ -151,7 +165,7 @@ export async function setupCommand<Settings extends SetupSettings>(
  * follows `deletion` with every run.
  */
 export async function keepMarker(
-  settings: EnsembleSettings,
+  settings: SetupSettings,
   namespace: string,
   api: KubernetesApi,
   clusterId: string,
@@ -160,7 +174,8 @@ export async function keepMarker(
   const object = {
     apiVersion: "v1",
     kind: "ConfigMap",
-    metadata: { name: names.marker, labels: agentLabels(settings) },
+    // Nobody holds an older password of a cluster that has just formed.
+    metadata: { name: names.marker, labels: agentLabels(settings), annotations: rotationOf(settings) },
     data: {
       clusterId,
       members: String(settings.members),
@@ -173,7 +188,7 @@ export async function keepMarker(
     log(`marked the cluster ${clusterId} as formed`);
   }
   const existing = await readMarkerObject(settings.name, namespace, api);
-  if (existing === undefined) throw new Error(`the ConfigMap ${names.marker} was removed while it was read`);
+  if (existing === undefined) throw new Error(removedMarker(names.marker));
   const { marker, uid } = existing;
   if (marker.clusterId !== clusterId) {
     throw new Error(

@@ -31,7 +31,8 @@ export function rotationContradiction(accepted: number | undefined, wanted: numb
   if (accepted === undefined) {
     return wanted === 0
       ? undefined
-      : `the servers were set up by a release without rotation, got passwords.rotation ${wanted}; run pulumi up with 0 once, and then raise it to 1`;
+      : `the marker does not say which passwords.rotation the servers have accepted, got ${wanted}; where they were set up by a release ` +
+          "without rotation, run pulumi up with 0 once; otherwise restore the annotation cells-services/passwords of the marker";
   }
   if (wanted === accepted || wanted === accepted + 1) return undefined;
   return (

@@ -10,7 +10,7 @@ export interface Marker {
   bootstrappedAt: string;
 }
 
-/** On the marker: the `passwords.rotation` that all servers have accepted. A later release than the first wrote it first. */
+/** On the marker: the `passwords.rotation` that all servers have accepted. The first release wrote none. */
 export const rotationAnnotation = "cells-services/passwords";
 
 /** What an agent knows of the marker; `reason`: it could not be read. */

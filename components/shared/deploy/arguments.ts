@@ -70,7 +70,7 @@ const resourceWords =
 const defaultLifetimeDays = 90;
 const defaultAuthorityDays = 3650;
 
-/** Applications become part of volume names (`application-<app>`), which are DNS labels of at most 63 characters. */
+/** With `application-` before it still a DNS label: what it may become a part of is up to the programs that use the component. */
 const applicationLimit = 63 - "application-".length;
 const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 

@@ -122,7 +122,7 @@ describe("users", () => {
   it("are removed with their application, but users of somebody else stay", async () => {
     const { state, client } = fakeEtcd();
     await keepUsers(client, admin, cells("one"));
-    state.users.set("guest", { password: "g", roles: ["reader"] });
+    state.users.set("guest", { password: "g", roles: ["guest"] });
     state.users.set("backup", { password: "b", roles: ["application:cells"] });
     await keepUsers(client, admin, {});
     expect([...state.users.keys()]).toEqual(["root", "guest", "backup"]);

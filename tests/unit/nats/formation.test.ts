@@ -28,8 +28,8 @@ function state(server: string, changes: Partial<JetStreamState> = {}): JetStream
 const followers = [state("nats-1"), state("nats-2")];
 
 describe("the health of a server", () => {
-  const lost = { type: "ACCOUNT", account: "gone", error: 'JetStream can not lookup account "gone": no such account' };
-  const late = { type: "STREAM", account: "cells", error: "JetStream stream 'cells > jobs' is not current" };
+  const lost = { type: "ACCOUNT", error: 'JetStream can not lookup account "gone": no such account' };
+  const late = { type: "STREAM", error: "JetStream stream 'cells > jobs' is not current" };
 
   it.each<[string, Health, string | undefined]>([
     ["is well", { status: "ok" }, undefined],

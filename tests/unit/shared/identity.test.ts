@@ -9,7 +9,7 @@ import {
   smallerClaims,
 } from "../../../components/shared/core/change";
 import { type Marker, peerTls, toMarker } from "../../../components/shared/core/marker";
-import type { EnsembleSettings } from "../../../components/shared/core/settings";
+import type { SetupSettings } from "../../../components/shared/core/settings";
 
 const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 const data = { ...marker, members: "3" };
@@ -65,7 +65,7 @@ describe("another rotation of passwords", () => {
   });
 
   it("is refused where the members do not know of rotations yet", () => {
-    expect(rotationContradiction(undefined, 1)).toContain("run pulumi up with 0 once, and then raise it to 1");
+    expect(rotationContradiction(undefined, 1)).toContain("run pulumi up with 0 once");
   });
 });
 
@@ -141,7 +141,8 @@ describe("what a living cluster cannot do", () => {
   });
 });
 
-const settings: EnsembleSettings = {
+const settings: SetupSettings = {
+  passwords: { rotation: 0 },
   service: "etcd",
   name: "etcd",
   members: 3,
@@ -190,7 +191,7 @@ beforeEach(() => {
   cluster = fakeApi();
 });
 
-function keep(changes: Partial<EnsembleSettings> = {}, clusterId = "77"): Promise<void> {
+function keep(changes: Partial<SetupSettings> = {}, clusterId = "77"): Promise<void> {
   return keepMarker({ ...settings, ...changes }, "cells", cluster.api, clusterId);
 }
 
@@ -268,12 +269,8 @@ describe("the marker", () => {
 });
 
 describe("the preflight", () => {
-  const run = (changes: Partial<EnsembleSettings> = {}, size = "8Gi", version = "3.6.8") =>
-    preflight(
-      { ...settings, ...changes, version, storage: { size }, passwords: { rotation: 0 } },
-      "cells",
-      cluster.api,
-    );
+  const run = (changes: Partial<SetupSettings> = {}, size = "8Gi", version = "3.6.8") =>
+    preflight({ ...settings, ...changes, version, storage: { size } }, "cells", cluster.api);
 
   it("lets the first deployment pass", async () => {
     await expect(run()).resolves.toBeUndefined();
