@@ -10,6 +10,8 @@ export interface Endpoint {
   ca?: string | undefined;
   /** The name that the certificate must carry, default: the host of the URL. */
   servername?: string | undefined;
+  /** As in `HttpRequest`. */
+  unverified?: boolean;
   token?: string | undefined;
   timeoutSeconds?: number;
   /** How long a request that meets an election is repeated; every one that is sent must bear that. Default: not at all. */
@@ -140,6 +142,7 @@ export function vaultClient(endpoint: Endpoint): VaultClient {
       timeoutSeconds,
       ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
       ...(endpoint.servername === undefined ? {} : { servername: endpoint.servername }),
+      ...(endpoint.unverified ? { unverified: true } : {}),
     });
   const { electionSeconds } = endpoint;
   const send = (...request: Parameters<typeof sendOnce>): Promise<HttpResponse> =>

@@ -423,18 +423,14 @@ async function readServers({ api, namespace, settings }: Context): Promise<Certi
 }
 
 /**
- * Makes all members stale; the roll then replaces them. Never while a roll is under way or a member is not ready: the next run
- * finds the same difference again.
+ * Makes all members stale. The roll then replaces them, and looks at the others first; those that are not ready may be so because
+ * their certificates have ended.
  */
 async function rollIfNeeded(context: Context, secret: AuthoritySecret): Promise<void> {
   const { api, namespace, settings } = context;
   const servers = await readServers(context);
   const hash = rollHash(settings, secret, await readLeaves(context));
   if (servers === undefined || servers.rolled === hash) return;
-  if (!servers.settled) {
-    log("the members must be restarted for new certificates, but not all are ready; the next run tries again");
-    return;
-  }
   log("the members are to be restarted for new certificates");
   const name = namesOf(settings.name).server;
   const set = {

@@ -155,7 +155,13 @@ export function toRollMember(
   const away = whyAway(pod);
   const leads = condition?.leads ?? false;
   const current = pod?.metadata?.labels?.[labelKeys.revision] === revision;
-  const state = { name, leads, revision: pod === undefined ? "missing" : current ? "current" : "stale" } as const;
+  const ready = pod?.status?.conditions?.find(({ type }) => type === "Ready")?.status === "True";
+  const state = {
+    name,
+    leads,
+    ready,
+    revision: pod === undefined ? "missing" : current ? "current" : "stale",
+  } as const;
   if (pod?.metadata?.deletionTimestamp !== undefined)
     return { ...state, revision: "missing", condition: "behind", reason: "it is stopping" };
   if (away !== undefined) return { ...state, condition: "away", reason: away };

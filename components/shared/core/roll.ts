@@ -6,6 +6,8 @@ export interface RollMember {
   revision: "missing" | "stale" | "current";
   /** `away`: its server does not run, so it counts for nothing. `behind`: it runs, and the others may need it. */
   condition: "whole" | "behind" | "away";
+  /** In the words of Kubernetes, which counts them for the disruption budget. */
+  ready: boolean;
   /** Why it is not whole, in the words of Kubernetes or of the database. */
   reason: string;
   leads: boolean;
@@ -23,7 +25,8 @@ export type RollStep =
  * new does not start: perhaps its server is back in a moment.
  *
  * `late`: waiting longer helps nobody. Then a stale member that runs and does not become whole is replaced too, since perhaps only
- * what is new makes it whole, unless what is new does not even start. Kubernetes refuses when the ready ones would become too few.
+ * what is new makes it whole, unless what is new does not even start. Kubernetes refuses when the ready ones would become too few; where
+ * none is ready, as after certificates that have ended, there is nothing that it could protect, and it would refuse for ever.
  */
 export function nextStep(members: RollMember[], late: boolean): RollStep {
   const stale = members.filter(({ revision }) => revision === "stale");
@@ -31,7 +34,10 @@ export function nextStep(members: RollMember[], late: boolean): RollStep {
   const away = stale.find(({ condition }) => condition === "away");
   if (away !== undefined && (starts || late)) return { kind: "replace", member: away.name, how: "delete" };
   const stuck = stale.find(({ condition }) => condition === "behind");
-  if (late && starts && stuck !== undefined) return { kind: "replace", member: stuck.name, how: "evict" };
+  if (late && starts && stuck !== undefined) {
+    const served = members.some(({ ready }) => ready);
+    return { kind: "replace", member: stuck.name, how: served ? "evict" : "delete" };
+  }
   const waited = members.find(({ condition }) => condition !== "whole");
   if (waited !== undefined) return { kind: "wait", member: waited.name, reason: waited.reason };
   // The highest ordinal first, as Kubernetes does it.

@@ -184,13 +184,10 @@ describe("the certificates command", () => {
     expect(await cluster.rolled()).not.toBe(introduced);
   });
 
-  it("rolls for renewed leaf certificates when the server does not, but never beside a member that is not ready", async () => {
+  it("leaves it to the roll to look at the members when a renewed certificate needs one, also when some are not ready", async () => {
     await run({ restartOn: "any" });
     cluster.startServers(2);
     now += 61 * day;
-    await run({ restartOn: "any" });
-    expect(await cluster.rolled()).toBeUndefined();
-    cluster.startServers(3);
     await run({ restartOn: "any" });
     expect(await cluster.rolled()).toMatch(/^[0-9a-f]{16}$/);
   });

@@ -6,7 +6,8 @@ import { nextStep, type RollMember, type RollStep } from "../../../components/sh
 const container = "server";
 
 function member(ordinal: number, changes: Partial<RollMember> = {}): RollMember {
-  return { name: `etcd-${ordinal}`, revision: "stale", condition: "whole", reason: "", leads: false, ...changes };
+  const whole = { revision: "stale", condition: "whole", reason: "", leads: false, ready: true } as const;
+  return { name: `etcd-${ordinal}`, ...whole, ...changes };
 }
 const behind = { condition: "behind", reason: "catches up" } as const;
 const away = { condition: "away", reason: "crashed" } as const;
@@ -75,6 +76,15 @@ describe("a roll", () => {
       evicted(0),
     ],
     [
+      "does not ask the disruption budget when Kubernetes takes none for ready",
+      [
+        member(0, { ...behind, ready: false }),
+        member(1, { ...behind, ready: false }),
+        member(2, { ...behind, ready: false }),
+      ],
+      deleted(0),
+    ],
+    [
       "takes what counts for nothing, whether what is new starts or not",
       [member(0), member(1, away), member(2, { ...current, ...away })],
       deleted(1),
@@ -99,7 +109,11 @@ function pod(revision: string, changes: MemberPod["status"] = {}, metadata: Memb
   return {
     metadata: { uid: `uid-${revision}`, labels: { "controller-revision-hash": revision }, ...metadata },
     spec: { containers: [{ name: container }, { name: "beside" }] },
-    status: { containerStatuses: [{ name: container, ...running }], ...changes },
+    status: {
+      conditions: [{ type: "Ready", status: "True" }],
+      containerStatuses: [{ name: container, ...running }],
+      ...changes,
+    },
   };
 }
 const whole: Condition = { whole: true, leads: false, detail: "" };
