@@ -8,8 +8,8 @@ export interface Redaction {
 export const publicKeys: readonly string[] = [
   ...["username", "database", "host", "port"],
   ...["ca.crt", "other.crt", "tls.crt"],
-  // The phase of a rotation, and its date.
-  "state.json",
+  // The phase of a rotation of the authority and its date; which rotation of passwords.
+  ...["state.json", "rotation"],
   // Of an application of the object store.
   ...["accessKeyId", "endpoint", "region"],
   // The same in the words of the chart of Cells.

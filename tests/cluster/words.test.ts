@@ -37,11 +37,13 @@ describe("pulumi up ends with the words", () => {
   });
 
   it("of a Job that failed", async () => {
-    const secret = ["secret", "etcd-admin", "-n", namespace];
-    const right = await kubectl("get", ...secret, "-o", "jsonpath={.data.password}");
+    const secret = (name: string) => ["secret", name, "-n", namespace];
+    const right = await kubectl("get", ...secret("etcd-admin"), "-o", "jsonpath={.data.password}");
     const giveOut = (password: string) =>
-      kubectl("patch", ...secret, "--type=merge", "-p", JSON.stringify({ data: { password } }));
+      kubectl("patch", ...secret("etcd-admin"), "--type=merge", "-p", JSON.stringify({ data: { password } }));
     await giveOut(Buffer.from("wrong").toString("base64"));
+    // With it the agents would get in, and give root the password of its Secret.
+    await kubectl("delete", ...secret("etcd-kept"));
     try {
       const result = await up({ applications: ["cells", "other"] });
       expect(result.code, result.output).not.toBe(0);
