@@ -107,7 +107,7 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
       log("all members are whole, and what they should be");
       return;
     }
-    log(`replaced ${step.member}${step.how === "evict" ? "" : ", whose server did not run"}`);
+    log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
     what = `${step.member} to be whole with what is new`;
     watchSeconds = settings.watchSeconds;
   }
