@@ -13,19 +13,19 @@ import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import {
-  agentLabels,
   keepMarker,
   ownersOfKept,
   preflightCommand,
   readMarker,
   setupCommand,
+  setupManager,
 } from "../shared/agent/guard";
 import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
-import { alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
+import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
@@ -253,7 +253,7 @@ async function keepPasswords(
     },
     data: encoded({ [paths.keptFile]: JSON.stringify([...new Set(passwords)]) }),
   };
-  await api.apply(core(namespace, "secrets", name), object, "cells-services-setup");
+  await api.apply(core(namespace, "secrets", name), object, setupManager);
 }
 
 async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {

@@ -108,18 +108,15 @@ export class NatsCluster extends EnsembleComponent {
   /** What is no secret in a ConfigMap, users in a Secret. */
   private createServerConfig(
     durability: Durability,
-    { logins }: EnsembleUsers,
+    { accepted }: EnsembleUsers,
     own: Logins,
     options: pulumi.CustomResourceOptions,
   ) {
     const { name, namespace } = this.ensemble;
     const server = namespace.apply((known) => serverConfig(this.ensemble, known, durability));
-    const applications = Object.fromEntries(
-      Object.entries(logins.applications).map(([each, known]) => [each, listed(known)]),
-    );
     const accounts = pulumi
-      .all([listed(logins.admin), listed(own), pulumi.all(applications)])
-      .apply(([admin, reconciler, others]) => usersConfig({ admin, reconciler, applications: others }));
+      .all([accepted, listed(own)])
+      .apply(([known, reconciler]) => usersConfig({ ...known, reconciler }));
     const config = createConfig(this.ensemble, { [paths.configFile]: server }, options);
     const users = createSecret(this.ensemble, usersName(name), { [paths.usersFile]: accounts }, options);
     return { config, users, accounts };

@@ -114,7 +114,7 @@ export class RedisCluster extends EnsembleComponent {
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 
-  private createUsers({ logins }: EnsembleUsers, options: pulumi.CustomResourceOptions) {
+  private createUsers({ accepted }: EnsembleUsers, options: pulumi.CustomResourceOptions) {
     const { name, passwords } = this.ensemble;
     // What members, Sentinels and agents have for each other.
     const internal = internalUsers.map((user) => ({
@@ -127,12 +127,9 @@ export class RedisCluster extends EnsembleComponent {
         return former === undefined ? both : [...both, [formerKey(user), former.password] as const];
       }),
     );
-    const applications = Object.fromEntries(
-      Object.entries(logins.applications).map(([each, known]) => [each, listed(known)]),
-    );
     const content = pulumi
-      .all([listed(logins.admin), pulumi.all(internal.map(listed)), pulumi.all(applications)])
-      .apply(([admin, own, others]) => usersConfig({ admin, internal: own, applications: others }));
+      .all([accepted, pulumi.all(internal.map(listed))])
+      .apply(([known, own]) => usersConfig({ ...known, internal: own }));
     return {
       internal: createSecret(
         this.ensemble,

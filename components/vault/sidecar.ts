@@ -11,7 +11,7 @@ import { readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
-import { labels, memberNames, namesOf } from "../shared/core/names";
+import { agentLabels, memberNames, namesOf } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
 import { type VaultClient, VaultError, vaultClient } from "./client";
 import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./layout";
@@ -126,8 +126,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     await keepOwners();
   };
   const store = (name: string, data: Record<string, string>): Promise<void> => {
-    const managed = { "app.kubernetes.io/managed-by": "cells-services-agent" };
-    const metadata = { name, labels: { ...labels(settings.service, settings.name), ...managed } };
+    const metadata = { name, labels: agentLabels(settings) };
     const secret: Secret = { apiVersion: "v1", kind: "Secret", type: "Opaque", metadata, data };
     return api.apply(core(pod.namespace, "secrets", name), secret, manager);
   };

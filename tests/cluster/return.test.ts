@@ -7,7 +7,7 @@ import { serviceNames } from "../../stacks/config";
 import { endCertificates } from "../support/certificates";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { everything } from "../support/scope";
-import { drilledServices, type Held, heldBy, openWorkload, refusalOf, runNow } from "../support/workload";
+import { drilledServices, expectStored, type Held, heldBy, openWorkload, refusalOf, runNow } from "../support/workload";
 
 /** What was destroyed with `deletion: "keep"` and is deployed anew. The tests build on each other. */
 const stack = "return";
@@ -110,13 +110,6 @@ describe("services that are destroyed with their volumes kept", () => {
   });
 
   it.each(drilledServices)("have every acknowledged write on each member of %s", async (service) => {
-    const { members, workload } = await open(service);
-    for (const member of members) {
-      const stored = await until(`what ${member} holds`, 60, () => workload.stored(member));
-      expect(
-        ids.filter((id) => !stored.has(id)),
-        `${member} lacks`,
-      ).toEqual([]);
-    }
+    await expectStored(await open(service), ids);
   });
 });

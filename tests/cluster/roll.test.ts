@@ -10,7 +10,7 @@ import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
-import { heldBy, openWorkload, placeOf, refusalOf, runNow } from "../support/workload";
+import { expectStored, heldBy, openWorkload, placeOf, refusalOf, runNow } from "../support/workload";
 
 /** Changes of a living service, under load. The tests of a service build on each other. */
 const stack = "roll";
@@ -80,13 +80,7 @@ async function underLoad<T>(
     const acknowledged = writes.filter(({ outcome }) => outcome === "ok").map(({ id }) => id);
     const failures = writes.flatMap(({ outcome, error }) => (outcome === "ok" ? [] : [error ?? outcome]));
     expect(acknowledged.length).toBeGreaterThan(50);
-    for (const member of members) {
-      const stored = await until(`what ${member} holds`, 60, () => workload.stored(member));
-      expect(
-        acknowledged.filter((id) => !stored.has(id)),
-        `${member} lacks`,
-      ).toEqual([]);
-    }
+    await expectStored({ members, workload }, acknowledged);
     const gap = writeGap(writers.writes, { fault: begin, end });
     return { result, leader, failures, gapSeconds: (gap?.milliseconds ?? Number.POSITIVE_INFINITY) / 1000 };
   } finally {

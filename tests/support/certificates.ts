@@ -1,6 +1,7 @@
 /** Certificates of a deployed service, as time would leave them. */
 import { X509Certificate } from "node:crypto";
 import { issueLeaf } from "../../components/shared/agent/issue";
+import { decoded, type Secret } from "../../components/shared/agent/kubernetes";
 import { leafSecretNames } from "../../components/shared/core/certificates";
 import { namesOf, type ServiceKind } from "../../components/shared/core/names";
 import { kubectl } from "../../sandbox/cluster";
@@ -8,12 +9,8 @@ import { kubectl } from "../../sandbox/cluster";
 const day = 24 * 60 * 60 * 1000;
 
 async function readSecret(namespace: string, name: string): Promise<Record<string, string>> {
-  const { data } = JSON.parse(await kubectl("get", "secret", name, "-n", namespace, "-o", "json")) as {
-    data: Record<string, string>;
-  };
-  return Object.fromEntries(
-    Object.entries(data).map(([key, value]) => [key, Buffer.from(value, "base64").toString("utf8")]),
-  );
+  const secret = JSON.parse(await kubectl("get", "secret", name, "-n", namespace, "-o", "json")) as Secret;
+  return decoded(secret.data);
 }
 
 /** In place of its leaf certificates others with the same names, of the same authority, that ended yesterday. */

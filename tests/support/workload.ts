@@ -1,3 +1,4 @@
+import { expect } from "vitest";
 import {
   chooseCluster,
   createRedaction,
@@ -48,6 +49,19 @@ export async function openWorkload(stack: string, service: DrilledService, run: 
     throw error;
   }
 }
+
+/** Each member by itself holds all of these writes. */
+export async function expectStored({ members, workload }: Opened, ids: string[]): Promise<void> {
+  for (const member of members) {
+    const stored = await until(`what ${member} holds`, 60, () => workload.stored(member));
+    expect(
+      ids.filter((id) => !stored.has(id)),
+      `${member} lacks`,
+    ).toEqual([]);
+  }
+}
+
+type Opened = Pick<Awaited<ReturnType<typeof openWorkload>>, "members" | "workload">;
 
 /** What the first application reads now. */
 export async function heldBy(stack: string, service: DrilledService): Promise<Held> {

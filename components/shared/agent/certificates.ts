@@ -15,7 +15,7 @@ import {
   subjectNames,
 } from "../core/certificates";
 import { log } from "../core/log";
-import { labels, memberNames, namesOf } from "../core/names";
+import { agentLabels, memberNames, namesOf } from "../core/names";
 import {
   type Authority,
   createAuthority,
@@ -456,7 +456,7 @@ async function applyObject(
     kind,
     metadata: {
       name,
-      labels: { ...labels(settings.service, settings.name), "app.kubernetes.io/managed-by": "cells-services-agent" },
+      labels: agentLabels(settings),
       ownerReferences: [await ownerReference(api, namespace, namesOf(settings.name).certificates)],
       ...(annotations === undefined ? {} : { annotations }),
     },

@@ -2,7 +2,7 @@
 import { classContradiction, livingContradiction, rotationContradiction } from "../core/change";
 import { log } from "../core/log";
 import { type Marker, type MarkerAnswer, peerTls, rotationAnnotation, toMarker } from "../core/marker";
-import { labelKeys, labels, memberNames, namesOf } from "../core/names";
+import { agentLabels, labelKeys, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings, SetupSettings } from "../core/settings";
 import { versionContradiction } from "../core/versions";
 import { growClaims } from "./claims";
@@ -18,7 +18,7 @@ import {
 import { readPod, readSettings } from "./main";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
-const manager = "cells-services-setup";
+export const setupManager = "cells-services-setup";
 /** Of the number of the rotation, which is written last. */
 const rotationManager = "cells-services-passwords";
 
@@ -93,11 +93,6 @@ async function livingVersions(
 /** Of an object that a kept volume needs: it lives as long as the data, and otherwise goes with the rest. */
 export async function ownersOfKept(settings: EnsembleSettings, namespace: string, api: KubernetesApi) {
   return settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, namesOf(settings.name).setup)];
-}
-
-/** Of what an agent makes. */
-export function agentLabels({ service, name }: EnsembleSettings): Record<string, string> {
-  return { ...labels(service, name), "app.kubernetes.io/managed-by": "cells-services-agent" };
 }
 
 /** For a caller that goes on without the marker. Throws when the cluster was formed in another way than `settings` say. */
@@ -206,5 +201,5 @@ export async function keepMarker(
     // With its uid, a marker that was removed in between is not made again without data.
     metadata: { name: names.marker, ...(uid === undefined ? {} : { uid }), ownerReferences },
   };
-  await api.apply(core(namespace, "configmaps", names.marker), owned, manager);
+  await api.apply(core(namespace, "configmaps", names.marker), owned, setupManager);
 }

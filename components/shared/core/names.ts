@@ -138,3 +138,8 @@ export function labels(service: ServiceKind, name: string, version?: string): Re
     "app.kubernetes.io/part-of": "cells-services",
   };
 }
+
+/** Labels of what an agent makes. */
+export function agentLabels({ service, name }: { service: ServiceKind; name: string }): Record<string, string> {
+  return { ...labels(service, name), "app.kubernetes.io/managed-by": "cells-services-agent" };
+}

@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { RandomPassword } from "@pulumi/random/randomPassword";
 import { alternateName, applicationSecretName, namesOf } from "../core/names";
 import { setupUsers } from "../core/settings";
+import type { Users } from "../core/users";
 import type { Ensemble } from "./arguments";
 import { digest } from "./bundle";
 import type { Application } from "./component";
@@ -26,7 +27,10 @@ export interface EnsembleUsers {
   admin: Secret;
   /** The administrator's Secret, and that of the setup with all that servers must accept. */
   secrets: Secret[];
-  logins: { admin: Logins; applications: Record<string, Logins> };
+  /** Of the applications. */
+  logins: Record<string, Logins>;
+  /** All that servers must accept. */
+  accepted: pulumi.Output<Users>;
   /** Of all user names and passwords: where it is on a pod template, a changed one starts the setup again. */
   checksum: pulumi.Output<string>;
 }
@@ -45,27 +49,23 @@ export function createCredentials(
   const names = namesOf(name);
   const loginsOf = (resource: string, username: string, who: "admin" | "applications"): Logins =>
     createLogins(resource, username, takeTurns.includes(who), passwords.rotation, options);
-  const logins = {
-    admin: loginsOf(names.admin, adminUsername, "admin"),
-    applications: Object.fromEntries(
-      applications.map((each) => [each, loginsOf(applicationSecretName(name, each), each, "applications")]),
-    ),
-  };
-  const content = pulumi
-    .all([listed(logins.admin), pulumi.all(mapped(logins.applications, listed))])
-    .apply(([admin, others]) => JSON.stringify({ admin, applications: others }));
-  const admin = createSecret(ensemble, names.admin, { ...logins.admin.current }, options);
+  const administrator = loginsOf(names.admin, adminUsername, "admin");
+  const logins = Object.fromEntries(
+    applications.map((each) => [each, loginsOf(applicationSecretName(name, each), each, "applications")]),
+  );
+  const known = Object.fromEntries(Object.entries(logins).map(([each, own]) => [each, listed(own)]));
+  const accepted = pulumi
+    .all([listed(administrator), pulumi.all(known)])
+    .apply(([first, others]): Users => ({ admin: first, applications: others }));
+  const content = accepted.apply((users) => JSON.stringify(users));
+  const admin = createSecret(ensemble, names.admin, { ...administrator.current }, options);
   const users = createSecret(ensemble, names.setup, { [setupUsers.file]: content }, options);
-  return { admin, secrets: [admin, users], logins, checksum: checksum(content) };
+  return { admin, secrets: [admin, users], logins, accepted, checksum: checksum(content) };
 }
 
 /** The current one first. */
 export function listed({ current, former }: Logins): pulumi.Output<pulumi.Unwrap<Login>[]> {
   return pulumi.all(former === undefined ? [current] : [current, former]);
-}
-
-function mapped<A, B>(record: Record<string, A>, change: (each: A) => B): Record<string, B> {
-  return Object.fromEntries(Object.entries(record).map(([key, each]) => [key, change(each)]));
 }
 
 /**
@@ -86,7 +86,7 @@ export function createApplications(
   const { url, setup, more = () => ({}) } = details;
   const whenAccepted = pulumi.mergeOptions(options, { dependsOn: [setup] });
   return Object.fromEntries(
-    Object.entries(logins.applications).map(([application, { current }]) => {
+    Object.entries(logins).map(([application, { current }]) => {
       const values = { url, ...more(application, current), ...current };
       const secret = createApplicationSecret(ensemble, application, values, whenAccepted);
       const accepted = <T>(value: pulumi.Input<T>) => pulumi.all([value, secret.id]).apply(([known]) => known as T);
