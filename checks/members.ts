@@ -1,8 +1,16 @@
 /** The step `members`, first of each service: whether its pods are there and made of what was deployed last, as Kubernetes sees it. */
-import { AppsV1Api, CoreV1Api, type KubeConfig, type V1Pod, type V1StatefulSet } from "@kubernetes/client-node";
+import {
+  AppsV1Api,
+  CoreV1Api,
+  type KubeConfig,
+  type V1ConfigMap,
+  type V1Pod,
+  type V1StatefulSet,
+} from "@kubernetes/client-node";
 import { failIfAny } from "../components/shared/check/context";
 import type { Check, CheckTarget } from "../components/shared/core/check";
 import { findingRecorder } from "../components/shared/core/findings";
+import { acceptedAnnotation, rotationAnnotation } from "../components/shared/core/marker";
 import { instanceLabels, labelKeys, labelSelectorOf, namesOf } from "../components/shared/core/names";
 import { readNamed } from "./cluster";
 
@@ -14,21 +22,32 @@ export function withMembers(config: KubeConfig, check: Check): Check {
     const remedy =
       `nothing while the roll is under way, or waits for the night after a renewal of certificates; otherwise read the log of the ` +
       `last job ${roll}, mend what it names and run pulumi up again`;
-    await step("members", remedy, async () => describeMembers(target.members, ...(await readMembers(config, target))));
+    await step("members", remedy, async () => {
+      const { set, pods, marker } = await readMembers(config, target);
+      return `${describeMembers(target.members, set, pods)}; ${describePasswords(marker)}`;
+    });
     return [...findings, ...(await check(target, environment))];
   };
 }
 
-async function readMembers(config: KubeConfig, target: CheckTarget): Promise<[V1StatefulSet, V1Pod[]]> {
+async function readMembers(config: KubeConfig, target: CheckTarget) {
   const { namespace, service } = target;
-  const name = namesOf(target.name).server;
+  const { server: name, marker: markerName } = namesOf(target.name);
+  const api = config.makeApiClient(CoreV1Api);
   const labelSelector = labelSelectorOf(instanceLabels(service, target.name));
   const request = Promise.all([
     config.makeApiClient(AppsV1Api).readNamespacedStatefulSet({ name, namespace }),
-    config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace, labelSelector }),
+    api.listNamespacedPod({ namespace, labelSelector }),
+    api.readNamespacedConfigMap({ name: markerName, namespace }),
   ]);
-  const [set, pods] = await readNamed("StatefulSet and pods of", namespace, name, request);
-  return [set, pods.items];
+  const [set, pods, marker] = await readNamed("StatefulSet, pods and marker of", namespace, name, request);
+  return { set, pods: pods.items, marker };
+}
+
+/** That they are accepted, other steps prove. */
+export function describePasswords({ metadata }: V1ConfigMap): string {
+  const { [rotationAnnotation]: rotation, [acceptedAnnotation]: since } = metadata?.annotations ?? {};
+  return `passwords of rotation ${rotation ?? "unknown"} since ${since ?? "before it was noted"}`;
 }
 
 /** Throws when a member is missing or stale. The version is that of the argument: a label. */

@@ -20,12 +20,13 @@ import {
   setupCommand,
   setupManager,
 } from "../shared/agent/guard";
-import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
-import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
+import { agentLabels, alternateName, memberHost, memberNames, ordinalOf, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
@@ -59,14 +60,44 @@ const promotionDeadlineSeconds = 45;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 
+/** Each removal waits until the voters that are left are connected. */
+const releaseSeconds = 120;
+
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
-  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  preflight: () => preflightCommand({ scaling: { examine: examineMembers, release } }),
+  member: () => memberCommand(paths.volume, startMember),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),
   maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
+
+// --- preflight
+
+/** One after the other: etcd refuses what would leave too few voters. The server of a removed member ends by itself. */
+async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const staying = memberNames(settings.name, settings.members);
+  const urls = leaving.map((member) => peerUrl(settings, namespace, member));
+  await waitFor(
+    `the cluster without ${leaving.join(" and ")}`,
+    async () => {
+      const { members, unreachable } = await readStatuses(settings, namespace);
+      const [first] = members;
+      if (first === undefined) return { waiting: unreachable.join("; ") };
+      const list = await (await memberClient(settings, namespace, first.name)).memberList();
+      const gone = list.members.find(({ peerUrls }) => peerUrls.some((url) => urls.includes(url)));
+      if (gone === undefined) return { done: true };
+      if (first.status.leader === gone.id) {
+        log(`${gone.name} gives the leadership to ${first.name}`);
+        await (await memberClient(settings, namespace, gone.name)).moveLeader(first.status.memberId);
+      }
+      log(`removing ${gone.name}`);
+      await (await memberClient(settings, namespace, first.name)).memberRemove(gone.id);
+      return { waiting: `whether ${staying.join(", ")} are whole` };
+    },
+    { deadlineSeconds: releaseSeconds, onError: "wait" },
+  );
+}
 
 // --- member
 
@@ -74,7 +105,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
   const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
   const self: Identity = {
     name: pod.name,
-    ordinal: Number(pod.name.slice(pod.name.lastIndexOf("-") + 1)),
+    ordinal: ordinalOf(pod.name),
     peerUrl: peerUrl(settings, pod.namespace, pod.name),
     members: settings.members,
     tls: settings.tls,

@@ -64,6 +64,8 @@ export interface EtcdClient {
   memberAddLearner(peerUrl: string): Promise<{ id: string; list: MemberList }>;
   memberRemove(id: string): Promise<void>;
   memberPromote(id: string): Promise<void>;
+  /** Only the leader does it. */
+  moveLeader(id: string): Promise<void>;
   status(): Promise<Status>;
   alarms(): Promise<Alarm[]>;
   disarm(alarm: Alarm): Promise<void>;
@@ -151,6 +153,7 @@ export function etcdClient(endpoint: Endpoint): EtcdClient {
     },
     memberRemove: async (id) => void (await call("cluster/member/remove", { ID: id })),
     memberPromote: async (id) => void (await call("cluster/member/promote", { ID: id })),
+    moveLeader: async (id) => void (await call("maintenance/transfer-leadership", { targetID: id })),
     status: async () => toStatus(await call<RawStatus>("maintenance/status", {})),
     alarms: async () => {
       const raw = await call<{ alarms?: { memberID?: string; alarm?: string }[] }>("maintenance/alarm", {

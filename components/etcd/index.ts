@@ -35,7 +35,7 @@ export class EtcdCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // Signs the tokens that all members accept.
     const key = createPassword(tokenName(name), afterGuard);

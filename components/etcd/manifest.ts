@@ -3,15 +3,18 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
+  adminLogin,
   agentJobSpec,
   certificateMounts,
   certificateVolumes,
   containerProfile,
   cronJob,
   type Ensemble,
+  type LoginMounts,
   memberSettings,
   namesOf,
   type Pace,
+  type PlainVolume,
   parseQuantity,
   type Rule,
   type ServerInputs,
@@ -19,7 +22,6 @@ import {
   serverStatefulSet,
   setupJob,
   trustMounts,
-  trustVolumes,
 } from "../shared/deploy";
 import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
 
@@ -142,20 +144,14 @@ function memoryTarget(ensemble: Ensemble): number {
 }
 
 /** What every command of the agent reads that asks the members as the administrator: base configuration, passwords, trust. */
-export function login(ensemble: Ensemble): { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] } {
-  const names = namesOf(ensemble.name);
+export function login(ensemble: Ensemble): LoginMounts {
+  const admin = adminLogin(ensemble, paths);
   return {
-    volumeMounts: [
-      { name: "base", mountPath: paths.base, readOnly: true },
-      { name: "admin", mountPath: paths.admin, readOnly: true },
-      keptMount,
-      ...trustMounts(ensemble, paths),
-    ],
+    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount, ...admin.volumeMounts],
     volumes: [
-      { name: "base", configMap: { name: names.config } },
-      secretVolume("admin", names.admin, ["username", "password"]),
+      { name: "base", configMap: { name: namesOf(ensemble.name).config } },
       keptVolume(ensemble),
-      ...trustVolumes(ensemble),
+      ...admin.volumes,
     ],
   };
 }
@@ -173,7 +169,7 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
 const keptMount: core.v1.VolumeMount = { name: "kept", mountPath: paths.kept, readOnly: true };
 
 /** The setup writes it, so there is none at first. */
-function keptVolume({ name }: Ensemble): core.v1.Volume {
+function keptVolume({ name }: Ensemble): PlainVolume {
   return { name: "kept", secret: { secretName: keptName(name), defaultMode: 0o440, optional: true } };
 }
 

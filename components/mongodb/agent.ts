@@ -1,8 +1,10 @@
 /**
  * What must run in the cluster for MongoDB:
  *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
- *   member       the init container of each member: writes the files of its server, and takes the vote of an empty member away
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
+ *                makes the set forget members that are to leave
+ *   member       the init container of each member: writes the files of its server, takes the vote of an empty member away, and
+ *                adds a new one to the set
  *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
  *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: users, write concern, marker
@@ -16,20 +18,21 @@ import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared
 import { askAgent } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
-import { type Commands, readPod, readSettings } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
+import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { examineSidecars, rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
-import { waitFor } from "../shared/core/wait";
-import { command, type Endpoint, readCompatibility, readConfig, withClient } from "./client";
+import { type Attempt, waitFor } from "../shared/core/wait";
+import { command, type Endpoint, readCommittedConfig, readCompatibility, readConfig, withClient } from "./client";
 import { CannotLower, compatibilityToSet, releases, startContradiction } from "./compatibility";
 import { databaseOf, type MongodbSetupSettings, paths, ports } from "./layout";
 import { decideStart } from "./member";
-import { identity } from "./membership";
-import { askVote, createSidecar, resolvesToSelf, type Self, setVotes, writeServerFiles } from "./sidecar";
+import { identity, nextRelease } from "./membership";
+import { askVote, createSidecar, joinSet, resolvesToSelf, setVotes, writeServerFiles } from "./sidecar";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
@@ -37,14 +40,19 @@ const memberDeadlineSeconds = 300;
 const administratorDeadlineSeconds = 240;
 const usersDeadlineSeconds = 60;
 const commandSeconds = 30;
+/** Each removal waits until a majority has the new configuration; between two of them may be an election. */
+const releaseSeconds = 120;
 
 export const commands: Commands = {
   preflight: () =>
-    preflightCommand(async ({ version, ...settings }, namespace) => {
-      const current = await livingCompatibility(settings, namespace);
-      return current && startContradiction(current, version);
+    preflightCommand({
+      judge: async ({ version, ...settings }, namespace) => {
+        const current = await livingCompatibility(settings, namespace);
+        return current && startContradiction(current, version);
+      },
+      scaling: { examine: examineSidecars, release },
     }),
-  member: async () => startMember({ settings: readSettings<EnsembleSettings>(), pod: readPod() }, inClusterApi()),
+  member: () => memberCommand(paths.data, startMember),
   sidecar: async () => {
     const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
     return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
@@ -66,9 +74,34 @@ async function livingCompatibility(settings: EnsembleSettings, namespace: string
   return undefined;
 }
 
+/** Until its pod ends, the server of a removed member serves no client, and its agent refuses to bring it back by itself. */
+async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const members = [...memberNames(settings.name, settings.members), ...leaving];
+  const hosts = leaving.map((member) => `${memberHost(settings.name, namespace, member)}:${ports.client}`);
+  await waitFor(
+    `a replica set of ${settings.members} members`,
+    () =>
+      atPrimary(members, settings, namespace, async (client, host) => {
+        const step = nextRelease(await readCommittedConfig(client), host, hosts);
+        if (step === undefined) return { done: true };
+        if (step.kind === "stepDown") {
+          log(`${host} is to leave, and gives the lead to a member that stays`);
+          // It is not elected again before the release has ended.
+          await command(client, { replSetStepDown: releaseSeconds });
+          return { waiting: "whether a member that stays is elected" };
+        }
+        log(`removing ${step.host}`);
+        await command(client, { replSetReconfig: step.config, maxTimeMS: commandSeconds * 1000 });
+        return { waiting: "whether a majority has the configuration" };
+      }),
+    { deadlineSeconds: releaseSeconds },
+  );
+}
+
 // --- member
 
-async function startMember(self: Self, api: KubernetesApi): Promise<void> {
+async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
+  const self = { settings, pod };
   await writeServerFiles(self);
   await waitFor(
     `a safe way to start ${self.pod.name}`,
@@ -83,7 +116,10 @@ async function startMember(self: Self, api: KubernetesApi): Promise<void> {
       const action = decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, self.pod.name);
       log(`decision: ${action.kind}: ${action.reason}`);
       if (action.kind === "start") return { done: true };
-      if (action.kind === "silence") await setVotes(self, 0).catch((error: unknown) => log((error as Error).message));
+      if (action.kind !== "wait") {
+        const change = action.kind === "join" ? joinSet(self) : setVotes(self, 0);
+        await change.catch((error: unknown) => log((error as Error).message));
+      }
       return { waiting: action.reason };
     },
     { deadlineSeconds: memberDeadlineSeconds },
@@ -97,31 +133,16 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
   const { applications } = await readUsers();
   await waitFor(
     "the administrator on the primary",
-    async () => {
-      const reasons: string[] = [];
-      for (const member of memberNames(settings.name, settings.members)) {
-        try {
-          const admin = await readCredentials(paths.admin);
-          const endpoint = await endpointOf(settings, namespace, member, admin, "admin");
-          const done = await withClient(endpoint, async (client) => {
-            if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
-            await keepWriteConcern(client);
-            const id = identity(await readConfig(client));
-            // From here on an empty volume is a lost one; before it no application has a user.
-            await keepMarker(settings, namespace, api, id);
-            await keepUsers(client, applications);
-            await keepCompatibility(client, settings.featureCompatibilityVersion);
-            return true;
-          });
-          if (done) return { done: true };
-          reasons.push(`${member}: not the primary`);
-        } catch (error) {
-          if (error instanceof CannotLower) throw error;
-          reasons.push(`${member}: ${(error as Error).message}`);
-        }
-      }
-      return { waiting: reasons.join("; ") };
-    },
+    () =>
+      atPrimary(memberNames(settings.name, settings.members), settings, namespace, async (client) => {
+        await keepWriteConcern(client);
+        const id = identity(await readConfig(client));
+        // From here on an empty volume is a lost one; before it no application has a user.
+        await keepMarker(settings, namespace, api, id);
+        await keepUsers(client, applications);
+        await keepCompatibility(client, settings.featureCompatibilityVersion);
+        return { done: true };
+      }),
     { deadlineSeconds: administratorDeadlineSeconds, intervalSeconds: 2 },
   );
   await verifyLogins(
@@ -202,6 +223,32 @@ async function keepUsers(client: MongoClient, applications: Record<string, Crede
     log(`removing the user ${user}, which no application has any more; the database ${db} stays`);
     await client.db(db).command({ dropUser: user, writeConcern: durable });
   }
+}
+
+/** As the administrator, at whichever of `members` is the primary; `host` is its name in the set. What fails may pass. */
+async function atPrimary<T>(
+  members: string[],
+  settings: EnsembleSettings,
+  namespace: string,
+  attempt: (client: MongoClient, host: string) => Promise<Attempt<T>>,
+): Promise<Attempt<T>> {
+  const reasons: string[] = [];
+  for (const member of members) {
+    try {
+      const admin = await readCredentials(paths.admin);
+      const endpoint = await endpointOf(settings, namespace, member, admin, "admin");
+      const result = await withClient(endpoint, async (client) => {
+        const hello = await command(client, { hello: 1 });
+        return hello["isWritablePrimary"] === true ? attempt(client, hello["me"] as string) : undefined;
+      });
+      if (result !== undefined) return result;
+      reasons.push(`${member}: not the primary`);
+    } catch (error) {
+      if (error instanceof CannotLower) throw error;
+      reasons.push(`${member}: ${(error as Error).message}`);
+    }
+  }
+  return { waiting: reasons.join("; ") };
 }
 
 async function endpointOf(

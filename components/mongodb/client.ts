@@ -79,6 +79,16 @@ export async function readConfig(client: Client): Promise<SetConfig> {
   return (await command(client, { replSetGetConfig: 1 }))["config"] as SetConfig;
 }
 
+/**
+ * At the primary. Throws until a majority has the configuration, and with it what was acknowledged under the one before: until
+ * then the election of a member that lacks it can undo it.
+ */
+export async function readCommittedConfig(client: Client): Promise<SetConfig> {
+  const { commitmentStatus, config } = await command(client, { replSetGetConfig: 1, commitmentStatus: true });
+  if (commitmentStatus !== true) throw new Error("a majority does not have its configuration yet");
+  return config as SetConfig;
+}
+
 /** What the volume says, which a server tells that does not find itself in it, and says to be in no set. */
 export async function readStoredConfig(client: Client): Promise<SetConfig | undefined> {
   return (await client.db("local").collection("system.replset").findOne<SetConfig>()) ?? undefined;

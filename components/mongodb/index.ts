@@ -1,6 +1,7 @@
 /** MongoDB: a replica set of 3 or 5 members that elect their primary, with TLS and a database for each application. */
 import * as pulumi from "@pulumi/pulumi";
 import {
+  adminLogin,
   agentPorts,
   childOptions,
   claimNames,
@@ -37,7 +38,7 @@ export class MongodbCluster extends EnsembleComponent {
       );
     const url = addressOf();
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // Whoever has it is a member.
     const key = createPassword(keyName(name), afterGuard);

@@ -87,11 +87,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   ];
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [
-      { name: "data", mountPath: paths.data, readOnly: true },
-      { name: "run", mountPath: paths.run },
-      ...secrets,
-    ],
+    memberMounts: [{ name: "data", mountPath: paths.data }, { name: "run", mountPath: paths.run }, ...secrets],
     sidecar: {
       volumeMounts: [
         { name: "run", mountPath: paths.run },

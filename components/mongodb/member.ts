@@ -6,8 +6,8 @@ export type Vote =
   | { state: "unknown"; reason: string }
   /** In the configuration of the set, with this many votes. */
   | { state: "member"; votes: number }
-  /** Not in it: its configuration has these hosts, and not this one. */
-  | { state: "stranger"; host: string; hosts: string[] };
+  /** Not in the configuration of this set. */
+  | { state: "stranger"; set: string };
 
 export interface StartObserved {
   /** The name under which the set knows this member leads to it. */
@@ -22,6 +22,8 @@ export type StartAction =
   | { kind: "start"; reason: string }
   /** Its vote is taken away first. */
   | { kind: "silence"; reason: string }
+  /** It is added without a vote first. */
+  | { kind: "join"; reason: string }
   | { kind: "wait"; reason: string };
 
 /**
@@ -48,18 +50,16 @@ export function decideStart({ resolves, data, marker, vote }: StartObserved, nam
     };
   }
   if (vote.state === "stranger") {
-    const { host, hosts } = vote;
-    return {
-      kind: "wait",
-      reason: `the volume of ${name} is empty, and the replica set has ${hosts.join(", ")}, without it; ${takeIn(host)}`,
-    };
+    return vote.set === marker.clusterId
+      ? { kind: "join", reason: "the volume is empty, and the replica set does not know the member" }
+      : {
+          kind: "wait",
+          reason:
+            `the volume of ${name} is empty, and the other members are the replica set ${vote.set}; the cluster is ` +
+            `${marker.clusterId}, as its marker says; bring back the volumes that belong here`,
+        };
   }
   return vote.votes === 0
     ? { kind: "start", reason: "the volume is empty; it is filled by the others, and has no vote until then" }
     : { kind: "silence", reason: "the volume is empty, and an empty member must not vote" };
-}
-
-/** What a person types at the primary. Without a vote, which the member gets when it has all data. */
-export function takeIn(host: string): string {
-  return `at the primary, rs.add({ host: "${host}", votes: 0, priority: 0 })`;
 }

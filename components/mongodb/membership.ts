@@ -1,6 +1,5 @@
 /** What the agent beside a server says of it and does for it: pure. */
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
-import { takeIn } from "./member";
 
 /** What one server says of itself. */
 export type Server =
@@ -100,7 +99,12 @@ function volumeContradiction({ self, host, config, marker }: Observed): string |
         `when nobody wants them, ${discard}`;
 }
 
-function votesOf({ host, config }: Pick<Observed, "host" | "config">): number | undefined {
+/** What a person types at the primary. Without a vote, which the member gets when it has all data. */
+function takeIn(host: string): string {
+  return `at the primary, rs.add({ host: "${host}", votes: 0, priority: 0 })`;
+}
+
+export function votesOf({ host, config }: Pick<Observed, "host" | "config">): number | undefined {
   return config?.members.find((member) => member.host === host)?.votes;
 }
 
@@ -246,4 +250,32 @@ export function withVotes(config: SetConfig, host: string, votes: 0 | 1): SetCon
     version: config.version + 1,
     members: config.members.map((member) => (member.host === host ? { ...member, votes, priority: votes } : member)),
   };
+}
+
+/** Without a vote: one that has no data yet must neither acknowledge writes nor be elected. */
+export function withMember(config: SetConfig, host: string): SetConfig {
+  const _id = 1 + Math.max(...config.members.map((member) => member._id));
+  return {
+    ...config,
+    version: config.version + 1,
+    members: [...config.members, { _id, host, votes: 0, priority: 0 }],
+  };
+}
+
+function withoutMember(config: SetConfig, host: string): SetConfig {
+  return { ...config, version: config.version + 1, members: config.members.filter((member) => member.host !== host) };
+}
+
+type ReleaseStep = { kind: "stepDown" } | { kind: "remove"; host: string; config: SetConfig };
+
+/**
+ * What `primary` does next so that the set forgets the hosts `leaving`; undefined: it has forgotten them. One at a time: any
+ * majority of a configuration then shares a member with any majority of the next one. The server refuses anything else.
+ */
+export function nextRelease(config: SetConfig, primary: string, leaving: string[]): ReleaseStep | undefined {
+  const hosts = config.members.map(({ host }) => host).filter((host) => leaving.includes(host));
+  // The primary last, because it cannot remove itself: only members that stay can succeed it by then.
+  const host = hosts.find((each) => each !== primary) ?? hosts[0];
+  if (host === undefined) return undefined;
+  return host === primary ? { kind: "stepDown" } : { kind: "remove", host, config: withoutMember(config, host) };
 }

@@ -20,6 +20,7 @@ import {
   direct,
   type Endpoint,
   memberAuth,
+  readCommittedConfig,
   readCompatibility,
   readConfig,
   readStoredConfig,
@@ -33,11 +34,14 @@ import {
   decide,
   describe,
   gauges,
+  identity,
   initialConfig,
   type Observed,
   type Server,
   type SetConfig,
   type SetStatus,
+  votesOf,
+  withMember,
   withVotes,
 } from "./membership";
 
@@ -135,15 +139,9 @@ export async function askVote(self: Self): Promise<Vote> {
       return await withClient(await memberEndpoint(self, member), async (client): Promise<Vote> => {
         const hello = await command(client, { hello: 1 });
         if (hello["isWritablePrimary"] !== true) throw new Error("is not the primary");
-        // One that a majority does not have yet can still be undone, by the election of a member that lacks it.
-        const known = await command(client, { replSetGetConfig: 1, commitmentStatus: true });
-        if (known["commitmentStatus"] !== true) throw new Error("a majority does not have its configuration yet");
-        const { members } = known["config"] as SetConfig;
-        const host = setHost(self, self.pod.name);
-        const votes = members.find((each) => each.host === host)?.votes;
-        return votes === undefined
-          ? { state: "stranger", host, hosts: members.map((each) => each.host) }
-          : { state: "member", votes };
+        const config = await readCommittedConfig(client);
+        const votes = votesOf({ host: setHost(self, self.pod.name), config });
+        return votes === undefined ? { state: "stranger", set: identity(config) } : { state: "member", votes };
       });
     } catch (error) {
       reasons.push(`${member}: ${(error as Error).message}`);
@@ -152,13 +150,24 @@ export async function askVote(self: Self): Promise<Vote> {
   return { state: "unknown", reason: reasons.join("; ") };
 }
 
-/** At the primary, which waits until a majority has the new configuration. */
-export async function setVotes(self: Self, votes: 0 | 1): Promise<void> {
+export function setVotes(self: Self, votes: 0 | 1): Promise<void> {
+  return reconfigure(self, (config, host) => withVotes(config, host, votes));
+}
+
+export function joinSet(self: Self): Promise<void> {
+  return reconfigure(self, withMember);
+}
+
+/**
+ * At the primary, which waits until a majority has the new configuration. When another member changes it at the same time, the
+ * primary refuses the second one, whose version is no longer the next.
+ */
+async function reconfigure(self: Self, change: (config: SetConfig, host: string) => SetConfig): Promise<void> {
   for (const member of otherMembers(self)) {
     const endpoint = { ...(await memberEndpoint(self, member)), timeoutMilliseconds: actSeconds * 1000 };
     const done = await withClient(endpoint, async (client) => {
       if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
-      const config = withVotes(await readConfig(client), setHost(self, self.pod.name), votes);
+      const config = change(await readConfig(client), setHost(self, self.pod.name));
       await command(client, { replSetReconfig: config, maxTimeMS: actSeconds * 1000 });
       return true;
     }).catch((error: unknown) => {
@@ -167,7 +176,7 @@ export async function setVotes(self: Self, votes: 0 | 1): Promise<void> {
     });
     if (done) return;
   }
-  throw new Error("no primary has changed the votes");
+  throw new Error("no primary has changed the configuration of the set");
 }
 
 function otherMembers({ settings, pod }: Self): string[] {

@@ -14,14 +14,15 @@ import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { askMarker, keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
+import { askMarker, keepMarker, preflightCommand, readMarker, setupCommand, watchMarker } from "../shared/agent/guard";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
+import { examineSidecars, rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberHost, memberNames, ordinalOf } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
@@ -29,8 +30,8 @@ import { type Endpoint, open, readServer, rows } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
 import { internalUsername, paths, ports, reservedConnections } from "./layout";
 import { decideAdopt, decideMember } from "./member";
-import { clusterOf, isPrimary, isReady, onlineHosts, ordinalOf, type Server } from "./membership";
-import { createSidecar } from "./sidecar";
+import { clusterOf, isPrimary, isReady, onlineHosts, type Server } from "./membership";
+import { createSidecar, release } from "./sidecar";
 import {
   applicationStatements,
   keepPasswords,
@@ -46,22 +47,47 @@ const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 const answerMilliseconds = 2_000;
+/** One hand-over, and what the new primary has yet to execute. */
+const releaseSeconds = 120;
 /** A change of users waits for transactions that are under way. */
 const changeMilliseconds = 60_000;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
-  member: async () => prepareMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release: releaseMembers } }),
+  member: () => memberCommand(paths.volume, prepareMember),
   adopt: async () => adopt(),
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();
     const pod = readPod();
-    return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
+    return runSidecar(
+      createSidecar(
+        settings,
+        pod,
+        watchMarker(() => askMarker(settings, pod.namespace, inClusterApi(impatient))),
+      ),
+    );
   },
   roll: () => rollCommand(),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
+
+// --- preflight
+
+/**
+ * The leaving members stop together, and could pass the role of the primary to each other. They stay in the group until then: each
+ * leaves it as its server stops, and those that stay are a majority of 5 even when none of the others says goodbye.
+ */
+function releaseMembers(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  return waitFor(
+    `a primary among the ${settings.members} members that stay`,
+    async () => {
+      const waiting = await release(leaving, settings, namespace);
+      return waiting === undefined ? { done: undefined } : { waiting };
+    },
+    { deadlineSeconds: releaseSeconds, onError: "wait" },
+  );
+}
 
 // --- member
 
@@ -82,7 +108,7 @@ async function prepareMember(settings: EnsembleSettings, pod: Pod, api: Kubernet
             data === "present" && kept !== undefined ? undefined : await readMarker(settings.name, pod.namespace, api),
           configured: (await readFile(join(paths.config, paths.groupKey), "utf8")).trim(),
         },
-        { name: pod.name, members: settings.members, tls: settings.tls },
+        { name: pod.name, tls: settings.tls },
       );
       log(`decision: ${action.kind}: ${action.reason}`);
       return action.kind === "start" ? { done: action } : { waiting: action.reason };

@@ -183,6 +183,8 @@ export function memberConfig(common: string, member: { ordinal: number; host: st
     `report_host=${member.host}`,
     `group_replication_local_address=${address(member.host)}`,
     `group_replication_group_name=${member.group}`,
+    "# The lowest ordinal is elected: the highest ones leave when the number of members goes down. The default is 50.",
+    `group_replication_member_weight=${50 - member.ordinal}`,
     "",
   ].join("\n");
 }

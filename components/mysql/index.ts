@@ -24,7 +24,7 @@ import {
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
-import { mysqlSetupJob, pace, serverConfiguration, statefulSet } from "./manifest";
+import { login, mysqlSetupJob, pace, serverConfiguration, statefulSet } from "./manifest";
 
 export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
@@ -37,7 +37,7 @@ export class MysqlCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, "mysql", ports.client);
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // Of the agents, and of the members towards each other: these log in again only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);

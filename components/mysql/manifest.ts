@@ -9,6 +9,7 @@ import {
   containerProfile,
   type Ensemble,
   handOverHook,
+  type LoginMounts,
   memberSettings,
   namesOf,
   type Pace,
@@ -115,6 +116,14 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
     livenessProbe: { ...answers, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     lifecycle: handOverHook,
     volumeMounts,
+  };
+}
+
+/** What the preflight reads to ask the members as their agents do. */
+export function login(ensemble: Ensemble): LoginMounts {
+  return {
+    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("internal", internalName(ensemble.name), ["password"]), ...trustVolumes(ensemble)],
   };
 }
 

@@ -1,14 +1,12 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
 
-import { livingContradiction } from "../shared/core/change";
+import { tlsContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";
 import { type Marker } from "../shared/core/marker";
 import { paths } from "./layout";
 
 export interface Identity {
   name: string;
-  /** How many members the component wants. */
-  members: number;
   tls: TlsMode;
 }
 
@@ -51,7 +49,7 @@ export function decideMember(observed: MemberObserved, self: Identity): MemberAc
   if (marker === undefined) {
     return { kind: "start", data, group: configured, reason: "the group has not been formed yet" };
   }
-  const contradiction = livingContradiction(marker, self);
+  const contradiction = tlsContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
   return {
     kind: "start",

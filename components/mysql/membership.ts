@@ -3,6 +3,7 @@
  * by the same rules, so that for each situation at most one of them acts. The loop that observes and acts is in `sidecar.ts`.
  */
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
+import { ordinalOf } from "../shared/core/names";
 import { contains, formatGtidSet, type GtidSet, isEmpty, subtract, union } from "./gtid";
 import { paths } from "./layout";
 
@@ -36,6 +37,8 @@ export interface Observed {
   /** Pod name of this member. */
   self: string;
   namespace: string;
+  /** How many members there are to be, as this agent was told when its pod was made. */
+  members: number;
   local: Server;
   /** The flag of the local server that must never stay. */
   bootstrapArmed: boolean;
@@ -43,10 +46,9 @@ export interface Observed {
   certificate: { file: string | undefined; loaded: string | undefined };
   /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
-  /** Of all other members while the local one is in no group; of a primary, those that are outside its group. */
+  /** Of all other members that there may be while the local one is in no group; of a primary, those that are outside its group. */
   others: Answer[];
-  /** Only asked when it matters. */
-  marker: MarkerAnswer | undefined;
+  marker: MarkerAnswer;
   /** For the metrics. */
   gauges: Record<string, number>;
 }
@@ -210,11 +212,13 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
         "formed beside the first; find out which one holds the data before anything is changed",
     };
   }
-  // The primary has the least to spare: another one gives the copy, if there is one.
-  const donor = online.find(({ server }) => !isPrimary(server)) ?? online[0];
+  // The primary has the least to spare: another one gives the copy, if there is one. A donor gives one copy at a time, so new
+  // members that begin together ask different ones.
+  const donors = online.filter(({ server }) => !isPrimary(server));
+  const donor = donors[ordinalOf(self) % donors.length] ?? online[0];
   const source = donor?.member ?? "";
   if (hasNoData(local)) {
-    if (marker === undefined || "reason" in marker) return { kind: "wait", reason: unknownMarker(marker) };
+    if ("reason" in marker) return { kind: "wait", reason: unknownMarker(marker.reason) };
     // What a group has before its setup has ended is a matter of seconds.
     return marker.formed
       ? { kind: "clone", donor: source, reason: `${self} is empty and is filled from ${source}` }
@@ -243,17 +247,24 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
 
 /** Nobody that answers is in a group: the first start, or after a full stop. */
 function decideFound(observed: Observed): Decision {
-  const { self, local, others, marker, requests } = observed;
-  const here: Found = { member: self, server: local };
-  const all = [here, ...others.filter((answer) => "server" in answer)].sort(byOrdinal);
-  const away = others.filter((answer) => "reason" in answer);
-  const empty = all.filter(({ server }) => hasNoData(server));
-  const filled = all.filter(({ server }) => !hasNoData(server));
-
+  const { self, local, members, others, marker, requests } = observed;
   if (requests.recover && !hasNoData(local)) {
     // New transactions must not get the numbers of those that only the missing have: nothing would tell the two apart.
     return { kind: "bootstrap", name: "new", reason: `a person has decided to go on from ${self}` };
   }
+  if ("reason" in marker) return { kind: "wait", reason: unknownMarker(marker.reason) };
+  // While their number changes, agents were told different ones. The larger one counts: each of these members may have been the
+  // primary, whose disk alone is sure to have what was acknowledged last.
+  const expected = Math.max(members, marker.formed ? marker.members : 0);
+  const isExpected = ({ member }: { member: string }): boolean => ordinalOf(member) < expected;
+  const here: Found = { member: self, server: local };
+  const all = [here, ...others.filter((answer) => "server" in answer)]
+    .filter((each) => isExpected(each) || !hasNoData(each.server))
+    .sort(byOrdinal);
+  const away = others.filter((answer) => "reason" in answer).filter(isExpected);
+  const empty = all.filter(({ server }) => hasNoData(server));
+  const filled = all.filter(({ server }) => !hasNoData(server));
+
   const twin = all.find(({ server }, index) => all.slice(0, index).some((each) => each.server.uuid === server.uuid));
   if (twin !== undefined) {
     return {
@@ -262,12 +273,7 @@ function decideFound(observed: Observed): Decision {
     };
   }
   const everybodyKnowsNothing = filled.length === 0;
-  if (empty.length > 0 && (marker === undefined || "reason" in marker)) {
-    return { kind: "wait", reason: unknownMarker(marker) };
-  }
-  const formed = marker !== undefined && "formed" in marker && marker.formed;
-
-  if (everybodyKnowsNothing && formed) {
+  if (everybodyKnowsNothing && marker.formed) {
     const reason = `${names(empty)} have no data, and the group was formed before; bring a member with data back`;
     return {
       kind: "refuse",
@@ -282,7 +288,7 @@ function decideFound(observed: Observed): Decision {
   }
   // An empty volume in a group that was formed is a lost one. Nobody can say what it had: the last acknowledged
   // transactions may have been on the disk of the former primary only, and in the memory of the others.
-  if (empty.length > 0 && formed) {
+  if (empty.length > 0 && marker.formed) {
     return refuseRecovery(observed, filled, `${names(empty)} lost the volume`, empty);
   }
   if (everybodyKnowsNothing) return found(all[0], observed, "all members are there and empty");
@@ -326,9 +332,8 @@ function command({ namespace }: Observed, member: string, file: string): string 
   return `kubectl -n ${namespace} exec ${member} -c agent -- touch ${file}`;
 }
 
-function unknownMarker(marker: MarkerAnswer | undefined): string {
-  const reason = marker !== undefined && "reason" in marker ? `: ${marker.reason}` : "";
-  return `it is not known whether the group was formed before${reason}`;
+function unknownMarker(reason: string): string {
+  return `it is not known whether the group was formed before, and of how many members: ${reason}`;
 }
 
 function awayWords(away: { member: string; reason: string }[]): string {
@@ -343,8 +348,40 @@ function byOrdinal(a: Found, b: Found): number {
   return ordinalOf(a.member) - ordinalOf(b.member);
 }
 
-export function ordinalOf(member: string): number {
-  return Number(/-([0-9]+)$/.exec(member)?.[1] ?? Number.NaN);
+export type Release =
+  | { kind: "done" }
+  | { kind: "elect"; primary: string; successor: string; uuid: string }
+  | { kind: "wait"; reason: string };
+
+/**
+ * Before members leave for good: a member that stays must lead, and have executed what anybody had. `before` was asked before `now`,
+ * since a secondary may execute a transaction a moment earlier than the primary. A member that does not answer is either no
+ * member of the group, or others have what it has.
+ */
+export function decideRelease(before: Answer[], now: Answer[], leaving: string[]): Release {
+  const answered = now.filter((answer) => "server" in answer);
+  const primary = answered.find(({ server }) => isPrimary(server));
+  if (primary === undefined) {
+    return { kind: "wait", reason: `no member is the primary${awayWords(now.filter((answer) => "reason" in answer))}` };
+  }
+  if (leaving.includes(primary.member)) {
+    const successor = answered.find(({ member, server }) => !leaving.includes(member) && isReady(server));
+    return successor === undefined
+      ? { kind: "wait", reason: `${primary.member} is the primary, and no member that stays can take over` }
+      : {
+          kind: "elect",
+          primary: primary.member,
+          successor: successor.member,
+          uuid: successor.server.uuid,
+        };
+  }
+  const sets = before.flatMap((answer) =>
+    "server" in answer && !hasNoData(answer.server) ? [transactionsOf(answer.server)] : [],
+  );
+  const lacking = subtract(union(...sets), primary.server.executed);
+  return isEmpty(lacking)
+    ? { kind: "done" }
+    : { kind: "wait", reason: `the primary ${primary.member} lacks transactions: ${formatGtidSet(lacking)}` };
 }
 
 /** In one line, without secrets. */

@@ -11,7 +11,6 @@ import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
-import { within } from "../shared/core/wait";
 import { type Endpoint, open, readServer, rows } from "./client";
 import { quoted } from "./configuration";
 import { address, internalUsername, paths, ports } from "./layout";
@@ -19,9 +18,9 @@ import {
   type Action,
   type Answer,
   decide,
+  decideRelease,
   describe,
   hasMajority,
-  hasNoData,
   inGroup,
   isPrimary,
   isReady,
@@ -48,12 +47,11 @@ const restartFailed = 3707;
 export function createSidecar(
   settings: EnsembleSettings,
   pod: Pod,
-  askMarker: () => Promise<MarkerAnswer>,
+  marker: () => MarkerAnswer,
 ): Sidecar<Observed, Action> {
   let local: Connection | undefined;
   let loaded: string | undefined;
   let reloadAfter = 0;
-  let known: MarkerAnswer | undefined;
   let failedStarts = 0;
   let startAfter = 0;
   let binlog: { bytes: number; until: number } | undefined;
@@ -72,14 +70,12 @@ export function createSidecar(
     }
   };
 
-  /** Known for ever once it was seen: a marker is never taken back. */
-  const marker = async (): Promise<MarkerAnswer> => {
-    if (known !== undefined) return known;
-    const answer = await within(askMarker(), answerMilliseconds / 1000, "the marker").catch((error: unknown) => ({
-      reason: (error as Error).message,
-    }));
-    if ("formed" in answer && answer.formed) known = answer;
-    return answer;
+  /** Of as many as this agent was told, or as the marker says: their number may change. */
+  const askOthers = (): Promise<Answer[]> => {
+    const answer = marker();
+    const number = Math.max(settings.members, "members" in answer ? answer.members : 0);
+    const others = memberNames(settings.name, number).filter((member) => member !== pod.name);
+    return askMembers(others, settings, pod.namespace);
   };
 
   const binlogBytes = async (): Promise<number> => {
@@ -98,7 +94,7 @@ export function createSidecar(
       rivals = [];
       return rivals;
     }
-    asking ??= askOthers(settings, pod)
+    asking ??= askOthers()
       .then((answers) => {
         rivals = answers;
       })
@@ -116,19 +112,17 @@ export function createSidecar(
         "@@GLOBAL.max_connections AS connections, (SELECT COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE FROM " +
         "performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid) AS queue",
     );
-    const others = inGroup(server) ? outside(server) : await askOthers(settings, pod);
-    const someEmpty = [server, ...others.flatMap((answer) => ("server" in answer ? [answer.server] : []))].some(
-      hasNoData,
-    );
+    const others = inGroup(server) ? outside(server) : await askOthers();
     return {
       self: pod.name,
       namespace: pod.namespace,
+      members: settings.members,
       local: server,
       bootstrapArmed: Number(state?.armed ?? 0) === 1,
       certificate: { file: performance.now() < reloadAfter ? loaded : await certificate(settings), loaded },
       requests: { recover: await exists(paths.recover), discard: await exists(paths.discard) },
       others,
-      marker: !inGroup(server) && someEmpty ? await marker() : undefined,
+      marker: marker(),
       gauges: {
         members: server.members.length,
         members_online: server.members.filter((each) => each.state === "ONLINE").length,
@@ -295,27 +289,51 @@ async function handOver(settings: EnsembleSettings): Promise<string> {
       answerMilliseconds,
     );
     if (best === undefined || !hasMajority(server)) return "nobody can take over";
-    await rows(
-      connection,
-      `SELECT group_replication_set_as_primary('${best.uuid}', ${handOverTransactionSeconds})`,
-      handOverMilliseconds,
-    );
+    await elect(connection, best.uuid);
     return `${best.host} is the primary`;
   } finally {
     connection.destroy();
   }
 }
 
-async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]> {
-  const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+/** Ends when the new primary has applied what the former one had executed. */
+async function elect(connection: Connection, uuid: string): Promise<void> {
+  await rows(
+    connection,
+    `SELECT group_replication_set_as_primary('${uuid}', ${handOverTransactionSeconds})`,
+    handOverMilliseconds,
+  );
+}
+
+/** One step of what `decideRelease` wants. Returns what it waits for; undefined: it is done. */
+export async function release(
+  leaving: string[],
+  settings: EnsembleSettings,
+  namespace: string,
+): Promise<string | undefined> {
+  const members = [...memberNames(settings.name, settings.members), ...leaving];
+  const before = await askMembers(members, settings, namespace);
+  const step = decideRelease(before, await askMembers(members, settings, namespace), leaving);
+  if (step.kind !== "elect") return step.kind === "wait" ? step.reason : undefined;
+  log(`${step.primary} leaves: ${step.successor} becomes the primary`);
+  const connection = await open(await memberEndpoint(settings, namespace, step.primary));
+  try {
+    await elect(connection, step.uuid);
+  } finally {
+    connection.destroy();
+  }
+  return `${step.successor} to lead`;
+}
+
+async function askMembers(members: string[], settings: EnsembleSettings, namespace: string): Promise<Answer[]> {
   return Promise.all(
-    others.map(async (member): Promise<Answer> => {
+    members.map(async (member): Promise<Answer> => {
       let connection: Connection | undefined;
       try {
-        const asked = await open(await memberEndpoint(settings, pod.namespace, member), answerMilliseconds);
+        const asked = await open(await memberEndpoint(settings, namespace, member), answerMilliseconds);
         connection = asked;
         // Names are cached: after a full stop the address may already be that of another member, which would count twice.
-        const host = memberHost(settings.name, pod.namespace, member);
+        const host = memberHost(settings.name, namespace, member);
         const [answered] = await rows<{ host: string }>(asked, "SELECT @@report_host AS host", answerMilliseconds);
         if (answered?.host !== host) return { member, reason: `${answered?.host ?? "somebody else"} answered instead` };
         return { member, server: await readServer((sql) => rows(asked, sql, answerMilliseconds)) };

@@ -1,7 +1,8 @@
 /**
  * What must run in the cluster for NATS:
  *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
+ *                releases the servers that are to leave
  *   member       the init container of each member: decides whether its server may start
  *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
@@ -10,14 +11,16 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
-import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
@@ -31,27 +34,112 @@ import {
   paths,
   ports,
   reconcilerInbox,
+  releaseSeconds,
   systemAccount,
   usersTag,
   wantedReplicas,
 } from "./layout";
 import { type Answer, clusterName, decide, type Identity } from "./member";
 import { reconcile } from "./reconciler";
+import { type Group, type JetStreamPage, nextRelease, type ReleaseStep, toHeldStreams } from "./release";
 import { type RenewalOptions, tellToRead } from "./renewal";
 
 /** How long a member waits for what may pass before its container ends and is started again with a back-off. */
 const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
-
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
-  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  preflight: () => preflightCommand({ scaling: { examine: examineMembers, release } }),
+  member: () => memberCommand(paths.data, startMember),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),
   reconcile: async () => keepReconciled(readSettings<EnsembleSettings>(), readPod().namespace),
   certificates: certificatesCommand,
 };
+
+// --- preflight
+
+async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const [first = ""] = memberNames(settings.name, settings.members);
+  const host = memberHost(settings.name, namespace, first);
+  const refused = await waitFor<string>(
+    `the cluster without ${leaving.join(" and ")}`,
+    async () => {
+      const { admin } = await readUsers();
+      const connection = await open(await firstAccepted(settings, host, admin));
+      try {
+        const step = await releaseOne(connection, settings, namespace);
+        if (step.kind === "refuse") return { done: step.reason };
+        return step.kind === "done" ? { done: "" } : { waiting: describeStep(step) };
+      } finally {
+        await connection.close();
+      }
+    },
+    { deadlineSeconds: releaseSeconds, intervalSeconds: 2, onError: "wait" },
+  );
+  if (refused !== "") throw new Error(refused);
+}
+
+/** Takes the next step, if there is one, and returns it. */
+async function releaseOne(
+  connection: NatsConnection,
+  settings: EnsembleSettings,
+  namespace: string,
+): Promise<ReleaseStep> {
+  const staying = memberNames(settings.name, settings.members);
+  const step = nextRelease(await observeGroup(settings, namespace, staying), staying);
+  if (step.kind === "step-down") {
+    await command(connection, "META.LEADER.STEPDOWN", { placement: { preferred: step.to } });
+  } else if (step.kind === "move") {
+    for (const { account, name } of step.streams) {
+      await command(connection, `ACCOUNT.STREAM.MOVE.${account}.${name}`, { server: step.server });
+    }
+  } else if (step.kind === "remove") {
+    await command(connection, "SERVER.REMOVE", { peer: step.server, peer_id: step.peer });
+  }
+  return step;
+}
+
+function describeStep(step: Exclude<ReleaseStep, { kind: "done" }>): string {
+  switch (step.kind) {
+    case "step-down":
+      return `${step.from} gives the lead of the meta group to ${step.to}`;
+    case "move":
+      return `${step.streams.map(({ account, name }) => `${account} > ${name}`).join(", ")} leave ${step.server}`;
+    case "remove":
+      return `${step.server} is removed from the meta group`;
+    case "wait":
+    case "refuse":
+      return step.reason;
+  }
+}
+
+/** The meta leader answers these, to users of the system account. */
+async function command(connection: NatsConnection, subject: string, request: object): Promise<void> {
+  const answer = await connection.request(`$JS.API.${subject}`, JSON.stringify(request), { timeout: 10_000 });
+  const { error } = answer.json<{ error?: { description: string } }>();
+  if (error !== undefined) throw new Error(`${subject}: ${error.description}`);
+}
+
+/** Throws when a server that should answer does not. */
+async function observeGroup(settings: EnsembleSettings, namespace: string, staying: string[]): Promise<Group> {
+  const ask = async (member: string): Promise<JetStreamPage> => {
+    const host = memberHost(settings.name, namespace, member);
+    const url = `http://${host}:${ports.metrics}/jsz?streams=true&config=true`;
+    return JSON.parse((await http({ url, timeoutSeconds: 10 })).body) as JetStreamPage;
+  };
+  const pages = new Map<string, JetStreamPage>();
+  for (const member of staying) pages.set(member, await ask(member));
+  const named = pages.get(staying[0] ?? "")?.meta_cluster?.leader ?? "";
+  if (named !== "" && !pages.has(named)) pages.set(named, await ask(named));
+  // Only a server that leads, and knows it, lists all peers.
+  const { leader = "", replicas: peers = [] } = pages.get(named)?.meta_cluster ?? {};
+  if (leader !== named) throw new Error(`${named} no longer leads the meta group`);
+  for (const { name, offline } of peers) if (offline !== true && !pages.has(name)) pages.set(name, await ask(name));
+  const conditions = [...(await examineServers(staying, settings, namespace))];
+  const troubles = conditions.flatMap(([member, { whole, detail }]) => (whole ? [] : [`${member}: ${detail}`]));
+  return { leader, peers, streams: toHeldStreams(pages), troubles };
+}
 
 // --- member
 
@@ -182,8 +270,10 @@ interface JetStream {
 }
 
 /** The server looks at itself, at the meta group, and at each of its streams and consumers. */
-const examineMembers: Examine = (pods, settings, namespace) =>
-  examineEach([...pods.keys()], async (member) => {
+const examineMembers: Examine = (pods, settings, namespace) => examineServers([...pods.keys()], settings, namespace);
+
+const examineServers = (members: string[], settings: EnsembleSettings, namespace: string) =>
+  examineEach(members, async (member) => {
     const ask = (path: string) =>
       http({
         url: `http://${memberHost(settings.name, namespace, member)}:${ports.metrics}/${path}`,

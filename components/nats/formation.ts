@@ -2,6 +2,8 @@
 
 export interface MetaPeer {
   name: string;
+  /** Its id. */
+  peer: string;
   current: boolean;
   offline?: boolean;
   lag?: number;
@@ -72,7 +74,7 @@ export function whyNotFormed(states: JetStreamState[], members: string[]): strin
 }
 
 /** A replica in words. */
-export function describePeer({ name, current, offline, lag }: MetaPeer): string {
+export function describePeer({ name, current, offline, lag }: Omit<MetaPeer, "peer">): string {
   if (offline === true) return `${name} is offline`;
   if (current) return `${name} is current`;
   return lag === undefined || lag === 0 ? `${name} is not current` : `${name} is ${lag} operations behind`;

@@ -24,8 +24,9 @@ import {
   urlOf,
 } from "../shared/deploy";
 import { type Durability, type NatsClusterArguments, resolveNats } from "./arguments";
-import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, scheme } from "./layout";
+import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, releaseSeconds, scheme } from "./layout";
 import {
+  login,
   natsSetupJob,
   pace,
   reconcilerDeployment,
@@ -46,7 +47,7 @@ export class NatsCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble), releaseSeconds }, childOptions(this));
     const credentials = createCredentials(
       ensemble,
       { adminUsername, takeTurns: ["admin", "applications"] },

@@ -54,3 +54,6 @@ export const replicasMetadata = "cells-services.replicas";
 export function scheme(tls: TlsMode): "nats" | "tls" {
   return tls === "off" ? "nats" : "tls";
 }
+
+/** Until the streams of the servers that leave are copied to others. What takes longer, the next run continues. */
+export const releaseSeconds = 480;

@@ -12,6 +12,7 @@ import {
   containerProfile,
   digest,
   type Ensemble,
+  type LoginMounts,
   labels,
   memberHost,
   memberNames,
@@ -25,6 +26,7 @@ import {
   serverStatefulSet,
   settingsOf,
   setupJob,
+  setupUsers,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -201,7 +203,7 @@ function subjects(list: string[]): string {
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [{ name: "data", mountPath: paths.data, readOnly: true }],
+    memberMounts: [{ name: "data", mountPath: paths.data }],
     containers: [serverContainer(ensemble)],
     volumes: [
       {
@@ -256,6 +258,14 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       ...certificateMounts(ensemble, paths),
       ...trustMounts(ensemble, paths),
     ],
+  };
+}
+
+/** What the preflight reads: servers may know the former administrator only. */
+export function login(ensemble: Ensemble): LoginMounts {
+  return {
+    volumeMounts: [{ name: "users", mountPath: setupUsers.directory, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("users", namesOf(ensemble.name).setup, [setupUsers.file]), ...trustVolumes(ensemble)],
   };
 }
 

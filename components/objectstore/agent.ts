@@ -12,10 +12,11 @@ import { join } from "node:path";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
-import { inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readTrust, readUsers } from "../shared/agent/logins";
-import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import type { Commands, Pod } from "../shared/agent/main";
 import { examineReadiness, rollCommand } from "../shared/agent/roll";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
@@ -41,7 +42,7 @@ const serverDeadlineSeconds = 180;
 
 export const commands: Commands = {
   preflight: () => preflightCommand(),
-  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  member: () => memberCommand(paths.volume, startMember),
   roll: () => rollCommand(examineReadiness),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,

@@ -38,7 +38,7 @@ export class ObjectStore extends EnsembleComponent {
 
     const endpoint = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard);
     const certificates = createCertificates(

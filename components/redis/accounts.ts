@@ -15,38 +15,18 @@ import {
   usersFile,
 } from "./files";
 
-/** While some member may not have the new passwords yet, the marker is looked at this often. */
-const askSeconds = 5;
-
 export interface Accounts {
   /** `run`: a server that was started anew has read old files, or files that only the start of the pod writes. */
   changed(run: string | undefined): Promise<boolean>;
   apply(run: string | undefined, server: Redis, sentinel: Redis, log: (text: string) => void): Promise<void>;
 }
 
-export function createAccounts(
-  name: string,
-  askMarker: () => Promise<MarkerAnswer>,
-  now: () => number = () => performance.now(),
-): Accounts {
+export function createAccounts(name: string, marker: () => MarkerAnswer): Accounts {
   let applied: { files: string; shows: boolean; run: string | undefined } | undefined;
-  let accepted = 0;
-  let askedAt = Number.NEGATIVE_INFINITY;
-  /**
-   * Whether all members have the passwords of this rotation: the setup says so when it has logged in to each. Without waiting for the
-   * answer: the Kubernetes API may be away.
-   */
+  /** Whether all members have the passwords of this rotation: the setup says so when it has logged in to each. */
   const isAccepted = (rotation: number): boolean => {
-    if (accepted < rotation && now() - askedAt >= askSeconds * 1000) {
-      askedAt = now();
-      askMarker().then(
-        (marker) => {
-          accepted = ("formed" in marker && marker.formed && marker.rotation) || 0;
-        },
-        () => undefined,
-      );
-    }
-    return accepted >= rotation;
+    const answer = marker();
+    return rotation === 0 || ("members" in answer && (answer.rotation ?? 0) >= rotation);
   };
   const look = async () => {
     const [acl, current, former] = [

@@ -1,20 +1,25 @@
 /**
  * What must run in the cluster for Redis:
  *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
+ *                makes a member master that stays when others are to leave
  *   member       the init container of each member: writes the configurations of its server and its Sentinel
  *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
  *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   certificates a Job and a CronJob, shared by all services
  */
+import type { Redis } from "ioredis";
 import { certificatesCommand } from "../shared/agent/certificates";
-import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
-import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { askMarker, keepMarker, preflightCommand, setupCommand, watchMarker } from "../shared/agent/guard";
+import { askAgent } from "../shared/agent/http";
+import { core, impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
+import { type Examine, examineSidecars, type MemberPod, rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
+import { memberCommand } from "../shared/agent/volume";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
@@ -22,24 +27,104 @@ import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, toInfo } from "./client";
 import { writeMemberFiles } from "./files";
-import { markDatabase, markKey, paths, ports } from "./layout";
-import { createSidecar } from "./sidecar";
+import { leavingPriority, markDatabase, markKey, newsSeconds, paths, ports } from "./layout";
+import type { Server } from "./membership";
+import { afterForgetting, nextRelease } from "./release";
+import { createSidecar, toServer } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
+/** The news of the Sentinels, and two hand-overs with the time that a pod has to stop. */
+const releaseSeconds = 180;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
-  member: async () => startMember(readSettings<EnsembleSettings>(), readPod()),
+  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release } }),
+  member: () => memberCommand(paths.data, startMember),
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();
     const pod = readPod();
-    return runSidecar(createSidecar(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
+    const marker = watchMarker(() => askMarker(settings, pod.namespace, inClusterApi(impatient)));
+    return runSidecar(createSidecar(settings, pod, marker));
   },
-  roll: () => rollCommand(),
+  roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,
 };
+
+// --- preflight
+
+/**
+ * The members that leave are stopped at once, so none of them may be master then. They are not forgotten here: until they have stopped
+ * their Sentinels make themselves known again. The agents of those that stay make their Sentinels forget them afterwards.
+ */
+async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const api = inClusterApi();
+  const staying = memberNames(settings.name, settings.members);
+  const members = [...staying, ...leaving];
+  let lowered = Number.NEGATIVE_INFINITY;
+  await waitFor(
+    `a master among ${staying.join(", ")}`,
+    async () => {
+      const seen = await Promise.all(
+        members.map(async (member) => [member, await readServer(settings, namespace, member, members)] as const),
+      );
+      const step = nextRelease(Object.fromEntries(seen), staying, leaving);
+      switch (step.kind) {
+        case "done":
+          return { done: true };
+        case "wait":
+          return { waiting: step.reason };
+        case "lower":
+          for (const member of step.members) {
+            log(`${member} is to leave, and is elected after all others`);
+            await withServer(settings, namespace, member, (client) =>
+              client.config("SET", "replica-priority", leavingPriority),
+            );
+          }
+          lowered = performance.now();
+          return { waiting: "what the servers say then" };
+        case "replace": {
+          if (performance.now() - lowered < newsSeconds * 1000) return { waiting: "the sentinels to hear of it" };
+          const path = core(namespace, "pods", step.member);
+          const { uid, deletionTimestamp } = (await api.get<MemberPod>(path))?.metadata ?? {};
+          if (uid !== undefined && deletionTimestamp === undefined) {
+            log(`${step.member} is to leave, and is master: its pod is replaced, so that it hands over`);
+            // All that stay follow it, so the disruption budget has nothing to say: a leaving member may have failed.
+            await api.remove(path, uid);
+          }
+          return { waiting: `the hand-over of ${step.member}` };
+        }
+      }
+    },
+    { deadlineSeconds: releaseSeconds, onError: "wait" },
+  );
+}
+
+async function readServer(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  members: string[],
+): Promise<Server> {
+  const memberOf = (host: string): string =>
+    members.find((each) => memberHost(settings.name, namespace, each) === host) ?? host;
+  return withServer(settings, namespace, member, async (client) =>
+    toServer(toInfo(await client.info("replication")), null, memberOf),
+  ).catch((error: unknown): Server => ({ state: "away", reason: messageOf(error) }));
+}
+
+// --- roll
+
+const examineMembers: Examine = async (pods, settings, namespace) => {
+  const conditions = await examineSidecars(pods, settings, namespace);
+  const settled = [...conditions].map(async ([member, condition]) => {
+    const metrics = await askAgent(settings, namespace, member, "/metrics").catch(() => undefined);
+    return [member, afterForgetting(condition, metrics?.body ?? "", settings.members)] as const;
+  });
+  return new Map(await Promise.all(settled));
+};
+
+// --- member
 
 /** No question is asked here: whatever its volume holds, a server starts as a replica of nobody. */
 async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> {
@@ -75,16 +160,13 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
     `one master and ${settings.members - 1} replicas`,
     async () => {
       const seen = await Promise.all(
-        members.map(async (member) => {
-          const client = await open(await endpoint(settings, namespace, member, await readCredentials(paths.admin)));
-          try {
+        members.map((member) =>
+          withServer(settings, namespace, member, async (client) => {
             const info = toInfo(await client.info("replication"));
             await client.select(markDatabase);
             return { member, info, clusterId: (await client.get(markKey))?.split(" ")[0] };
-          } finally {
-            client.disconnect();
-          }
-        }),
+          }),
+        ),
       );
       const masters = seen.filter(({ info }) => info["role"] === "master");
       if (masters.length !== 1)
@@ -101,6 +183,21 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
     },
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
+}
+
+/** As the administrator. */
+async function withServer<T>(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  use: (client: Redis) => Promise<T>,
+): Promise<T> {
+  const client = await open(await endpoint(settings, namespace, member, await readCredentials(paths.admin)));
+  try {
+    return await use(client);
+  } finally {
+    client.disconnect();
+  }
 }
 
 async function endpoint(

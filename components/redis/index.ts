@@ -1,6 +1,7 @@
 /** Redis with Sentinel: 3 or 5 members of which one is master, with TLS, a user for each application and one address. */
 import * as pulumi from "@pulumi/pulumi";
 import {
+  adminLogin,
   agentPorts,
   checksum,
   childOptions,
@@ -55,7 +56,7 @@ export class RedisCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);

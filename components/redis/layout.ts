@@ -72,6 +72,12 @@ export const markKey = "cells-services:mark";
 /** Of replicas that may be promoted. 0 means never; a server starts with it. */
 export const electablePriority = 100;
 
+/** Of replicas that are to leave: Sentinels prefer the lower number. */
+export const leavingPriority = 200;
+
+/** Gauge of the agent: how many members count for it. */
+export const membersGauge = "members";
+
 /** Sentinels and members that are more than half of all. */
 export function majority(members: number): number {
   return Math.floor(members / 2) + 1;
@@ -84,6 +90,9 @@ export function majority(members: number): number {
 export function neededReplicas(members: number): number {
   return majority(members) - 1;
 }
+
+/** Sentinels ask replicas for news, such as their priority, every ten seconds. */
+export const newsSeconds = 12;
 
 /** After so long without an answer a Sentinel takes a server for dead. */
 export const downAfterSeconds = 5;

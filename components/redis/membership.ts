@@ -1,5 +1,6 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
 import { beginAnew } from "../shared/core/marker";
+import { mostMembers } from "../shared/core/names";
 import { electablePriority, majority, neededReplicas, paths } from "./layout";
 
 /** What one server says of itself. */
@@ -37,8 +38,11 @@ export type Sentinel =
       epoch: number;
       /** It is just promoting another one. */
       failover: boolean;
-      /** It was told of its master, and not how to watch it and to log in there: the agent ended in between. */
+      /** It was told of its master, and not, or otherwise, how to watch it: the agent ended in between, or more members count now. */
       halfTold?: boolean;
+      /** In its tables; absent when it knows no master. */
+      others?: number;
+      replicas?: number;
     };
 
 export interface Observed {
@@ -54,8 +58,10 @@ export interface Observed {
 export interface Identity {
   name: string;
   namespace: string;
-  /** By ordinal. */
+  /** Those that count, by ordinal. */
   members: string[];
+  /** The ensemble becomes smaller, and this member is to stop. */
+  leaving?: boolean;
 }
 
 export type Decision =
@@ -114,6 +120,40 @@ export function agreement(observed: Pick<Observed, "sentinels">, members: string
   };
 }
 
+/**
+ * How many members count. `settled`: by the settings and by the marker, the smaller number. Beyond these a member counts as soon as the
+ * Sentinel here knows it, and until the Sentinel has forgotten it: Sentinels elect by a majority of those that they know, and a master
+ * must need as many replicas. `known`: ordinals of members, and the number of other Sentinels, in the table of the one here.
+ */
+export function countMembers(settled: number, known: number[]): number {
+  return known.some((each) => each >= settled) ? mostMembers : settled;
+}
+
+/** Of the entries in the tables of a Sentinel: some are of members that have left, and it takes all of these for dead. */
+export function haveLeft(entries: { member: string; flags: string }[], left: string[]): boolean {
+  const former = entries.filter(({ member }) => left.includes(member));
+  return former.length > 0 && former.every(({ flags }) => flags.split(",").includes("s_down"));
+}
+
+/**
+ * Whether the Sentinel here may be reset so that it forgets members that have left, which it never does by itself. For seconds it knows
+ * nobody: only while all that stay are whole, and one Sentinel after the other, by ordinal.
+ */
+export function mayForget({ servers, sentinels }: Observed, name: string, staying: string[]): boolean {
+  const master = namedMaster({ sentinels }, staying);
+  if (master === undefined || !staying.includes(master)) return false;
+  return staying.every((member, ordinal) => {
+    const server = servers[member];
+    const sentinel = sentinels[member];
+    if (server?.state !== "up" || !(member === master ? server.role === "master" : server.linked)) return false;
+    if (sentinel?.state !== "up" || sentinel.master !== master || sentinel.failover) return false;
+    if (member === name) return true;
+    const counts = [sentinel.others ?? 0, sentinel.replicas ?? 0];
+    const most = ordinal < staying.indexOf(name) ? staying.length - 1 : Number.POSITIVE_INFINITY;
+    return counts.every((count) => count >= staying.length - 1 && count <= most);
+  });
+}
+
 /** The master that a majority of the Sentinels names, whatever they are just doing. */
 export function namedMaster(observed: Pick<Observed, "sentinels">, members: string[]): string | undefined {
   const names = members.map((member) => {
@@ -150,7 +190,7 @@ export function decide(observed: Observed, self: Identity): Decision {
   if (own.state === "loading") return wait("the server reads its files");
   if (own.role === "master") return keep(own, view, self);
 
-  const priority = electability(own);
+  const priority = electability(own, self);
   if (priority !== undefined) return priority;
   if (own.linked || own.syncing) return { kind: "nothing" };
   switch (view.kind) {
@@ -176,7 +216,7 @@ function remind(observed: Observed, self: Identity, view: Agreement): Decision |
   const own = observed.sentinels[self.name];
   if (own?.state !== "up") return undefined;
   if (own.master !== undefined) {
-    return own.halfTold === true ? { kind: "watch", reason: "it was told of its master only" } : undefined;
+    return own.halfTold === true ? { kind: "watch", reason: "it was not told all that holds now" } : undefined;
   }
   if (view.kind === "agreed" || view.kind === "remembered") {
     return { kind: "monitor", master: view.master, reason: "the other sentinels name it" };
@@ -202,7 +242,10 @@ function keep(own: Up<Server>, view: Agreement, self: Identity): Decision {
 }
 
 /** A server starts as one that may not be elected, and becomes one that may with the first whole copy. */
-function electability(own: Up<Server>): Decision | undefined {
+function electability(own: Up<Server>, { leaving = false }: Identity): Decision | undefined {
+  if (leaving) {
+    return own.priority === 0 ? undefined : { kind: "priority", value: 0, reason: "it is to leave the ensemble" };
+  }
   if (own.syncing && own.priority !== 0) {
     return { kind: "priority", value: 0, reason: "it gets a whole copy and may not be elected until it has it" };
   }
@@ -228,6 +271,8 @@ function lead(observed: Observed, self: Identity, own: Up<Server>): Decision {
 
 /** The Sentinels name another member. */
 function join(observed: Observed, self: Identity, own: Up<Server>, master: string): Decision {
+  if (!self.members.includes(master))
+    return wait(`the sentinels name ${master}, which this agent does not count as a member`);
   const server = observed.servers[master];
   if (server?.state === "up" && server.role === "master") {
     return own.follows === master

@@ -7,9 +7,10 @@ import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
+import { mostMembers } from "../shared/core/names";
 import { shownCertificate } from "./client";
 import { paths } from "./layout";
-import type { Identity, Sentinel } from "./membership";
+import type { Sentinel } from "./membership";
 
 export type Process = "server" | "sentinel";
 type ByProcess<T> = Record<Process, T>;
@@ -20,11 +21,11 @@ const folders: ByProcess<string> = { server: paths.serverTls, sentinel: paths.pe
 
 /** What does not take its files is told again after this time: certificates are renewed weeks before they end. */
 const pauseSeconds = 60;
-/** By the clock, one member after the other: two Sentinels never start at once. */
+/** By the clock, one member after the other: two Sentinels never start at once, also while their number changes. */
 const turnSeconds = 20;
 
-export function isTurn(ordinal: number, members: number, milliseconds: number): boolean {
-  return Math.floor(milliseconds / 1000 / turnSeconds) % members === ordinal;
+export function isTurn(ordinal: number, milliseconds: number): boolean {
+  return Math.floor(milliseconds / 1000 / turnSeconds) % mostMembers === ordinal;
 }
 
 /**
@@ -45,7 +46,7 @@ export function whatToRenew(
   return isBehind("sentinel") && turn && (allVote || shown.sentinel?.ended === true) ? "sentinel" : undefined;
 }
 
-export function createRenewal({ name, members }: Identity, now: () => number = Date.now) {
+export function createRenewal(ordinal: number, now: () => number = Date.now) {
   let tried = Number.NEGATIVE_INFINITY;
   let said = "";
   const look = async (own: ByProcess<Redis>, sentinels: Record<string, Sentinel>): Promise<Process | undefined> => {
@@ -57,7 +58,7 @@ export function createRenewal({ name, members }: Identity, now: () => number = D
       { server: shown(own.server), sentinel: shown(own.sentinel) },
       { server: await fingerprint("server"), sentinel: await fingerprint("sentinel") },
       sentinels,
-      isTurn(members.indexOf(name), members.length, now()),
+      isTurn(ordinal, now()),
     );
   };
   return {

@@ -7,7 +7,7 @@ import type { Pod } from "../shared/agent/main";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberHost, memberNames, mostMembers } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import { createAccounts } from "./accounts";
@@ -15,12 +15,26 @@ import { isLoading, toInfo, toRecord } from "./client";
 import { watchSettings } from "./configuration";
 import { createConnections } from "./connections";
 import { shownPasswords } from "./files";
-import { downAfterSeconds, electablePriority, majority, markKey, parking, paths, ports } from "./layout";
 import {
+  downAfterSeconds,
+  electablePriority,
+  majority,
+  markKey,
+  membersGauge,
+  neededReplicas,
+  newsSeconds,
+  parking,
+  paths,
+  ports,
+} from "./layout";
+import {
+  countMembers,
   type Decision,
   decide,
   describe,
+  haveLeft,
   type Identity,
+  mayForget,
   namedMaster,
   type Observed,
   type Sentinel,
@@ -31,51 +45,57 @@ import { createRenewal, type Process } from "./renewal";
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
 const catchUpSeconds = 3;
-/** Sentinels ask replicas for news every ten seconds. */
-const newsSeconds = 12;
-
 interface Look extends Observed {
   /** Of the server here: gauges. */
   metrics: Record<string, number>;
+  /** Members that have left are in the tables of the Sentinel here, which may forget them now. */
+  forgettable: boolean;
   /** The passwords of the files are not those that server and Sentinel have. */
   accounts: "changed" | "same";
   /** What still shows a certificate that was renewed, and may read the new one now. */
   renewable: Process | undefined;
 }
 
-type Action = Decision | { kind: "accounts" } | { kind: "renew"; which: Process };
+type Action =
+  | Decision
+  | { kind: "accounts" }
+  | { kind: "renew"; which: Process }
+  /** The server here is told how many replicas it needs for a write: their number follows the number of members. */
+  | { kind: "minReplicas" }
+  | { kind: "forget" };
 
-export function createSidecar(
-  settings: EnsembleSettings,
-  pod: Pod,
-  askMarker: () => Promise<MarkerAnswer>,
-): Sidecar<Look, Action> {
-  const members = memberNames(settings.name, settings.members);
-  const self: Identity = { ...pod, members };
+export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () => MarkerAnswer): Sidecar<Look, Action> {
+  const everybody = memberNames(settings.name, mostMembers);
+  const ordinal = everybody.indexOf(pod.name);
+  let self: Identity = { ...pod, members: everybody.slice(0, settings.members) };
   const hostOf = (member: string): string => memberHost(settings.name, pod.namespace, member);
   const memberOf = (host: string, port: number): string => {
     if (host === parking.host && port === parking.port) return "nobody";
-    return members.find((member) => hostOf(member) === host) ?? host;
+    return everybody.find((member) => hostOf(member) === host) ?? host;
   };
   const connections = createConnections(settings, pod.name, hostOf);
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
-  const accounts = createAccounts(settings.name, askMarker);
-  const renewal = settings.tls === "off" ? undefined : createRenewal(self);
+  const accounts = createAccounts(settings.name, marker);
+  const renewal = settings.tls === "off" ? undefined : createRenewal(ordinal);
   /** The mark that was written last, while this server is master. */
   let marked: { clusterId: string; position: number } | undefined;
-  /** Of the marker, which never changes once it is there. */
-  let clusterId: string | undefined;
-  const markedId = async (): Promise<string | undefined> => {
-    if (clusterId !== undefined) return clusterId;
-    const marker = await askMarker();
-    if ("reason" in marker) throw new Error(marker.reason);
-    clusterId = marker.formed ? marker.clusterId : undefined;
-    return clusterId;
+  const markedId = (): string | undefined => {
+    const answer = marker();
+    if ("reason" in answer) throw new Error(answer.reason);
+    return answer.formed ? answer.clusterId : undefined;
+  };
+  /** The number on the marker. */
+  const recorded = (): number | undefined => {
+    const answer = marker();
+    return "members" in answer ? answer.members : undefined;
   };
   /** Of the server here; another one after each start. */
   let run: string | undefined;
   let handingOver: Promise<string> | undefined;
+  /** Which run of the server here was told which number. */
+  let minReplicasSet = "";
+  const minReplicas = (): string => `${run} ${neededReplicas(self.members.length)}`;
 
   const observeServer = async (member: string): Promise<{ server: Server; info: Record<string, string> }> => {
     try {
@@ -108,20 +128,22 @@ export function createSidecar(
         epoch: Number(known["config-epoch"]),
         failover: (known["flags"] ?? "").split(",").includes("failover_in_progress"),
         // Set together with everything else that it has to know.
-        halfTold: known["down-after-milliseconds"] !== String(downAfterSeconds * 1000),
+        halfTold:
+          known["down-after-milliseconds"] !== String(downAfterSeconds * 1000) ||
+          known["quorum"] !== String(majority(self.members.length)),
+        others: Number(known["num-other-sentinels"]),
+        replicas: Number(known["num-slaves"]),
       };
     } catch (error) {
       connections.drop(member, ports.sentinel);
       return { state: "away", reason: (error as Error).message };
     }
   };
-  const observeMarker = async (servers: Record<string, Server>): Promise<Observed["marker"]> => {
+  const observeMarker = (servers: Record<string, Server>): Observed["marker"] => {
     const empty = Object.values(servers).every((each) => each.state === "up" && each.keys === 0);
-    if (!empty) return "unknown";
-    return markedId().then(
-      (id) => (id === undefined ? "absent" : "present"),
-      () => "unknown",
-    );
+    const answer = marker();
+    if (!empty || "reason" in answer) return "unknown";
+    return answer.formed ? "present" : "absent";
   };
 
   const promote = async (): Promise<void> => {
@@ -135,12 +157,23 @@ export function createSidecar(
   };
   const monitor = async (master: string): Promise<void> => {
     const client = await sentinel(pod.name);
-    await client.call("SENTINEL", "MONITOR", settings.name, hostOf(master), ports.client, majority(settings.members));
+    const quorum = majority(self.members.length);
+    await client.call("SENTINEL", "MONITOR", settings.name, hostOf(master), ports.client, quorum);
     await watch();
   };
   const watch = async (): Promise<void> => {
     const { sentinel: password } = await shownPasswords();
-    await (await sentinel(pod.name)).call("SENTINEL", "SET", settings.name, ...watchSettings(password).flat());
+    const wanted = [...watchSettings(password).flat(), "quorum", majority(self.members.length)];
+    await (await sentinel(pod.name)).call("SENTINEL", "SET", settings.name, ...wanted);
+  };
+  const setMinReplicas = async (): Promise<void> => {
+    const wanted = minReplicas();
+    await (await server(pod.name)).config("SET", "min-replicas-to-write", neededReplicas(self.members.length));
+    minReplicasSet = wanted;
+  };
+  const forget = async (): Promise<void> => {
+    log("decision: forget: its sentinel knows members that have left");
+    await (await sentinel(pod.name)).call("SENTINEL", "RESET", settings.name);
   };
   const mark = async (): Promise<void> => {
     const client = await server(pod.name);
@@ -149,7 +182,7 @@ export function createSidecar(
       // A new master is always ahead of the former one, whatever that has still written: no two have a thousand million seconds.
       marked = {
         // An ensemble whose mark was removed, as by FLUSHALL, is no other one.
-        clusterId: known ?? (await markedId()) ?? randomUUID(),
+        clusterId: known ?? markedId() ?? randomUUID(),
         position: (Math.floor(position / generation) + 1) * generation,
       };
     }
@@ -172,15 +205,33 @@ export function createSidecar(
     log(`the certificates were renewed: ${which === "server" ? "the server reads them" : "the sentinel starts anew"}`);
     const port = which === "server" ? ports.client : ports.sentinel;
     await renewal?.renew(which, await connections.get(pod.name, port), () =>
-      Promise.all(members.map(connections.find)),
+      Promise.all(self.members.map(connections.find)),
     );
     // The next connection shows what came of it.
     connections.drop(pod.name, port);
   };
 
+  const observeForgettable = async (observed: Observed): Promise<boolean> => {
+    const number = recorded();
+    if (number === undefined || ordinal >= number) return false;
+    const own = observed.sentinels[pod.name];
+    const known = own?.state === "up" ? Math.max(own.others ?? 0, own.replicas ?? 0) : 0;
+    if (known < number || !mayForget(observed, pod.name, everybody.slice(0, number))) return false;
+    const client = await sentinel(pod.name);
+    const tables = await Promise.all(
+      ["SENTINELS", "REPLICAS"].map((table) => client.call("SENTINEL", table, settings.name)),
+    );
+    const entries = (tables as unknown[][]).flat().map((entry) => {
+      const { ip = "", port, flags = "" } = toRecord(entry);
+      return { member: memberOf(ip, Number(port)), flags };
+    });
+    return haveLeft(entries, everybody.slice(number));
+  };
+
   return {
     service: "redis",
-    async observe() {
+    async observe(): Promise<Look> {
+      const { members } = self;
       const [seen, views, approval] = await Promise.all([
         Promise.all(members.map(observeServer)),
         Promise.all(members.map(observeSentinel)),
@@ -189,17 +240,34 @@ export function createSidecar(
       const byMember = <T>(values: T[]): Record<string, T> =>
         Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
       const servers = byMember(seen.map((each) => each.server));
+      const sentinels = byMember(views);
+      const view = sentinels[pod.name];
+      const settled = Math.min(settings.members, recorded() ?? settings.members);
+      // A Sentinel that is away has not forgotten what it knew.
+      if (view?.state === "up") {
+        const number = countMembers(settled, [ordinal, view.others ?? 0, everybody.indexOf(view.master ?? "")]);
+        self = { ...self, members: everybody.slice(0, number), leaving: ordinal >= (recorded() ?? mostMembers) };
+        // Asks the others too, or no longer those that have left.
+        if (number !== members.length) return this.observe();
+      }
       const own = servers[pod.name];
       run = own?.state === "up" ? seen[members.indexOf(pod.name)]?.info["run_id"] : undefined;
       if (own?.state !== "up" || own.role !== "master") marked = undefined;
-      return {
+      const observed = {
         servers,
-        sentinels: byMember(views),
-        marker: await observeMarker(servers),
+        sentinels,
+        marker: observeMarker(servers),
         approval: approval?.trim(),
-        metrics: gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
+      };
+      return {
+        ...observed,
+        metrics: {
+          ...gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
+          [membersGauge]: members.length,
+        },
+        forgettable: await observeForgettable(observed),
         accounts: (await accounts.changed(run)) ? "changed" : "same",
-        renewable: await observeCertificates(own, byMember(views)),
+        renewable: await observeCertificates(own, sentinels),
       };
     },
     status(observed): Status {
@@ -214,6 +282,8 @@ export function createSidecar(
       const reachable = observed.servers[pod.name]?.state === "up" && observed.sentinels[pod.name]?.state === "up";
       if (reachable && (idle || decision.kind === "mark")) {
         if (observed.accounts === "changed") return { kind: "accounts" };
+        if (minReplicasSet !== minReplicas()) return { kind: "minReplicas" };
+        if (observed.forgettable) return { kind: "forget" };
         if (observed.renewable !== undefined) return { kind: "renew", which: observed.renewable };
       }
       return idle ? undefined : decision;
@@ -224,6 +294,8 @@ export function createSidecar(
         return accounts.apply(run, await server(pod.name), await sentinel(pod.name), (user) => log(user));
       }
       if (action.kind === "renew") return renew(action.which);
+      if (action.kind === "minReplicas") return setMinReplicas();
+      if (action.kind === "forget") return forget();
       if (action.kind === "nothing" || action.kind === "wait") return;
       const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
       log(`decision: ${action.kind}${object}: ${action.reason}`);
@@ -314,7 +386,7 @@ export function createSidecar(
       const believed = await Promise.all(
         believedAble(list.map(toRecord)).map(async ({ ip = "", port = "" }) => {
           const member = memberOf(ip, Number(port));
-          const { server: seen } = members.includes(member) ? await observeServer(member) : { server: undefined };
+          const { server: seen } = self.members.includes(member) ? await observeServer(member) : { server: undefined };
           return { member, able: seen?.state === "up" && seen.role === "replica" && seen.linked && seen.priority > 0 };
         }),
       );
@@ -345,6 +417,7 @@ export function createSidecar(
 
   /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
   async function named(): Promise<string | undefined> {
+    const { members } = self;
     const views = await Promise.all(members.map(observeSentinel));
     const sentinels = Object.fromEntries(members.map((member, index) => [member, views[index] as Sentinel]));
     return namedMaster({ sentinels }, members);

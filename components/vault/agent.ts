@@ -1,7 +1,8 @@
 /**
  * What must run in the cluster for Vault:
  *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
+ *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
+ *                removes the peers of members that are to leave
  *   seal         a Job before the members: proves that the seal will open, and that it is the one the data were made with
  *   member       the init container of each member: folders, and whether the volume belongs to this cluster
  *   sidecar      beside each member: initialises once, joins, unseals, reloads certificates, says what the member is
@@ -12,11 +13,13 @@
  */
 
 import { certificatesCommand } from "../shared/agent/certificates";
+import { readNote } from "../shared/agent/files";
 import { preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
+import { examineSidecars, rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
+import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -24,14 +27,14 @@ import { waitFor } from "../shared/core/wait";
 import { findCredentials, type KmsKey, proveKey } from "./kms";
 import { keysName, paths, type SetupSettings, sealName, type VaultSettings } from "./layout";
 import { foreignData } from "./member";
-import { renewTokens, setup } from "./setup";
+import { release, renewTokens, setup } from "./setup";
 import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
-import { hasData, prepareVolume, readNote } from "./volume";
+import { hasData, prepareVolume } from "./volume";
 
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
+  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release } }),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
-  member: async () => startMember(readSettings<EnsembleSettings>(), readPod(), inClusterApi()),
+  member: () => memberCommand(paths.volume, startMember),
   sidecar: async () => {
     serveKeys(kubernetesKeys);
     await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));

@@ -21,7 +21,6 @@ import {
   digest,
   EnsembleComponent,
   jobMetadata,
-  metadata,
   namesOf,
   readAgentBundle,
   urlOf,
@@ -29,6 +28,7 @@ import {
 import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
 import { type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
 import {
+  login,
   memberRules,
   pace,
   policyPorts,
@@ -60,7 +60,7 @@ export class VaultCluster extends EnsembleComponent {
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
-    const afterGuard = createGuard(ensemble, bundle, childOptions(this));
+    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
     const permissions = createPermissions(
       ensemble,
       {
@@ -108,7 +108,7 @@ export class VaultCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: ensemble.namespace.apply((known) => vaultSetupJob(ensemble, known, bundle)),
+        spec: vaultSetupJob(ensemble, bundle),
         rules: setupJobRules(ensemble),
         dependsOn: [...members.ready, ...secrets],
       },
@@ -117,10 +117,7 @@ export class VaultCluster extends EnsembleComponent {
     const tokensAccess = createAccess(ensemble, tokensName(name), tokensRules(ensemble), afterGuard);
     new CronJob(
       tokensName(name),
-      {
-        metadata: metadata(ensemble, tokensName(name)),
-        spec: ensemble.namespace.apply((known) => tokensCronJob(ensemble, known, bundle).spec),
-      },
+      tokensCronJob(ensemble, bundle),
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
 

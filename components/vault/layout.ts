@@ -111,6 +111,11 @@ export function scheme(tls: TlsMode): "http" | "https" {
   return tls === "off" ? "http" : "https";
 }
 
+/** As it is in the raft configuration. */
+export function peerAddress(settings: { name: string }, namespace: string, member: string): string {
+  return `${memberHost(settings.name, namespace, member)}:${ports.peer}`;
+}
+
 export function memberUrl(settings: { name: string; tls: TlsMode }, namespace: string, member: string): string {
   return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.client}`;
 }

@@ -12,6 +12,7 @@ import {
   digest,
   type Ensemble,
   instanceLabels,
+  type LoginMounts,
   memberSettings,
   metadata,
   namesOf,
@@ -255,28 +256,32 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
   });
 }
 
-/** A token of the service account that is good for Vault alone, and for minutes only. */
-function loginVolume(ensemble: Ensemble, namespace: string): core.v1.Volume {
+/** What every Job reads that logs in: a token of its service account that is good for Vault alone, and for minutes only. */
+export function login(ensemble: Ensemble): LoginMounts {
   return {
-    name: "login",
-    projected: {
-      defaultMode: 0o440,
-      sources: [
-        {
-          serviceAccountToken: {
-            audience: audience(ensemble.name, namespace),
-            expirationSeconds: 600,
-            path: "token",
-          },
+    volumeMounts: [{ name: "login", mountPath: paths.login, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [
+      {
+        name: "login",
+        projected: {
+          defaultMode: 0o440,
+          sources: [
+            {
+              serviceAccountToken: {
+                audience: ensemble.namespace.apply((namespace) => audience(ensemble.name, namespace)),
+                expirationSeconds: 600,
+                path: "token",
+              },
+            },
+          ],
         },
-      ],
-    },
+      },
+      ...trustVolumes(ensemble),
+    ],
   };
 }
 
-const loginMount = { name: "login", mountPath: paths.login, readOnly: true };
-
-export function vaultSetupJob(ensemble: VaultEnsemble, namespace: string, bundle: AgentBundle) {
+export function vaultSetupJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
@@ -286,12 +291,11 @@ export function vaultSetupJob(ensemble: VaultEnsemble, namespace: string, bundle
     deadlineSeconds: setupDeadlineSeconds,
     // An election between two steps of the setup may fail one of them.
     retries: 2,
-    volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
-    volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
+    ...login(ensemble),
   });
 }
 
-export function tokensCronJob(ensemble: VaultEnsemble, namespace: string, bundle: AgentBundle) {
+export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   const name = tokensName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "tokens",
@@ -301,8 +305,7 @@ export function tokensCronJob(ensemble: VaultEnsemble, namespace: string, bundle
     bundle,
     deadlineSeconds: 300,
     retries: 2,
-    volumeMounts: [loginMount, ...trustMounts(ensemble, paths)],
-    volumes: [loginVolume(ensemble, namespace), ...trustVolumes(ensemble)],
+    ...login(ensemble),
   });
   return cronJob(ensemble, name, {
     // A token that somebody revoked is back within the hour. Renewals are once a day, of thirty.

@@ -11,6 +11,7 @@ export interface Policy {
 export const prefix = "cells-services-";
 export const setupRole = `${prefix}setup`;
 export const tokensRole = `${prefix}tokens`;
+export const preflightRole = `${prefix}preflight`;
 export const monitorRole = `${prefix}monitor`;
 
 export function applicationRole(application: string): string {
@@ -25,6 +26,11 @@ const sharedToken: Policy["path"] = {
 };
 
 const loginToken: Policy["path"] = { "auth/token/revoke-self": { capabilities: ["update"] } };
+
+const peers: Policy["path"] = {
+  "sys/storage/raft/configuration": { capabilities: ["read"] },
+  "sys/storage/raft/remove-peer": { capabilities: ["update"] },
+};
 
 const change = ["create", "read", "update"];
 
@@ -49,8 +55,13 @@ export const setupPolicy: Policy = {
     "sys/audit/*": { capabilities: [...change, "delete", "sudo"] },
     "sys/storage/raft/autopilot/configuration": { capabilities: change },
     "sys/storage/raft/autopilot/state": { capabilities: ["read"] },
-    "sys/storage/raft/configuration": { capabilities: ["read"] },
+    ...peers,
   },
+};
+
+/** To remove the peers of members that leave; one of them may be active. */
+export const preflightPolicy: Policy = {
+  path: { ...loginToken, ...peers, "sys/step-down": { capabilities: ["update", "sudo"] } },
 };
 
 /** New tokens of known roles, nothing else. */
@@ -89,6 +100,7 @@ export function applicationPolicy(rules: PolicyRule[]): Policy {
 export function policies({ applications, policies: rules }: SetupSettings): Record<string, Policy> {
   return {
     [setupRole]: setupPolicy,
+    [preflightRole]: preflightPolicy,
     [tokensRole]: tokensPolicy,
     [monitorRole]: monitorPolicy,
     ...Object.fromEntries(

@@ -1,6 +1,6 @@
 /**
- * What the setup and the job that keeps the tokens do in Vault. Safe to be killed at any point and to be run again at any
- * time: every step reads before it writes.
+ * What the setup, the preflight and the job that keeps the tokens do in Vault. Safe to be killed at any point and to be run
+ * again at any time: every step reads before it writes.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,10 +9,12 @@ import { core, decoded, encoded, type KubernetesApi, type Secret } from "../shar
 import { readTrust } from "../shared/agent/logins";
 import { log } from "../shared/core/log";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { mountConfig, type VaultClient, VaultError, vaultClient } from "./client";
-import { memberUrl, paths, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
+import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
 import { type Server } from "./membership";
+import { nextStep } from "./peers";
 import {
   applicationRole,
   leftovers,
@@ -20,6 +22,7 @@ import {
   monitorRole,
   mountActions,
   policies,
+  preflightRole,
   setupRole,
   tokenRoles,
   tokensRole,
@@ -30,8 +33,8 @@ import { decideToken, type TokenState } from "./tokens";
 const formationDeadlineSeconds = 240;
 /** A new key-value mount takes a moment until it can be configured. */
 const mountDeadlineSeconds = 60;
-/** Stabilisation (10 s), and the rounds in which autopilot looks. */
-const voteDeadlineSeconds = 120;
+/** Stabilisation (10 s), the rounds in which autopilot looks, and an election. */
+const peersDeadlineSeconds = 120;
 /** Several elections on a machine that has no time for them. Whatever the setup asks for may be asked for twice. */
 const electionSeconds = 60;
 /** Within it, every member has seen what was written through another. */
@@ -41,9 +44,13 @@ const loginDeadlineSeconds = 60;
 const tokenManager = "cells-services-tokens";
 const rootManager = "cells-services-initialisation";
 
-export interface Context {
-  settings: SetupSettings;
+interface Cluster {
+  settings: EnsembleSettings;
   namespace: string;
+}
+
+export interface Context extends Cluster {
+  settings: SetupSettings;
   api: KubernetesApi;
 }
 
@@ -59,7 +66,22 @@ export async function setup(context: Context): Promise<void> {
     await keepAudit(context.settings.audit, client);
     await keepMounts(context, client);
     await keepTokens(context, client);
-    await waitForVotes(context, client);
+    await keepPeers(context, client, []);
+  } finally {
+    await client.revokeSelf().catch(() => undefined);
+  }
+}
+
+/** For the preflight: removes the peers of `leaving`, whether or not their servers run or ever joined. */
+export async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const cluster = { settings, namespace };
+  const { members } = settings;
+  const withoutRole =
+    "the setup of an earlier release made no role for the preflight; " +
+    `run pulumi up with members ${members + leaving.length} once, and then with ${members}`;
+  const client = await login(cluster, preflightRole, withoutRole);
+  try {
+    await keepPeers(cluster, client, leaving);
   } finally {
     await client.revokeSelf().catch(() => undefined);
   }
@@ -79,7 +101,7 @@ export async function renewTokens(context: Context): Promise<void> {
 }
 
 /** By the name that clients use: standbys pass on what only the active member can do. */
-async function clientWith(context: Context, token?: string): Promise<VaultClient> {
+async function clientWith(context: Cluster, token?: string): Promise<VaultClient> {
   const { settings, namespace } = context;
   const url = `${scheme(settings.tls)}://${serviceHost(settings.name, namespace)}:${ports.client}`;
   return vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), token, electionSeconds });
@@ -129,7 +151,7 @@ export function whyNotFormed(servers: [string, Server][]): string | undefined {
 // --- logging in
 
 /** With the token of this pod's service account, made for Vault alone. `firstError`: what to say when that is refused. */
-async function login(context: Context, role: string, firstError: string | undefined): Promise<VaultClient> {
+async function login(context: Cluster, role: string, firstError: string | undefined): Promise<VaultClient> {
   const jwt = (await readFile(join(paths.login, "token"), "utf8")).trim();
   const token = await waitFor(
     `a login as ${role}`,
@@ -216,7 +238,12 @@ async function keepAuthentication({ settings, namespace }: Context, client: Vaul
   for (const [name, policy] of Object.entries(policies(settings))) {
     await client.write(`sys/policies/acl/${name}`, { policy: JSON.stringify(policy) });
   }
-  const accounts = { [setupRole]: namesOf(settings.name).setup, [tokensRole]: tokensName(settings.name) };
+  const { setup: setupAccount, preflight } = namesOf(settings.name);
+  const accounts = {
+    [setupRole]: setupAccount,
+    [preflightRole]: preflight,
+    [tokensRole]: tokensName(settings.name),
+  };
   for (const [name, role] of Object.entries(loginRoles(settings.name, namespace, accounts))) {
     await client.write(`auth/jwt/role/${name}`, role);
   }
@@ -283,16 +310,26 @@ async function keepMounts({ settings }: Context, client: VaultClient): Promise<v
   }
 }
 
-/** A member that joined gets its vote some seconds later; before, the death of another one may stop all writes. */
-async function waitForVotes({ settings }: Context, client: VaultClient): Promise<void> {
+/**
+ * All members vote, and none of `leaving` is a peer. A member that joined gets its vote some seconds later; before, the death of
+ * another one may stop all writes. A peer that is gone counts for the majority.
+ */
+async function keepPeers({ settings, namespace }: Cluster, client: VaultClient, leaving: string[]): Promise<void> {
+  const addresses = (members: string[]) => members.map((member) => peerAddress(settings, namespace, member));
+  const staying = addresses(memberNames(settings.name, settings.members));
   await waitFor(
     `the votes of ${settings.members} members`,
     async () => {
-      const peers = await client.peers();
-      const votes = peers.filter(({ voter }) => voter).length;
-      return votes < settings.members ? { waiting: `${votes} of ${peers.length} peers vote` } : { done: true };
+      const step = nextStep(await client.peers(), staying, addresses(leaving));
+      if (step === undefined) return { done: true };
+      if (step.kind === "wait") return { waiting: step.reason };
+      const { id, address } = step.peer;
+      if (step.kind === "remove") await client.write("sys/storage/raft/remove-peer", { server_id: id });
+      else await client.write("sys/step-down", {});
+      return { waiting: `${address} leaves: ${step.kind}` };
     },
-    { deadlineSeconds: voteDeadlineSeconds, intervalSeconds: 1 },
+    // The Service leads to a member that was removed until its pod is no longer ready.
+    { deadlineSeconds: peersDeadlineSeconds, onError: "wait" },
   );
 }
 

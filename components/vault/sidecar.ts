@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
-import { absent } from "../shared/agent/files";
+import { absent, readNote, removeNote, writeNote } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
 import { askAgent, http } from "../shared/agent/http";
 import { core, decoded, encoded, type KubernetesApi, ownerReference, type Secret } from "../shared/agent/kubernetes";
@@ -29,7 +29,7 @@ import {
 } from "./membership";
 import { findServers, identifyServer, signalServer } from "./processes";
 import { type GivenNote, giveShares } from "./unseal";
-import { digestOf, putDataAside, readNote, removeNote, writeNote } from "./volume";
+import { digestOf, putDataAside } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
 const answerSeconds = 2;
@@ -101,10 +101,10 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     attemptOf((await mountedKeys()) ?? (await secretKeys())),
   );
   const askStored = throttled<Observed["keys"]>("unknown", async () => attemptOf(await secretKeys()));
-  const askMarker = throttled<Observed["marker"]>("unknown", async () => {
-    const marker = await readMarker(settings.name, pod.namespace, api);
-    return marker === undefined ? "absent" : { clusterId: marker.clusterId };
-  });
+  const askMarker = throttled<Observed["marker"]>(
+    "unknown",
+    async () => (await readMarker(settings.name, pod.namespace, api)) ?? "absent",
+  );
 
   // --- actions
 

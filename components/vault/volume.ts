@@ -1,41 +1,9 @@
-/** The notes that the agent keeps on a member's volume, beside the data. */
+/** The data on a member's volume. */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { absent } from "../shared/agent/files";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { absent, syncFolder } from "../shared/agent/files";
 import { paths } from "./layout";
-
-export async function readNote(file: string): Promise<string | undefined> {
-  return (await readFile(file, "utf8").catch(absent))?.trim();
-}
-
-/** On disk, name and all, before anything is done that relies on it. */
-export async function writeNote(file: string, text: string): Promise<void> {
-  const temporary = `${file}.new`;
-  const handle = await open(temporary, "w", 0o600);
-  try {
-    await handle.writeFile(`${text}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-  await syncFolder(dirname(file));
-}
-
-export async function removeNote(file: string): Promise<void> {
-  await rm(file, { force: true });
-  await syncFolder(dirname(file));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
 
 /** The folder that the server wants to find. */
 export async function prepareVolume(): Promise<void> {

@@ -1,7 +1,7 @@
 /** The claims of the members' volumes, which outlive the template of the StatefulSet: that one can never be changed. */
 import { type Claim, sizeContradiction, smallerClaims } from "../core/change";
 import { log } from "../core/log";
-import { claimNames } from "../core/names";
+import { claimNames, mostMembers } from "../core/names";
 import { core, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 
 /** Field manager of the size of a claim. */
@@ -9,6 +9,7 @@ const manager = "cells-services-claims";
 
 interface PersistentVolumeClaim extends KubernetesObject {
   spec: { resources: { requests: { storage: string } } };
+  status?: { phase?: string };
 }
 
 /**
@@ -35,10 +36,26 @@ export async function growClaims(
   }
 }
 
-async function readClaims(names: string[], namespace: string, api: KubernetesApi): Promise<Claim[]> {
+/** Of members that have left: the cluster has given their data up, and new members of these names must not find it. */
+export async function removeLeftClaims(
+  { name, members }: { name: string; members: number },
+  namespace: string,
+  api: KubernetesApi,
+): Promise<void> {
+  for (const left of claimNames(name, mostMembers).slice(members)) {
+    const path = core(namespace, "persistentvolumeclaims", left);
+    const uid = (await api.get<PersistentVolumeClaim>(path))?.metadata?.uid;
+    if (uid === undefined) continue;
+    log(`removing the claim ${left} of a member that has left`);
+    await api.remove(path, uid);
+  }
+}
+
+export async function readClaims(names: string[], namespace: string, api: KubernetesApi): Promise<Claim[]> {
   const claims = names.map(async (name): Promise<Claim[]> => {
     const claim = await api.get<PersistentVolumeClaim>(core(namespace, "persistentvolumeclaims", name));
-    return claim === undefined ? [] : [{ name, size: claim.spec.resources.requests.storage }];
+    if (claim === undefined) return [];
+    return [{ name, size: claim.spec.resources.requests.storage, bound: claim.status?.phase === "Bound" }];
   });
   return (await Promise.all(claims)).flat();
 }

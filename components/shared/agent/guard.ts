@@ -1,11 +1,20 @@
 /** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
-import { classContradiction, livingContradiction, rotationContradiction } from "../core/change";
+import { classContradiction, livingContradiction, rotationContradiction, tlsContradiction } from "../core/change";
+import { messageOf } from "../core/errors";
 import { log } from "../core/log";
-import { type Marker, type MarkerAnswer, peerTls, rotationAnnotation, toMarker } from "../core/marker";
+import {
+  acceptedAnnotation,
+  type Marker,
+  type MarkerAnswer,
+  membersAnnotation,
+  peerTls,
+  rotationAnnotation,
+  toMarker,
+} from "../core/marker";
 import { agentLabels, labelKeys, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings, SetupSettings } from "../core/settings";
 import { versionContradiction } from "../core/versions";
-import { growClaims } from "./claims";
+import { growClaims, removeLeftClaims } from "./claims";
 import {
   type ConfigMap,
   core,
@@ -16,58 +25,93 @@ import {
   ownerReference,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
+import { changeMembers, type Scaling } from "./scale";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
 export const setupManager = "cells-services-setup";
 /** Of the number of the rotation, which is written last. */
 const rotationManager = "cells-services-passwords";
+const membersManager = "cells-services-members";
 
 interface StatefulSet extends KubernetesObject {
-  spec: { volumeClaimTemplates: { spec: { storageClassName?: string } }[] };
+  spec: { replicas?: number; volumeClaimTemplates: { spec: { storageClassName?: string } }[] };
+}
+
+/** What one service alone knows of a change. */
+export interface ServiceGuard {
+  /** Returns why its living members cannot become what is wanted. */
+  judge?: (settings: PreflightSettings, namespace: string) => Promise<string | undefined>;
+  /** Not given: the number of its members is for life. */
+  scaling?: Scaling;
 }
 
 /** The command for `commands` of a service's agent. */
-export async function preflightCommand(judge?: Judge): Promise<void> {
-  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi(), judge);
+export async function preflightCommand(service?: ServiceGuard): Promise<void> {
+  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi(), service);
 }
-
-/** Judges what one service alone has to judge. Returns why its living members cannot become what is wanted. */
-export type Judge = (settings: PreflightSettings, namespace: string) => Promise<string | undefined>;
 
 /** Throws when a living cluster cannot do what is wanted. Then prepares what has to be there before the rest changes. */
 export async function preflight(
   settings: PreflightSettings,
   namespace: string,
   api: KubernetesApi,
-  judge: Judge = async () => undefined,
+  { judge = async () => undefined, scaling }: ServiceGuard = {},
 ): Promise<void> {
   const { marker, rotation } = (await readMarkerObject(settings.name, namespace, api)) ?? {};
+  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
+  const [claim] = set?.spec.volumeClaimTemplates ?? [];
   const reason =
-    (await classContradictionOf(settings, namespace, api)) ??
+    (claim && classContradiction(claim.spec.storageClassName, settings.storage.class)) ??
     // Without a marker no server of these pods has data to lose.
     (marker === undefined
       ? undefined
-      : (livingContradiction(marker, settings) ??
+      : (tlsContradiction(marker, settings) ??
+        // Kept volumes come back with all their members.
+        (scaling === undefined || set === undefined ? livingContradiction(marker, settings) : undefined) ??
         rotationContradiction(rotation, settings.passwords.rotation) ??
         versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version) ??
         (await judge(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
+  if (marker === undefined) log("the cluster has not been formed yet");
+  else await keepMembers(scaling, { settings, marker, set, namespace, api });
   await growClaims(settings, namespace, api);
-  log(
-    marker === undefined
-      ? "the cluster has not been formed yet"
-      : `the cluster ${marker.clusterId} keeps its ${marker.members} members`,
-  );
 }
 
-async function classContradictionOf(
-  { name, storage }: PreflightSettings,
-  namespace: string,
-  api: KubernetesApi,
-): Promise<string | undefined> {
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(name).server));
-  const [template] = set?.spec.volumeClaimTemplates ?? [];
-  return template && classContradiction(template.spec.storageClassName, storage.class);
+async function keepMembers(
+  scaling: Scaling | undefined,
+  {
+    settings,
+    marker,
+    set,
+    namespace,
+    api,
+  }: {
+    settings: PreflightSettings;
+    marker: Marker;
+    set: StatefulSet | undefined;
+    namespace: string;
+    api: KubernetesApi;
+  },
+): Promise<void> {
+  const { members } = settings;
+  // Those that were released come back into the cluster, with some services, while their pods are still there.
+  const replicas = set?.spec.replicas ?? members;
+  const from = members > marker.members ? marker.members : Math.max(marker.members, replicas);
+  if (scaling === undefined || from === members) {
+    log(`the cluster ${marker.clusterId} keeps its ${members} members`);
+  } else {
+    await changeMembers(scaling, {
+      settings,
+      from,
+      replicas,
+      namespace,
+      api,
+      record: () => {
+        const annotations = { [membersAnnotation]: String(members) };
+        return annotateMarker(settings.name, namespace, api, () => annotations, membersManager);
+      },
+    });
+  }
 }
 
 interface Pod extends KubernetesObject {
@@ -95,7 +139,7 @@ export async function ownersOfKept(settings: EnsembleSettings, namespace: string
   return settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, namesOf(settings.name).setup)];
 }
 
-/** For a caller that goes on without the marker. Throws when the cluster was formed in another way than `settings` say. */
+/** For a caller that goes on without the marker. Throws when the cluster was formed with or without TLS, and `settings` say otherwise. */
 export async function askMarker(
   settings: EnsembleSettings,
   namespace: string,
@@ -104,9 +148,32 @@ export async function askMarker(
   const found = await readMarkerObject(settings.name, namespace, api).catch((error: unknown) => error as Error);
   if (found instanceof Error) return { reason: found.message };
   if (found === undefined) return { formed: false };
-  const reason = livingContradiction(found.marker, settings);
+  const { clusterId, members } = found.marker;
+  const reason = tlsContradiction(found.marker, settings);
   if (reason !== undefined) throw new Error(reason);
-  return { formed: true, clusterId: found.marker.clusterId, rotation: found.rotation };
+  return { formed: true, clusterId, members, rotation: found.rotation };
+}
+
+/** How often an agent that always wants to know asks. */
+const askSeconds = 5;
+
+/**
+ * What the marker said last, without waiting: the Kubernetes API may be away. That a cluster was formed stays true; that it was not is
+ * forgotten as soon as the API is away.
+ */
+export function watchMarker(ask: () => Promise<MarkerAnswer>, now = () => performance.now()): () => MarkerAnswer {
+  let last: MarkerAnswer = { reason: "it was not read yet" };
+  let askedAt = Number.NEGATIVE_INFINITY;
+  const keep = (answer: MarkerAnswer): void => {
+    if (!("reason" in answer) || !("formed" in last && last.formed)) last = answer;
+  };
+  return () => {
+    if (now() - askedAt >= askSeconds * 1000) {
+      askedAt = now();
+      ask().then(keep, (error: unknown) => keep({ reason: messageOf(error) }));
+    }
+    return last;
+  };
 }
 
 /** undefined: the cluster was never formed. */
@@ -121,14 +188,22 @@ async function readMarkerObject(name: string, namespace: string, api: Kubernetes
   const { uid, annotations } = object.metadata ?? {};
   const rotation = annotations?.[rotationAnnotation];
   return {
-    marker: toMarker(marker, object.data ?? {}),
+    marker: toMarker(marker, object.data ?? {}, annotations),
     uid,
     rotation: rotation === undefined ? undefined : Number(rotation),
+    acceptedAt: annotations?.[acceptedAnnotation],
   };
 }
 
-function rotationOf({ passwords }: SetupSettings): Record<string, string> {
-  return { [rotationAnnotation]: String(passwords.rotation) };
+type Known = NonNullable<Awaited<ReturnType<typeof readMarkerObject>>>;
+
+function rotationOf({ passwords }: SetupSettings, known?: Known): Record<string, string> {
+  // Of a marker that an earlier release made, nobody knows since when.
+  const acceptedAt = known?.rotation === passwords.rotation ? known.acceptedAt : new Date().toISOString();
+  return {
+    [rotationAnnotation]: String(passwords.rotation),
+    ...(acceptedAt === undefined ? {} : { [acceptedAnnotation]: acceptedAt }),
+  };
 }
 
 function removedMarker(name: string): string {
@@ -143,16 +218,23 @@ export async function setupCommand<Settings extends SetupSettings>(
   const { namespace } = readPod();
   const api = inClusterApi();
   await setup(settings, namespace, api);
-  const name = namesOf(settings.name).marker;
-  const uid = (await readMarkerObject(settings.name, namespace, api))?.uid;
-  if (uid === undefined) throw new Error(removedMarker(name));
+  await annotateMarker(settings.name, namespace, api, (known) => rotationOf(settings, known), rotationManager);
+  if (settings.deletion === "delete") await removeLeftClaims(settings, namespace, api);
+}
+
+async function annotateMarker(
+  name: string,
+  namespace: string,
+  api: KubernetesApi,
+  annotationsOf: (known: Known) => Record<string, string>,
+  manager: string,
+): Promise<void> {
+  const { marker } = namesOf(name);
+  const known = await readMarkerObject(name, namespace, api);
+  if (known?.uid === undefined) throw new Error(removedMarker(marker));
   // With its uid, a marker that was removed in between is not made again without data.
-  const metadata = { name, uid, annotations: rotationOf(settings) };
-  await api.apply(
-    core(namespace, "configmaps", name),
-    { apiVersion: "v1", kind: "ConfigMap", metadata },
-    rotationManager,
-  );
+  const metadata = { name: marker, uid: known.uid, annotations: annotationsOf(known) };
+  await api.apply(core(namespace, "configmaps", marker), { apiVersion: "v1", kind: "ConfigMap", metadata }, manager);
 }
 
 /**

@@ -6,7 +6,7 @@ import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { labelKeys, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep } from "../core/roll";
-import type { RollSettings } from "../core/settings";
+import type { EnsembleSettings, RollSettings } from "../core/settings";
 import { waitFor } from "../core/wait";
 import { growClaims } from "./claims";
 import { askAgent } from "./http";
@@ -24,7 +24,7 @@ export interface Condition {
 /** Asks each of these members, whose servers run, or all about each. Who does not answer is not whole. */
 export type Examine = (
   pods: ReadonlyMap<string, MemberPod>,
-  settings: RollSettings,
+  settings: EnsembleSettings,
   namespace: string,
 ) => Promise<Map<string, Condition>>;
 
@@ -132,18 +132,30 @@ async function observe({ settings, namespace, api, examine }: Context) {
   if ((set.status?.observedGeneration ?? 0) < (set.metadata?.generation ?? 0)) {
     return { waiting: "Kubernetes has not looked at the StatefulSet yet" };
   }
-  const pods = new Map<string, MemberPod | undefined>();
-  for (const member of memberNames(name, set.spec.replicas)) {
-    pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));
-  }
-  const running = [...pods].flatMap(([member, pod]) =>
-    pod !== undefined && whyAway(pod) === undefined ? [[member, pod] as const] : [],
-  );
-  const conditions = await examine(new Map(running), settings, namespace);
+  const names = memberNames(name, set.spec.replicas);
+  const { pods, conditions } = await examinePods(names, { settings, namespace, api, examine });
   return {
     members: [...pods].map(([member, pod]) => toRollMember(member, pod, revision, conditions.get(member))),
     uids: new Map([...pods].map(([member, pod]) => [member, pod?.metadata?.uid])),
   };
+}
+
+/** Who has a pod, and what the database says of those whose servers run. */
+export async function examinePods(
+  names: string[],
+  {
+    settings,
+    namespace,
+    api,
+    examine,
+  }: { settings: EnsembleSettings; namespace: string; api: KubernetesApi; examine: Examine },
+) {
+  const pods = new Map<string, MemberPod | undefined>();
+  for (const member of names) pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));
+  const running = [...pods].flatMap(([member, pod]) =>
+    pod !== undefined && whyAway(pod) === undefined ? [[member, pod] as const] : [],
+  );
+  return { pods, conditions: await examine(new Map(running), settings, namespace) };
 }
 
 export function toRollMember(
@@ -199,7 +211,7 @@ export const examineReadiness: Examine = async (pods) =>
   );
 
 /** The agent beside each server has seen both: whether its member is up to date, and whether it leads. */
-const examineSidecars: Examine = (pods, settings, namespace) =>
+export const examineSidecars: Examine = (pods, settings, namespace) =>
   examineEach([...pods.keys()], async (member) => {
     const ask = (page: string) => askAgent(settings, namespace, member, page);
     const [ready, primary] = await Promise.all([ask("/ready"), ask("/primary")]);

@@ -5,13 +5,17 @@ import { parseQuantity } from "./quantity";
 
 /** What cannot be changed by starting pods with other arguments. */
 export function livingContradiction(marker: Marker, wanted: { members: number; tls: TlsMode }): string | undefined {
-  // A member that is gone counts for the majority until somebody removes it, and one more changes what a majority is.
+  // A member that is gone counts for the majority until it is removed, and one more changes what a majority is.
   if (marker.members !== wanted.members) {
     return (
-      `the cluster was formed with ${marker.members} members, got members ${wanted.members}; the number of members of a ` +
-      `living cluster cannot be changed; set members to ${marker.members}`
+      `the cluster has ${marker.members} members, as its marker says, got members ${wanted.members}; their number changes while all that ` +
+      `stay are whole; set members to ${marker.members}`
     );
   }
+  return tlsContradiction(marker, wanted);
+}
+
+export function tlsContradiction(marker: Marker, wanted: { tls: TlsMode }): string | undefined {
   // The first member that restarts with the other setting would find nobody, and the roll would stop there.
   if (marker.tls !== peerTls(wanted.tls)) {
     const [formed, remedy] = marker.tls === "on" ? ["with", '"required" or "optional"'] : ["without", '"off"'];
@@ -45,6 +49,8 @@ export function rotationContradiction(accepted: number | undefined, wanted: numb
 export interface Claim {
   name: string;
   size: string;
+  /** There is a volume, so something may be on it. */
+  bound: boolean;
 }
 
 /** A volume can only grow. */
@@ -60,6 +66,15 @@ export function sizeContradiction(claims: Claim[], wanted: string): string | und
 /** The claims that are to grow. */
 export function smallerClaims(claims: Claim[], wanted: string): Claim[] {
   return claims.filter(({ size }) => bytes(size) < bytes(wanted));
+}
+
+/** Members that have come or gone would find the data that they left, which the others have given up. */
+export function returnContradiction(claims: Claim[], from: number, wanted: number): string | undefined {
+  const names = claims.map(({ name }) => name);
+  return names.length === 0
+    ? undefined
+    : `the cluster has ${from} members, got members ${wanted}, and the volume claims ${names.join(", ")} are there already: their data is of members that were removed, ` +
+        `or of another cluster; delete these claims when nobody needs it (after a pulumi up with members ${from} that succeeded), and run pulumi up again`;
 }
 
 /** Kubernetes rewrites quantities: 8192Mi comes back as 8Gi. */

@@ -1,9 +1,10 @@
 /** The marker: how an ensemble was formed. Pure; `agent/guard.ts` reads and writes it. */
 import type { TlsMode } from "./check";
 
-/** Data of the marker. Written once by the setup, after the members have formed one cluster for the first time. */
+/** Written once by the setup, after the members have formed one cluster for the first time; only `members` may change. */
 export interface Marker {
   clusterId: string;
+  /** How many the data of the cluster may know. */
   members: number;
   /** Between the members. */
   tls: "on" | "off";
@@ -12,24 +13,33 @@ export interface Marker {
 
 /** On the marker: the `passwords.rotation` that all servers have accepted. The first release wrote none. */
 export const rotationAnnotation = "cells-services/passwords";
+/** On the marker: since when they have. */
+export const acceptedAnnotation = "cells-services/passwords-accepted-at";
+/** On the marker once their number has changed: its data are never overwritten. */
+export const membersAnnotation = "cells-services/members";
 
 /** What an agent knows of the marker; `reason`: it could not be read. */
 export type MarkerAnswer =
   | { formed: false }
-  /** `rotation`: the `passwords.rotation` that all servers have accepted, if any. */
-  | { formed: true; clusterId: string; rotation?: number | undefined }
+  /** `members`: perhaps not as many as the agent was told: their number changes while agents run. `rotation`: the `passwords.rotation` that all servers have accepted, if any. */
+  | { formed: true; clusterId: string; members: number; rotation?: number | undefined }
   | { reason: string };
 
 /** Throws when it is not complete: an ensemble whose marker says nothing is not one that was never formed. */
-export function toMarker(name: string, data: Record<string, string>): Marker {
-  const { clusterId, members, tls = formerTls(data["scheme"]), bootstrappedAt } = data;
-  if (!clusterId || !members || (tls !== "on" && tls !== "off") || !bootstrappedAt) {
+export function toMarker(
+  name: string,
+  data: Record<string, string>,
+  annotations: Record<string, string> | undefined,
+): Marker {
+  const { clusterId, tls = formerTls(data["scheme"]), bootstrappedAt } = data;
+  const members = Number(annotations?.[membersAnnotation] ?? data["members"]);
+  if (!clusterId || !(members >= 1) || (tls !== "on" && tls !== "off") || !bootstrappedAt) {
     throw new Error(
       `the ConfigMap ${name} must have clusterId, members, tls and bootstrappedAt, ` +
         `got ${Object.keys(data).join(", ") || "nothing"}; restore it`,
     );
   }
-  return { clusterId, members: Number(members), tls, bootstrappedAt };
+  return { clusterId, members, tls, bootstrappedAt };
 }
 
 /** The first markers named the scheme of the addresses instead, and a marker is never overwritten. */

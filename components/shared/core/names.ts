@@ -71,9 +71,17 @@ export function memberName(name: string, ordinal: number): string {
   return `${name}-${ordinal}`;
 }
 
+export function ordinalOf(member: string): number {
+  return Number(member.slice(member.lastIndexOf("-") + 1));
+}
+
 export function memberNames(name: string, members: number): string[] {
   return Array.from({ length: members }, (_, ordinal) => memberName(name, ordinal));
 }
+
+/** What an ensemble may have: one of the two. */
+export const fewestMembers = 3;
+export const mostMembers = 5;
 
 /** Of the claims that the StatefulSet makes for its members. */
 export function claimNames(name: string, members: number): string[] {

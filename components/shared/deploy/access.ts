@@ -3,7 +3,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { claimNames, memberNames, namesOf } from "../core/names";
+import { claimNames, memberNames, mostMembers, namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -54,11 +54,12 @@ export function readMarkerRule(ensemble: Ensemble): Rule {
   return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
 }
 
-/** The preflight compares with what is there, and grows volumes; the roll replaces pods of members. */
+/** The preflight compares with what is there, grows volumes and counts members; the roll replaces pods of members. */
 export function changeRules(ensemble: Ensemble): Rule[] {
-  const members = memberNames(ensemble.name, ensemble.members);
+  // Also of those that are to leave, or were there before.
+  const members = memberNames(ensemble.name, mostMembers);
   return [
-    readMarkerRule(ensemble),
+    { ...readMarkerRule(ensemble), verbs: ["get", "patch"] },
     {
       apiGroups: ["apps"],
       resources: ["statefulsets"],
@@ -71,18 +72,29 @@ export function changeRules(ensemble: Ensemble): Rule[] {
       apiGroups: [""],
       resources: ["persistentvolumeclaims"],
       verbs: ["get", "patch"],
-      resourceNames: claimNames(ensemble.name, ensemble.members),
+      resourceNames: claimNames(ensemble.name, mostMembers),
     },
   ];
 }
 
 /**
  * The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. Its
- * owner is set by server-side apply.
+ * owner is set by server-side apply. The claims are those of members that have left.
  */
 export function setupRules(ensemble: Ensemble): Rule[] {
   const { marker, setup } = namesOf(ensemble.name);
+  const left = claimNames(ensemble.name, mostMembers).slice(ensemble.members);
   return [
+    ...(ensemble.deletion === "keep" || left.length === 0
+      ? []
+      : [
+          {
+            apiGroups: [""],
+            resources: ["persistentvolumeclaims"],
+            verbs: ["get", "delete"],
+            resourceNames: left,
+          },
+        ]),
     { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: [marker] },
     { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
     { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [setup] },

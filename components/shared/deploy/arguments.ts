@@ -81,7 +81,7 @@ export function ensembleShape(profile: ServiceProfile) {
     members: z
       .number(says("3 or 5", "use 3 or 5"))
       .check(rule(membersProblem))
-      .describe("3 or 5; cannot be changed later")
+      .describe("3 or 5; can be changed while all members are whole")
       .default(3),
     version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.8"')
       .describe("of the server, three numbers without a prefix")

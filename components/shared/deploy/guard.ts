@@ -7,7 +7,18 @@ import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { jobMetadata } from "./network";
-import { agentJobSpec } from "./pod";
+import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
+
+export interface GuardInputs {
+  bundle: AgentBundle;
+  /** For a service whose members can leave. */
+  login?: LoginMounts;
+  /** How long members that leave may take until the others have forgotten them, at most. */
+  releaseSeconds?: number;
+}
+
+/** The image of the agent, and members that become whole in a moment. */
+const judgeSeconds = 240;
 
 /**
  * Creates the program of the agent and the guard that runs it. Returns the options of everything else: a refused change must
@@ -15,11 +26,13 @@ import { agentJobSpec } from "./pod";
  */
 export function createGuard(
   ensemble: Ensemble,
-  bundle: AgentBundle,
+  { bundle, login, releaseSeconds = 180 }: GuardInputs,
   options: pulumi.CustomResourceOptions,
 ): pulumi.CustomResourceOptions {
   const names = namesOf(ensemble.name);
   const name = names.preflight;
+  // A release begins twice, see `changeMembers`; the second time nothing is left to do.
+  const deadlineSeconds = judgeSeconds + releaseSeconds;
   const program = createBundle(ensemble, names.agent, bundle, options);
   const access = createAccess(ensemble, name, changeRules(ensemble), options);
   // The class of the volumes may be an output of a StorageClass that the same program makes.
@@ -30,10 +43,16 @@ export function createGuard(
       settings: preflightSettings({ ...ensemble, storage: { ...ensemble.storage, class: storageClass } }),
       serviceAccount: name,
       bundle,
-      deadlineSeconds: 180,
+      deadlineSeconds,
+      // Before the first start there are no passwords, and nobody to log in to.
+      ...(login === undefined ? {} : whenThere(login)),
     }),
   );
   const dependsOn = [program, ...access];
-  const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
+  const job = new Job(
+    name,
+    { metadata: jobMetadata(ensemble), spec },
+    pulumi.mergeOptions(options, { dependsOn, customTimeouts: { create: `${deadlineSeconds + 60}s` } }),
+  );
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

@@ -3,7 +3,7 @@
 export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
-export { agentPorts, memberSettings, settingsOf, setupSettings } from "../core/settings";
+export { agentPorts, memberSettings, settingsOf, setupSettings, setupUsers } from "../core/settings";
 export { createAccess, type Rule } from "./access";
 export {
   type Ensemble,
@@ -48,12 +48,15 @@ export {
 } from "./members";
 export { cronJob, jobMetadata, metadata } from "./network";
 export {
+  adminLogin,
   agentContainer,
   agentJobSpec,
   agentVolumes,
   certificateMounts,
   certificateVolumes,
   containerProfile,
+  type LoginMounts,
+  type PlainVolume,
   podSecurityContext,
   secretVolume,
   trustMounts,

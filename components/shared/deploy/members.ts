@@ -7,6 +7,7 @@ import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
 import { metadata } from "./network";
 import {
+  adminLogin,
   agentContainer,
   agentJobSpec,
   agentVolumes,
@@ -15,8 +16,6 @@ import {
   placement,
   podSecurityContext,
   secretVolume,
-  trustMounts,
-  trustVolumes,
 } from "./pod";
 
 export interface ServerInputs {
@@ -171,6 +170,7 @@ export const setupDeadlineSeconds = 600;
 
 /** Runs again whenever its inputs change, passwords included. */
 export function setupJob(ensemble: Ensemble, setup: Setup) {
+  const admin = adminLogin(ensemble, setup.paths);
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
@@ -183,14 +183,12 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     retries: 2,
     volumeMounts: [
       ...(setup.volumeMounts ?? []),
-      { name: "admin", mountPath: setup.paths.admin, readOnly: true },
-      ...trustMounts(ensemble, setup.paths),
+      ...admin.volumeMounts,
       { name: "users", mountPath: setupUsers.directory, readOnly: true },
     ],
     volumes: [
       ...(setup.volumes ?? []),
-      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      ...trustVolumes(ensemble),
+      ...admin.volumes,
       secretVolume("users", namesOf(ensemble.name).setup, [setupUsers.file]),
     ],
   });

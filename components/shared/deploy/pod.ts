@@ -92,7 +92,10 @@ export function dataClaim(ensemble: Ensemble): core.v1.PersistentVolumeClaim {
   };
 }
 
-/** Volumes are removed with the StatefulSet only when asked for, and never because it has become smaller. */
+/**
+ * Volumes are removed with the StatefulSet only when asked for. Never because it has become smaller, which may have been by hand: the
+ * setup removes those of members that have left.
+ */
 export function dataRetention(ensemble: Ensemble): { whenDeleted: "Retain" | "Delete"; whenScaled: "Retain" } {
   return { whenDeleted: ensemble.deletion === "keep" ? "Retain" : "Delete", whenScaled: "Retain" };
 }
@@ -220,8 +223,14 @@ export function agentJobSpec(
   };
 }
 
+/** Without outputs of other resources. */
+export interface PlainVolume extends core.v1.Volume {
+  secret?: core.v1.SecretVolumeSource;
+  configMap?: core.v1.ConfigMapVolumeSource;
+}
+
 /** Mounts the keys of a Secret as files. Missing keys and a missing Secret keep the pod waiting, which is what is wanted. */
-export function secretVolume(name: string, secretName: string, items?: string[]): core.v1.Volume {
+export function secretVolume(name: string, secretName: string, items?: string[]): PlainVolume {
   return {
     name,
     secret: {
@@ -232,13 +241,41 @@ export function secretVolume(name: string, secretName: string, items?: string[])
   };
 }
 
+/** What a command mounts that asks the members as somebody they know. */
+export interface LoginMounts {
+  volumeMounts: core.v1.VolumeMount[];
+  volumes: PlainVolume[];
+}
+
+/** The same for a pod that must start before the Secrets and ConfigMaps exist. */
+export function whenThere({ volumeMounts, volumes }: LoginMounts): LoginMounts {
+  const optional = true;
+  return {
+    volumeMounts,
+    volumes: volumes.map(({ name, secret, configMap, ...other }) => ({
+      name,
+      ...other,
+      ...(secret === undefined ? {} : { secret: { ...secret, optional } }),
+      ...(configMap === undefined ? {} : { configMap: { ...configMap, optional } }),
+    })),
+  };
+}
+
 /** The trust bundle, for whoever talks to the members; nothing without TLS. */
-export function trustVolumes(ensemble: Ensemble): core.v1.Volume[] {
+export function trustVolumes(ensemble: Ensemble): PlainVolume[] {
   return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
 }
 
 export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.v1.VolumeMount[] {
   return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
+}
+
+/** For a command that asks the members as the administrator. */
+export function adminLogin(ensemble: Ensemble, paths: { admin: string; trust: string }): LoginMounts {
+  return {
+    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
+    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
+  };
 }
 
 /** The certificates of a server, towards clients and towards other members; nothing without TLS. */

@@ -4,7 +4,6 @@
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
-import type { core } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { memberSettings, type RollSettings } from "../core/settings";
@@ -12,12 +11,12 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, digest } from "./bundle";
 import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
 import { cronJob, jobMetadata, metadata } from "./network";
-import { agentJobSpec } from "./pod";
+import { agentJobSpec, type LoginMounts } from "./pod";
 
 export interface RollInputs {
   bundle: AgentBundle;
   /** For a server that tells an administrator alone how it is. */
-  login?: { volumeMounts: core.v1.VolumeMount[]; volumes: core.v1.Volume[] };
+  login?: LoginMounts;
 }
 
 /** Half an hour after the certificates were looked at. */

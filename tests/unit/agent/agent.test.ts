@@ -141,13 +141,13 @@ describe("commands", () => {
     const directory = await mkdtemp(join(tmpdir(), "termination-"));
     try {
       const file = join(directory, "termination-log");
-      const refuse = () => Promise.reject(new Error("the cluster was formed with 3 members, got members 5"));
+      const refuse = () => Promise.reject(new Error("the cluster has 3 members, got members 5"));
       await run({ preflight: refuse }, ["preflight"], file);
       await expect(readFile(file, "utf8")).rejects.toThrow("ENOENT");
       await writeFile(file, "");
       await run({ preflight: refuse }, ["preflight"], file);
       expect(await readFile(file, "utf8")).toBe(
-        "preflight failed: the cluster was formed with 3 members, got members 5; what to do: docs/refusals.md of cells-services",
+        "preflight failed: the cluster has 3 members, got members 5; what to do: docs/refusals.md of cells-services",
       );
     } finally {
       await rm(directory, { recursive: true });

@@ -1,6 +1,6 @@
 import type { V1Pod, V1StatefulSet } from "@kubernetes/client-node";
 import { describe, expect, it } from "vitest";
-import { describeMembers } from "../../../checks/members";
+import { describeMembers, describePasswords } from "../../../checks/members";
 
 const members = ["etcd-0", "etcd-1"];
 const version = "app.kubernetes.io/version";
@@ -45,5 +45,18 @@ describe("the members of a service", () => {
         "Kubernetes has not looked at the StatefulSet yet",
       );
     }
+  });
+});
+
+describe("the passwords of a service", () => {
+  it("are told with the time of their last rotation", () => {
+    const annotations = {
+      "cells-services/passwords": "2",
+      "cells-services/passwords-accepted-at": "2026-11-29T09:00:00.000Z",
+    };
+    expect(describePasswords({ metadata: { annotations } })).toBe(
+      "passwords of rotation 2 since 2026-11-29T09:00:00.000Z",
+    );
+    expect(describePasswords({})).toBe("passwords of rotation unknown since before it was noted");
   });
 });

@@ -146,9 +146,10 @@ describe("an etcd cluster", () => {
       .flatMap((each) => listAt(each.inputs, "rules"));
     const open = rules.filter((rule) => rule["resourceNames"] === undefined);
     expect(open).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create"] }]);
-    // Nothing but members, whose pods Kubernetes makes again.
+    // Nothing but members, whose pods Kubernetes makes again; also of those that may come or leave.
+    const members = [0, 1, 2, 3, 4].map((ordinal) => `etcd-${ordinal}`);
     expect(rules.filter((rule) => JSON.stringify(rule["verbs"]).includes("delete"))).toEqual([
-      { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: ["etcd-0", "etcd-1", "etcd-2"] },
+      { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: members },
     ]);
     // The owner of the marker follows `deletion`, so the setup patches it.
     const patched = rules.filter((rule) => (rule["verbs"] as string[]).includes("patch"));
@@ -165,7 +166,7 @@ describe("an etcd cluster", () => {
     expect(graph.outputs).toMatchObject({ url: "http://etcd.cells.svc:2379", trust: null });
     expect(graph.resources.filter(({ name }) => name === "etcd-certificates")).toEqual([]);
     const volumes = listAt(inputs(graph, statefulSet, "etcd"), "spec.template.spec.volumes");
-    expect(volumes.map(({ name }) => name)).toEqual(["agent", "token", "base", "admin", "kept", "run", "auth-token"]);
+    expect(volumes.map(({ name }) => name)).toEqual(["agent", "token", "base", "kept", "admin", "run", "auth-token"]);
   });
 
   it("asks cert-manager for an intermediate authority when there is an issuer", async () => {

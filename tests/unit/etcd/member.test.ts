@@ -94,7 +94,7 @@ describe("how a member starts", () => {
       "number of members changed",
       { data: "empty", marker: { ...marker, members: 5 }, cluster: quorum(member(0), member(1)) },
       "refuse",
-      /was formed with 5 members, got members 3; .* set members to 5$/,
+      /the cluster has 5 members, as its marker says, got members 3; .* set members to 5$/,
     ],
     [
       "TLS switched off",

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { decideStart, type StartObserved } from "../../../components/mongodb/member";
 
 describe("an empty or a filled volume before the server starts", () => {
-  const formed = { formed: true, clusterId: "ours" } as const;
+  const formed = { formed: true, clusterId: "ours", members: 3 } as const;
 
   const decide = (observed: Partial<StartObserved>) =>
     decideStart({ resolves: true, data: "empty", marker: formed, vote: undefined, ...observed }, "mongodb-1");
@@ -35,15 +35,22 @@ describe("an empty or a filled volume before the server starts", () => {
     expect(decide({ vote: { state: "member", votes: 0 } }).kind).toBe("start");
   });
 
-  it("waits with a lost volume that the set has no place for, and says how a person makes one", () => {
-    const vote = { state: "stranger" as const, host: "b:27017", hosts: ["a:27017", "c:27017"] };
-    const action = decide({ vote });
-    expect(action).toEqual({
+  it("adds itself to the set of the marker, which does not know it, and to no other", () => {
+    expect(decide({ vote: { state: "stranger", set: "ours" } }).kind).toBe("join");
+    expect(decide({ vote: { state: "stranger", set: "theirs" } })).toEqual({
       kind: "wait",
       reason:
-        "the volume of mongodb-1 is empty, and the replica set has a:27017, c:27017, without it; at the primary, " +
-        'rs.add({ host: "b:27017", votes: 0, priority: 0 })',
+        "the volume of mongodb-1 is empty, and the other members are the replica set theirs; the cluster is ours, as its " +
+        "marker says; bring back the volumes that belong here",
     });
+  });
+
+  it.each([
+    ["with data", { data: "present" }],
+    ["while the set was not formed", { marker: { formed: false } }],
+    ["without the marker", { marker: { reason: "the cluster has 3 members, got members 5" } }],
+  ] as const)("does not add itself %s", (_, observed) => {
+    expect(decide({ vote: { state: "stranger", set: "ours" }, ...observed }).kind).not.toBe("join");
   });
 
   it("waits with a lost volume while no primary answers, and says what a person can do", () => {

@@ -3,10 +3,12 @@ import {
   decide,
   gauges,
   initialConfig,
+  nextRelease,
   type Observed,
   type Server,
   type SetConfig,
   describe as view,
+  withMember,
   withVotes,
 } from "../../../components/mongodb/membership";
 
@@ -27,7 +29,7 @@ const stored = (votes = 1, id = "ours", hosts = ["mongodb-0:27017", "mongodb-1:2
 });
 
 describe("the agent beside a server", () => {
-  const marked = { formed: true, clusterId: "ours" } as const;
+  const marked = { formed: true, clusterId: "ours", members: 3 } as const;
   const observed = (changes: Partial<Observed>): Observed => ({
     self: "mongodb-0",
     host: "mongodb-0:27017",
@@ -133,6 +135,13 @@ describe("the agent beside a server", () => {
       [
         "that was taken out",
         unconfigured,
+        without,
+        marked,
+        `${removed}, although the set is the one of the marker; at the`,
+      ],
+      [
+        "that was taken out, while its server runs",
+        { ...member("other"), primary: undefined } as Server,
         without,
         marked,
         `${removed}, although the set is the one of the marker; at the`,
@@ -257,5 +266,70 @@ describe("the configuration of the set", () => {
         { _id: 1, host: "b:27017", votes: 0, priority: 0 },
       ],
     });
+  });
+
+  it("takes a new member in without a vote, under an _id that no member has", () => {
+    const config = stored(1, "ours", ["a:27017", "b:27017"]);
+    const [a, b] = config.members;
+    expect(withMember({ ...config, members: [{ ...a!, _id: 7 }, b!] }, "c:27017")).toEqual({
+      ...config,
+      version: 2,
+      members: [{ ...a, _id: 7 }, { ...b }, { _id: 8, host: "c:27017", votes: 0, priority: 0 }],
+    });
+  });
+});
+
+describe("the release of members", () => {
+  const all = ["m-0:27017", "m-1:27017", "m-2:27017", "m-3:27017", "m-4:27017"];
+  const leaving = all.slice(3);
+  const config = (hosts: string[]): SetConfig => stored(1, "ours", hosts);
+
+  it.each([
+    ["the first while a member that stays leads", all, "m-0:27017", "m-3:27017"],
+    ["the other one before the primary", all, "m-3:27017", "m-4:27017"],
+    ["the other one before the primary, in any order", all, "m-4:27017", "m-3:27017"],
+    ["the second one", [...all.slice(0, 3), "m-4:27017"], "m-0:27017", "m-4:27017"],
+    ["one whose fellow never joined", all.slice(0, 4), "m-1:27017", "m-3:27017"],
+  ])("removes %s", (_, hosts, primary, host) => {
+    const before = config(hosts);
+    const members = before.members.filter((each) => each.host !== host);
+    expect(nextRelease(before, primary, leaving)).toEqual({
+      kind: "remove",
+      host,
+      config: { ...before, version: 2, members },
+    });
+  });
+
+  it("makes the primary step down when it is the last one to leave", () => {
+    expect(nextRelease(config(all.slice(0, 4)), "m-3:27017", leaving)).toEqual({ kind: "stepDown" });
+  });
+
+  it.each([
+    ["the set has forgotten all", all.slice(0, 3), leaving],
+    ["none is to leave", all, []],
+  ])("is done when %s", (_, hosts, gone) => {
+    expect(nextRelease(config(hosts), "m-0:27017", gone)).toBeUndefined();
+  });
+
+  // A majority of each configuration must share a member with each majority of the next.
+  it.each(all)("changes one voter at a time, and never removes the primary, when %s leads", (first) => {
+    let now = config(all);
+    let primary = first;
+    const seen: string[] = [];
+    for (let step = nextRelease(now, primary, leaving); step; step = nextRelease(now, primary, leaving)) {
+      if (step.kind === "stepDown") {
+        const heirs = now.members.map(({ host }) => host).filter((host) => host !== primary);
+        expect(heirs).toEqual(all.slice(0, 3));
+        primary = heirs[0] ?? "";
+      } else {
+        expect(step.host).not.toBe(primary);
+        expect(step.config.version).toBe(now.version + 1);
+        expect(step.config.members).toHaveLength(now.members.length - 1);
+        now = step.config;
+        seen.push(step.host);
+      }
+    }
+    expect(seen.sort()).toEqual(leaving);
+    expect(now.members.map(({ host }) => host)).toEqual(all.slice(0, 3));
   });
 });

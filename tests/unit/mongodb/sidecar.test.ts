@@ -1,11 +1,13 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { Endpoint } from "../../../components/mongodb/client";
 import { createSidecar } from "../../../components/mongodb/sidecar";
+import type { MarkerAnswer } from "../../../components/shared/core/marker";
 
 const fake = vi.hoisted(() => ({
   files: new Map<string, string>(),
   hello: {},
   logins: [] as string[],
+  config: undefined as object | undefined,
   writes: 0,
 }));
 
@@ -33,7 +35,7 @@ vi.mock("../../../components/mongodb/client", async (original) => {
       if (endpoint.auth?.source === "admin") fake.logins.push(endpoint.auth.password);
       return use(client);
     },
-    readStoredConfig: async () => undefined,
+    readStoredConfig: async () => fake.config,
     readCompatibility: async () => "6.0",
     command: async (_: object, document: object) => {
       if ("hello" in document) return fake.hello;
@@ -46,7 +48,7 @@ vi.mock("../../../components/mongodb/client", async (original) => {
 const primary = { setName: "mongodb", isWritablePrimary: true, primary: "mongodb-0.mongodb-peers.cells.svc:27017" };
 const secondary = { ...primary, isWritablePrimary: false, secondary: true };
 
-function sidecar() {
+function sidecar(askMarker = async (): Promise<MarkerAnswer> => ({ formed: false })) {
   return createSidecar(
     {
       settings: {
@@ -59,13 +61,14 @@ function sidecar() {
       },
       pod: { name: "mongodb-0", namespace: "cells" },
     },
-    async () => ({ formed: false }),
+    askMarker,
   );
 }
 
 beforeEach(() => {
   fake.logins = [];
   fake.hello = primary;
+  fake.config = undefined;
 });
 
 describe("the sidecar of MongoDB", () => {

@@ -85,6 +85,22 @@ describe("a MySQL cluster", () => {
     expect(setup).toContain(urn(deployment, "mysql-gateway"));
   });
 
+  it("lets the preflight start before there is anything to log in with", async () => {
+    const volumes = listAt(podOf(only(await deploy(), job, "mysql-preflight")), "volumes");
+    expect(
+      at(
+        volumes.find(({ name }) => name === "internal"),
+        "secret.optional",
+      ),
+    ).toBe(true);
+    expect(
+      at(
+        volumes.find(({ name }) => name === "trust"),
+        "configMap.optional",
+      ),
+    ).toBe(true);
+  });
+
   it("freezes the selector", async () => {
     const set = inputs(await deploy({ version: "9.7.5" }), statefulSet, "mysql");
     const selector = {

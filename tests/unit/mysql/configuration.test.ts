@@ -72,6 +72,7 @@ describe("the configuration of mysqld", () => {
     expect(all.get("report_host")).toEqual(["h"]);
     expect(all.get("group_replication_local_address")).toEqual(["h:3306"]);
     expect(all.get("group_replication_group_name")).toEqual(["g"]);
+    expect(all.get("group_replication_member_weight")).toEqual(["49"]);
   });
 
   it("speaks TLS as asked for", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { decideAdopt, decideMember, type Identity, type MemberObserved } from "../../../components/mysql/member";
 import type { Marker } from "../../../components/shared/core/marker";
 
-const self: Identity = { name: "mysql-2", members: 3, tls: "required" };
+const self: Identity = { name: "mysql-2", tls: "required" };
 const marker: Marker = { clusterId: "marked", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 
 describe("before a server starts", () => {
@@ -41,9 +41,9 @@ describe("before a server starts", () => {
     expect(decideMember(observed, self)).toEqual(expected);
   });
 
-  it("refuses an empty volume in an ensemble of another size or without TLS", () => {
+  it("refuses an empty volume in an ensemble without TLS, and starts while the number of members changes", () => {
     const empty = { data: "empty", kept: undefined, configured: "new" } as const;
-    expect(decideMember({ ...empty, marker: { ...marker, members: 5 } }, self)).toMatchObject({ kind: "refuse" });
+    expect(decideMember({ ...empty, marker: { ...marker, members: 5 } }, self)).toMatchObject({ kind: "start" });
     expect(decideMember({ ...empty, marker: { ...marker, tls: "off" } }, self)).toMatchObject({ kind: "refuse" });
   });
 });

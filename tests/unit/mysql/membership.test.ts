@@ -5,6 +5,7 @@ import {
   clusterOf,
   type Decision,
   decide,
+  decideRelease,
   describe,
   type GroupMember,
   hasMajority,
@@ -60,26 +61,28 @@ function observed(self: number, transactions: string, others: Answer[], more: Pa
   return {
     self: `mysql-${self}`,
     namespace: "cells",
+    members: 3,
     local: server(self, transactions),
     bootstrapArmed: false,
     certificate: { file: undefined, loaded: undefined },
     requests: { recover: false, discard: false },
     others,
-    marker: undefined,
+    marker: { reason: "not read" },
     gauges: {},
     ...more,
   };
 }
 
-const formed = { marker: { formed: true, clusterId: group } } as const;
+const formed = { marker: { formed: true, clusterId: "ours", members: 3 } } as const;
 const unformed = { marker: { formed: false } } as const;
+const grown = { marker: { formed: true, clusterId: "ours", members: 5 } } as const;
 const unknown = { marker: { reason: "no answer" } };
 
 const kinds = (decisions: Decision[]): string[] => decisions.map(({ kind }) => kind);
 const reasonOf = (decision: Decision): string => ("reason" in decision ? decision.reason : "");
 
-/** What each of three members decides when all see the same. `undefined`: it does not answer. */
-function everybody(sets: (string | undefined)[], more: Partial<Observed> = {}): Decision[] {
+/** What each member decides when all see the same. `undefined`: it does not answer. */
+function everybody(sets: (string | undefined)[], more: Partial<Observed> = formed): Decision[] {
   return sets.flatMap((own, self) => {
     if (own === undefined) return [];
     const others = sets.flatMap((set, ordinal) =>
@@ -104,7 +107,7 @@ suite("the first formation", () => {
 
   it("does nothing while nobody can say whether there was one before", () => {
     expect(kinds(everybody(["", "", ""], unknown))).toEqual(["wait", "wait", "wait"]);
-    expect(kinds(everybody(["", "", ""]))).toEqual(["wait", "wait", "wait"]);
+    expect(kinds(everybody(["1-10", "1-10", "1-10"], unknown))).toEqual(["wait", "wait", "wait"]);
   });
 
   it("is joined by the others, without a copy", () => {
@@ -243,8 +246,9 @@ suite("after a full stop", () => {
   it("counts what was received and not yet executed", () => {
     const received = parseGtidSet(`${group}:11-12`);
     const others = [outside(0, "1-11"), outside(1, "1-10")];
-    expect(decide(observed(2, "1-10", others)).kind).toBe("wait");
-    expect(decide(observed(2, "1-10", others, { local: server(2, "1-10", [], { received }) })).kind).toBe("bootstrap");
+    expect(decide(observed(2, "1-10", others, formed)).kind).toBe("wait");
+    const local = server(2, "1-10", [], { received });
+    expect(decide(observed(2, "1-10", others, { ...formed, local })).kind).toBe("bootstrap");
   });
 
   it("does not take for data what a copy left behind when it was interrupted", () => {
@@ -259,7 +263,7 @@ suite("after a full stop", () => {
   it("does not mix volumes of different groups", () => {
     const foreign = { executed: parseGtidSet(`${stranger}:1-10`), group: stranger };
     const others = [outside(1, "", foreign), outside(2, "1-10")];
-    expect(reasonOf(decide(observed(0, "1-10", others)))).toContain("no member has all transactions");
+    expect(reasonOf(decide(observed(0, "1-10", others, formed)))).toContain("no member has all transactions");
   });
 
   it("at most one member founds a group, whatever they have", () => {
@@ -274,6 +278,138 @@ suite("after a full stop", () => {
         }
       }
     }
+  });
+});
+
+suite("while the number of members changes", () => {
+  const five = { ...grown, members: 5 };
+
+  it.each<[string, (string | undefined)[], Partial<Observed>, string[]]>([
+    [
+      "grown, old agents, one of the new members had led",
+      ["1-8", "1-8", "1-8", "1-10", "1-9"],
+      grown,
+      ["wait", "wait", "wait", "bootstrap", "wait"],
+    ],
+    [
+      "grown, old agents, a new member is away",
+      ["1-8", "1-8", "1-8", undefined, "1-8"],
+      grown,
+      ["refuse", "refuse", "refuse", "refuse"],
+    ],
+    [
+      "grown, old agents, the new members never came",
+      ["1-8", "1-8", "1-8", undefined, undefined],
+      grown,
+      ["refuse", "refuse", "refuse"],
+    ],
+    [
+      "grown, the new members are empty",
+      ["1-8", "1-8", "1-8", "", ""],
+      five,
+      ["refuse", "refuse", "refuse", "refuse", "refuse"],
+    ],
+    [
+      "shrunk, the former members are gone",
+      ["1-8", "1-9", "1-8", undefined, undefined],
+      formed,
+      ["wait", "bootstrap", "wait"],
+    ],
+    [
+      "shrunk, a former member has less",
+      ["1-9", "1-9", "1-9", "1-8", undefined],
+      formed,
+      ["bootstrap", "wait", "wait", "wait"],
+    ],
+    [
+      "shrunk, a former member has more",
+      ["1-9", "1-9", "1-9", "1-10", undefined],
+      formed,
+      ["wait", "wait", "wait", "bootstrap"],
+    ],
+    [
+      "shrunk, a former member never joined",
+      ["1-9", "1-9", "1-9", "", undefined],
+      formed,
+      ["bootstrap", "wait", "wait", "wait"],
+    ],
+    [
+      "shrunk, old agents",
+      ["1-9", "1-9", "1-9", undefined, undefined],
+      { ...formed, members: 5 },
+      ["refuse", "refuse", "refuse"],
+    ],
+    [
+      "not formed, three of five",
+      ["", "", "", undefined, undefined],
+      { ...unformed, members: 5 },
+      ["wait", "wait", "wait"],
+    ],
+  ])("after a full stop: %s", (_, sets, more, expected) => {
+    expect(kinds(everybody(sets, more))).toEqual(expected);
+  });
+
+  it("fills new members from different ones", () => {
+    const donor = (self: number): unknown =>
+      decide(observed(self, "", [inside(0, "1-9"), inside(1, "1-9"), inside(2, "1-9"), outside(7 - self, "")], five));
+    expect(donor(3)).toMatchObject({ kind: "clone", donor: "mysql-2" });
+    expect(donor(4)).toMatchObject({ kind: "clone", donor: "mysql-1" });
+  });
+});
+
+suite("before members leave", () => {
+  const leaving = ["mysql-3", "mysql-4"];
+  const all = (primary: number): GroupMember[] =>
+    [0, 1, 2, 3, 4].map((each) => row(each, "ONLINE", each === primary ? "PRIMARY" : "SECONDARY"));
+  const group5 = (primary: number, sets: string[]): Answer[] =>
+    sets.map((set, each) => ({
+      member: `mysql-${each}`,
+      server: server(each, set, all(primary), { superReadOnly: each !== primary }),
+    }));
+  const same = ["1-9", "1-9", "1-9", "1-9", "1-9"];
+
+  it("has nothing to do while a member that stays leads and has everything", () => {
+    const answers = group5(1, same);
+    expect(decideRelease(answers, answers, leaving)).toEqual({ kind: "done" });
+  });
+
+  it.each<[string, Answer]>([
+    ["is away", away(4)],
+    ["never joined", outside(4, "")],
+    ["was interrupted as it was filled", outside(4, "", { received: parseGtidSet(`${group}:1-50`) })],
+    ["was expelled", outside(4, "1-7")],
+  ])("does not mind a leaving member that %s", (_, last) => {
+    const answers = [...group5(1, same).slice(0, 4), last];
+    expect(decideRelease(answers, answers, leaving)).toEqual({ kind: "done" });
+  });
+
+  it("makes the first member that stays the primary", () => {
+    const answers = group5(4, same);
+    const elect = { kind: "elect", primary: "mysql-4", successor: "mysql-0", uuid: "uuid-0" };
+    expect(decideRelease(answers, answers, leaving)).toEqual(elect);
+    const without = [away(0), ...answers.slice(1)];
+    expect(decideRelease(without, without, leaving)).toMatchObject({ successor: "mysql-1" });
+    const alone = [away(0), away(1), away(2), ...answers.slice(3)];
+    expect(decideRelease(alone, alone, leaving).kind).toBe("wait");
+  });
+
+  it("waits for the primary to execute what others had", () => {
+    const before = group5(1, ["1-9", "1-9", "1-9", "1-10", "1-9"]);
+    expect(decideRelease(before, before, leaving)).toEqual({
+      kind: "wait",
+      reason: `the primary mysql-1 lacks transactions: ${group}:10`,
+    });
+    expect(decideRelease(before, group5(1, ["1-9", "1-10", "1-9", "1-11", "1-9"]), leaving).kind).toBe("done");
+    const received = [...group5(1, same).slice(0, 4), outside(4, "1-9", { received: parseGtidSet(`${group}:10`) })];
+    expect(decideRelease(received, received, leaving).kind).toBe("wait");
+  });
+
+  it("waits while no member is the primary", () => {
+    const answers = [outside(0, "1-9"), away(1)];
+    expect(decideRelease(answers, answers, leaving)).toEqual({
+      kind: "wait",
+      reason: "no member is the primary (mysql-1: connection refused)",
+    });
   });
 });
 

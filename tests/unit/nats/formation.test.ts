@@ -9,7 +9,7 @@ import {
 } from "../../../components/nats/formation";
 
 const members = ["nats-0", "nats-1", "nats-2"];
-const current = (name: string) => ({ name, current: true });
+const current = (name: string) => ({ name, peer: `id-${name}`, current: true });
 
 function state(server: string, changes: Partial<JetStreamState> = {}): JetStreamState {
   const peers = server === "nats-0" ? [current("nats-1"), current("nats-2")] : [];
@@ -73,7 +73,7 @@ describe("whether the members have formed a cluster", () => {
     ],
     [
       "somebody behind",
-      [state("nats-0", { peers: [current("nats-1"), { name: "nats-2", current: false, lag: 9 }] }), ...followers],
+      [state("nats-0", { peers: [current("nats-1"), { ...current("nats-2"), current: false, lag: 9 }] }), ...followers],
       "nats-2 is 9 operations behind",
     ],
     [

@@ -53,8 +53,8 @@ describe("whether a member may start", () => {
     [
       "another number of members",
       { ...marker, members: 5 },
-      "the cluster was formed with 5 members, got members 3; the number of members of a living cluster cannot be " +
-        "changed; set members to 5",
+      "the cluster has 5 members, as its marker says, got members 3; their number changes while all that stay are whole; " +
+        "set members to 5",
     ],
     [
       "TLS switched on",

@@ -30,15 +30,20 @@ describe("the data of a marker", () => {
       return [`as they were written at first, ${scheme}`, former, { ...marker, tls }];
     }),
   ])("can be read: %s", (_, given, expected) => {
-    expect(toMarker("etcd-marker", given)).toEqual(expected);
+    expect(toMarker("etcd-marker", given, undefined)).toEqual(expected);
+  });
+
+  it("say another number of members once it has changed", () => {
+    expect(toMarker("etcd-marker", data, { "cells-services/members": "5" })).toEqual({ ...marker, members: 5 });
   });
 
   it.each<[string, Record<string, string>, string]>([
     ["none", {}, "nothing"],
     ["a key is missing", { clusterId: "77", members: "3" }, "clusterId, members"],
+    ["a number that nobody wrote", { ...data, members: "many" }, "clusterId, members, tls, bootstrappedAt"],
     ["a word that nobody wrote", { ...data, tls: "maybe" }, "clusterId, members, tls, bootstrappedAt"],
   ])("are refused: %s", (_, given, keys) => {
-    expect(() => toMarker("etcd-marker", given)).toThrow(
+    expect(() => toMarker("etcd-marker", given, undefined)).toThrow(
       `the ConfigMap etcd-marker must have clusterId, members, tls and bootstrappedAt, got ${keys}; restore it`,
     );
   });
@@ -80,8 +85,7 @@ describe("what a living cluster cannot do", () => {
       "another number of members",
       marker,
       { members: 5, tls: "required" },
-      "the cluster was formed with 3 members, got members 5; the number of members of a living cluster cannot be changed; " +
-        "set members to 3",
+      "the cluster has 3 members, as its marker says, got members 5; their number changes while all that stay are whole; set members to 3",
     ],
     [
       "TLS switched off",
@@ -135,7 +139,7 @@ describe("what a living cluster cannot do", () => {
       [],
     ],
   ])("storage.size: %s", (_, sizes, wanted, reason, growing) => {
-    const claims = sizes.map((size, ordinal) => ({ name: `data-${ordinal}`, size }));
+    const claims = sizes.map((size, ordinal) => ({ name: `data-${ordinal}`, size, bound: true }));
     expect(sizeContradiction(claims, wanted)).toBe(reason);
     expect(smallerClaims(claims, wanted).map(({ name }) => name)).toEqual(growing);
   });
@@ -264,7 +268,7 @@ describe("the marker", () => {
 
   it("refuses what a living cluster cannot do", async () => {
     await keep();
-    await expect(keep({ members: 5 })).rejects.toThrow("the cluster was formed with 3 members, got members 5");
+    await expect(keep({ members: 5 })).rejects.toThrow("the cluster has 3 members, as its marker says, got members 5");
   });
 });
 

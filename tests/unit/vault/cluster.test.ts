@@ -248,7 +248,8 @@ describe("a Vault cluster", () => {
 
   it("gives the jobs a login for Vault alone, for minutes", async () => {
     const graph = await deploy();
-    for (const each of [only(graph, job, "vault-setup"), only(graph, cronJob, "vault-tokens")]) {
+    const jobs = ["vault-preflight", "vault-setup"].map((name) => only(graph, job, name));
+    for (const each of [...jobs, only(graph, cronJob, "vault-tokens")]) {
       const login = listAt(podOf(each), "volumes").find(({ name }) => name === "login");
       expect(at(login, "projected.sources")).toEqual([
         { serviceAccountToken: { audience: "vault.cells.svc", expirationSeconds: 600, path: "token" } },

@@ -19,6 +19,7 @@ const self: Identity = {
   keysName: "vault-unseal",
 };
 const first: Identity = { ...self, name: "vault-0" };
+const grown: Identity = { ...self, name: "vault-3", members: [...self.members, "vault-3", "vault-4"] };
 const kms: Identity = { ...self, seal: "awskms", keysName: "vault-recovery" };
 
 const serving: Health = {
@@ -165,6 +166,13 @@ suite("what is done for a member", () => {
       seen(empty, { others: { "vault-0": other(active), "vault-2": vacant } }),
       self,
       undefined,
+    ],
+
+    [
+      "a further one joins, whatever the others know of it",
+      seen(empty, { marker: { clusterId: "c1" }, others: { "vault-0": leading, "vault-4": vacant } }),
+      grown,
+      { kind: "join", leader: "vault-0" },
     ],
 
     // Unsealing.

@@ -6,6 +6,7 @@ import {
   loginRoles,
   mountActions,
   policies,
+  preflightPolicy,
   setupPolicy,
   tokenRoles,
   tokensPolicy,
@@ -77,6 +78,16 @@ describe("the policies", () => {
     expect(opens(tokensPolicy, "auth/token/create/cells-services-setup")).toBe(false);
     expect(opens(tokensPolicy, "auth/token/create")).toBe(false);
     expect(opens(tokensPolicy, "sys/policies/acl/x")).toBe(false);
+  });
+});
+
+it("lets the preflight remove peers and nothing else", () => {
+  expect(preflightPolicy.path).toEqual({
+    "auth/token/revoke-self": { capabilities: ["update"] },
+    "sys/storage/raft/configuration": { capabilities: ["read"] },
+    "sys/storage/raft/remove-peer": { capabilities: ["update"] },
+    // Vault asks for both.
+    "sys/step-down": { capabilities: ["update", "sudo"] },
   });
 });
 

@@ -1,0 +1,43 @@
+/** How members that are to leave are released: pure. `agent.ts` asks the servers and does what is decided here. */
+import type { Condition } from "../shared/agent/roll";
+import { electablePriority, membersGauge } from "./layout";
+import type { Server } from "./membership";
+
+export type ReleaseStep =
+  | { kind: "done" }
+  /** These may be elected as readily as a member that stays. */
+  | { kind: "lower"; members: string[] }
+  /** It is master, and hands over when its pod is stopped. */
+  | { kind: "replace"; member: string }
+  | { kind: "wait"; reason: string };
+
+/** A leaving member that does not answer may never have joined: what matters is that all that stay follow one of their own. */
+export function nextRelease(servers: Record<string, Server>, staying: string[], leaving: string[]): ReleaseStep {
+  const isUp = (member: string, fits: (server: Extract<Server, { state: "up" }>) => boolean): boolean => {
+    const server = servers[member];
+    return server?.state === "up" && fits(server);
+  };
+  const electable = leaving.filter((member) => isUp(member, ({ priority }) => priority === electablePriority));
+  if (electable.length > 0) return { kind: "lower", members: electable };
+  const masters = [...staying, ...leaving].filter((member) => isUp(member, ({ role }) => role === "master"));
+  const [master] = masters;
+  if (master === undefined || masters.length > 1) {
+    return { kind: "wait", reason: `masters: ${masters.join(", ") || "none"}` };
+  }
+  const others = staying.filter(
+    (member) => member !== master && !isUp(member, ({ follows, linked }) => linked && follows === master),
+  );
+  if (others.length > 0) return { kind: "wait", reason: `not connected to ${master}: ${others.join(", ")}` };
+  return leaving.includes(master) ? { kind: "replace", member: master } : { kind: "done" };
+}
+
+/**
+ * For the roll, which takes one replica away: not while a member still counts those that have left, since its master needs more replicas
+ * then. `metrics`: of its agent; one of an older release has no such gauge.
+ */
+export function afterForgetting(condition: Condition, metrics: string, members: number): Condition {
+  const counted = Number(new RegExp(`^cells_services_redis_${membersGauge} (\\d+)$`, "m").exec(metrics)?.[1] ?? 0);
+  return counted > members
+    ? { ...condition, whole: false, detail: `its sentinel still knows members that have left: ${counted} count` }
+    : condition;
+}

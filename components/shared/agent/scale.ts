@@ -1,0 +1,87 @@
+/** How the number of members changes: what the preflight does before the StatefulSet grows or shrinks. */
+import { returnContradiction } from "../core/change";
+import { log } from "../core/log";
+import { claimNames, memberNames } from "../core/names";
+import type { PreflightSettings } from "../core/settings";
+import { waitFor } from "../core/wait";
+import { readClaims } from "./claims";
+import { core, type KubernetesApi } from "./kubernetes";
+import { type Examine, examinePods, whyAway } from "./roll";
+
+export interface Scaling {
+  examine: Examine;
+  /**
+   * Makes the members that stay forget `leaving`, whose servers may still run, or never ran: none of them leads, votes or holds what
+   * nobody else has when it ends. It may be killed at any point and is then called again. Throws while it is not safe.
+   */
+  release: (leaving: string[], settings: PreflightSettings, namespace: string) => Promise<void>;
+}
+
+export interface MembersChange {
+  settings: PreflightSettings;
+  /** What the marker says; the larger one of that and `replicas` when members leave. */
+  from: number;
+  /** Of the StatefulSet. */
+  replicas: number;
+  namespace: string;
+  api: KubernetesApi;
+  /** Writes the number of `settings` to the marker. */
+  record: () => Promise<void>;
+}
+
+/** For the members that stay, which may be busy with an election just now. */
+const wholeSeconds = 60;
+
+/**
+ * The marker says the larger number as long as the data may know one of the members more: an ensemble that returns from kept
+ * volumes comes back with all of them. What was killed in between is done again.
+ */
+export async function changeMembers(
+  { examine, release }: Scaling,
+  change: MembersChange,
+  deadlineSeconds = wholeSeconds,
+): Promise<void> {
+  const { settings, from, replicas, namespace, api, record } = change;
+  const { name, members: wanted } = settings;
+  const most = Math.max(from, wanted);
+  const claims = await readClaims(claimNames(name, most).slice(Math.min(from, wanted)), namespace, api);
+  const bound = claims.filter((claim) => claim.bound);
+  // Killed before the StatefulSet grew, or its new pods never found a place: the others may be set back even when they are not whole.
+  if (wanted < from && bound.length === 0 && (claims.length > 0 || replicas <= wanted)) {
+    await record();
+    log(`the members above ${wanted} never had a volume`);
+    return;
+  }
+  const reason = wanted > from ? returnContradiction(bound, from, wanted) : undefined;
+  if (reason !== undefined) throw new Error(reason);
+  const staying = memberNames(name, Math.min(from, wanted));
+  await waitFor(
+    `${staying.length} members that are whole, before their number changes`,
+    async () => {
+      const { pods, conditions } = await examinePods(staying, { settings, namespace, api, examine });
+      const reasons = staying.flatMap((member) => {
+        const condition = conditions.get(member);
+        return condition?.whole === true
+          ? []
+          : [`${member}: ${condition?.detail ?? whyAway(pods.get(member)) ?? "it was not asked"}`];
+      });
+      return reasons.length === 0 ? { done: true } : { waiting: reasons.join("; ") };
+    },
+    { deadlineSeconds },
+  );
+  const leaving = memberNames(name, from).slice(wanted);
+  if (leaving.length > 0) await release(leaving, settings, namespace);
+  await record();
+  if (leaving.length > 0) {
+    // From here on their init containers refuse. One that had looked at the marker before may have joined once more.
+    for (const member of leaving) await removePod(member, namespace, api);
+    await release(leaving, settings, namespace);
+  }
+  log(`the cluster had ${from} members and is to have ${wanted}`);
+}
+
+async function removePod(member: string, namespace: string, api: KubernetesApi): Promise<void> {
+  const path = core(namespace, "pods", member);
+  const uid = (await api.get(path))?.metadata?.uid;
+  if (uid !== undefined) await api.remove(path, uid);
+}
