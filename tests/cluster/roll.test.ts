@@ -1,16 +1,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { labelSelectorOf, namesOf, serverSelector } from "../../components/shared/core/names";
+import { namesOf } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
-import { startWriters, writeGap } from "../../drills/ledger";
-import { type DrilledService, profileOf } from "../../drills/profiles";
+import type { DrilledService } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
 import { formerVersions, makeFormerImage } from "../../sandbox/images";
-import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
-import { budgetFactor } from "../support/pace";
+import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
 import { everything } from "../support/scope";
-import { expectStored, heldBy, openWorkload, placeOf, refusalOf, runNow } from "../support/workload";
+import { heldBy, placeOf, refusalOf, runNow } from "../support/workload";
 
 /** Changes of a living service, under load. The tests of a service build on each other. */
 const stack = "roll";
@@ -28,65 +26,8 @@ const configuration = (service: DrilledService, settings: object): string =>
     [`cells-services:${service}`]: { applications: ["cells"], tls: "required", passwords: { rotation }, ...settings },
   });
 const up = (service: DrilledService, settings: object) => deployment.up(configuration(service, settings));
-const selector = (service: DrilledService): string => labelSelectorOf(serverSelector(service, service));
 const nowhere = { image: "registry.invalid/server:none" };
 const cannotStart = /roll failed: [a-z]+-[0-2] cannot start: (ErrImagePull|ImagePullBackOff)/;
-
-interface Pod {
-  metadata: { name: string; uid: string; creationTimestamp: string };
-}
-
-/** The uid of each member's pod, in the order in which they were made. */
-async function pods(service: DrilledService): Promise<Map<string, string>> {
-  const { items } = JSON.parse(
-    await kubectl("get", "pods", "-n", namespace, "-l", selector(service), "-o", "json"),
-  ) as {
-    items: Pod[];
-  };
-  const made = ({ metadata }: Pod) => metadata.creationTimestamp;
-  return new Map(
-    items.sort((a, b) => made(a).localeCompare(made(b))).map(({ metadata }) => [metadata.name, metadata.uid]),
-  );
-}
-
-/** A bound for what is measured here, by that of a drill which hands the leadership over once. */
-async function expectShort(service: DrilledService, gapSeconds: number): Promise<void> {
-  process.stdout.write(`${service}: at most ${gapSeconds.toFixed(2)} s without a write\n`);
-  const { budgets } = await profileOf(service);
-  expect(gapSeconds).toBeLessThan(budgets.handOver * (await budgetFactor()));
-}
-
-/** Writes while something happens, and proves that each member holds every acknowledged write. */
-async function underLoad<T>(
-  service: DrilledService,
-  happens: () => Promise<T>,
-): Promise<{ result: T; leader: string; gapSeconds: number; failures: string[] }> {
-  const { members, workload, close } = await openWorkload(stack, service, `roll${Date.now().toString(36)}`);
-  try {
-    await until("a first write", 60, () => workload.prepare().then(() => true));
-    const { member: leader } = await workload.leader();
-    const writers = startWriters({
-      writers: 3,
-      paceMilliseconds: 50,
-      run: "roll",
-      write: (id, writer) => workload.write(id, writer),
-    });
-    const begin = performance.now() + 2_000;
-    await delay(2_000);
-    const result = await happens();
-    await delay(2_000);
-    const end = performance.now();
-    const writes = await writers.stop();
-    const acknowledged = writes.filter(({ outcome }) => outcome === "ok").map(({ id }) => id);
-    const failures = writes.flatMap(({ outcome, error }) => (outcome === "ok" ? [] : [error ?? outcome]));
-    expect(acknowledged.length).toBeGreaterThan(50);
-    await expectStored({ members, workload }, acknowledged);
-    const gap = writeGap(writers.writes, { fault: begin, end });
-    return { result, leader, failures, gapSeconds: (gap?.milliseconds ?? Number.POSITIVE_INFINITY) / 1000 };
-  } finally {
-    await close();
-  }
-}
 
 /** Each server dies without a word, and comes back by itself, before the next one does. */
 async function crashAll(service: DrilledService): Promise<void> {
@@ -132,12 +73,12 @@ describe.each(services)("a change of %s", (service) => {
   });
 
   it("replaces one member after the other, the leader last, and loses no acknowledged write", async () => {
-    const before = await pods(service);
-    const { result, leader, gapSeconds } = await underLoad(service, () =>
+    const before = await podsOf(stack, service);
+    const { result, leader, gapSeconds } = await underLoad(stack, service, () =>
       up(service, { resources: { requests: { cpu: "60m" } } }),
     );
     expect(result.code, result.output).toBe(0);
-    const after = await pods(service);
+    const after = await podsOf(stack, service);
     expect([...after.keys()].sort()).toEqual([...before.keys()].sort());
     for (const [member, uid] of after) expect(uid, member).not.toBe(before.get(member));
     // In NATS the stream that is written to has a leader of its own, and the roll asks for that of all.
@@ -146,10 +87,10 @@ describe.each(services)("a change of %s", (service) => {
   });
 
   it("stops at the first member that cannot start, says why, and is set back", async () => {
-    const before = await pods(service);
-    const { result } = await underLoad(service, async () => {
+    const before = await podsOf(stack, service);
+    const { result } = await underLoad(stack, service, async () => {
       const broken = await up(service, nowhere);
-      const meanwhile = await pods(service);
+      const meanwhile = await podsOf(stack, service);
       const back = await up(service, {});
       return { broken, meanwhile, back };
     });
@@ -162,7 +103,7 @@ describe.each(services)("a change of %s", (service) => {
 
   it.runIf(everything)("replaces its authority in three phases, and loses no acknowledged write", async () => {
     const step = (happens: () => Promise<unknown>) =>
-      underLoad(service, async () => {
+      underLoad(stack, service, async () => {
         await happens();
         await runNow(namespace, `${service}-roll`);
         // Every port shows what was issued last, and its authority is trusted.
@@ -184,10 +125,10 @@ describe.each(services)("a change of %s", (service) => {
   });
 
   it.runIf(everything)("is made when pulumi up was killed at any point and is run again", async () => {
-    const before = await pods(service);
+    const before = await podsOf(stack, service);
     rotation += 1;
     const change = { resources: { requests: { cpu: "70m" } } };
-    const { result } = await underLoad(service, async () => {
+    const { result } = await underLoad(stack, service, async () => {
       for (let kills = 0; kills < 3; kills++) {
         const seconds = 3 + 40 * Math.random();
         process.stdout.write(`${service}: pulumi up is killed after ${seconds.toFixed(1)} s\n`);
@@ -196,7 +137,7 @@ describe.each(services)("a change of %s", (service) => {
       return up(service, change);
     });
     expect(result.code, result.output).toBe(0);
-    const after = await pods(service);
+    const after = await podsOf(stack, service);
     for (const [member, uid] of after) expect(uid, member).not.toBe(before.get(member));
     await deployment.checksPass(60);
   });
@@ -204,7 +145,7 @@ describe.each(services)("a change of %s", (service) => {
   it.runIf(everything)("replaces its passwords, and refuses no client that has read them once since", async () => {
     const rotate = async () => {
       rotation += 1;
-      const { result, failures } = await underLoad(service, () => up(service, {}));
+      const { result, failures } = await underLoad(stack, service, () => up(service, {}));
       expect(result.code, result.output).toBe(0);
       expect(failures).toEqual([]);
       return heldBy(stack, service);
@@ -233,7 +174,7 @@ describe.each(services)("a change of %s", (service) => {
     const uid = () => kubectl("get", "statefulset", service, "-n", namespace, "-o", "jsonpath={.metadata.uid}");
     const sizes = async () => {
       const path = "jsonpath={.items[*].spec.resources.requests.storage}";
-      return (await kubectl("get", "pvc", "-n", namespace, "-l", selector(service), "-o", path)).split(" ");
+      return (await kubectl("get", "pvc", "-n", namespace, "-l", selectorOf(service), "-o", path)).split(" ");
     };
     const before = await uid();
     const grown = await up(service, { storage: { size: "20Gi" } });
@@ -255,7 +196,7 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
     await loadImage(await makeFormerImage(service));
     const first = await up(service, former);
     expect(first.code, first.output).toBe(0);
-    const { result, gapSeconds } = await underLoad(service, () => up(service, {}));
+    const { result, gapSeconds } = await underLoad(stack, service, () => up(service, {}));
     expect(result.code, result.output).toBe(0);
     await expectShort(service, gapSeconds);
     await deployment.checksPass(60);
@@ -266,7 +207,9 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
     const early = await up(service, next);
     expect(early.code).not.toBe(0);
     expect(early.output).toContain("the data has featureCompatibilityVersion 5.0, got version 7.0.14");
-    const { result, failures } = await underLoad(service, () => up(service, { featureCompatibilityVersion: "6.0" }));
+    const { result, failures } = await underLoad(stack, service, () =>
+      up(service, { featureCompatibilityVersion: "6.0" }),
+    );
     expect(result.code, result.output).toBe(0);
     expect(failures).toEqual([]);
     const judged = await deployment.deploy("preview", "--config-file", configuration(service, next));
@@ -279,10 +222,10 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
   });
 
   it("is not taken back", async () => {
-    const before = await pods(service);
+    const before = await podsOf(stack, service);
     const back = await up(service, former);
     expect(back.code).not.toBe(0);
     expect(back.output).toMatch(/preflight failed: members run version .*, which is older and may not read their data/);
-    expect(await pods(service)).toEqual(before);
+    expect(await podsOf(stack, service)).toEqual(before);
   });
 });
