@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memberNames } from "../../components/shared/core/names";
 import type { DrilledService } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
+import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
 import { everything } from "../support/scope";
@@ -34,10 +35,8 @@ async function letLeaverLead(service: DrilledService): Promise<void> {
   for (let tries = 0; tries < 4; tries++) {
     await deployment.checksPass(180);
     const { workload, close } = await openWorkload(stack, service, `leader${tries}`);
-    const { member } = await workload
-      .prepare()
-      .then(() => workload.leader())
-      .finally(close);
+    const prepared = () => workload.prepare().then(() => workload.leader());
+    const { member } = await until("a first write", 60, prepared).finally(close);
     process.stdout.write(`${member} leads\n`);
     if (leaving.includes(member)) return;
     await kubectl("delete", "pod", member, "-n", namespace);
