@@ -1,6 +1,6 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
 
-import { livingContradiction } from "../shared/core/change";
+import { tlsContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";
 import { beginAnew, type Marker } from "../shared/core/marker";
 import type { Member } from "./client";
@@ -69,7 +69,7 @@ export function decide(observed: Observed, self: Identity): Action {
     return { kind: "form" };
   }
 
-  const contradiction = livingContradiction(marker, self);
+  const contradiction = tlsContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
   if ("unreachable" in cluster) {

@@ -1,6 +1,6 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
 
-import { livingContradiction } from "../shared/core/change";
+import { tlsContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";
 import { beginAnew, type Marker } from "../shared/core/marker";
 
@@ -46,7 +46,7 @@ export function decide(observed: Observed, self: Identity): Action {
   // The marker is written after the first formation; until then nobody can have lost anything that was kept for long.
   if (marker === undefined) return { kind: "start", reason: "the cluster has not been formed yet" };
 
-  const contradiction = livingContradiction(marker, self) ?? clusterContradiction(marker, self);
+  const contradiction = tlsContradiction(marker, self) ?? clusterContradiction(marker, self);
   if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
 
   const source = others.find((answer) => answer.hasData);

@@ -1,5 +1,11 @@
 /** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
-import { classContradiction, livingContradiction, rotationContradiction, tlsContradiction } from "../core/change";
+import {
+  agentContradiction,
+  classContradiction,
+  livingContradiction,
+  rotationContradiction,
+  tlsContradiction,
+} from "../core/change";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import {
@@ -34,7 +40,11 @@ const rotationManager = "cells-services-passwords";
 const membersManager = "cells-services-members";
 
 interface StatefulSet extends KubernetesObject {
-  spec: { replicas?: number; volumeClaimTemplates: { spec: { storageClassName?: string } }[] };
+  spec: {
+    replicas?: number;
+    template?: { spec: { volumes?: { name: string; configMap?: { name: string } }[] } };
+    volumeClaimTemplates: { spec: { storageClassName?: string } }[];
+  };
 }
 
 /** What one service alone knows of a change. */
@@ -96,14 +106,16 @@ async function keepMembers(
   const { members } = settings;
   // Those that were released come back into the cluster, with some services, while their pods are still there.
   const replicas = set?.spec.replicas ?? members;
+  const agent = set?.spec.template?.spec.volumes?.find(({ name }) => name === "agent")?.configMap?.name;
   const from = members > marker.members ? marker.members : Math.max(marker.members, replicas);
   if (scaling === undefined || from === members) {
     log(`the cluster ${marker.clusterId} keeps its ${members} members`);
+  } else if (agent !== settings.agent) {
+    throw new Error(agentContradiction(from, members));
   } else {
     await changeMembers(scaling, {
       settings,
       from,
-      replicas,
       namespace,
       api,
       record: () => {
@@ -219,7 +231,11 @@ export async function setupCommand<Settings extends SetupSettings>(
   const api = inClusterApi();
   await setup(settings, namespace, api);
   await annotateMarker(settings.name, namespace, api, (known) => rotationOf(settings, known), rotationManager);
-  if (settings.deletion === "delete") await removeLeftClaims(settings, namespace, api);
+  const { marker } = (await readMarkerObject(settings.name, namespace, api)) ?? {};
+  // Their number may have changed since this Job began.
+  if (settings.deletion === "delete" && marker?.members === settings.members) {
+    await removeLeftClaims(settings, namespace, api);
+  }
 }
 
 async function annotateMarker(

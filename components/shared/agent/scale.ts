@@ -19,10 +19,8 @@ export interface Scaling {
 
 export interface MembersChange {
   settings: PreflightSettings;
-  /** What the marker says; the larger one of that and `replicas` when members leave. */
+  /** What the marker says; the larger one of that and the replicas of the StatefulSet when members leave. */
   from: number;
-  /** Of the StatefulSet. */
-  replicas: number;
   namespace: string;
   api: KubernetesApi;
   /** Writes the number of `settings` to the marker. */
@@ -41,19 +39,18 @@ export async function changeMembers(
   change: MembersChange,
   deadlineSeconds = wholeSeconds,
 ): Promise<void> {
-  const { settings, from, replicas, namespace, api, record } = change;
+  const { settings, from, namespace, api, record } = change;
   const { name, members: wanted } = settings;
-  const most = Math.max(from, wanted);
-  const claims = await readClaims(claimNames(name, most).slice(Math.min(from, wanted)), namespace, api);
-  const bound = claims.filter((claim) => claim.bound);
-  // Killed before the StatefulSet grew, or its new pods never found a place: the others may be set back even when they are not whole.
-  if (wanted < from && bound.length === 0 && (claims.length > 0 || replicas <= wanted)) {
-    await record();
-    log(`the members above ${wanted} never had a volume`);
-    return;
+  if (wanted > from) {
+    const claims = await readClaims(claimNames(name, wanted).slice(from), namespace, api);
+    // Those of pods that never found a place have no volume.
+    const reason = returnContradiction(
+      claims.filter(({ bound }) => bound),
+      from,
+      wanted,
+    );
+    if (reason !== undefined) throw new Error(reason);
   }
-  const reason = wanted > from ? returnContradiction(bound, from, wanted) : undefined;
-  if (reason !== undefined) throw new Error(reason);
   const staying = memberNames(name, Math.min(from, wanted));
   await waitFor(
     `${staying.length} members that are whole, before their number changes`,

@@ -68,6 +68,14 @@ export function smallerClaims(claims: Claim[], wanted: string): Claim[] {
   return claims.filter(({ size }) => bytes(size) < bytes(wanted));
 }
 
+/** Living agents of another release may know nothing of a number that changes. */
+export function agentContradiction(from: number, wanted: number): string {
+  return (
+    `the cluster has ${from} members, got members ${wanted}, and its agents are to be others too; run pulumi up with members ${from} ` +
+    `once, and then with members ${wanted}`
+  );
+}
+
 /** Members that have come or gone would find the data that they left, which the others have given up. */
 export function returnContradiction(claims: Claim[], from: number, wanted: number): string | undefined {
   const names = claims.map(({ name }) => name);

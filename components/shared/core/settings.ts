@@ -31,6 +31,8 @@ export interface SetupSettings extends EnsembleSettings {
 
 /** Of the preflight. */
 export interface PreflightSettings extends SetupSettings {
+  /** Name of the ConfigMap with the wanted program of the agents. */
+  agent: string;
   version: string;
   storage: { size: string; class?: string };
 }
@@ -61,10 +63,12 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
 
 export function preflightSettings(
   ensemble: SetupSettings & { version: string; storage: { size: string; class: string | undefined } },
+  agent: string,
 ): PreflightSettings {
   const { size, class: storageClass } = ensemble.storage;
   return {
     ...memberSettings(ensemble),
+    agent,
     version: ensemble.version,
     passwords: ensemble.passwords,
     storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },

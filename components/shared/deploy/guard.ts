@@ -5,7 +5,7 @@ import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
 import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, createBundle } from "./bundle";
+import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { jobMetadata } from "./network";
 import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
 
@@ -40,7 +40,10 @@ export function createGuard(
     agentJobSpec(ensemble, {
       name: "preflight",
       command: ["preflight"],
-      settings: preflightSettings({ ...ensemble, storage: { ...ensemble.storage, class: storageClass } }),
+      settings: preflightSettings(
+        { ...ensemble, storage: { ...ensemble.storage, class: storageClass } },
+        bundleName(names.agent, bundle),
+      ),
       serviceAccount: name,
       bundle,
       deadlineSeconds,

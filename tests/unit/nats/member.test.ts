@@ -51,12 +51,6 @@ describe("whether a member may start", () => {
         "and deploy it again",
     ],
     [
-      "another number of members",
-      { ...marker, members: 5 },
-      "the cluster has 5 members, as its marker says, got members 3; their number changes while all that stay are whole; " +
-        "set members to 5",
-    ],
-    [
       "TLS switched on",
       { ...marker, tls: "off" },
       'the cluster was formed without TLS between its members, got tls "required"; TLS of a living cluster cannot be ' +

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { keepMarker, preflight, readMarker } from "../../../components/shared/agent/guard";
 import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
+import type { Examine } from "../../../components/shared/agent/roll";
 import {
   classContradiction,
   livingContradiction,
@@ -273,8 +274,18 @@ describe("the marker", () => {
 });
 
 describe("the preflight", () => {
-  const run = (changes: Partial<SetupSettings> = {}, size = "8Gi", version = "3.6.8") =>
-    preflight({ ...settings, ...changes, version, storage: { size } }, "cells", cluster.api);
+  const run = (
+    changes: Partial<SetupSettings> = {},
+    size = "8Gi",
+    version = "3.6.8",
+    service?: Parameters<typeof preflight>[3],
+  ) =>
+    preflight(
+      { ...settings, ...changes, agent: "etcd-agent-1", version, storage: { size } },
+      "cells",
+      cluster.api,
+      service,
+    );
 
   it("lets the first deployment pass", async () => {
     await expect(run()).resolves.toBeUndefined();
@@ -284,6 +295,18 @@ describe("the preflight", () => {
     await keep();
     await expect(run({ tls: "optional" })).resolves.toBeUndefined();
     await expect(run({ tls: "off" })).rejects.toThrow("the cluster was formed with TLS between its members");
+  });
+
+  it("changes the number of living members only, by agents that know of it", async () => {
+    await keep();
+    const grow = () => run({ members: 5 }, "8Gi", "3.6.8", { scaling: { examine, release } });
+    const examine: Examine = async () => new Map();
+    const release = async () => undefined;
+    await expect(grow()).rejects.toThrow("the cluster has 3 members, as its marker says, got members 5");
+    const volumes = [{ name: "agent", configMap: { name: "etcd-agent-0" } }];
+    const spec = { replicas: 3, template: { spec: { volumes } }, volumeClaimTemplates: [] };
+    cluster.objects.set(setPath, { spec });
+    await expect(grow()).rejects.toThrow("run pulumi up with members 3 once, and then with members 5");
   });
 
   it("compares with the versions of the members of a cluster that has formed", async () => {
