@@ -84,7 +84,8 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
       const { members, unreachable } = await readStatuses(settings, namespace);
       const [first] = members;
       if (first === undefined) return { waiting: unreachable.join("; ") };
-      const list = await (await memberClient(settings, namespace, first.name)).memberList();
+      const client = await memberClient(settings, namespace, first.name);
+      const list = await client.memberList();
       const gone = list.members.find(({ peerUrls }) => peerUrls.some((url) => urls.includes(url)));
       if (gone === undefined) return { done: true };
       if (first.status.leader === gone.id) {
@@ -92,7 +93,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
         await (await memberClient(settings, namespace, gone.name)).moveLeader(first.status.memberId);
       }
       log(`removing ${gone.name}`);
-      await (await memberClient(settings, namespace, first.name)).memberRemove(gone.id);
+      await client.memberRemove(gone.id);
       return { waiting: `whether ${staying.join(", ")} are whole` };
     },
     { deadlineSeconds: releaseSeconds, onError: "wait" },

@@ -143,12 +143,7 @@ async function observe({ settings, namespace, api, examine }: Context) {
 /** Who has a pod, and what the database says of those whose servers run. */
 export async function examinePods(
   names: string[],
-  {
-    settings,
-    namespace,
-    api,
-    examine,
-  }: { settings: EnsembleSettings; namespace: string; api: KubernetesApi; examine: Examine },
+  { settings, namespace, api, examine }: Omit<Context, "settings"> & { settings: EnsembleSettings },
 ) {
   const pods = new Map<string, MemberPod | undefined>();
   for (const member of names) pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));
