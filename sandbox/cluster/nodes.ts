@@ -49,9 +49,14 @@ export async function unmountBelow(folder: string): Promise<void> {
 /** A node dies: kubelet, containerd and every container at once, none of them told. */
 export const stopNode = (node: Node): Promise<void> => killCgroup(node.cgroup);
 
+/**
+ * Waits until nodes are ready and the API server reaches them. What it reports of a node is what the node said last: of
+ * one that was away for less than the 40 seconds of the node monitor it may still be "ready" from before.
+ */
 export async function awaitReady(all: Node[]): Promise<void> {
   for (const node of all) {
     const ask = async (): Promise<true> => {
+      await kubectl("get", "--raw", `/api/v1/nodes/${node.name}/proxy/healthz`, "--request-timeout=3s");
       const ready = '{range .status.conditions[?(@.type=="Ready")]}{.status}: {.message}{end}';
       const answer = await kubectl("get", "node", node.name, "-o", `jsonpath=${ready}`);
       if (answer.startsWith("True")) return true;
