@@ -5,12 +5,13 @@
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { labelKeys, memberNames, namesOf } from "../core/names";
-import { nextStep, type RollMember, type RollStep } from "../core/roll";
+import { nextStep, type RollMember, type RollStep, turnSeconds } from "../core/roll";
 import type { EnsembleSettings, RollSettings } from "../core/settings";
 import { waitFor } from "../core/wait";
 import { growClaims } from "./claims";
 import { askAgent } from "./http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import { takeTurn } from "./lease";
 import { readPod, readSettings } from "./main";
 
 /** What the database says of a member whose server runs. */
@@ -61,11 +62,14 @@ export interface MemberPod extends KubernetesObject {
 
 /** The command for `commands` of a service's agent; by default the agent beside each server is asked. */
 export async function rollCommand(examine: Examine = examineSidecars): Promise<void> {
-  await roll({ settings: readSettings<RollSettings>(), namespace: readPod().namespace, api: inClusterApi(), examine });
+  const { name, namespace } = readPod();
+  await roll({ settings: readSettings<RollSettings>(), pod: name, namespace, api: inClusterApi(), examine });
 }
 
 interface Context {
   settings: RollSettings;
+  /** Who replaces members. */
+  pod: string;
   namespace: string;
   api: KubernetesApi;
   examine: Examine;
@@ -75,41 +79,51 @@ interface Context {
 export async function roll(context: Context, interval = intervalSeconds, patience = patienceSeconds): Promise<void> {
   const { settings, namespace, api } = context;
   await growClaims(settings, namespace, api);
-  let watchSeconds = 0;
-  for (let what = "all members to be whole"; ; ) {
-    const begin = performance.now();
-    const since = (time: number): number => (performance.now() - time) / 1000;
-    let hopelessSince = begin;
-    let wholeSince = begin;
-    const step = await waitFor<Exclude<RollStep, { kind: "wait" }>>(
-      what,
-      async () => {
-        const seen = await observe(context);
-        if ("waiting" in seen) return { waiting: seen.waiting };
-        if (seen.members.some(({ condition }) => condition !== "whole")) wholeSince = performance.now();
-        else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
-        const next = nextStep(seen.members, since(begin) > patience);
-        if (next.kind === "done") return { done: next };
-        if (next.kind === "replace") {
-          const uid = seen.uids.get(next.member) ?? "";
-          const refused = await replace(api, namespace, { ...next, uid });
-          return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
-        }
-        if (!hopeless.test(next.reason)) hopelessSince = performance.now();
-        if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
-        return { waiting: `${next.member}: ${next.reason}` };
-      },
-      { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
-    ).catch((error: unknown) => {
-      throw new Error(`${messageOf(error)}; ${remedy}`, { cause: error });
-    });
-    if (step.kind === "done") {
-      log("all members are whole, and what they should be");
-      return;
+  let endTurn: (() => Promise<void>) | undefined;
+  try {
+    let watchSeconds = 0;
+    for (let what = "all members to be whole"; ; ) {
+      const begin = performance.now();
+      const since = (time: number): number => (performance.now() - time) / 1000;
+      let hopelessSince = begin;
+      let wholeSince = begin;
+      const step = await waitFor<Exclude<RollStep, { kind: "wait" }> | { kind: "turn" }>(
+        what,
+        async () => {
+          const seen = await observe(context);
+          if ("waiting" in seen) return { waiting: seen.waiting };
+          if (seen.members.some(({ condition }) => condition !== "whole")) wholeSince = performance.now();
+          else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
+          const next = nextStep(seen.members, since(begin) > patience);
+          if (next.kind === "done") return { done: next };
+          if (next.kind === "replace") {
+            if (endTurn === undefined) return { done: { kind: "turn" } };
+            const uid = seen.uids.get(next.member) ?? "";
+            const refused = await replace(api, namespace, { ...next, uid });
+            return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
+          }
+          if (!hopeless.test(next.reason)) hopelessSince = performance.now();
+          if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
+          return { waiting: `${next.member}: ${next.reason}` };
+        },
+        { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
+      ).catch((error: unknown) => {
+        throw new Error(`${messageOf(error)}; ${remedy}`, { cause: error });
+      });
+      if (step.kind === "done") {
+        log("all members are whole, and what they should be");
+        return;
+      }
+      if (step.kind === "turn") {
+        endTurn = await takeTurn(context.pod, namespace, api, turnSeconds);
+        continue;
+      }
+      log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
+      what = `${step.member} to be whole with what is new`;
+      watchSeconds = settings.watchSeconds;
     }
-    log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
-    what = `${step.member} to be whole with what is new`;
-    watchSeconds = settings.watchSeconds;
+  } finally {
+    await endTurn?.();
   }
 }
 
@@ -143,7 +157,7 @@ async function observe({ settings, namespace, api, examine }: Context) {
 /** Who has a pod, and what the database says of those whose servers run. */
 export async function examinePods(
   names: string[],
-  { settings, namespace, api, examine }: Omit<Context, "settings"> & { settings: EnsembleSettings },
+  { settings, namespace, api, examine }: Omit<Context, "settings" | "pod"> & { settings: EnsembleSettings },
 ) {
   const pods = new Map<string, MemberPod | undefined>();
   for (const member of names) pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));

@@ -39,8 +39,9 @@ export interface Sidecar<Observed, Action> {
 const staleSeconds = 5;
 /** Far more than the time-outs of an observation: it hangs, and only a new process ends it. No server stops with its agent. */
 const hungSeconds = 60;
-/** Half of what a hand-over of three seconds leaves for noticing it. */
 const observeSeconds = 0.5;
+/** While another member becomes primary, each step waits for an observation of the step before. */
+const eventful = { observeSeconds: 0.1, lastsSeconds: 3 };
 /** The kubelet waits for a hand-over; what is left of the grace period is for the server to stop. */
 const handOverSeconds = 30;
 
@@ -48,10 +49,18 @@ export interface View {
   status: Status;
   /** Milliseconds of the monotonic clock. */
   at: number;
+  /** Since when the detail has been the same. */
+  since: number;
+}
+
+/** Seconds from the begin of one observation to that of the next. */
+export function pauseSeconds(view: View | undefined, now: number): number {
+  const recent = view !== undefined && now - view.since < eventful.lastsSeconds * 1000;
+  return recent ? eventful.observeSeconds : observeSeconds;
 }
 
 /** What is answered: an observation that is old counts as none. */
-export function current(view: View | undefined, now: number): Status {
+export function current(view: Pick<View, "status" | "at"> | undefined, now: number): Status {
   if (view === undefined) return { ready: false, primary: false, detail: "nothing was observed yet" };
   const age = (now - view.at) / 1000;
   if (age <= staleSeconds) return view.status;
@@ -116,12 +125,14 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
     await Promise.all([pass(), delay(observeSeconds * 1000)]);
   }
   await listen(gatewayServer(now), agentPorts.gateway);
-  for (;;) await Promise.all([pass(), delay(observeSeconds * 1000)]);
+  for (;;) await Promise.all([pass(), delay(pauseSeconds(view, performance.now()) * 1000)]);
 }
 
 function show(before: View | undefined, status: Status): View {
-  if (before?.status.detail !== status.detail) log(status.detail);
-  return { status, at: performance.now() };
+  const at = performance.now();
+  if (before?.status.detail === status.detail) return { status, at, since: before.since };
+  log(status.detail);
+  return { status, at, since: at };
 }
 
 async function listen(server: Server | TcpServer, port: number): Promise<void> {

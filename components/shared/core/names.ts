@@ -80,6 +80,9 @@ export function memberNames(name: string, members: number): string[] {
 }
 
 /** What an ensemble may have: one of the two. */
+/** The Lease of whoever replaces members, one for all services of a namespace. */
+export const rollLease = "cells-services-roll";
+
 export const fewestMembers = 3;
 export const mostMembers = 5;
 

@@ -1,5 +1,8 @@
 /** Which member of a roll is replaced next: pure. `agent/roll.ts` observes and acts. */
 
+/** How long a roll waits for those of other services in its namespace: five of them, each with members that start within two minutes. */
+export const turnSeconds = 1800;
+
 export interface RollMember {
   name: string;
   /** Of its pod, against what the StatefulSet wants. `missing`: deleted, and not gone or not made again yet. */

@@ -3,7 +3,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { claimNames, memberNames, mostMembers, namesOf } from "../core/names";
+import { claimNames, memberNames, mostMembers, namesOf, rollLease } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -73,6 +73,14 @@ export function changeRules(ensemble: Ensemble): Rule[] {
       resources: ["persistentvolumeclaims"],
       verbs: ["get", "patch"],
       resourceNames: claimNames(ensemble.name, mostMembers),
+    },
+    // Kubernetes cannot restrict by name what is created.
+    { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
+    {
+      apiGroups: ["coordination.k8s.io"],
+      resources: ["leases"],
+      verbs: ["get", "patch", "delete"],
+      resourceNames: [rollLease],
     },
   ];
 }

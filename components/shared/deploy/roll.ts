@@ -6,6 +6,7 @@ import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
+import { turnSeconds } from "../core/roll";
 import { memberSettings, type RollSettings } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, digest } from "./bundle";
@@ -34,7 +35,7 @@ export function createRoll(
 ): Job {
   const name = namesOf(ensemble.name).roll;
   // Before the first one is replaced it may wait as long as for each.
-  const deadlineSeconds = (ensemble.members + 1) * stepSeconds(pace);
+  const deadlineSeconds = turnSeconds + (ensemble.members + 1) * stepSeconds(pace);
   const jobSpec = (run: "now" | "nightly") =>
     pulumi.output([spec, ensemble.certificates] as const).apply(([{ template }, certificates]) => {
       const settings: RollSettings = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { current, isLive, metrics } from "../../../components/shared/agent/sidecar";
+import { current, isLive, metrics, pauseSeconds } from "../../../components/shared/agent/sidecar";
 
 const status = { ready: true, primary: true, detail: "primary of 3 members" };
 
@@ -16,6 +16,15 @@ describe("what a sidecar answers", () => {
     const answer = current({ status, at: 1_000 }, 6_100);
     expect(answer).toMatchObject({ ready: false, primary: false });
     expect(answer.detail).toBe("nothing was observed for 5 seconds; before: primary of 3 members");
+  });
+});
+
+describe("the pause between two observations", () => {
+  it("is short for three seconds after something has changed", () => {
+    const view = { status, at: 9_000, since: 1_000 };
+    expect(pauseSeconds(view, 3_900)).toBe(0.1);
+    expect(pauseSeconds(view, 4_000)).toBe(0.5);
+    expect(pauseSeconds(undefined, 0)).toBe(0.5);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
+import { takeTurn } from "../../../components/shared/agent/lease";
 import { type Condition, type MemberPod, roll, toRollMember, whyAway } from "../../../components/shared/agent/roll";
 import { nextStep, type RollMember, type RollStep } from "../../../components/shared/core/roll";
 
@@ -197,19 +198,22 @@ describe("a member", () => {
 /** A StatefulSet of revision b, whose pods are made again at once; `broken`: which never become whole; `refusals`: of evictions. */
 function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old" = "none", refusals = 0) {
   const log: string[] = [];
+  const lease = leaseApi();
   const renew = (name: string, how: string): void => {
     log.push(`${how} ${name}`);
     pods[name] = pod("b");
   };
   const api: KubernetesApi = {
+    ...lease,
     get: async <T extends KubernetesObject>(path: string) => {
+      if (path.includes("leases")) return lease.get<T>();
       if (path.includes("statefulsets")) {
         return { spec: { replicas: 3 }, status: { updateRevision: "b" } } as unknown as T;
       }
       return pods[path.split("/").at(-1) ?? ""] as T | undefined;
     },
-    create: () => Promise.reject(new Error("nothing is created")),
     evict: async (_, name) => {
+      expect(lease.holder()).toBe("etcd-roll-x");
       if (refusals > 0) {
         refusals -= 1;
         return "it would violate the disruption budget";
@@ -217,8 +221,8 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
       renew(name, "evicts");
       return undefined;
     },
-    apply: () => Promise.reject(new Error("nothing is applied")),
-    remove: async (path) => renew(path.split("/").at(-1) ?? "", "deletes"),
+    remove: async (path, uid) =>
+      path.includes("leases") ? lease.remove(path, uid) : renew(path.split("/").at(-1) ?? "", "deletes"),
   };
   const examine = async (seen: ReadonlyMap<string, MemberPod>) =>
     new Map(
@@ -238,8 +242,64 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
     stepSeconds: 0.05,
     watchSeconds: 0.02,
   };
-  return { log, run: () => roll({ settings, namespace: "cells", api, examine }, 0.01, 0.02) };
+  const run = async () => {
+    await roll({ settings, pod: "etcd-roll-x", namespace: "cells", api, examine }, 0.01, 0.02).finally(() =>
+      expect(lease.holder()).toBeUndefined(),
+    );
+  };
+  return { log, run };
 }
+
+/** An API with nothing but the Lease. */
+function leaseApi() {
+  let lease: { uid: string; spec: { holderIdentity: string; renewTime: string } } | undefined;
+  let made = 0;
+  return {
+    holder: () => lease?.spec.holderIdentity,
+    get: async <T extends KubernetesObject>() =>
+      (lease && { metadata: { uid: lease.uid }, spec: lease.spec }) as T | undefined,
+    create: async (_: string, object: KubernetesObject) => {
+      if (lease !== undefined) return "exists" as const;
+      lease = { ...(object as unknown as { spec: NonNullable<typeof lease>["spec"] }), uid: String(made++) };
+      return "created" as const;
+    },
+    apply: async (_: string, object: KubernetesObject) => {
+      if (object.metadata?.uid !== lease?.uid) throw new Error("conflict");
+      lease = { uid: lease?.uid ?? "", ...(object as unknown as { spec: NonNullable<typeof lease>["spec"] }) };
+    },
+    evict: () => Promise.reject(new Error("nothing is evicted")),
+    remove: async (_: string, uid: string) => {
+      if (lease?.uid === uid) lease = undefined;
+    },
+  };
+}
+
+describe("rolls in one namespace", () => {
+  const timing = { durationSeconds: 0.2, renewSeconds: 0.05, intervalSeconds: 0.01 };
+
+  it("go one after the other", async () => {
+    const api = leaseApi();
+    const end = await takeTurn("mysql-roll-x", "cells", api, 1, timing);
+    await expect(takeTurn("etcd-roll-x", "cells", api, 0.4, timing)).rejects.toThrow(
+      "the other rolls in the namespace did not come within 0.4 seconds; last seen: mysql-roll-x replaces members",
+    );
+    await end();
+    await (await takeTurn("etcd-roll-x", "cells", api, 1, timing))();
+    expect(api.holder()).toBeUndefined();
+  });
+
+  it("do not wait for one that was killed", async () => {
+    const api = leaseApi();
+    const killed = { ...api, apply: async () => undefined };
+    const end = await takeTurn("mysql-roll-x", "cells", killed, 1, timing);
+    const next = await takeTurn("etcd-roll-x", "cells", api, 1, timing);
+    expect(api.holder()).toBe("etcd-roll-x");
+    // It lives after all: what it gives back is not the Lease of the next one.
+    await end();
+    expect(api.holder()).toBe("etcd-roll-x");
+    await next();
+  });
+});
 
 describe("the Job", () => {
   const all = (revision: string) => ({ "etcd-0": pod(revision), "etcd-1": pod(revision), "etcd-2": pod(revision) });

@@ -1,0 +1,64 @@
+/** One roll at a time in a namespace: whoever replaces members holds a Lease, as the leader election of Kubernetes uses one. */
+import { messageOf } from "../core/errors";
+import { log } from "../core/log";
+import { rollLease } from "../core/names";
+import { waitFor } from "../core/wait";
+import { group, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+
+interface Lease extends KubernetesObject {
+  spec?: { holderIdentity?: string; renewTime?: string };
+}
+
+const apiVersion = "coordination.k8s.io/v1";
+/** `durationSeconds`: as long as this a holder that was killed is waited for. */
+const usual = { durationSeconds: 30, renewSeconds: 10, intervalSeconds: 2 };
+
+/**
+ * Waits until nobody else holds the Lease, and returns what gives it back. It keeps the load of several rolls apart and is not what
+ * makes a roll safe, so a holder that cannot renew it goes on.
+ */
+export async function takeTurn(
+  holder: string,
+  namespace: string,
+  api: KubernetesApi,
+  deadlineSeconds: number,
+  { durationSeconds, renewSeconds, intervalSeconds } = usual,
+): Promise<() => Promise<void>> {
+  const path = group(apiVersion, namespace, "leases", rollLease);
+  const lease = (uid?: string) => ({
+    apiVersion,
+    kind: "Lease",
+    metadata: { name: rollLease, ...(uid === undefined ? {} : { uid }) },
+    spec: { holderIdentity: holder, leaseDurationSeconds: durationSeconds, renewTime: microTime(new Date()) },
+  });
+  // Clocks of nodes differ: a Lease is over when it has not changed for its duration by the clock here.
+  let unchanged = { as: "", since: 0 };
+  const uid = await waitFor(
+    "the other rolls in the namespace",
+    async () => {
+      await api.create(group(apiVersion, namespace, "leases"), lease());
+      const found = await api.get<Lease>(path);
+      const known = found?.metadata?.uid;
+      if (found === undefined || known === undefined) return { waiting: "the Lease was just given back" };
+      if (found.spec?.holderIdentity === holder) return { done: known };
+      const as = `${known} ${found.spec?.renewTime}`;
+      if (as !== unchanged.as) unchanged = { as, since: performance.now() };
+      // With its uid, of two that wait only one succeeds.
+      if (performance.now() - unchanged.since > durationSeconds * 1000) await api.remove(path, known);
+      return { waiting: `${found.spec?.holderIdentity} replaces members` };
+    },
+    { deadlineSeconds, intervalSeconds },
+  );
+  const renewal = setInterval(() => {
+    api.apply(path, lease(uid), "cells-services-roll").catch((error: unknown) => log(messageOf(error)));
+  }, renewSeconds * 1000);
+  return async () => {
+    clearInterval(renewal);
+    await api.remove(path, uid);
+  };
+}
+
+/** Kubernetes wants six digits. */
+function microTime(date: Date): string {
+  return date.toISOString().replace("Z", "000Z");
+}
