@@ -38,8 +38,8 @@ export type Sentinel =
       epoch: number;
       /** It is just promoting another one. */
       failover: boolean;
-      /** It was told of its master, and not, or otherwise, how to watch it: the agent ended in between, or more members count now. */
-      halfTold?: boolean;
+      /** How it watches its master is not what is wanted: the agent ended in between, or another number of members counts now. */
+      outdated?: boolean;
       /** In its tables; absent when it knows no master. */
       others?: number;
       replicas?: number;
@@ -216,7 +216,9 @@ function remind(observed: Observed, self: Identity, view: Agreement): Decision |
   const own = observed.sentinels[self.name];
   if (own?.state !== "up") return undefined;
   if (own.master !== undefined) {
-    return own.halfTold === true ? { kind: "watch", reason: "it was not told all that holds now" } : undefined;
+    return own.outdated === true
+      ? { kind: "watch", reason: "its settings are not those that are wanted now" }
+      : undefined;
   }
   if (view.kind === "agreed" || view.kind === "remembered") {
     return { kind: "monitor", master: view.master, reason: "the other sentinels name it" };

@@ -127,8 +127,8 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
         master: memberOf(address[0], Number(address[1])),
         epoch: Number(known["config-epoch"]),
         failover: (known["flags"] ?? "").split(",").includes("failover_in_progress"),
-        // Set together with everything else that it has to know.
-        halfTold:
+        // All settings are made together.
+        outdated:
           known["down-after-milliseconds"] !== String(downAfterSeconds * 1000) ||
           known["quorum"] !== String(majority(self.members.length)),
         others: Number(known["num-other-sentinels"]),
@@ -137,6 +137,30 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     } catch (error) {
       connections.drop(member, ports.sentinel);
       return { state: "away", reason: (error as Error).message };
+    }
+  };
+  /** All members that count; the Sentinel here tells how many these are. */
+  const observeMembers = async () => {
+    for (;;) {
+      const { members } = self;
+      const [seen, views] = await Promise.all([
+        Promise.all(members.map(observeServer)),
+        Promise.all(members.map(observeSentinel)),
+      ]);
+      const byMember = <T>(values: T[]): Record<string, T> =>
+        Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
+      const sentinels = byMember(views);
+      const view = sentinels[pod.name];
+      // A Sentinel that is away has not forgotten what it knew.
+      if (view?.state === "up") {
+        const settled = Math.min(settings.members, recorded() ?? settings.members);
+        const number = countMembers(settled, [ordinal, view.others ?? 0, everybody.indexOf(view.master ?? "")]);
+        self = { ...self, members: everybody.slice(0, number), leaving: ordinal >= (recorded() ?? mostMembers) };
+      }
+      if (self.members.length === members.length) {
+        const servers = byMember(seen.map(({ server: each }) => each));
+        return { servers, sentinels, info: seen[members.indexOf(pod.name)]?.info ?? {} };
+      }
     }
   };
   const observeMarker = (servers: Record<string, Server>): Observed["marker"] => {
@@ -231,40 +255,17 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
   return {
     service: "redis",
     async observe(): Promise<Look> {
-      const { members } = self;
-      const [seen, views, approval] = await Promise.all([
-        Promise.all(members.map(observeServer)),
-        Promise.all(members.map(observeSentinel)),
+      const [{ servers, sentinels, info }, approval] = await Promise.all([
+        observeMembers(),
         readFile(paths.approval, "utf8").catch(absent),
       ]);
-      const byMember = <T>(values: T[]): Record<string, T> =>
-        Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
-      const servers = byMember(seen.map((each) => each.server));
-      const sentinels = byMember(views);
-      const view = sentinels[pod.name];
-      const settled = Math.min(settings.members, recorded() ?? settings.members);
-      // A Sentinel that is away has not forgotten what it knew.
-      if (view?.state === "up") {
-        const number = countMembers(settled, [ordinal, view.others ?? 0, everybody.indexOf(view.master ?? "")]);
-        self = { ...self, members: everybody.slice(0, number), leaving: ordinal >= (recorded() ?? mostMembers) };
-        // Asks the others too, or no longer those that have left.
-        if (number !== members.length) return this.observe();
-      }
       const own = servers[pod.name];
-      run = own?.state === "up" ? seen[members.indexOf(pod.name)]?.info["run_id"] : undefined;
+      run = own?.state === "up" ? info["run_id"] : undefined;
       if (own?.state !== "up" || own.role !== "master") marked = undefined;
-      const observed = {
-        servers,
-        sentinels,
-        marker: observeMarker(servers),
-        approval: approval?.trim(),
-      };
+      const observed = { servers, sentinels, marker: observeMarker(servers), approval: approval?.trim() };
       return {
         ...observed,
-        metrics: {
-          ...gauges(byMember(seen.map((each) => each.info))[pod.name] ?? {}, own),
-          [membersGauge]: members.length,
-        },
+        metrics: { ...gauges(info, own), [membersGauge]: self.members.length },
         forgettable: await observeForgettable(observed),
         accounts: (await accounts.changed(run)) ? "changed" : "same",
         renewable: await observeCertificates(own, sentinels),

@@ -138,7 +138,7 @@ describe("the start", () => {
       "founded, one sentinel told of the master and not how to log in there",
       observed(
         [master(), replica(a), replica(a)],
-        [names(a), names(a), { ...(names(a) as Up<Sentinel>), halfTold: true }],
+        [names(a), names(a), { ...(names(a) as Up<Sentinel>), outdated: true }],
       ),
       ["mark", "nothing", "watch"],
     ],
