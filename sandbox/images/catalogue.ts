@@ -1,8 +1,15 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout } from "../paths";
-import { folderOf, formerServers, serverFolder, versions as serverVersions } from "../servers";
-import { binary, binaryOf, formerTools, versions } from "../toolchain";
+import {
+  buildServers,
+  folderOf,
+  formerServers,
+  type Server,
+  serverFolder,
+  versions as serverVersions,
+} from "../servers";
+import { binary, binaryOf, buildToolchain, formerTools, nextTools, type Tool, versions } from "../toolchain";
 
 /**
  * An image as the sandbox makes it: the official reference, the official paths, and nothing that the official image
@@ -69,9 +76,9 @@ const etcdImage = (version: string, file: (name: string) => string): Image => ({
 });
 
 /** From scratch: the server and nothing else. */
-const natsImage = (version: string, server: string): Image => ({
+const natsImage = (version: string, file: (name: string) => string): Image => ({
   reference: `docker.io/library/nats:${version}`,
-  files: { "/nats-server": server },
+  files: { "/nats-server": file("nats-server") },
   entrypoint: ["/nats-server"],
   environment: { PATH: path },
 });
@@ -96,19 +103,51 @@ const mongoImage = (version: string, folder: string): Image => ({
   environment: { PATH: path, MONGO_VERSION: version },
 });
 
-/** What upgrades are tried from, by the service. */
-export const formerImages = {
-  etcd: etcdImage(formerTools.etcd.version, (name) => binaryOf(formerTools.etcd, name)),
-  nats: natsImage(formerTools.nats.version, binaryOf(formerTools.nats, "nats-server")),
-  redis: redisImage(formerServers.redis.version, folderOf(formerServers.redis)),
-  mongodb: mongoImage(formerServers.mongodb.version, folderOf(formerServers.mongodb)),
+// Like that of versitygw, with a shell and an entrypoint script in the official image; workloads name the program to start.
+const vaultImage = (version: string, file: (name: string) => string): Image => ({
+  reference: `docker.io/hashicorp/vault:${version}`,
+  files: { "/bin/vault": file("vault") },
+  texts: systemFiles("vault", 100, "/home/vault"),
+  folders: ["/vault/logs", "/vault/file", "/vault/config", "/tmp"],
+  command: ["server", "-dev"],
+  environment: { PATH: path, VERSION: version },
+});
+
+/** A version beside that of the sandbox, which only a test of an upgrade wants. */
+export interface OtherVersion {
+  version: string;
+  build: () => Promise<void>;
+  image: Image;
+}
+
+const otherTool = (tool: Tool, imageOf: (version: string, file: (name: string) => string) => Image): OtherVersion => ({
+  version: tool.version,
+  build: () => buildToolchain([tool]),
+  image: imageOf(tool.version, (name) => binaryOf(tool, name)),
+});
+
+const otherServer = (server: Server, imageOf: (version: string, folder: string) => Image): OtherVersion => ({
+  version: server.version,
+  build: () => buildServers([server]),
+  image: imageOf(server.version, folderOf(server)),
+});
+
+export const formerVersions = {
+  etcd: otherTool(formerTools.etcd, etcdImage),
+  nats: otherTool(formerTools.nats, natsImage),
+  redis: otherServer(formerServers.redis, redisImage),
+  mongodb: otherServer(formerServers.mongodb, mongoImage),
+};
+export const nextVersions = {
+  etcd: otherTool(nextTools.etcd, etcdImage),
+  vault: otherTool(nextTools.vault, vaultImage),
 };
 
 export const images: Image[] = [
   { reference: references.pause, files: { "/pause": binary("pause") }, entrypoint: ["/pause"] },
   { reference: references.coredns, files: { "/coredns": binary("coredns") }, entrypoint: ["/coredns"] },
   etcdImage(versions.etcd, (name) => binary("etcd", name)),
-  natsImage(versions.nats, binary("nats-server")),
+  natsImage(versions.nats, (name) => binary("nats-server", name)),
   {
     reference: references.node,
     files: { "/usr/local/bin/node": nodeBinary },
@@ -144,15 +183,7 @@ export const images: Image[] = [
     environment: { PATH: path, MYSQL_VERSION: serverVersions.mysql },
   },
   mongoImage(serverVersions.mongo, serverFolder("mongo")),
-  {
-    // Like the next one, with a shell and an entrypoint script in the official image; workloads name the program to start.
-    reference: references.vault,
-    files: { "/bin/vault": binary("vault") },
-    texts: systemFiles("vault", 100, "/home/vault"),
-    folders: ["/vault/logs", "/vault/file", "/vault/config", "/tmp"],
-    command: ["server", "-dev"],
-    environment: { PATH: path, VERSION: versions.vault },
-  },
+  vaultImage(versions.vault, (name) => binary("vault", name)),
   {
     reference: references.versitygw,
     files: { "/usr/local/bin/versitygw": binary("versitygw") },

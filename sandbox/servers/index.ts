@@ -5,7 +5,7 @@ import { build, folderOf, isBuilt } from "./build";
 import { type Server, servers } from "./catalogue";
 
 export { folderOf } from "./build";
-export { formerServers, versions } from "./catalogue";
+export { formerServers, type Server, versions } from "./catalogue";
 
 /** The folder that holds a server and its libraries at their paths in the image. */
 export function serverFolder(name: string): string {

@@ -72,8 +72,23 @@ const natsOf = (version: string): Tool => ({
   static: true,
 });
 
-/** The minor versions before those of the sandbox: what upgrades are tried from. Built by those tests alone. */
+const vaultOf = (version: string): Tool => ({
+  name: "vault",
+  version,
+  modules: { "github.com/hashicorp/vault": `v${version}`, "github.com/hashicorp/vault/sdk": "v0.20.0" },
+  replacements: {
+    "github.com/99designs/keyring": "github.com/Jeffail/keyring v1.2.3",
+    "github.com/ma314smith/signedxml v1.1.1": "github.com/moov-io/signedxml v1.1.1",
+  },
+  binaries: { vault: "github.com/hashicorp/vault" },
+  // Without most of the databases and clouds it can talk to; the seals and the storage are all in.
+  tags: ["minimal"],
+  static: true,
+});
+
+/** What upgrades are tried from, and where they are tried to. Built by those tests alone. */
 export const formerTools = { etcd: etcdOf("3.5.35"), nats: natsOf("2.14.10") };
+export const nextTools = { etcd: etcdOf("3.7.3"), vault: vaultOf("1.21.4") };
 
 const pulumiKubernetesModule = "github.com/pulumi/pulumi-kubernetes/provider/v4";
 
@@ -182,20 +197,7 @@ func main() { coremain.Run() }
   },
   etcdOf(etcd),
   natsOf(nats),
-  {
-    // The newest version that compiles against a published version of its own sdk.
-    name: "vault",
-    version: vault,
-    modules: { "github.com/hashicorp/vault": `v${vault}`, "github.com/hashicorp/vault/sdk": "v0.20.0" },
-    replacements: {
-      "github.com/99designs/keyring": "github.com/Jeffail/keyring v1.2.3",
-      "github.com/ma314smith/signedxml v1.1.1": "github.com/moov-io/signedxml v1.1.1",
-    },
-    binaries: { vault: "github.com/hashicorp/vault" },
-    // Without most of the databases and clouds it can talk to; the seals and the storage are all in.
-    tags: ["minimal"],
-    static: true,
-  },
+  vaultOf(vault),
   {
     name: "versitygw",
     version: versitygw,

@@ -4,7 +4,7 @@ import { namesOf } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
 import type { DrilledService } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
-import { formerVersions, makeFormerImage } from "../../sandbox/images";
+import { formerVersions, makeOtherImage, nextVersions, type OtherVersion } from "../../sandbox/images";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
 import { everything } from "../support/scope";
@@ -14,8 +14,25 @@ import { heldBy, placeOf, refusalOf, runNow } from "../support/workload";
 const stack = "roll";
 const namespace = `cells-${stack}`;
 const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
-/** Those whose version before can be had. */
-const upgraded: (keyof typeof formerVersions)[] = everything ? ["etcd", "nats", "redis", "mongodb"] : ["etcd"];
+interface Upgrade {
+  service: DrilledService;
+  /** Without one: the default. */
+  from?: OtherVersion;
+  to?: OtherVersion;
+}
+/** Between versions that can be had. */
+const upgrades: Upgrade[] = [
+  { service: "etcd", from: formerVersions.etcd },
+  ...(everything
+    ? ([
+        { service: "etcd", to: nextVersions.etcd },
+        { service: "vault", to: nextVersions.vault },
+        { service: "nats", from: formerVersions.nats },
+        { service: "redis", from: formerVersions.redis },
+        { service: "mongodb", from: formerVersions.mongodb },
+      ] as const)
+    : []),
+];
 let deployment: Deployment;
 
 /** It only goes up, whatever else a test changes. */
@@ -187,16 +204,16 @@ describe.each(services)("a change of %s", (service) => {
   });
 });
 
-describe.each(upgraded)("an upgrade of %s", (service) => {
-  const former = { version: formerVersions[service] };
+describe.each(upgrades)("an upgrade of $service from $from.version to $to.version", ({ service, from, to }) => {
+  const settings = (other?: OtherVersion) => (other === undefined ? {} : { version: other.version });
 
-  it("from the version before loses no acknowledged write", async () => {
+  it("loses no acknowledged write", async () => {
     await deployment.clear();
     rotation = 0;
-    await loadImage(await makeFormerImage(service));
-    const first = await up(service, former);
+    for (const other of [from, to]) if (other !== undefined) await loadImage(await makeOtherImage(other));
+    const first = await up(service, settings(from));
     expect(first.code, first.output).toBe(0);
-    const { result, gapSeconds } = await underLoad(stack, service, () => up(service, {}));
+    const { result, gapSeconds } = await underLoad(stack, service, () => up(service, settings(to)));
     expect(result.code, result.output).toBe(0);
     await expectShort(service, gapSeconds);
     await deployment.checksPass(60);
@@ -223,7 +240,7 @@ describe.each(upgraded)("an upgrade of %s", (service) => {
 
   it("is not taken back", async () => {
     const before = await podsOf(stack, service);
-    const back = await up(service, former);
+    const back = await up(service, settings(from));
     expect(back.code).not.toBe(0);
     expect(back.output).toMatch(/preflight failed: members run version .*, which is older and may not read their data/);
     expect(await podsOf(stack, service)).toEqual(before);
