@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadCluster } from "../../checks";
-import { signed } from "../../components/vault/kms";
+import { kms } from "../../components/vault/kms";
 import { killAgent } from "../../drills/faults";
 import { awsCredentials, awsEndpoint, giveCredentials, signalAws, startAws } from "../../sandbox/aws";
 import { kubectl } from "../../sandbox/cluster";
@@ -19,12 +19,9 @@ let deployment: Deployment;
 let keyId: string;
 
 async function createKey(): Promise<string> {
-  const payload = "{}";
-  const { host } = new URL(awsEndpoint);
-  const target = "TrentService.CreateKey";
-  const headers = signed({ host, region, service: "kms", payload, target }, awsCredentials, new Date());
-  const answer = await fetch(awsEndpoint, { method: "POST", headers, body: payload });
-  return ((await answer.json()) as { KeyMetadata: { KeyId: string } }).KeyMetadata.KeyId;
+  type Answer = { KeyMetadata: { KeyId: string } };
+  const answer = await kms<Answer>({ region, endpoint: awsEndpoint }, awsCredentials, "CreateKey", {});
+  return answer.KeyMetadata.KeyId;
 }
 
 /** Only Vault, which a key opens. */

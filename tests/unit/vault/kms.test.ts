@@ -1,31 +1,39 @@
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
-import { proveKey, readProfile, signed } from "../../../components/vault/kms";
+import { type AwsCredentials, kms, proveKey, readProfile } from "../../../components/vault/kms";
 
 describe("requests to the key service", () => {
-  it("are signed as AWS wants it", () => {
-    const headers = signed(
-      { host: "kms.eu-central-1.amazonaws.com", region: "eu-central-1", service: "kms", payload: "{}", target: "T.X" },
-      { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" },
-      new Date("2026-01-02T03:04:05.678Z"),
-    );
-    expect(headers["x-amz-date"]).toBe("20260102T030405Z");
-    expect(headers["authorization"]).toMatch(
-      /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/20260102\/eu-central-1\/kms\/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=[0-9a-f]{64}$/,
+  const credentials = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" };
+  /** The headers of one request with these credentials. */
+  async function headersOf(given: AwsCredentials): Promise<IncomingHttpHeaders> {
+    let headers: IncomingHttpHeaders = {};
+    const server = createServer((request, response) => {
+      headers = request.headers;
+      response.end("{}");
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await kms({ region: "eu-central-1", endpoint }, given, "X", {}).finally(() => server.close());
+    return headers;
+  }
+
+  it("are signed as AWS wants it", async () => {
+    const headers = await headersOf(credentials);
+    expect(headers["x-amz-date"]).toMatch(/^[0-9]{8}T[0-9]{6}Z$/);
+    expect(headers["x-amz-target"]).toBe("TrentService.X");
+    expect(headers["content-type"]).toBe("application/x-amz-json-1.1");
+    expect(headers.authorization).toMatch(
+      /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/[0-9]{8}\/eu-central-1\/kms\/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=[0-9a-f]{64}$/,
     );
   });
 
-  it("carry the token of a session, signed too", () => {
-    const headers = signed(
-      { host: "h", region: "r", service: "kms", payload: "{}", target: "T.X" },
-      { accessKeyId: "A", secretAccessKey: "S", sessionToken: "session" },
-      new Date(0),
-    );
+  it("carry the token of a session, signed too", async () => {
+    const headers = await headersOf({ ...credentials, sessionToken: "session" });
     expect(headers["x-amz-security-token"]).toBe("session");
-    expect(headers["authorization"]).toContain("x-amz-security-token");
+    expect(headers.authorization).toContain("x-amz-security-token");
   });
 });
 
