@@ -1,9 +1,7 @@
 /** What the agent beside a member says of it and does for it: pure. The loop that observes and acts is in `sidecar.ts`. */
 import type { Status } from "../shared/agent/sidecar";
 import { beginAnew } from "../shared/core/marker";
-import type { Health } from "./client";
-
-export type Server = ({ state: "up" } & Health) | { state: "away"; reason: string };
+import type { Health, Server } from "./client";
 
 /** Another member, and what the agent beside it says. */
 export interface Other {

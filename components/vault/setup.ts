@@ -1,6 +1,6 @@
 /**
- * What the setup, the preflight and the job that keeps the tokens do in Vault. Safe to be killed at any point and to be run
- * again at any time: every step reads before it writes.
+ * What the setup, the preflight and the job that keeps the tokens do in Vault. Every step reads before it writes, so a run may be
+ * killed at any point and repeated at any time.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,9 +11,8 @@ import { log } from "../shared/core/log";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
-import { mountConfig, type VaultClient, VaultError, vaultClient } from "./client";
+import { isTokenRefused, observeServer, type Server, type VaultClient, VaultError, vaultClient } from "./client";
 import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
-import { type Server } from "./membership";
 import { nextStep } from "./peers";
 import {
   applicationRole,
@@ -35,9 +34,9 @@ const formationDeadlineSeconds = 240;
 const mountDeadlineSeconds = 60;
 /** Stabilisation (10 s), the rounds in which autopilot looks, and an election. */
 const peersDeadlineSeconds = 120;
-/** Several elections on a machine that has no time for them. Whatever the setup asks for may be asked for twice. */
+/** Several elections on a busy machine. Every request of the setup may be sent twice. */
 const electionSeconds = 60;
-/** Within it, every member has seen what was written through another. */
+/** By then every member has received a role that was written through another member. */
 const loginDeadlineSeconds = 60;
 
 /** Field manager of the key `token` in the Secrets that Pulumi made, and of the emptied root token. */
@@ -56,8 +55,7 @@ export interface Context extends Cluster {
 
 export async function setup(context: Context): Promise<void> {
   const clusterId = await waitForFormation(context);
-  const client = await login(context, setupRole, await bootstrapIfNeeded(context));
-  try {
+  await loggedIn(context, setupRole, await bootstrapIfNeeded(context), async (client) => {
     // Before any application has a token: without a marker there is nothing of a user in Vault.
     await keepMarker(context.settings, context.namespace, context.api, clusterId);
     await keepAuthentication(context, client);
@@ -65,11 +63,9 @@ export async function setup(context: Context): Promise<void> {
     await keepAutopilot(client);
     await keepAudit(context.settings.audit, client);
     await keepMounts(context, client);
-    await keepTokens(context, client);
+    await keepTokens(context, async () => client);
     await keepPeers(context, client, []);
-  } finally {
-    await client.revokeSelf().catch(() => undefined);
-  }
+  });
 }
 
 /** For the preflight: removes the peers of `leaving`, whether or not their servers run or ever joined. */
@@ -79,12 +75,7 @@ export async function release(leaving: string[], settings: EnsembleSettings, nam
   const withoutRole =
     "the setup of an earlier release made no role for the preflight; " +
     `run pulumi up with members ${members + leaving.length} once, and then with ${members}`;
-  const client = await login(cluster, preflightRole, withoutRole);
-  try {
-    await keepPeers(cluster, client, leaving);
-  } finally {
-    await client.revokeSelf().catch(() => undefined);
-  }
+  await loggedIn(cluster, preflightRole, withoutRole, (client) => keepPeers(cluster, client, leaving));
 }
 
 /** The job that keeps the tokens: renews long before the end, and replaces what was revoked. */
@@ -92,37 +83,31 @@ export async function renewTokens(context: Context): Promise<void> {
   let maker: VaultClient | undefined;
   try {
     await keepTokens(context, async () => {
-      maker ??= await login(context, tokensRole, undefined);
-      return maker;
+      return (maker ??= await login(context, tokensRole));
     });
   } finally {
     await maker?.revokeSelf().catch(() => undefined);
   }
 }
 
-/** By the name that clients use: standbys pass on what only the active member can do. */
-async function clientWith(context: Cluster, token?: string): Promise<VaultClient> {
-  const { settings, namespace } = context;
+/** At the name that clients use: standbys forward what only the active member can do. */
+async function clientWith({ settings, namespace }: Cluster, token?: string): Promise<VaultClient> {
   const url = `${scheme(settings.tls)}://${serviceHost(settings.name, namespace)}:${ports.client}`;
   return vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), token, electionSeconds });
 }
 
-async function waitForFormation(context: Context): Promise<string> {
-  const { settings, namespace } = context;
+async function waitForFormation({ settings, namespace }: Cluster): Promise<string> {
+  const clientOf = async (member: string) => {
+    const ca = await readTrust(settings.tls, paths.trust);
+    return vaultClient({ url: memberUrl(settings, namespace, member), ca, timeoutSeconds: 5 });
+  };
   return waitFor(
     `${settings.members} unsealed members of one cluster`,
     async () => {
-      const servers = await Promise.all(
-        memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
-          try {
-            const url = memberUrl(settings, namespace, member);
-            const client = vaultClient({ url, ca: await readTrust(settings.tls, paths.trust), timeoutSeconds: 5 });
-            return [member, { state: "up", ...(await client.health()) }];
-          } catch (error) {
-            return [member, { state: "away", reason: (error as Error).message }];
-          }
-        }),
-      );
+      const observed = memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
+        return [member, await observeServer(clientOf(member))];
+      });
+      const servers = await Promise.all(observed);
       const reason = whyNotFormed(servers);
       if (reason !== undefined) return { waiting: reason };
       const [, first] = servers[0] ?? [];
@@ -150,8 +135,27 @@ export function whyNotFormed(servers: [string, Server][]): string | undefined {
 
 // --- logging in
 
-/** With the token of this pod's service account, made for Vault alone. `firstError`: what to say when that is refused. */
-async function login(context: Cluster, role: string, firstError: string | undefined): Promise<VaultClient> {
+/** Runs `use` with a login that ends with it. */
+async function loggedIn(
+  context: Cluster,
+  role: string,
+  whenRefused: string | undefined,
+  use: (client: VaultClient) => Promise<void>,
+): Promise<void> {
+  const client = await login(context, role, whenRefused);
+  try {
+    await use(client);
+  } finally {
+    await client.revokeSelf().catch(() => undefined);
+  }
+}
+
+/** With the token of this pod's service account, which Vault alone accepts. `whenRefused` ends the error of a refused login. */
+async function login(
+  context: Cluster,
+  role: string,
+  whenRefused = "nobody can change Vault any more but with its recovery keys",
+): Promise<VaultClient> {
   const jwt = (await readFile(join(paths.login, "token"), "utf8")).trim();
   const token = await waitFor(
     `a login as ${role}`,
@@ -159,14 +163,11 @@ async function login(context: Cluster, role: string, firstError: string | undefi
       try {
         return { done: await (await clientWith(context)).login(role, jwt) };
       } catch (error) {
+        const { message } = error as Error;
+        const refused = error instanceof VaultError && [400, 403, 404].includes(error.status);
         // A member that cannot reach the agent beside it does not know the keys of Kubernetes for a moment.
-        if (isRefusal(error) && !/fetching keys/.test((error as Error).message)) {
-          throw new Error(
-            `${(error as Error).message}; ${firstError ?? "nobody can change Vault any more but with its recovery keys"}`,
-            { cause: error },
-          );
-        }
-        return { waiting: (error as Error).message };
+        if (!refused || /fetching keys/.test(message)) return { waiting: message };
+        throw new Error(`${message}; ${whenRefused}`, { cause: error });
       }
     },
     { deadlineSeconds: loginDeadlineSeconds },
@@ -174,13 +175,9 @@ async function login(context: Cluster, role: string, firstError: string | undefi
   return clientWith(context, token);
 }
 
-function isRefusal(error: unknown): boolean {
-  return error instanceof VaultError && (error.status === 400 || error.status === 403 || error.status === 404);
-}
-
 /**
- * Only with the root token that the initialisation left: makes the ways in by which every later run comes. Returns what to
- * say when those ways are closed nevertheless.
+ * With the root token that the initialisation left, makes the roles that every later run logs in with. Returns what to say when that
+ * login is refused.
  */
 async function bootstrapIfNeeded(context: Context): Promise<string | undefined> {
   const token = await rootToken(context);
@@ -194,8 +191,8 @@ async function bootstrapIfNeeded(context: Context): Promise<string | undefined> 
   try {
     await client.lookupSelf();
   } catch (error) {
-    // A run before this one has revoked it and died before it could forget it.
-    if (error instanceof VaultError && error.status === 403) return "the root token in the Secret is no longer valid";
+    // An earlier run revoked it and was killed before it emptied the Secret.
+    if (isTokenRefused(error)) return "the root token in the Secret is no longer valid";
     throw error;
   }
   await keepAuthentication(context, client);
@@ -207,7 +204,7 @@ async function rootToken({ settings, namespace, api }: Context): Promise<string 
   return decoded(secret?.data)["token"] || undefined;
 }
 
-/** Revoked first, forgotten then: a token that nobody knows any more cannot be revoked. */
+/** The token is revoked before it is removed from the Secret: an unknown token cannot be revoked. */
 async function forgetRoot(context: Context): Promise<void> {
   const { settings, namespace, api } = context;
   const token = await rootToken(context);
@@ -219,13 +216,11 @@ async function forgetRoot(context: Context): Promise<void> {
   log("the root token is revoked");
 }
 
-/** The token of this client, unless it is no longer valid. */
+/** Revokes the token of this client, unless it is no longer valid. */
 async function revoke(client: VaultClient): Promise<void> {
-  try {
-    await client.revokeSelf();
-  } catch (error) {
-    if (!(error instanceof VaultError && error.status === 403)) throw error;
-  }
+  await client.revokeSelf().catch((error: unknown) => {
+    if (!isTokenRefused(error)) throw error;
+  });
 }
 
 // --- what Vault must have
@@ -233,15 +228,15 @@ async function revoke(client: VaultClient): Promise<void> {
 async function keepAuthentication({ settings, namespace }: Context, client: VaultClient): Promise<void> {
   const methods = (await client.read<Record<string, { type?: string }>>("sys/auth")) ?? {};
   if (methods["jwt/"] === undefined) await client.write("sys/auth/jwt", { type: "jwt" });
-  // Served by the agent beside each member, so that new keys of Kubernetes are known at once and without a right in Vault.
+  // The agent beside each member serves the keys of Kubernetes, so a new key works at once and needs no right in Vault.
   await client.write("auth/jwt/config", { jwks_url: `http://127.0.0.1:${ports.keys}/` });
   for (const [name, policy] of Object.entries(policies(settings))) {
     await client.write(`sys/policies/acl/${name}`, { policy: JSON.stringify(policy) });
   }
-  const { setup: setupAccount, preflight } = namesOf(settings.name);
+  const names = namesOf(settings.name);
   const accounts = {
-    [setupRole]: setupAccount,
-    [preflightRole]: preflight,
+    [setupRole]: names.setup,
+    [preflightRole]: names.preflight,
     [tokensRole]: tokensName(settings.name),
   };
   for (const [name, role] of Object.entries(loginRoles(settings.name, namespace, accounts))) {
@@ -250,14 +245,14 @@ async function keepAuthentication({ settings, namespace }: Context, client: Vaul
   for (const [name, role] of Object.entries(tokenRoles(settings))) await client.write(`auth/token/roles/${name}`, role);
   const known = [...(await client.list("auth/token/roles")), ...(await client.list("sys/policies/acl"))];
   for (const name of leftovers([...new Set(known)], settings.applications)) {
-    // What it may do goes first: whoever is killed in between leaves a token that opens nothing.
+    // The policy goes first: a run that is killed in between leaves a token without rights.
     await client.remove(`sys/policies/acl/${name}`);
     await client.remove(`auth/token/roles/${name}`);
     log(`${name} is no longer wanted: its tokens open nothing any more`);
   }
 }
 
-/** The members are those of the StatefulSet: one that is away for long must not be removed, since it could not come back. */
+/** Autopilot removes no dead server: a member that is away for long could not come back. */
 async function keepAutopilot(client: VaultClient): Promise<void> {
   await client.write("sys/storage/raft/autopilot/configuration", {
     cleanup_dead_servers: false,
@@ -266,8 +261,8 @@ async function keepAutopilot(client: VaultClient): Promise<void> {
 }
 
 async function keepAudit(wanted: SetupSettings["audit"], client: VaultClient): Promise<void> {
-  const existing =
-    (await client.read<Record<string, { options?: { file_path?: string } } | undefined>>("sys/audit")) ?? {};
+  type Devices = Record<string, { options?: { file_path?: string } } | undefined>;
+  const existing = (await client.read<Devices>("sys/audit")) ?? {};
   if (wanted === "stdout" && existing["stdout/"] === undefined) {
     await client.write("sys/audit/stdout", { type: "file", options: { file_path: "stdout" } });
     log("requests are recorded: stdout");
@@ -293,11 +288,12 @@ async function keepMounts({ settings }: Context, client: VaultClient): Promise<v
       await client.write(`sys/mounts/${action.path}`, { type: "kv", options: { version: "2" } });
       log(`enabled the mount ${action.path}`);
     }
+    const { maxVersions = 0, casRequired = false } = action.mount;
     await waitFor(
       `the mount ${action.path}`,
       async () => {
         try {
-          await client.write(`${action.path}/config`, mountConfig(action.mount));
+          await client.write(`${action.path}/config`, { max_versions: maxVersions, cas_required: casRequired });
           return { done: true };
         } catch (error) {
           // A new mount says for a moment that it is being made ready.
@@ -311,8 +307,8 @@ async function keepMounts({ settings }: Context, client: VaultClient): Promise<v
 }
 
 /**
- * All members vote, and none of `leaving` is a peer. A member that joined gets its vote some seconds later; before, the death of
- * another one may stop all writes. A peer that is gone counts for the majority.
+ * Waits until all members vote and none of `leaving` is a peer. A member that joined gets its vote some seconds later; until then the
+ * death of another member may stop all writes. A peer whose server is gone still counts for the majority.
  */
 async function keepPeers({ settings, namespace }: Cluster, client: VaultClient, leaving: string[]): Promise<void> {
   const addresses = (members: string[]) => members.map((member) => peerAddress(settings, namespace, member));
@@ -335,33 +331,26 @@ async function keepPeers({ settings, namespace }: Cluster, client: VaultClient, 
 
 // --- tokens
 
-/** One that cannot be kept must not keep the others from being renewed. */
-async function keepTokens(context: Context, maker: VaultClient | (() => Promise<VaultClient>)): Promise<void> {
-  const { settings } = context;
+/** A client that may create tokens. */
+type Maker = () => Promise<VaultClient>;
+
+/** A token that fails does not stop the renewal of the others. */
+async function keepTokens(context: Context, maker: Maker): Promise<void> {
+  const { name, applications } = context.settings;
   const held = [
-    { secret: namesOf(settings.name).admin, role: monitorRole },
-    ...settings.applications.map((application) => ({
-      secret: applicationSecretName(settings.name, application),
-      role: applicationRole(application),
-    })),
+    [namesOf(name).admin, monitorRole] as const,
+    ...applications.map((each) => [applicationSecretName(name, each), applicationRole(each)] as const),
   ];
   const failures: string[] = [];
-  for (const { secret, role } of held) {
-    try {
-      await keepToken(context, secret, role, typeof maker === "function" ? maker : async () => maker);
-    } catch (error) {
+  for (const [secret, role] of held) {
+    await keepToken(context, secret, role, maker).catch((error: unknown) => {
       failures.push(`${secret}: ${(error as Error).message}`);
-    }
+    });
   }
   if (failures.length > 0) throw new Error(failures.join("; "));
 }
 
-async function keepToken(
-  context: Context,
-  name: string,
-  role: string,
-  maker: () => Promise<VaultClient>,
-): Promise<void> {
+async function keepToken(context: Context, name: string, role: string, maker: Maker): Promise<void> {
   const { api, namespace } = context;
   const secret = await api.get<Secret>(core(namespace, "secrets", name));
   if (secret === undefined) throw new Error("the Secret is missing; run pulumi up");
@@ -376,21 +365,17 @@ async function keepToken(
   };
   switch (action.kind) {
     case "keep":
-      log(`${name}: the token lives for ${action.days} more days`);
-      return;
+      return log(`${name}: the token lives for ${action.days} more days`);
     case "renew":
-      log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
-      return;
+      return log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
     case "rotate":
-      // Before it is forgotten: a token that nobody knows any more cannot be revoked.
+      // Revoked before it is removed from the Secret: an unknown token cannot be revoked.
       if (former !== "") await revoke(await clientWith(context, former));
       await replace(token ?? "");
-      log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
-      return;
+      return log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
     case "replace":
       await replace(former);
-      log(`${name}: a new token: ${action.reason}`);
-      return;
+      return log(`${name}: a new token: ${action.reason}`);
   }
 }
 
@@ -399,8 +384,7 @@ async function tokenState(token: string | undefined, client: VaultClient): Promi
   try {
     return { state: "valid", ...(await client.lookupSelf()) };
   } catch (error) {
-    // Only Vault's own word: one that is sealed or away says nothing about a token.
-    if (error instanceof VaultError && error.status === 403) return { state: "refused" };
+    if (isTokenRefused(error)) return { state: "refused" };
     throw error;
   }
 }

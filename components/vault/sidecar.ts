@@ -1,8 +1,9 @@
-/** The agent beside one member: looks at it and, while it has no data, at the others; does what `membership.ts` decides. */
+/** The agent beside one member: observes it and, while it has no data, the others; does what `membership.ts` decides. */
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { absent, readNote, removeNote, writeNote } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
 import { askAgent, http } from "../shared/agent/http";
@@ -13,8 +14,8 @@ import type { Sidecar } from "../shared/agent/sidecar";
 import { log } from "../shared/core/log";
 import { agentLabels, memberNames, namesOf } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { type VaultClient, VaultError, vaultClient } from "./client";
-import { keysName, memberUrl, paths, ports, rootName, type VaultSettings } from "./layout";
+import { observeServer, type VaultClient, VaultError, vaultClient } from "./client";
+import { keysName, memberUrl, paths, ports, rootName, scheme, type VaultSettings } from "./layout";
 import {
   type Action,
   decide,
@@ -24,7 +25,6 @@ import {
   isReady,
   type Observed,
   type Other,
-  type Server,
   status,
 } from "./membership";
 import { findServers, identifyServer, signalServer } from "./processes";
@@ -33,7 +33,7 @@ import { digestOf, putDataAside } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
 const answerSeconds = 2;
-/** A busy API server must not be asked every second; what is asked for changes by hands only. */
+/** A busy API server must not be asked every second, and what is asked for changes only when a person changes it. */
 const apiSeconds = 5;
 const stopSeconds = 60;
 
@@ -52,29 +52,20 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const self: Identity = { name: pod.name, members, seal: settings.seal.type, keysName: keys };
   const others = members.filter((member) => member !== pod.name);
   const tls = settings.tls !== "off";
-  let waitingSince: number | undefined;
-  let readySince: number | undefined;
-  let openingSince: number | undefined;
-  /** The certificate that the server has read for certain. */
+  const [waiting, fullMember, opening] = [stopwatch(), stopwatch(), stopwatch()];
+  /** Digest of the certificate that the server was told to read last. */
   let loaded: string | undefined;
 
   const clientOf = async (member: string): Promise<VaultClient> => {
     const ca = await readTrust(settings.tls, paths.trust);
     const own = member === pod.name;
     return vaultClient({
-      // A name that does not resolve yet must not keep a member from its own server.
-      url: own ? `${tls ? "https" : "http"}://127.0.0.1:${ports.client}` : memberUrl(settings, pod.namespace, member),
+      // The agent reaches its own server also while the name of the member does not resolve yet.
+      url: own ? `${scheme(settings.tls)}://127.0.0.1:${ports.client}` : memberUrl(settings, pod.namespace, member),
       ca,
-      ...(own && tls ? { unverified: true } : {}),
+      unverified: own && tls,
       timeoutSeconds: answerSeconds,
     });
-  };
-  const serverOf = async (member: string): Promise<Server> => {
-    try {
-      return { state: "up", ...(await (await clientOf(member)).health()) };
-    } catch (error) {
-      return { state: "away", reason: (error as Error).message };
-    }
   };
   const agentSays = (member: string, path: string): Promise<boolean> =>
     askAgent(settings, pod.namespace, member, path, answerSeconds).then(
@@ -83,7 +74,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     );
   const otherOf = async (member: string): Promise<[string, Other]> => {
     const [server, primary, ready] = await Promise.all([
-      serverOf(member),
+      observeServer(clientOf(member)),
       agentSays(member, "/primary"),
       agentSays(member, "/ready"),
     ]);
@@ -94,31 +85,25 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
 
   const secretKeys = async (): Promise<Kept | undefined> =>
     toKept((await api.get<Secret>(core(pod.namespace, "secrets", keys)))?.data);
-  const attemptOf = (kept: Kept | undefined): Observed["keys"] =>
-    kept === undefined ? "absent" : { attempt: kept.attempt };
-  // The mounted copy is there while the API server is away, but comes up to a minute late: good for unsealing alone.
-  const askKeys = throttled<Observed["keys"]>("unknown", async () =>
-    attemptOf((await mountedKeys()) ?? (await secretKeys())),
-  );
-  const askStored = throttled<Observed["keys"]>("unknown", async () => attemptOf(await secretKeys()));
-  const askMarker = throttled<Observed["marker"]>(
-    "unknown",
-    async () => (await readMarker(settings.name, pod.namespace, api)) ?? "absent",
-  );
+  const attemptOf = (kept: Kept | undefined) => (kept === undefined ? "absent" : { attempt: kept.attempt });
+  // The mounted copy is readable while the API server is away, but up to a minute old: it serves for unsealing only.
+  const askKeys = throttled(async () => attemptOf((await mountedKeys()) ?? (await secretKeys())));
+  const askStored = throttled(async () => attemptOf(await secretKeys()));
+  const askMarker = throttled(async () => (await readMarker(settings.name, pod.namespace, api)) ?? "absent");
 
   // --- actions
 
   const initialise = async (): Promise<void> => {
-    // Asked once more: what was observed may be seconds old. A create that fails when the Secret exists would be better, but
-    // Kubernetes cannot limit it to one name.
-    if ((await secretKeys()) !== undefined)
-      throw new Error(`the Secret ${keys} exists, and its keys are never overwritten`);
+    // Read again: the observation may be seconds old. A create that fails when the Secret exists would be better, but Kubernetes
+    // cannot limit the right to create to one name.
+    const known = await secretKeys();
+    if (known !== undefined) throw new Error(`the Secret ${keys} exists, and its keys are never overwritten`);
     const attempt = randomUUID();
     await writeNote(paths.forming, attempt);
     const answer = await (await clientOf(pod.name)).init(initBody(settings));
     log("initialised a new cluster");
     await store(rootName(settings.name), encoded({ attempt, token: answer.rootToken }));
-    // Last: from here on the initialisation counts.
+    // Last: once the keys are stored, the initialisation counts.
     await store(keys, toData(settings, attempt, answer.keys));
     askKeys.forget();
     askStored.forget();
@@ -134,7 +119,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     await removeNote(paths.forming);
     log("the keys of the cluster are stored");
   };
-  /** Keys must outlive the component exactly when the data does. */
+  /** The Secrets with keys are deleted with the component exactly when the data is. */
   const keepOwners = async (): Promise<void> => {
     if (pod.name !== members[0]) return;
     const owners =
@@ -155,13 +140,13 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const discard = async (reason: string): Promise<void> => {
     const aside = await putDataAside(Date.now());
     log(`put the data aside as ${aside} and starting the server without: ${reason}`);
-    // What it still writes goes to the files put aside. Another one may be running by then, without data.
+    // What the server still writes goes into the files that were put aside. Its successor, without data, may be running by now.
     await stopServer();
     await removeNote(paths.forming);
   };
-  const restart = async (reason: string): Promise<void> => {
+  const restart = (reason: string): Promise<void> => {
     log(`restarting the server: ${reason}`);
-    await stopServer();
+    return stopServer();
   };
   const unseal = async (): Promise<void> => {
     const mounted = await mountedKeys();
@@ -186,18 +171,17 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     log(`joining ${leader}`);
     await (await clientOf(pod.name)).join({ url: memberUrl(settings, pod.namespace, leader), ca });
   };
-  /** What was begun and never came to serve must not keep the member from beginning again. */
-  const orBeginAgain = async (action: Promise<void>): Promise<void> => {
-    try {
-      await action;
-    } catch (error) {
+  /** A member that has never served begins again when the server cannot finish what it has begun. */
+  const orBeginAgain = (action: Promise<void>): Promise<void> =>
+    action.catch(async (error: Error) => {
       if ((await readNote(paths.joined)) !== undefined) throw error;
-      if (isHalfMade(error as Error)) return discard("the server was stopped while it began, and does not finish");
-      if (isForgotten(error as Error)) return restart("the leader does not expect its answer any more");
+      if (isHalfMade(error)) return discard("the server was stopped while it began, and does not finish");
+      if (isForgotten(error)) return restart("the leader does not expect its answer any more");
       throw error;
-    }
-  };
-  const reload = async (digest: string | undefined): Promise<void> => {
+    });
+  const certificateDigest = () => digestOf(join(paths.serverTls, "tls.crt"));
+  const reload = async (): Promise<void> => {
+    const digest = await certificateDigest();
     if ((await signalServer("SIGHUP")).length > 0) loaded = digest;
   };
 
@@ -205,7 +189,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
     service: "vault",
     async observe() {
       const [server, forming, joined, given] = await Promise.all([
-        serverOf(pod.name),
+        observeServer(clientOf(pod.name)),
         readNote(paths.forming),
         readNote(paths.joined),
         readNote(paths.given),
@@ -213,12 +197,11 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       const up = server.state === "up";
       const empty = up && !server.initialised && forming === undefined;
       const sealed = up && server.initialised && server.sealed;
-      const now = performance.now();
-      readySince = isReady({ server, volume: { forming, joined } }) ? (readySince ?? now) : undefined;
-      // Opened once and for all; whoever seals it later may expect it to be opened again.
+      const volume = { forming, joined };
+      const readySeconds = fullMember(isReady({ server, volume })) ?? 0;
+      // The server is open, so a person who seals it later expects it to be unsealed again.
       if (up && !server.sealed && given !== undefined) await givenNote.remove();
-      const opening = sealed && given !== undefined && given === (await identifyServer());
-      openingSince = opening ? (openingSince ?? now) : undefined;
+      const openingSeconds = opening(sealed && given !== undefined && given === (await identifyServer()));
       const [sealState, known, marker, looks, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
         forming !== undefined || empty
@@ -228,20 +211,18 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
             : ("unknown" as const),
         empty ? askMarker() : ("unknown" as const),
         Promise.all(empty ? others.map(otherOf) : []),
-        tls ? digestOf(join(paths.serverTls, "tls.crt")) : undefined,
+        tls ? certificateDigest() : undefined,
       ]);
-      const couldJoin = looks.some(([, { primary }]) => primary);
-      waitingSince = couldJoin ? (waitingSince ?? now) : undefined;
       return {
         server,
         foreignSeal: sealState?.migration ?? false,
-        volume: { forming, joined },
+        volume,
         marker,
         keys: known,
         others: Object.fromEntries(looks),
-        waitingSeconds: waitingSince === undefined ? 0 : (now - waitingSince) / 1000,
-        readySeconds: readySince === undefined ? 0 : (now - readySince) / 1000,
-        openingSeconds: openingSince === undefined ? undefined : (now - openingSince) / 1000,
+        waitingSeconds: waiting(looks.some(([, { primary }]) => primary)) ?? 0,
+        readySeconds,
+        openingSeconds,
         certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
       };
     },
@@ -264,15 +245,15 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         case "record":
           return writeNote(paths.joined, action.clusterId);
         case "reload":
-          return reload(await digestOf(join(paths.serverTls, "tls.crt")));
+          return reload();
       }
     },
   };
 }
 
 /**
- * What the server is asked to make. All shares of a key would be in one Secret, so there is one. Vault insists on recovery keys:
- * those that the configuration does not ask for are forgotten.
+ * The body of the initialisation. One Secret would hold all shares of a key, so one share is made. Vault always makes recovery keys;
+ * with `recovery: "none"` they are not stored.
  */
 export function initBody({ seal }: VaultSettings): object {
   if (seal.type === "shamir") return { secret_shares: 1, secret_threshold: 1 };
@@ -281,7 +262,7 @@ export function initBody({ seal }: VaultSettings): object {
   return { recovery_shares: pgpKeys.length, recovery_threshold: threshold, recovery_pgp_keys: pgpKeys };
 }
 
-/** Recovery keys only as their owners can read them: with them one can make a root token. */
+/** Recovery keys are stored as encrypted for their owners only, because they can make a root token. */
 export function toData({ seal }: VaultSettings, attempt: string, keys: string[]): Record<string, string> {
   if (seal.type === "shamir") return encoded({ attempt, shares: JSON.stringify(keys) });
   if (seal.recovery === "none") return encoded({ attempt });
@@ -312,47 +293,44 @@ async function stopServer(): Promise<void> {
   );
 }
 
-/** The optional volume with the Secret; not there with awskms, nor before kubelet has seen the Secret. */
+/** From the optional volume with the Secret; undefined with awskms, and until the kubelet has seen the Secret. */
 async function mountedKeys(): Promise<Kept | undefined> {
   const file = (key: string) => readFile(join(paths.unseal, key), "utf8").catch(absent);
   const [attempt, shares] = await Promise.all([file("attempt"), file("shares")]);
   return attempt && shares ? { attempt, shares: JSON.parse(shares) as string[] } : undefined;
 }
 
-/** At most every few seconds, and with the last answer in between; never waits for an API server that is away. */
-function throttled<T>(unknown: T, ask: () => Promise<T>): (() => Promise<T>) & { forget(): void } {
-  let last: T = unknown;
+/** Measures for how many seconds a condition has held; undefined while it does not hold. */
+function stopwatch(): (holds: boolean) => number | undefined {
+  let since: number | undefined;
+  return (holds) => {
+    since = holds ? (since ?? performance.now()) : undefined;
+    return since === undefined ? undefined : (performance.now() - since) / 1000;
+  };
+}
+
+/** Asks every few seconds at most and returns the last answer in between. Never waits long for an API server that is away. */
+function throttled<T>(ask: () => Promise<T>): (() => Promise<T | "unknown">) & { forget(): void } {
+  let last: T | "unknown" = "unknown";
   let asked = Number.NEGATIVE_INFINITY;
   let asking: Promise<void> | undefined;
-  const get = async (): Promise<T> => {
-    if (asking === undefined && performance.now() - asked >= apiSeconds * 1000) {
-      asking = ask()
-        .then(
-          (answer) => {
-            last = answer;
-          },
-          () => {
-            last = unknown;
-          },
-        )
-        .finally(() => {
-          asked = performance.now();
-          asking = undefined;
-        });
-    }
-    if (asking !== undefined) await Promise.race([asking, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+  const keep = (answer: T | "unknown"): void => {
+    [last, asked, asking] = [answer, performance.now(), undefined];
+  };
+  const get = async (): Promise<T | "unknown"> => {
+    if (performance.now() - asked >= apiSeconds * 1000) asking ??= ask().then(keep, () => keep("unknown"));
+    if (asking !== undefined) await Promise.race([asking, delay(500, undefined, { ref: false })]);
     return last;
   };
-  return Object.assign(get, {
-    forget: () => {
-      asked = Number.NEGATIVE_INFINITY;
-    },
-  });
+  const forget = (): void => {
+    asked = Number.NEGATIVE_INFINITY;
+  };
+  return Object.assign(get, { forget });
 }
 
 /**
- * Gives the server in this pod the keys with which Kubernetes signs tokens. They change without notice, and the server
- * itself has no right to ask for them.
+ * Serves the keys with which Kubernetes signs tokens to the server in this pod. They change without notice, and the server
+ * has no right to read them from Kubernetes.
  */
 export function serveKeys(fetchKeys: () => Promise<string>, port: number = ports.keys): HttpServer {
   return createServer((_, response) => {

@@ -7,13 +7,13 @@ export interface HttpRequest {
   url: string;
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers?: Record<string, string>;
-  body?: string;
+  body?: string | undefined;
   /** The only authorities to trust, PEM. */
-  ca?: string;
+  ca?: string | undefined;
   /** The name that the certificate must carry, default: the host of the URL. */
-  servername?: string;
+  servername?: string | undefined;
   /** Take any certificate: for the own server, in whose pod nobody else listens, and whose certificate may have ended. */
-  unverified?: boolean;
+  unverified?: boolean | undefined;
   timeoutSeconds: number;
 }
 

@@ -3,7 +3,7 @@ import { type SealStatus, VaultError } from "../../../components/vault/client";
 import { startOf } from "../../../components/vault/processes";
 import { type GivenNote, giveShares } from "../../../components/vault/unseal";
 
-const sealed: SealStatus = { type: "shamir", initialised: true, sealed: true, progress: 0, migration: false };
+const sealed: SealStatus = { type: "shamir", sealed: true, progress: 0, migration: false };
 const refused = new VaultError("sys/unseal", 400, ["no expected answer for the server id provided"]);
 
 function server(...answers: (SealStatus | Error)[]) {
