@@ -42,11 +42,7 @@ export const commands: Commands = {
   roll: () => rollCommand(),
   setup: () => setupCommand((settings: SetupSettings, namespace, api) => setup({ settings, namespace, api })),
   tokens: async () =>
-    renewTokens({
-      settings: readSettings<SetupSettings>(),
-      namespace: readPod().namespace,
-      api: inClusterApi(),
-    }),
+    renewTokens({ settings: readSettings<SetupSettings>(), namespace: readPod().namespace, api: inClusterApi() }),
   certificates: certificatesCommand,
 };
 
@@ -55,25 +51,18 @@ export const commands: Commands = {
 /** Throws when the members could not open what they have, or what they are about to make. */
 async function judgeSeal(settings: VaultSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { seal, name } = settings;
-  const exists = async (secret: string) => (await api.get(core(namespace, "secrets", secret))) !== undefined;
-  const marker = await readMarker(name, namespace, api);
-  const reason = sealContradiction(
-    {
-      formed: marker !== undefined,
-      shamir: await exists(keysName(name, "shamir")),
-      awskms: await exists(keysName(name, "awskms")),
-    },
-    seal.type,
-    name,
-  );
+  const hasKeys = async (type: VaultSettings["seal"]["type"]) =>
+    (await api.get(core(namespace, "secrets", keysName(name, type)))) !== undefined;
+  const marked = (await readMarker(name, namespace, api)) !== undefined;
+  const observed = { formed: marked, shamir: await hasKeys("shamir"), awskms: await hasKeys("awskms") };
+  const reason = sealContradiction(observed, seal.type, name);
   if (reason !== undefined) throw new Error(reason);
   if (seal.type === "shamir") {
-    log(marker === undefined ? "the key shares will be made with the cluster" : "the key shares are there");
-    return;
+    return log(marked ? "the key shares are there" : "the key shares will be made with the cluster");
   }
   const proofs = core(namespace, "configmaps", sealName(name));
   const former = (await api.get<ConfigMap>(proofs))?.data?.["proof"];
-  const formed = marker !== undefined || (await exists(keysName(name, "awskms")));
+  const formed = marked || observed.awskms;
   const proof = await proveInTime(seal, formed ? former : undefined).catch((error: unknown) => {
     throw new Error(
       `the KMS key ${seal.keyId} in ${seal.region}${seal.endpoint === undefined ? "" : ` at ${seal.endpoint}`} cannot ` +
@@ -86,7 +75,7 @@ async function judgeSeal(settings: VaultSettings, namespace: string, api: Kubern
   log(`the KMS key ${seal.keyId} encrypts and decrypts`);
 }
 
-/** Rights that were given a moment ago count everywhere in AWS within a minute. */
+/** AWS applies new rights everywhere within a minute. */
 const rightsDeadlineSeconds = 90;
 
 function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> {
@@ -105,17 +94,17 @@ function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> 
   );
 }
 
-/** A text that only the key opens that the data are made with; no secret. It stays as long as the data. */
+/** `proof`: a ciphertext that only the key of the data opens; no secret. It is deleted with the data. */
 async function keepProof(settings: VaultSettings, namespace: string, api: KubernetesApi, proof: string): Promise<void> {
   const name = sealName(settings.name);
-  const server = namesOf(settings.name).server;
+  const { server } = namesOf(settings.name);
   const ownerReferences = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, server)];
   const metadata = { name, labels: labels(settings.service, settings.name), ownerReferences };
   const object = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { proof } };
   await api.apply(core(namespace, "configmaps", name), object, "cells-services-seal");
 }
 
-/** What the data of a cluster that was formed say about its seal. */
+/** Why the data of a cluster that was formed cannot be opened with the wanted seal. `shamir`, `awskms`: whose Secret exists. */
 export function sealContradiction(
   observed: { formed: boolean; shamir: boolean; awskms: boolean },
   wanted: "shamir" | "awskms",
@@ -141,10 +130,8 @@ export function sealContradiction(
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   await prepareVolume();
   const joined = await readNote(paths.joined);
-  if (joined === undefined || !(await hasData())) {
-    log(`decision: start: ${joined === undefined ? "this volume has not served yet" : "the volume has no data"}`);
-    return;
-  }
+  if (joined === undefined) return log("decision: start: this volume has not served yet");
+  if (!(await hasData())) return log("decision: start: the volume has no data");
   // A member restarts with its data even while the API server is away.
   const marker = await readMarker(settings.name, pod.namespace, api).catch((error: unknown) => {
     log(`the marker ${namesOf(settings.name).marker} could not be read: ${(error as Error).message}`);

@@ -101,9 +101,9 @@ const mount = z.strictObject({
   maxVersions: wholeNumber(1, Number.MAX_SAFE_INTEGER, "a whole number from 1 up", "use 10").optional(),
   casRequired: z.boolean().optional(),
 });
-/** One part, so that "secret/data/x" says which mount it belongs to. */
+/** One part, so that the first part of "secret/data/x" names its mount. */
 const mountPath = /^[a-z][a-z0-9_-]*$/;
-/** What Vault has at the root itself. */
+/** The paths that Vault itself uses. */
 const reservedMounts = ["sys", "auth", "identity", "cubbyhole", "audit"];
 
 const policyRule = z.strictObject({ path: z.string(), capabilities: z.array(z.enum(capabilities)).min(1) });
@@ -114,7 +114,7 @@ const policies = z.record(
 );
 
 const defaultPeriodDays = 30;
-/** Renewed after a day, and the job may fail for some. Vault cuts what is longer than its largest lease of 768 hours. */
+/** A token is renewed after a day, and the job may fail for two days more. Vault cuts a period beyond its largest lease of 768 hours. */
 const [shortestPeriodDays, longestPeriodDays] = [3, 31];
 
 export const vaultSchema = ensembleSchema(
@@ -176,7 +176,7 @@ export function resolveVault(name: string, args: VaultClusterArguments) {
   return resolveEnsemble(vaultProfile, vaultSchema, name, args);
 }
 
-/** Of the owners of recovery keys, who can make a root token together. */
+/** How many owners of recovery keys make a root token together, by default. */
 export function majority(keys: number): number {
   return Math.floor(keys / 2) + 1;
 }

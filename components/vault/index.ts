@@ -26,7 +26,7 @@ import {
   urlOf,
 } from "../shared/deploy";
 import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
-import { type PolicyRule, paths, ports, scheme, sealName, tokensName } from "./layout";
+import { paths, ports, scheme, sealName, tokensName } from "./layout";
 import {
   login,
   memberRules,
@@ -70,15 +70,17 @@ export class VaultCluster extends EnsembleComponent {
       },
       afterGuard,
     );
+    const policy = sealPolicy(ensemble);
+    const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];
     const sealed = new Job(
       sealName(name),
       {
         metadata: jobMetadata(ensemble),
         spec: pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle)),
       },
-      pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...this.createSealPolicy(ensemble, afterGuard)] }),
+      pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...keyService] }),
     );
-    // What alters what the members run with waits for the proof that they can open their seal.
+    // A change of what the members read waits for the proof that they can open their seal.
     const afterSeal = pulumi.mergeOptions(afterGuard, { dependsOn: [sealed] });
     const secrets = this.createTokenSecrets(ensemble, url, afterGuard);
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
@@ -121,15 +123,17 @@ export class VaultCluster extends EnsembleComponent {
       pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
     );
 
-    // The cluster makes the tokens.
-    const secretOf = (application: string) => setup.id.apply(() => applicationSecretName(name, application));
     const applications = Object.fromEntries(
-      ensemble.applications.map((each) => [each, { secret: secretOf(each), username: undefined, password: undefined }]),
+      ensemble.applications.map((application) => {
+        // The setup makes the token, so the name of the Secret resolves after it.
+        const secret = setup.id.apply(() => applicationSecretName(name, application));
+        return [application, { secret, username: undefined, password: undefined }];
+      }),
     );
     this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });
   }
 
-  /** The jobs in the cluster add the key `token`, and the certificates agent `ca.crt`, with field managers of their own. */
+  /** The setup and tokens jobs add the key `token`, the certificates agent adds `ca.crt`, each with its own field manager. */
   private createTokenSecrets(
     { name, applications, policies }: VaultEnsemble,
     url: pulumi.Output<string>,
@@ -138,19 +142,10 @@ export class VaultCluster extends EnsembleComponent {
     return [
       createSecret(this.ensemble, namesOf(name).admin, { url }, options),
       ...applications.map((application) => {
-        const mounts = mountsOf(policies[application] ?? []).join(",");
-        return createApplicationSecret(this.ensemble, application, { url, mounts }, options);
+        // The mount is the first part of a path.
+        const mounts = new Set(policies[application]?.map(({ path }) => path.split("/")[0]));
+        return createApplicationSecret(this.ensemble, application, { url, mounts: [...mounts].join(",") }, options);
       }),
     ];
   }
-
-  private createSealPolicy(ensemble: VaultEnsemble, options: pulumi.CustomResourceOptions): NetworkPolicy[] {
-    const policy = sealPolicy(ensemble);
-    return policy === undefined ? [] : [new NetworkPolicy(sealName(ensemble.name), policy, options)];
-  }
-}
-
-/** The first part of each path. */
-function mountsOf(rules: PolicyRule[]): string[] {
-  return [...new Set(rules.map(({ path }) => path.split("/")[0] ?? ""))];
 }

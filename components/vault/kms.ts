@@ -16,7 +16,7 @@ export interface AwsCredentials {
 export interface KmsKey {
   region: string;
   keyId: string;
-  endpoint?: string;
+  endpoint?: string | undefined;
 }
 
 const timeoutSeconds = 10;

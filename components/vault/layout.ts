@@ -9,11 +9,11 @@ export const ports = {
   client: 8200,
   /** Raft and forwarded requests; Vault makes the certificates of this port itself. */
   peer: 8201,
-  /** Metrics without a token, for those whom the network policy admits. */
+  /** Metrics without a token. The network policy decides who may read them. */
   metrics: 8202,
-  /** Each listener brings a cluster port; nobody needs that of the metrics. */
+  /** Each listener opens a cluster port; that of the metrics listener is not used. */
   metricsCluster: 8203,
-  /** For the server in the same pod only: the keys that Kubernetes signs the tokens of service accounts with. */
+  /** Serves the server in the same pod the keys with which Kubernetes signs the tokens of service accounts. */
   keys: 8012,
 } as const;
 
@@ -21,13 +21,13 @@ export const paths = {
   /** Not below /vault, where the image declares volumes of its own. */
   volume: "/data",
   data: "/data/vault",
-  /** On the volume, for as long as the answer to an initialisation is not stored: which attempt it was. */
+  /** Note on the volume: which initialisation was begun, while its answer is not stored. */
   forming: "/data/forming",
-  /** On the volume: the process of the server that was given the key shares. */
+  /** Note on the volume: the process of the server that was given the key shares. */
   given: "/data/given",
-  /** On the volume, once this member has served: the cluster that its data belongs to. */
+  /** Note on the volume, once this member has served: the cluster that its data belongs to. */
   joined: "/data/joined",
-  /** Beside the data: what was begun and never held anything. */
+  /** Prefix of folders beside the data: data that was begun and never served. */
   discarded: "/data/discarded-",
   config: "/etc/vault/config",
   configFile: "/etc/vault/config/vault.json",
@@ -46,8 +46,8 @@ export type SealSettings =
       type: "awskms";
       region: string;
       keyId: string;
-      endpoint?: string;
-      /** "none": nobody keeps the recovery keys. */
+      endpoint?: string | undefined;
+      /** "none": the recovery keys are not stored. */
       recovery: { pgpKeys: string[]; threshold: number } | "none";
     };
 
@@ -72,7 +72,7 @@ export interface VaultSettings extends EnsembleSettings {
   seal: SealSettings;
 }
 
-/** Of the setup and of the job that keeps the tokens. */
+/** For the setup and for the job that keeps the tokens. */
 export interface SetupSettings extends VaultSettings {
   mounts: Record<string, Mount>;
   policies: Record<string, PolicyRule[]>;
@@ -102,7 +102,7 @@ export function sealName(name: string): string {
   return `${name}-seal`;
 }
 
-/** Whom a login token must be made for: those for other purposes are no good here. */
+/** Audience of login tokens: Vault refuses a token that was made for another purpose. */
 export function audience(name: string, namespace: string): string {
   return serviceHost(name, namespace);
 }
@@ -111,7 +111,7 @@ export function scheme(tls: TlsMode): "http" | "https" {
   return tls === "off" ? "http" : "https";
 }
 
-/** As it is in the raft configuration. */
+/** The address of a member in the raft configuration. */
 export function peerAddress(settings: { name: string }, namespace: string, member: string): string {
   return `${memberHost(settings.name, namespace, member)}:${ports.peer}`;
 }

@@ -3,6 +3,7 @@ import type { core, networking } from "@pulumi/kubernetes/types/input";
 import { applicationSecretName } from "../shared/core/names";
 import {
   type AgentBundle,
+  type AgentJob,
   agentJobSpec,
   agentPorts,
   certificateMounts,
@@ -18,6 +19,7 @@ import {
   namesOf,
   type Pace,
   parseQuantity,
+  podIdentity,
   type Rule,
   type ServerInputs,
   secretVolume,
@@ -36,6 +38,7 @@ import {
   rootName,
   type SealSettings,
   type SetupSettings,
+  scheme,
   sealName,
   tokensName,
   type VaultSettings,
@@ -69,17 +72,10 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
         telemetry: { unauthenticated_metrics_access: true },
       }),
     ],
-    ...(seal.type === "awskms"
-      ? {
-          seal: {
-            awskms: {
-              region: seal.region,
-              kms_key_id: seal.keyId,
-              ...(seal.endpoint === undefined ? {} : { endpoint: seal.endpoint }),
-            },
-          },
-        }
-      : {}),
+    seal:
+      seal.type === "awskms"
+        ? { awskms: { region: seal.region, kms_key_id: seal.keyId, endpoint: seal.endpoint } }
+        : undefined,
     // Locking memory needs a capability that Pod Security "restricted" does not grant, and would keep the whole mapped
     // database in memory. Nodes of Kubernetes have no swap, or an encrypted one.
     disable_mlock: true,
@@ -108,26 +104,17 @@ export const pace: Pace = {
   watchSeconds: 15,
 };
 
-/** What agents must know of the seal: not how the server logs in. */
+/** What agents must know of the seal, without how the server logs in to AWS. */
 function sealSettings(seal: VaultEnsemble["seal"]): SealSettings {
   if (seal.type === "shamir") return seal;
   const { type, region, keyId, endpoint, recovery } = seal;
-  return {
-    type,
-    region,
-    keyId,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    recovery:
-      recovery === "none"
-        ? recovery
-        : { pgpKeys: recovery.pgpKeys, threshold: recovery.threshold ?? majority(recovery.pgpKeys.length) },
-  };
+  if (recovery === "none") return { type, region, keyId, endpoint, recovery };
+  const { pgpKeys, threshold = majority(pgpKeys.length) } = recovery;
+  return { type, region, keyId, endpoint, recovery: { pgpKeys, threshold } };
 }
 
-const credentialsOf = (seal: VaultEnsemble["seal"]): string | undefined =>
-  seal.type === "awskms" ? seal.credentialsSecret : undefined;
-
 export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
+  const shares = keyShares(ensemble);
   return serverStatefulSet(ensemble, inputs, {
     pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
@@ -135,7 +122,7 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
       settings: vaultSettings(ensemble),
       volumeMounts: [
         { name: "data", mountPath: paths.volume },
-        ...unsealMounts(ensemble.seal),
+        ...shares.volumeMounts,
         ...certificateMounts(ensemble, paths),
         ...trustMounts(ensemble, paths),
       ],
@@ -144,8 +131,8 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
     volumes: [
       { name: "config", configMap: { name: namesOf(ensemble.name).config } },
       { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
-      ...unsealVolumes(ensemble),
-      ...awsVolumes(credentialsOf(ensemble.seal)),
+      ...shares.volumes,
+      ...awsAccess(ensemble.seal).volumes,
       // The cluster port has certificates of Vault's own making.
       ...certificateVolumes(ensemble),
       ...trustVolumes(ensemble),
@@ -155,41 +142,37 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
   });
 }
 
-/** Optional: before the initialisation there are no keys, and without them a member must say so instead of hanging. */
-function unsealVolumes({ name, seal }: VaultEnsemble): core.v1.Volume[] {
-  if (seal.type !== "shamir") return [];
-  const secretName = keysName(name, seal.type);
-  return [{ name: "unseal", secret: { secretName, optional: true, defaultMode: 0o440 } }];
+/** Optional: before the initialisation the Secret is missing, and later a member without it must say so instead of hanging. */
+function keyShares({ name, seal }: VaultEnsemble): LoginMounts {
+  if (seal.type !== "shamir") return { volumes: [], volumeMounts: [] };
+  const secret = { secretName: keysName(name, seal.type), optional: true, defaultMode: 0o440 };
+  return {
+    volumes: [{ name: "unseal", secret }],
+    volumeMounts: [{ name: "unseal", mountPath: paths.unseal, readOnly: true }],
+  };
 }
 
-function unsealMounts(seal: VaultEnsemble["seal"]): core.v1.VolumeMount[] {
-  return seal.type === "shamir" ? [{ name: "unseal", mountPath: paths.unseal, readOnly: true }] : [];
-}
-
-function awsVolumes(secret: string | undefined): core.v1.Volume[] {
-  return secret === undefined ? [] : [secretVolume("aws", secret, ["credentials"])];
-}
-
-function awsMounts(secret: string | undefined): core.v1.VolumeMount[] {
-  return secret === undefined ? [] : [{ name: "aws", mountPath: paths.aws, readOnly: true }];
-}
-
-/** The file, not the values: what is in the environment of a process ends up in dumps and child processes. */
-function awsEnvironment(secret: string | undefined): core.v1.EnvVar[] {
-  return secret === undefined ? [] : [{ name: "AWS_SHARED_CREDENTIALS_FILE", value: `${paths.aws}/credentials` }];
+/** The credentials as a file: the environment of a process ends up in dumps and child processes. */
+function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.EnvVar[] } {
+  const secret = seal.type === "awskms" ? seal.credentialsSecret : undefined;
+  if (secret === undefined) return { volumes: [], volumeMounts: [], env: [] };
+  return {
+    volumes: [secretVolume("aws", secret, ["credentials"])],
+    volumeMounts: [{ name: "aws", mountPath: paths.aws, readOnly: true }],
+    env: [{ name: "AWS_SHARED_CREDENTIALS_FILE", value: `${paths.aws}/credentials` }],
+  };
 }
 
 function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
-  const scheme = ensemble.tls === "off" ? "HTTP" : "HTTPS";
   const own = `$(POD_NAME).${namesOf(ensemble.name).peers}.$(POD_NAMESPACE).svc`;
-  const protocol = ensemble.tls === "off" ? "http" : "https";
-  const probe = (query: string) => ({ httpGet: { path: `/v1/sys/health?${query}`, port: "client", scheme } });
-  // Every state that a server can be in for good: what is left is one that does not answer.
-  const alive = probe("standbyok=true&sealedcode=200&uninitcode=200&removedcode=200&haunhealthycode=200");
-  const field = (name: string, fieldPath: string) => ({
-    name,
-    valueFrom: { fieldRef: { apiVersion: "v1", fieldPath } },
+  const protocol = scheme(ensemble.tls);
+  const aws = awsAccess(ensemble.seal);
+  const memoryBytes = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
+  const probe = (query: string) => ({
+    httpGet: { path: `/v1/sys/health?${query}`, port: "client", scheme: protocol.toUpperCase() },
   });
+  // Every state that a server can stay in counts as alive: only a server that does not answer is restarted.
+  const alive = probe("standbyok=true&sealedcode=200&uninitcode=200&removedcode=200&haunhealthycode=200");
   return {
     name: "vault",
     image: ensemble.image,
@@ -201,14 +184,13 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
     ],
     env: [
-      field("POD_NAME", "metadata.name"),
-      field("POD_NAMESPACE", "metadata.namespace"),
-      // Names, never addresses: those change with every restart, and are kept in the raft configuration.
+      ...podIdentity,
+      // Names, never addresses: the raft configuration keeps what is set here, and addresses change with every restart.
       { name: "VAULT_API_ADDR", value: `${protocol}://${own}:${ports.client}` },
       { name: "VAULT_CLUSTER_ADDR", value: `https://${own}:${ports.peer}` },
       // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) },
-      ...awsEnvironment(credentialsOf(ensemble.seal)),
+      { name: "GOMEMLIMIT", value: String(Math.floor(0.9 * memoryBytes)) },
+      ...aws.env,
     ],
     resources: ensemble.resources,
     // It answers within seconds, whatever its state; the rest is for a machine under load.
@@ -223,40 +205,33 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       { name: "data", mountPath: paths.volume },
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "tmp", mountPath: "/tmp" },
-      ...awsMounts(credentialsOf(ensemble.seal)),
+      ...aws.volumeMounts,
       ...certificateMounts(ensemble, paths),
-      // The roots of the key service are those of the image; this is for the members' own.
     ],
   };
 }
 
-function memoryTarget(ensemble: Ensemble): number {
-  return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
-}
-
-/** `image`: of the ensemble, which may be known only now. */
+/** `image`: the resolved image of the ensemble. */
 export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBundle) {
   return agentJobSpec(ensemble, {
     name: "seal",
     command: ["seal"],
     settings: vaultSettings(ensemble),
-    // That of the members: AWS gives a role to a service account.
+    // The service account of the members: AWS gives a role to a service account.
     serviceAccount: namesOf(ensemble.name).server,
     bundle,
-    // Again before each roll: a member that is restarted must be able to open what it has.
+    // Changes before each roll, so the Job runs again: a member that restarts must be able to open its data.
     annotations: {
       "cells-services/members": digest(JSON.stringify([image, ensemble.resources, serverConfig(ensemble)])),
     },
     deadlineSeconds: 180,
-    // A wrong key does not become right by trying again; a network that is just coming up may.
+    // Another attempt does not mend a wrong key, but a network that is just coming up.
     retries: 1,
-    volumeMounts: awsMounts(credentialsOf(ensemble.seal)),
-    volumes: awsVolumes(credentialsOf(ensemble.seal)),
-    env: awsEnvironment(credentialsOf(ensemble.seal)),
+    ...awsAccess(ensemble.seal),
   });
 }
 
-/** What every Job reads that logs in: a token of its service account that is good for Vault alone, and for minutes only. */
+/** What every Job that logs in mounts: a token of its service account that only Vault accepts, for ten minutes. */
 export function login(ensemble: Ensemble): LoginMounts {
   return {
     volumeMounts: [{ name: "login", mountPath: paths.login, readOnly: true }, ...trustMounts(ensemble, paths)],
@@ -281,34 +256,32 @@ export function login(ensemble: Ensemble): LoginMounts {
   };
 }
 
-export function vaultSetupJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
+function loginJob(
+  ensemble: VaultEnsemble,
+  name: "setup" | "tokens",
+  job: Pick<AgentJob, "serviceAccount" | "bundle" | "deadlineSeconds">,
+) {
   return agentJobSpec(ensemble, {
-    name: "setup",
-    command: ["setup"],
+    name,
+    command: [name],
     settings: setupSettings(ensemble),
-    serviceAccount: namesOf(ensemble.name).setup,
-    bundle,
-    deadlineSeconds: setupDeadlineSeconds,
-    // An election between two steps of the setup may fail one of them.
+    // An election between two steps may fail one of them.
     retries: 2,
+    ...job,
     ...login(ensemble),
   });
 }
 
+export function vaultSetupJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
+  const serviceAccount = namesOf(ensemble.name).setup;
+  return loginJob(ensemble, "setup", { serviceAccount, bundle, deadlineSeconds: setupDeadlineSeconds });
+}
+
 export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   const name = tokensName(ensemble.name);
-  const spec = agentJobSpec(ensemble, {
-    name: "tokens",
-    command: ["tokens"],
-    settings: setupSettings(ensemble),
-    serviceAccount: name,
-    bundle,
-    deadlineSeconds: 300,
-    retries: 2,
-    ...login(ensemble),
-  });
+  const spec = loginJob(ensemble, "tokens", { serviceAccount: name, bundle, deadlineSeconds: 300 });
   return cronJob(ensemble, name, {
-    // A token that somebody revoked is back within the hour. Renewals are once a day, of thirty.
+    // A revoked token is replaced within the hour. A token is renewed daily, and lives for weeks.
     schedule: "41 * * * *",
     startingDeadlineSeconds: 3600,
     spec: { ...spec, ttlSecondsAfterFinished: 86_400 },
@@ -316,54 +289,36 @@ export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
 }
 
 /** Secrets that the jobs fill with tokens. */
-function tokenSecrets(ensemble: Ensemble): string[] {
-  return [
-    namesOf(ensemble.name).admin,
-    ...ensemble.applications.map((application) => applicationSecretName(ensemble.name, application)),
-  ];
+function tokenSecrets({ name, applications }: Ensemble): string[] {
+  return [namesOf(name).admin, ...applications.map((application) => applicationSecretName(name, application))];
 }
+
+const rule = (resource: string, verbs: string[], resourceNames: string[]): Rule => {
+  return { apiGroups: [""], resources: [resource], verbs, resourceNames };
+};
 
 /**
  * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
  * by server-side apply, whose request carries the name.
  */
-export function memberRules(ensemble: VaultEnsemble): Rule[] {
-  const names = namesOf(ensemble.name);
-  const { type } = ensemble.seal;
-  const other = type === "shamir" ? "awskms" : "shamir";
+export function memberRules({ name, seal }: VaultEnsemble): Rule[] {
+  const other = seal.type === "shamir" ? "awskms" : "shamir";
   return [
-    {
-      apiGroups: [""],
-      resources: ["secrets"],
-      verbs: ["get", "create", "patch"],
-      resourceNames: [keysName(ensemble.name, type), rootName(ensemble.name)],
-    },
-    // What proves that a key of AWS is the one the data were made with.
-    {
-      apiGroups: [""],
-      resources: ["configmaps"],
-      verbs: ["get", "create", "patch"],
-      resourceNames: [sealName(ensemble.name)],
-    },
+    rule("secrets", ["get", "create", "patch"], [keysName(name, seal.type), rootName(name)]),
+    // The proof that a key of AWS is the one that the data were made with.
+    rule("configmaps", ["get", "create", "patch"], [sealName(name)]),
     // Whether the data were made with the other kind of seal.
-    { apiGroups: [""], resources: ["secrets"], verbs: ["get"], resourceNames: [keysName(ensemble.name, other)] },
-    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.server] },
+    rule("secrets", ["get"], [keysName(name, other)]),
+    rule("serviceaccounts", ["get"], [namesOf(name).server]),
   ];
 }
 
 export function setupJobRules(ensemble: Ensemble): Rule[] {
-  return [
-    {
-      apiGroups: [""],
-      resources: ["secrets"],
-      verbs: ["get", "patch"],
-      resourceNames: [rootName(ensemble.name), ...tokenSecrets(ensemble)],
-    },
-  ];
+  return [rule("secrets", ["get", "patch"], [rootName(ensemble.name), ...tokenSecrets(ensemble)])];
 }
 
 export function tokensRules(ensemble: Ensemble): Rule[] {
-  return [{ apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: tokenSecrets(ensemble) }];
+  return [rule("secrets", ["get", "patch"], tokenSecrets(ensemble))];
 }
 
 /** Peers ask each other's agent who is active, while one of them has no data. */
@@ -374,12 +329,12 @@ export const policyPorts = {
   metrics: ports.metrics,
 };
 
-/** A key service at another port than 443, such as an emulator, needs a rule of its own; undefined otherwise. */
+/** For a key service at a port that the members may not reach yet, such as an emulator; undefined for 443 and 6443. */
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
   const { seal } = ensemble;
   if (seal.type !== "awskms" || seal.endpoint === undefined) return undefined;
   const { port, protocol } = new URL(seal.endpoint);
-  const number = port === "" ? (protocol === "http:" ? 80 : 443) : Number(port);
+  const number = Number(port || (protocol === "http:" ? 80 : 443));
   if (number === 443 || number === 6443) return undefined;
   return {
     metadata: metadata(ensemble, sealName(ensemble.name)),

@@ -48,6 +48,7 @@ export {
 } from "./members";
 export { cronJob, jobMetadata, metadata } from "./network";
 export {
+  type AgentJob,
   adminLogin,
   agentContainer,
   agentJobSpec,
@@ -57,6 +58,7 @@ export {
   containerProfile,
   type LoginMounts,
   type PlainVolume,
+  podIdentity,
   podSecurityContext,
   secretVolume,
   trustMounts,

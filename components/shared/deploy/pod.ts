@@ -121,6 +121,12 @@ export function agentVolumes(program: string, bundle: AgentBundle): core.v1.Volu
   ];
 }
 
+/** The variables POD_NAME and POD_NAMESPACE. */
+export const podIdentity: core.v1.EnvVar[] = [
+  { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
+  { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
+];
+
 export interface AgentContainer {
   /** Container name. */
   name: string;
@@ -148,8 +154,7 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
     args: container.command,
     env: [
       { name: "SETTINGS", value: JSON.stringify(container.settings) },
-      { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
-      { name: "POD_NAMESPACE", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } } },
+      ...podIdentity,
       { name: "NODE_OPTIONS", value: container.nodeOptions ?? "--max-old-space-size=128 --max-semi-space-size=1" },
       // Threads that do nothing but I/O need no memory pools of their own: 16 MiB instead of 23 to 32 (anonymous, at rest).
       { name: "MALLOC_ARENA_MAX", value: "1" },
