@@ -2,11 +2,11 @@
  * Proves with the AWS SDK that an object store works as its users need it. The client is loaded when the check runs: a
  * component must not bring it into every preview.
  */
-import { createHash, randomBytes } from "node:crypto";
-import type { S3Client } from "@aws-sdk/client-s3";
-import { http } from "../shared/agent/http";
+import { randomBytes } from "node:crypto";
+import type { CompletedPart, S3 } from "@aws-sdk/client-s3";
+import { type HttpResponse, http } from "../shared/agent/http";
 import { checkCertificates } from "../shared/check/certificates";
-import { probeName } from "../shared/check/connections";
+import { type Connections, connections, probeName } from "../shared/check/connections";
 import {
   answerSeconds,
   beginCheck,
@@ -22,39 +22,45 @@ import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
 import { namesOf } from "../shared/core/names";
+import type { Endpoint } from "./api";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
 
 /** Of all but the last part of an upload, the least that S3 accepts. */
 const partBytes = 5 * 2 ** 20;
-/** A check that was killed leaves its objects; the next one removes them when no check can still be using them. */
+/** A check that was killed leaves objects. Another check removes them once they are too old to be in use. */
 const leftoverMilliseconds = 3_600_000;
 export const objectPrefix = "cells-services-check-";
 
 export const check: Check = async (target, environment) => {
   const context = beginCheck(target, environment);
   const { findings, step, member: memberPlace, address } = context;
-  const session = openSession();
+  let store: Store = { region: "", buckets: [], applicationBuckets: {} };
+  const { open, close } = connections<S3>(
+    async (place, access) => {
+      const client = await import("./client.js");
+      return client.open(await endpointOf(place, access, store.region));
+    },
+    (client) => client.destroy(),
+  );
   try {
     const access = await administrator(context);
     if (access === undefined) return findings;
     const { config, setup } = namesOf(target.name);
-    let store: Store = { region: "", buckets: [], applicationBuckets: {} };
     const known = await step("configuration", `look at the ConfigMap ${config}`, async () => {
       store = await readStore(environment, config);
       return `${store.buckets.length} buckets in ${store.region}`;
     });
     if (!known) return findings;
-    session.region = store.region;
 
     const answering: Place[] = [];
     await greetMembers(context, async (place) => {
-      const { status } = await session.ask(place, access, healthPath);
+      const { status } = await ask(place, access, healthPath);
       if (status !== 200) throw new Error(`status ${status}, expected 200`);
       answering.push(place);
       return "it answers";
     });
     const served = await step("buckets", `look at the Service and at the log of the Job ${setup}`, async () => {
-      const seen = await listBuckets(await session.open(address, access));
+      const seen = await listBuckets(await open(address, access));
       const missing = store.buckets.filter((bucket) => !seen.includes(bucket));
       if (missing.length > 0) throw new Error(`missing: ${missing.join(", ")}; there are ${seen.join(", ") || "none"}`);
       const others = seen.length - store.buckets.length;
@@ -62,7 +68,7 @@ export const check: Check = async (target, environment) => {
     });
     if (!served) return findings;
     for (const [application, secret] of Object.entries(target.applications)) {
-      await checkApplication({ context, session, store, application, secret });
+      await checkApplication({ context, open, store, application, secret });
     }
 
     const places = [...answering, address];
@@ -85,7 +91,7 @@ export const check: Check = async (target, environment) => {
         },
       ],
       enter: async (place, as) =>
-        as.auth === undefined ? askAnonymously(session, place, as, store) : listBuckets(await session.open(place, as)),
+        as.auth === undefined ? askAnonymously(place, as, store) : listBuckets(await open(place, as)),
       plainText,
       remedy: "look at the arguments of the server, and at its users",
     });
@@ -93,7 +99,7 @@ export const check: Check = async (target, environment) => {
     await checkCertificates(context, access.ca, [...places, ...admins]);
     return findings;
   } finally {
-    session.close();
+    await close();
   }
 };
 
@@ -105,13 +111,31 @@ export const plainText: PlainText = {
 };
 
 /** Always rejects: with status 403 when the server and each bucket refuse a client without a signature. */
-async function askAnonymously(session: Session, place: Place, access: Access, { buckets }: Store): Promise<never> {
-  const open: string[] = [];
+async function askAnonymously(place: Place, access: Access, { buckets }: Store): Promise<never> {
+  const served: string[] = [];
   for (const path of ["/", ...buckets.map((bucket) => `/${bucket}?list-type=2`)]) {
-    const { status } = await session.ask(place, access, path);
-    if (status !== 403) open.push(`${path} answered ${status}`);
+    const { status } = await ask(place, access, path);
+    if (status !== 403) served.push(`${path} answered ${status}`);
   }
-  throw new Error(open.length === 0 ? "status 403" : `${open.join(", ")}; expected 403`);
+  throw new Error(served.length === 0 ? "status 403" : `${served.join(", ")}; expected 403`);
+}
+
+/** A request without a signature. */
+async function ask(place: Place, access: Access, path: string): Promise<HttpResponse> {
+  const { url, ca, servername } = await endpointOf(place, access, "");
+  return http({ url: `${url}${path}`, ca, servername, timeoutSeconds: answerSeconds });
+}
+
+async function endpointOf(place: Place, { ca, auth }: Access, region: string): Promise<Endpoint> {
+  const { host, port } = await place.dial();
+  const credentials = { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" };
+  return {
+    url: `${ca === undefined ? "http" : "https"}://${host}:${port}`,
+    region,
+    credentials,
+    ca,
+    servername: place.host,
+  };
 }
 
 async function readStore(environment: CheckEnvironment, config: string): Promise<Store> {
@@ -124,32 +148,34 @@ async function readStore(environment: CheckEnvironment, config: string): Promise
 
 interface ApplicationUnderCheck {
   context: CheckContext;
-  session: Session;
+  open: Connections<S3>["open"];
   store: Store;
   application: string;
   secret: string;
 }
 
 async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
-  const { context, session, store, application, secret } = under;
+  const { context, open, store, application, secret } = under;
   const { target, environment, step, address } = context;
   const own = store.applicationBuckets[application] ?? [];
   const [first] = own;
   let granted: Access | undefined;
-  const usable = await step(`application ${application}`, `look at the Secret ${secret}`, async () => {
+  await step(`application ${application}`, `look at the Secret ${secret}`, async () => {
     const { access } = await applicationAccess(target, environment, application, (values) =>
       expectedWords(target, values, store.region),
     );
-    const seen = await listBuckets(await session.open(address, access));
-    // A bucket that is no longer wanted stays with its application.
+    const seen = await listBuckets(await open(address, access));
+    // A bucket that was removed from the arguments stays with its application.
     const foreign = seen.filter((bucket) => store.buckets.includes(bucket) && !own.includes(bucket));
     if (foreign.length > 0 || own.some((bucket) => !seen.includes(bucket)))
       throw new Error(`it sees the buckets ${seen.join(", ") || "none"}, expected ${own.join(", ")}`);
     granted = access;
     return `it sees its buckets ${own.join(", ")} and no other`;
   });
-  if (!usable || granted === undefined || first === undefined) return;
-  const client = await session.open(address, granted);
+  // A failed step has granted nothing. TypeScript does not see that the step assigns the variable.
+  const access = granted as Access | undefined;
+  if (access === undefined || first === undefined) return;
+  const client = await open(address, access);
   const remedy = "look at the log of the pod and at the space on its volume";
   await step(`objects ${application}`, remedy, () =>
     everywhere(own, async (bucket) => {
@@ -159,7 +185,7 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
   );
   await step(`multipart ${application}`, remedy, () => checkMultipart(client, first));
   await step(`rights ${application}`, `look at the log of the Job ${namesOf(target.name).setup}`, () =>
-    checkRights(under, client, granted as Access),
+    checkRights(under, client, access),
   );
   await step(`clean-up ${application}`, `delete the objects that begin with ${objectPrefix}`, () =>
     removeLeftovers(client, own),
@@ -173,135 +199,98 @@ function expectedWords(target: CheckTarget, values: Record<string, string>, regi
   return { url: endpoint, accessKeyId: username, secretAccessKey: password, endpoint, region };
 }
 
-async function listBuckets(client: S3Client): Promise<string[]> {
-  const { ListBucketsCommand } = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
-  const { Buckets: buckets = [] } = await named(client.send(new ListBucketsCommand({})));
+async function listBuckets(client: S3): Promise<string[]> {
+  const { Buckets: buckets = [] } = await client.listBuckets({});
   return buckets.map(({ Name: name }) => name ?? "");
 }
 
-async function listObjects(client: S3Client, bucket: string, prefix: string) {
-  const { ListObjectsV2Command } = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
-  const { Contents: objects = [] } = await named(
-    client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix })),
-  );
-  return objects.map(({ Key: key = "", LastModified: modified }) => ({ key, modified }));
+async function listObjects(client: S3, bucket: string, prefix: string) {
+  return (await client.listObjectsV2({ Bucket: bucket, Prefix: prefix })).Contents ?? [];
 }
 
-async function checkObjects(client: S3Client, bucket: string, key: string): Promise<void> {
-  const { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
+async function listUploads(client: S3, bucket: string, prefix: string) {
+  return (await client.listMultipartUploads({ Bucket: bucket, Prefix: prefix })).Uploads ?? [];
+}
+
+async function checkObjects(client: S3, bucket: string, key: string): Promise<void> {
   const object = { Bucket: bucket, Key: key };
   const value = randomBytes(256).toString("hex");
-  await named(client.send(new PutObjectCommand({ ...object, Body: value, Metadata: { purpose: "check" } })));
+  await client.putObject({ ...object, Body: value, Metadata: { purpose: "check" } });
   try {
-    const { Body: body, Metadata: metadata } = await named(client.send(new GetObjectCommand(object)));
-    if ((await body?.transformToString()) !== value)
-      throw new Error(`${bucket}: another value was read than was written`);
+    const { Body: body, Metadata: metadata } = await client.getObject(object);
+    const read = await body?.transformToString();
+    if (read !== value) throw new Error(`${bucket}: another value was read than was written`);
     if (metadata?.["purpose"] !== "check") throw new Error(`${bucket}: the metadata of an object were lost`);
     const listed = await listObjects(client, bucket, key);
     if (listed.length !== 1) throw new Error(`${bucket}: an object that was written is not listed`);
   } finally {
-    await named(client.send(new DeleteObjectCommand(object)));
+    await client.deleteObject(object);
   }
   const left = await listObjects(client, bucket, key);
   if (left.length > 0) throw new Error(`${bucket}: an object that was deleted is still listed`);
 }
 
-async function checkMultipart(client: S3Client, bucket: string): Promise<string> {
-  const sdk = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
-  const start = async (key: string): Promise<{ Bucket: string; Key: string; UploadId: string }> => {
-    const object = { Bucket: bucket, Key: key };
-    const { UploadId: id } = await named(client.send(new sdk.CreateMultipartUploadCommand(object)));
-    if (!id) throw new Error("an upload was begun without a number");
-    return { ...object, UploadId: id };
+async function checkMultipart(client: S3, bucket: string): Promise<string> {
+  const start = async () => {
+    const object = { Bucket: bucket, Key: probeName(objectPrefix) };
+    const { UploadId } = await client.createMultipartUpload(object);
+    if (!UploadId) throw new Error("an upload was begun without a number");
+    return { object, upload: { ...object, UploadId } };
   };
   const parts = [randomBytes(partBytes), randomBytes(partBytes)] as const;
-  const upload = await start(probeName(objectPrefix));
-  const object = { Bucket: upload.Bucket, Key: upload.Key };
+  const { object, upload } = await start();
   let completed = false;
   try {
-    const tags: { PartNumber: number; ETag?: string | undefined }[] = [];
-    for (const [index, part] of parts.entries()) {
-      const number = { PartNumber: index + 1 };
-      const { ETag: tag } = await named(client.send(new sdk.UploadPartCommand({ ...upload, ...number, Body: part })));
-      tags.push({ ...number, ETag: tag });
+    const Parts: CompletedPart[] = [];
+    for (const [index, Body] of parts.entries()) {
+      const PartNumber = index + 1;
+      const { ETag } = await client.uploadPart({ ...upload, PartNumber, Body });
+      Parts.push({ PartNumber, ETag });
     }
-    await named(client.send(new sdk.CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts: tags } })));
+    await client.completeMultipartUpload({ ...upload, MultipartUpload: { Parts } });
     completed = true;
-    const { Body: body } = await named(client.send(new sdk.GetObjectCommand(object)));
-    const read = (await body?.transformToByteArray()) ?? new Uint8Array();
-    if (digest(read) !== digest(Buffer.concat(parts)))
-      throw new Error("another file was read than was uploaded in parts");
+    const { Body: body } = await client.getObject(object);
+    const read = (await body?.transformToByteArray()) ?? Buffer.alloc(0);
+    if (!Buffer.concat(parts).equals(read)) throw new Error("another file was read than was uploaded in parts");
   } finally {
-    await named(
-      completed
-        ? client.send(new sdk.DeleteObjectCommand(object))
-        : client.send(new sdk.AbortMultipartUploadCommand(upload)),
-    );
+    await (completed ? client.deleteObject(object) : client.abortMultipartUpload(upload));
   }
 
-  const aborted = await start(probeName(objectPrefix));
+  const { upload: aborted } = await start();
+  const isUnderWay = async (): Promise<boolean> =>
+    (await listUploads(client, bucket, aborted.Key)).some(({ UploadId: id }) => id === aborted.UploadId);
   try {
-    await named(client.send(new sdk.UploadPartCommand({ ...aborted, PartNumber: 1, Body: parts[0] })));
-    if (!(await isUnderWay(client, aborted))) throw new Error("an upload that was begun is not listed");
+    await client.uploadPart({ ...aborted, PartNumber: 1, Body: parts[0] });
+    if (!(await isUnderWay())) throw new Error("an upload that was begun is not listed");
   } finally {
-    await named(client.send(new sdk.AbortMultipartUploadCommand(aborted)));
+    await client.abortMultipartUpload(aborted);
   }
-  if (await isUnderWay(client, aborted)) throw new Error("an upload that was aborted is still listed");
+  if (await isUnderWay()) throw new Error("an upload that was aborted is still listed");
   const left = await listObjects(client, bucket, aborted.Key);
   if (left.length > 0) throw new Error("an upload that was aborted left an object");
   return `2 parts of 5 MiB became one object in ${bucket}; another upload was aborted and is gone`;
 }
 
-async function isUnderWay(
-  client: S3Client,
-  upload: { Bucket: string; Key: string; UploadId: string },
-): Promise<boolean> {
-  const { ListMultipartUploadsCommand } = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
-  const { Uploads: uploads = [] } = await named(
-    client.send(new ListMultipartUploadsCommand({ Bucket: upload.Bucket, Prefix: upload.Key })),
-  );
-  return uploads.some(({ UploadId: id }) => id === upload.UploadId);
-}
-
-function digest(content: Uint8Array): string {
-  return createHash("sha256").update(content).digest("hex");
-}
-
-/** Nothing here would do harm if it were allowed. */
-async function checkRights(under: ApplicationUnderCheck, client: S3Client, { ca, auth }: Access): Promise<string> {
-  const { context, store, application } = under;
-  const { target } = context;
-  const sdk = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
+/** Every request here must be refused, and would do no harm if it were not. */
+async function checkRights(
+  { context, store, application }: ApplicationUnderCheck,
+  client: S3,
+  access: Access,
+): Promise<string> {
   const { openAdmin } = await import("./api.js");
   const own = store.applicationBuckets[application] ?? [];
   const denied = /AccessDenied/;
   const others = store.buckets.filter((bucket) => !own.includes(bucket));
   const { failures } = await observeAll(others, async (bucket) => {
     const who = `${application} in ${bucket}`;
-    await refusal(named(client.send(new sdk.ListObjectsV2Command({ Bucket: bucket }))), denied, who);
-    const object = { Bucket: bucket, Key: `${objectPrefix}none` };
-    await refusal(named(client.send(new sdk.GetObjectCommand(object))), denied, who);
+    await refusal(client.listObjectsV2({ Bucket: bucket }), denied, who);
+    await refusal(client.getObject({ Bucket: bucket, Key: `${objectPrefix}none` }), denied, who);
   });
-  const { failures: onPolicies } = await observeAll(own, async (bucket) => {
-    const policy = client.send(new sdk.GetBucketPolicyCommand({ Bucket: bucket }));
-    await refusal(named(policy), denied, `${application} at the policy of ${bucket}`);
-  });
-  const { failures: onAdmin } = await observeAll(target.members, async (member) => {
-    const place = context.member(member, ports.admin);
-    const { host, port } = await place.dial();
-    const admin = openAdmin({
-      url: `${scheme(target.tls)}://${host}:${port}`,
-      region: store.region,
-      credentials: { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" },
-      ca,
-      servername: place.host,
-    });
+  const { failures: onPolicies } = await observeAll(own, (bucket) =>
+    refusal(client.getBucketPolicy({ Bucket: bucket }), denied, `${application} at the policy of ${bucket}`),
+  );
+  const { failures: onAdmin } = await observeAll(context.target.members, async (member) => {
+    const admin = openAdmin(await endpointOf(context.member(member, ports.admin), access, store.region));
     await refusal(admin.owners(), denied, `${application} at the admin API`);
   });
   failIfAny([...failures, ...onPolicies, ...onAdmin]);
@@ -309,70 +298,21 @@ async function checkRights(under: ApplicationUnderCheck, client: S3Client, { ca,
   return `${elsewhere}; refused at policies and at the admin API`;
 }
 
-async function removeLeftovers(client: S3Client, buckets: string[]): Promise<string> {
-  const sdk = await import("@aws-sdk/client-s3");
-  const { named } = await import("./client.js");
+async function removeLeftovers(client: S3, buckets: string[]): Promise<string> {
   const isOld = (date: Date | undefined): boolean =>
-    Date.now() - (date?.getTime() ?? Date.now()) > leftoverMilliseconds;
+    date !== undefined && Date.now() - date.getTime() > leftoverMilliseconds;
   let removed = 0;
   for (const bucket of buckets) {
-    for (const { key, modified } of await listObjects(client, bucket, objectPrefix)) {
-      if (!isOld(modified)) continue;
-      await named(client.send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: key })));
+    for (const { Key, LastModified } of await listObjects(client, bucket, objectPrefix)) {
+      if (!isOld(LastModified)) continue;
+      await client.deleteObject({ Bucket: bucket, Key });
       removed += 1;
     }
-    const { Uploads: uploads = [] } = await named(
-      client.send(new sdk.ListMultipartUploadsCommand({ Bucket: bucket, Prefix: objectPrefix })),
-    );
-    for (const { Key: key, UploadId: id, Initiated: begun } of uploads) {
-      if (!isOld(begun)) continue;
-      await named(client.send(new sdk.AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: id })));
+    for (const { Key, UploadId, Initiated } of await listUploads(client, bucket, objectPrefix)) {
+      if (!isOld(Initiated)) continue;
+      await client.abortMultipartUpload({ Bucket: bucket, Key, UploadId });
       removed += 1;
     }
   }
   return removed === 0 ? "nothing of former checks" : `${removed} objects and uploads of former checks removed`;
-}
-
-// --- connections
-
-interface Session {
-  /** For signatures; known when the configuration was read. */
-  region: string;
-  open(place: Place, access: Access): Promise<S3Client>;
-  /** Without a signature. */
-  ask(place: Place, access: Access, path: string): Promise<{ status: number }>;
-  close(): void;
-}
-
-function openSession(): Session {
-  const clients: S3Client[] = [];
-  const urlOf = async (place: Place, { ca }: Access): Promise<string> => {
-    const { host, port } = await place.dial();
-    return `${ca === undefined ? "http" : "https"}://${host}:${port}`;
-  };
-  return {
-    region: "",
-    async open(place, access) {
-      const { open } = await import("./client.js");
-      const client = open({
-        url: await urlOf(place, access),
-        region: this.region,
-        credentials: { accessKeyId: access.auth?.username ?? "", secretAccessKey: access.auth?.password ?? "" },
-        ca: access.ca,
-        servername: place.host,
-      });
-      clients.push(client);
-      return client;
-    },
-    async ask(place, access, path) {
-      return http({
-        url: `${await urlOf(place, access)}${path}`,
-        ...(access.ca === undefined ? {} : { ca: access.ca, servername: place.host }),
-        timeoutSeconds: answerSeconds,
-      });
-    },
-    close() {
-      for (const client of clients) client.destroy();
-    },
-  };
 }

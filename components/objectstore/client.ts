@@ -1,15 +1,15 @@
 /** The AWS SDK, for the check. Never imported by the component or its agent: it would be most of what they load. */
 import { Agent } from "node:https";
-import { S3Client } from "@aws-sdk/client-s3";
+import { S3 } from "@aws-sdk/client-s3";
 import type { Endpoint } from "./api";
 
 const connectMilliseconds = 5_000;
 /** A part of 5 MiB through a slow tunnel. */
 const requestMilliseconds = 30_000;
 
-/** One attempt for each request, each on a connection of its own. Who wants more asks again. */
-export function open({ url, region, credentials, ca, servername }: Endpoint): S3Client {
-  return new S3Client({
+/** Each request is sent once, on a connection of its own. A caller that wants another attempt sends it again. */
+export function open({ url, region, credentials, ca, servername }: Endpoint): S3 {
+  const client = new S3({
     endpoint: url,
     region,
     credentials,
@@ -26,14 +26,14 @@ export function open({ url, region, credentials, ca, servername }: Endpoint): S3
       }),
     },
   });
-}
-
-/** Errors of S3 say what they are in their name: `AccessDenied`, `NoSuchKey`. */
-export async function named<T>(request: Promise<T>): Promise<T> {
-  try {
-    return await request;
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    throw new Error(error.name === "Error" ? error.message : `${error.name}: ${error.message}`, { cause: error });
-  }
+  // S3 puts the kind of an error into its name: `AccessDenied`, `NoSuchKey`. Findings show messages only.
+  client.middlewareStack.add(
+    (next) => (request) =>
+      next(request).catch((error: unknown) => {
+        if (error instanceof Error && error.name !== "Error") error.message = `${error.name}: ${error.message}`;
+        throw error;
+      }),
+    { step: "initialize", priority: "high" },
+  );
+  return client;
 }
