@@ -35,7 +35,7 @@ import {
   type UserAction,
 } from "./rights";
 
-/** Only a person can give a lost volume back: ask again for so long before the container ends and starts anew. */
+/** Only a person can bring a lost volume back. The container asks again for this time, and then starts anew. */
 const memberDeadlineSeconds = 300;
 /** The server is ready when the setup starts; what remains is the time of one restart. */
 const serverDeadlineSeconds = 180;
@@ -68,7 +68,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
   await mkdir(paths.users, { recursive: true, mode: 0o700 });
 }
 
-/** Files of the server's own begin with a dot. */
+/** Buckets are folders; names of the server's own files begin with a dot. */
 export async function observeData(buckets: string = paths.buckets): Promise<"present" | "empty"> {
   const entries = (await readdir(buckets, { withFileTypes: true }).catch(absent)) ?? [];
   return entries.some((entry) => entry.isDirectory() && !entry.name.startsWith(".")) ? "present" : "empty";
@@ -89,29 +89,28 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   const at = (host: string, port: number, credentials: Credentials): Endpoint => {
     return { url: `${scheme(settings.tls)}://${host}:${port}`, region, credentials, ca };
   };
-  // The admin API is reached at the pod: the Service has no port for it.
-  const member = memberHost(settings.name, namespace, memberName(settings.name, 0));
-  const buckets = openBuckets(at(serviceHost(settings.name, namespace), ports.client, admin));
-  await waitForServer(buckets);
-  await establish({ admin: openAdmin(at(member, ports.admin, admin)), buckets, store, users, root: admin.accessKeyId });
-  // From here on an empty volume is a lost one.
-  await keepMarker(settings, namespace, api, storeId(settings.name, namespace));
-  for (const user of users) {
-    const own = openBuckets(at(serviceHost(settings.name, namespace), ports.client, user));
-    await verifyUser(own, user.accessKeyId, store.applicationBuckets[user.accessKeyId] ?? []);
-  }
-  log(`all applications see their buckets: ${settings.applications.join(", ") || "there are none"}`);
-}
-
-async function waitForServer(buckets: Buckets): Promise<void> {
+  const bucketsAs = (user: Credentials) => openBuckets(at(serviceHost(settings.name, namespace), ports.client, user));
+  const buckets = bucketsAs(admin);
   await waitFor("the object store", async () => ({ done: await buckets.list() }), {
     deadlineSeconds: serverDeadlineSeconds,
     intervalSeconds: 2,
     onError: "wait",
   });
+  // The Service has no port for the admin API, so the agent calls it at the pod.
+  const member = memberHost(settings.name, namespace, memberName(settings.name, 0));
+  await establish({ admin: openAdmin(at(member, ports.admin, admin)), buckets, store, users, root: admin.accessKeyId });
+  // From here on an empty volume is a lost one.
+  await keepMarker(settings, namespace, api, storeId(settings.name, namespace));
+  for (const user of users) {
+    const seen = await bucketsAs(user).list();
+    const own = store.applicationBuckets[user.accessKeyId] ?? [];
+    const missing = own.filter((bucket) => !seen.includes(bucket));
+    if (missing.length > 0) throw new Error(`${user.accessKeyId} does not see its buckets ${missing.join(", ")}`);
+  }
+  log(`all applications see their buckets: ${settings.applications.join(", ") || "there are none"}`);
 }
 
-export interface Establishment {
+interface Establishment {
   admin: Admin;
   buckets: Buckets;
   store: Store;
@@ -120,7 +119,7 @@ export interface Establishment {
   root: string;
 }
 
-/** Safe to be killed at any point and to be run again at any time: it reads before it writes, and deletes no data. */
+/** Reads before it writes, so it may be killed at any point and repeated at any time. Deletes no data. */
 export async function establish({ admin, buckets, store, users, root }: Establishment): Promise<void> {
   for (const action of decideUsers(await admin.users(), users)) await changeUser(admin, action);
   const existing = await observeBuckets(admin, buckets);
@@ -132,7 +131,7 @@ export async function establish({ admin, buckets, store, users, root }: Establis
 async function observeBuckets(admin: Admin, buckets: Buckets): Promise<Bucket[]> {
   const observed: Bucket[] = [];
   for (const [name, owner] of await admin.owners()) {
-    // Without an owner there is nothing to ask for: the server was killed while it made the bucket.
+    // A bucket without an owner has no policy: the server was killed while it made the bucket.
     const text = owner === "" ? undefined : await buckets.policy(name);
     observed.push({ name, owner, policy: text === undefined ? undefined : (JSON.parse(text) as BucketPolicy) });
   }
@@ -165,10 +164,4 @@ async function changeBucket(admin: Admin, buckets: Buckets, action: BucketAction
       await buckets.putPolicy(action.bucket, JSON.stringify(action.policy));
       return log(`policy of bucket ${action.bucket} set`);
   }
-}
-
-export async function verifyUser(buckets: Buckets, application: string, own: string[]): Promise<void> {
-  const seen = await buckets.list();
-  const missing = own.filter((bucket) => !seen.includes(bucket));
-  if (missing.length > 0) throw new Error(`${application} does not see its buckets ${missing.join(", ")}`);
 }

@@ -1,10 +1,10 @@
 /**
- * What the agent asks of the server: a few calls of S3 and of the server's own admin API, signed by a small library. The AWS
- * SDK, with which the check proves the same from outside, is twenty times as large.
+ * The calls of S3 and of the server's own admin API that the agent needs, signed by a small library. The AWS SDK, which the check
+ * uses, is twenty times as large.
  */
 import { createHash } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
-import { type HttpRequest, type HttpResponse, http } from "../shared/agent/http";
+import { type HttpResponse, http } from "../shared/agent/http";
 import type { User } from "./rights";
 
 export interface Credentials {
@@ -25,73 +25,61 @@ export interface Endpoint {
 
 const answerSeconds = 10;
 
-interface Call {
-  method: NonNullable<HttpRequest["method"]>;
-  path: string;
-  query?: Record<string, string>;
-  body?: string;
-}
-
 /** One attempt, on a connection of its own. */
-async function send(endpoint: Endpoint, { method, path, query = {}, body }: Call): Promise<HttpResponse> {
-  const { url, region, credentials, ca, servername } = endpoint;
+async function send(
+  { url, region, credentials, ca, servername }: Endpoint,
+  method: "GET" | "PUT" | "PATCH",
+  path: string,
+  query: Record<string, string>,
+  body?: string,
+): Promise<HttpResponse> {
   const address = new URL(path, url);
   for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
-  const signed = await new AwsV4Signer({
-    method,
-    url: address.href,
-    // The body is signed too: without this header the library leaves it out.
-    headers: {
-      "x-amz-content-sha256": createHash("sha256")
-        .update(body ?? "")
-        .digest("hex"),
-    },
-    ...credentials,
-    service: "s3",
-    region,
-  }).sign();
+  // Without this header the library does not sign the body.
+  const headers = {
+    "x-amz-content-sha256": createHash("sha256")
+      .update(body ?? "")
+      .digest("hex"),
+  };
+  const signer = new AwsV4Signer({ method, url: address.href, headers, ...credentials, service: "s3", region });
+  const signed = await signer.sign();
   return http({
     url: signed.url.href,
     method,
     headers: Object.fromEntries(signed.headers),
-    ...(body === undefined ? {} : { body }),
-    ...(ca === undefined ? {} : { ca }),
-    ...(servername === undefined ? {} : { servername }),
+    body,
+    ca,
+    servername,
     timeoutSeconds: answerSeconds,
   });
 }
 
-/** Errors of S3 say what they are in their code: `AccessDenied`, `NoSuchBucket`. */
+/** S3 puts the kind of an error into its code: `AccessDenied`, `NoSuchBucket`. */
 function answerOf({ status, body }: HttpResponse, path: string): string {
   if (status >= 200 && status <= 299) return body;
   const words = [elements(body, "Code")[0] ?? `status ${status}`, ...elements(body, "Message").slice(0, 1)];
   throw new Error(`${path}: ${words.join(": ")}`);
 }
 
-/** The calls of S3 that the setup needs. */
-export interface Buckets {
-  /** Names of those that this user may see. */
-  list(): Promise<string[]>;
-  create(bucket: string): Promise<void>;
-  /** undefined: the bucket has none. */
-  policy(bucket: string): Promise<string | undefined>;
-  putPolicy(bucket: string, policy: string): Promise<void>;
-}
+export type Buckets = ReturnType<typeof openBuckets>;
 
-export function openBuckets(endpoint: Endpoint): Buckets {
-  const call = async (method: "GET" | "PUT", path: string, query: Record<string, string> = {}, body?: string) =>
-    send(endpoint, { method, path, query, ...(body === undefined ? {} : { body }) });
+/** The calls of S3 that the setup needs. */
+export function openBuckets(endpoint: Endpoint) {
+  const policyOf = (method: "GET" | "PUT", bucket: string, policy?: string) =>
+    send(endpoint, method, `/${bucket}`, { policy: "" }, policy);
   return {
-    list: async () => elements(answerOf(await call("GET", "/"), "list of buckets"), "Name"),
-    create: async (bucket) =>
-      void answerOf(await call("PUT", `/${bucket}`, {}, bucketConfiguration(endpoint.region)), bucket),
-    policy: async (bucket) => {
-      const response = await call("GET", `/${bucket}`, { policy: "" });
+    /** Names of the buckets that this user may see. */
+    list: async () => elements(answerOf(await send(endpoint, "GET", "/", {}), "list of buckets"), "Name"),
+    create: async (bucket: string): Promise<void> =>
+      void answerOf(await send(endpoint, "PUT", `/${bucket}`, {}, bucketConfiguration(endpoint.region)), bucket),
+    /** undefined: the bucket has none. */
+    policy: async (bucket: string) => {
+      const response = await policyOf("GET", bucket);
       if (elements(response.body, "Code")[0] === "NoSuchBucketPolicy") return undefined;
       return answerOf(response, `policy of ${bucket}`);
     },
-    putPolicy: async (bucket, policy) =>
-      void answerOf(await call("PUT", `/${bucket}`, { policy: "" }, policy), `policy of ${bucket}`),
+    putPolicy: async (bucket: string, policy: string): Promise<void> =>
+      void answerOf(await policyOf("PUT", bucket, policy), `policy of ${bucket}`),
   };
 }
 
@@ -101,48 +89,37 @@ function bucketConfiguration(region: string): string | undefined {
   return `<CreateBucketConfiguration><LocationConstraint>${region}</LocationConstraint></CreateBucketConfiguration>`;
 }
 
-/** The few calls of the server's own admin API, on its own port: S3 has none for users, nor for owners of buckets. */
-export interface Admin {
-  users(): Promise<User[]>;
-  createUser(user: User): Promise<void>;
-  updateUser(user: User): Promise<void>;
-  deleteUser(accessKeyId: string): Promise<void>;
-  /** Owner of each bucket by name. */
-  owners(): Promise<Map<string, string>>;
-  changeOwner(bucket: string, owner: string): Promise<void>;
-}
+export type Admin = ReturnType<typeof openAdmin>;
 
-export function openAdmin(endpoint: Endpoint): Admin {
+/** Calls of the server's own admin API, on its own port: S3 has none for users, nor for owners of buckets. */
+export function openAdmin(endpoint: Endpoint) {
   const call = async (path: string, query: Record<string, string> = {}, body?: string): Promise<string> =>
-    answerOf(await send(endpoint, { method: "PATCH", path, query, ...(body === undefined ? {} : { body }) }), path);
-
+    answerOf(await send(endpoint, "PATCH", path, query, body), path);
   return {
     users: async () => elements(await call("/list-users"), "Accounts").map(toUser),
-    createUser: async (user) => void (await call("/create-user", {}, userXml("Account", user))),
-    updateUser: async (user) => {
-      await call("/update-user", { access: user.accessKeyId }, userXml("MutableProps", user));
+    createUser: async (user: User): Promise<void> => void (await call("/create-user", {}, userXml("Account", user))),
+    updateUser: async (user: User): Promise<void> =>
+      void (await call("/update-user", { access: user.accessKeyId }, userXml("MutableProps", user))),
+    deleteUser: async (access: string): Promise<void> => void (await call("/delete-user", { access })),
+    /** Owner of each bucket by name. */
+    owners: async () => {
+      const buckets = elements(await call("/list-buckets"), "Buckets");
+      return new Map(buckets.map((bucket) => [elementOf(bucket, "Name"), elementOf(bucket, "Owner")]));
     },
-    deleteUser: async (access) => void (await call("/delete-user", { access })),
-    owners: async () =>
-      new Map(
-        elements(await call("/list-buckets"), "Buckets").map((bucket) => [
-          elements(bucket, "Name")[0] ?? "",
-          elements(bucket, "Owner")[0] ?? "",
-        ]),
-      ),
-    changeOwner: async (bucket, owner) => void (await call("/change-bucket-owner", { bucket, owner })),
+    changeOwner: async (bucket: string, owner: string): Promise<void> =>
+      void (await call("/change-bucket-owner", { bucket, owner })),
   };
 }
 
 function toUser(account: string): User {
   return {
-    accessKeyId: elements(account, "Access")[0] ?? "",
-    secretAccessKey: elements(account, "Secret")[0] ?? "",
-    role: elements(account, "Role")[0] ?? "",
+    accessKeyId: elementOf(account, "Access"),
+    secretAccessKey: elementOf(account, "Secret"),
+    role: elementOf(account, "Role"),
   };
 }
 
-/** Access keys are DNS labels and secrets alphanumeric, so nothing needs escaping; what does is refused. */
+/** Access keys are DNS labels and secrets alphanumeric, so nothing needs escaping. Other characters are refused. */
 function userXml(root: "Account" | "MutableProps", { accessKeyId, secretAccessKey, role }: User): string {
   for (const value of [accessKeyId, secretAccessKey, role]) {
     if (!/^[-A-Za-z0-9]+$/.test(value))
@@ -155,4 +132,8 @@ function userXml(root: "Account" | "MutableProps", { accessKeyId, secretAccessKe
 /** The contents of all elements of that name; they do not contain each other. */
 export function elements(xml: string, name: string): string[] {
   return [...xml.matchAll(new RegExp(`<${name}>(.*?)</${name}>`, "gs"))].map(([, content]) => content ?? "");
+}
+
+function elementOf(xml: string, name: string): string {
+  return elements(xml, name)[0] ?? "";
 }

@@ -21,7 +21,7 @@ import { adminUsername, type Store } from "./layout";
 export const objectStoreProfile: ServiceProfile = {
   service: "objectstore",
   image: images.versitygw,
-  // Files are bigger than everything else; below 1Gi a few uploads of several parts, which are on the volume twice, fill it.
+  // Files need the most space. Uploads in parts are on the volume twice, so a few of them fill a volume below 1Gi.
   storage: { size: "20Gi", minimum: "1Gi" },
   resources: {
     requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
@@ -35,11 +35,9 @@ export const objectStoreProfile: ServiceProfile = {
   },
 };
 
-const buckets = z
-  .array(z.string(), says("a list of at least one name", 'use a list like ["files"]'))
-  .min(1, says("a list of at least one name", 'use a list like ["files"]'));
+const bucketList = says("a list of at least one name", 'use a list like ["files"]');
 
-/** What others have and one server does not: said in words, since programs may be written without types. */
+/** An argument that other services have and one server does not. The error has words, since a program may be written without types. */
 function refused(why: string, advice: string) {
   return z
     .undefined({ error: ({ input }) => `cannot be given, since ${why}, got ${shown(input)}; ${advice}` })
@@ -55,7 +53,9 @@ export const objectStoreSchema = ensembleSchema(
     ),
     metrics: refused("the server has none that can be read", "remove metrics"),
     tls: tlsOrNot("the server serves one of both on its port"),
-    buckets: buckets
+    buckets: z
+      .array(z.string(), bucketList)
+      .min(1, bucketList)
       .check(ofList(checkNames))
       .describe(
         "distinct names that AWS S3 accepts too: 3 to 63 lower case letters, digits and hyphens, no prefix or suffix that AWS " +
@@ -88,8 +88,8 @@ export function resolveObjectStore(name: string, args: ObjectStoreArguments) {
     name,
     args,
   );
-  const [only] = ensemble.applications;
-  const owners = applicationBuckets ?? (only === undefined ? {} : { [only]: buckets });
+  // Without applicationBuckets there is one application at most.
+  const owners = applicationBuckets ?? Object.fromEntries(ensemble.applications.map((only) => [only, buckets]));
   return { ...ensemble, store: { region, buckets, applicationBuckets: owners } satisfies Store };
 }
 
@@ -108,8 +108,8 @@ const reservedPrefixes = ["xn--", "sthree-", "amzn-s3-demo-"];
 const reservedSuffixes = ["-s3alias", "--ol-s3", "--x-s3", "--table-s3"];
 
 /**
- * What AWS S3 demands of a general purpose bucket, so that the same names work there. It allows dots too, but not together
- * with TLS on the bucket's own host name.
+ * The rules of AWS S3 for the name of a general purpose bucket, so that the same names work there. AWS allows dots too, but TLS on
+ * the bucket's own host name fails with them.
  */
 export function bucketProblem(bucket: string): string | undefined {
   if (bucket.length < 3 || bucket.length > 63) return "have 3 to 63 characters each";

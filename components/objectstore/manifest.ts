@@ -36,6 +36,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: st
 
 function serverContainer(ensemble: Ensemble, region: string): core.v1.Container {
   const { admin } = namesOf(ensemble.name);
+  const memoryBytes = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29;
   const fromAdmin = (name: string, key: string) => ({ name, valueFrom: { secretKeyRef: { name: admin, key } } });
   // It says that the server answers, over TLS too: the kubelet does not look at the certificate.
   const health = { httpGet: { path: healthPath, port: "client", scheme: scheme(ensemble.tls).toUpperCase() } };
@@ -45,12 +46,12 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
     ...containerProfile,
     command: ["/usr/local/bin/versitygw", ...serverArguments(ensemble, region)],
     env: [
-      // The server reads its root account from arguments or from the environment only. Arguments can be read in the pod, and by
-      // everybody on the node; a reference to the Secret keeps the values out of the pod's definition.
+      // The server reads its root account from arguments or from the environment only. Every process on the node can read arguments;
+      // a reference to the Secret keeps the values out of the pod's definition.
       fromAdmin("ROOT_ACCESS_KEY_ID", "username"),
       fromAdmin("ROOT_SECRET_ACCESS_KEY", "password"),
       // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
+      { name: "GOMEMLIMIT", value: String(Math.floor(memoryBytes * 0.8)) },
     ],
     ports: [
       { name: "client", containerPort: ports.client, protocol: "TCP" },
@@ -78,22 +79,18 @@ export function serverArguments(ensemble: Ensemble, region: string): string[] {
       : [`--cert=${certificate}`, `--key=${key}`, `--admin-cert=${certificate}`, `--admin-cert-key=${key}`]),
     `--region=${region}`,
     `--iam-dir=${paths.users}`,
-    // A deleted user or a changed password counts at once, for the price of reading a small file with each request.
+    // A deleted user or a changed password takes effect at once; each request reads a small file in return.
     "--iam-cache-disable",
     `--health=${healthPath}`,
     // Otherwise each request is a handshake.
     "--keep-alive",
     // Otherwise each request, of probes too, is a line in the log.
     "--quiet",
-    // Metadata are extended attributes of the files, which change together with them. The server refuses to start on a file
-    // system without; keeping them in files beside (--sidecar) would tear them apart in a crash.
+    // Metadata are extended attributes of the files, so both change together. The server refuses to start on a file system without
+    // them. Metadata in files beside (--sidecar) could differ from the data after a crash.
     "posix",
     paths.buckets,
   ];
-}
-
-function memoryLimit(ensemble: Ensemble): number {
-  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29;
 }
 
 /** The file that tells the setup, and the check, what is to exist. No secrets. */
