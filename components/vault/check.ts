@@ -7,21 +7,22 @@ import {
   type CheckContext,
   everywhere,
   failIfAny,
+  greetMembers,
   type Place,
 } from "../shared/check/context";
 import { applicationValues, trustOf } from "../shared/check/logins";
 import { checkStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
-import { type Health, type Peer, type TokenInfo, type VaultClient, VaultError, vaultClient } from "./client";
+import { type Peer, type TokenInfo, type VaultClient, VaultError, vaultClient } from "./client";
 import { ports, rootName, scheme } from "./layout";
-import { describeServer } from "./membership";
+import { describeServer, isServing } from "./membership";
 import { monitorRole } from "./policies";
 
 const day = 86_400;
 /** The job renews daily: one that lives shorter has been missed for weeks. */
 const shortestTokenSeconds = 2 * day;
-/** One for all runs where it cannot be removed again. */
+/** The same for all runs, since a policy may not allow to remove it. */
 const probeKey = "cells-services-check";
 
 interface Access {
@@ -45,32 +46,24 @@ export const check: Check = async (target, environment) => {
       return `monitoring token${access.ca === undefined ? "" : " and trust bundle"} found`;
     },
   );
-  // Without a token the members can still say what they are, which is what one wants to know then.
+  // Members state their health without a token, which helps to find out why the token is missing.
   if (!known && access.ca === undefined && target.tls !== "off") return findings;
   const anonymous: Access = { ...access, token: undefined };
 
   const serving: Place[] = [];
   const clusters = new Set<string>();
   const seals: Record<string, string> = {};
-  for (const member of target.members) {
-    await step(
-      `member ${member}`,
-      `look at the pod ${member}, at the log of its containers vault and agent`,
-      async () => {
-        const place = memberPlace(member);
-        const client = await connect(place, anonymous);
-        const health = await client.health();
-        const state = describeServer(health);
-        if (!isServing(health)) throw new Error(state);
-        serving.push(place);
-        clusters.add(health.clusterId ?? "");
-        const seal = await client.sealStatus();
-        seals[member] = seal.type;
-        const secured = access.ca === undefined ? "plain text" : "TLS, certificate verified";
-        return `${state}; ${secured}; seal ${seal.type}; vault ${health.version}`;
-      },
-    );
-  }
+  await greetMembers(context, async (place) => {
+    const client = await connect(place, anonymous);
+    const health = await client.health();
+    const state = describeServer(health);
+    if (!isServing(health)) throw new Error(state);
+    serving.push(place);
+    clusters.add(health.clusterId ?? "");
+    const { type } = await client.sealStatus();
+    seals[place.name] = type;
+    return `${state}; seal ${type}; vault ${health.version}`;
+  });
   const [first] = serving;
   if (first === undefined) return findings;
 
@@ -103,9 +96,7 @@ export const check: Check = async (target, environment) => {
     return "revoked";
   });
 
-  for (const [application, secret] of Object.entries(target.applications)) {
-    await checkApplication(context, { application, secret, members: serving });
-  }
+  for (const application of Object.keys(target.applications)) await checkApplication(context, application, serving);
 
   const places = [...serving, address];
   const metricsPorts = serving.map(({ name }) => memberPlace(name, target.metricsPort));
@@ -153,11 +144,6 @@ export const check: Check = async (target, environment) => {
   return findings;
 };
 
-function isServing(health: Health): boolean {
-  if (!health.initialised || health.sealed || health.removed) return false;
-  return !health.standby || health.following === true;
-}
-
 /** In words; empty when all members have the seal that is deployed. */
 export function sealProblems(seals: Record<string, string>, deployed: string | undefined): string[] {
   const [first] = Object.values(seals);
@@ -179,15 +165,8 @@ const denied = /permission denied|missing client token|invalid token/;
 
 async function connect(place: Place, { ca, token }: Access): Promise<VaultClient> {
   const { host, port } = await place.dial();
-  const secured = ca !== undefined;
-  const url = `${secured ? "https" : "http"}://${host}:${port}`;
-  return vaultClient({
-    url,
-    ca,
-    servername: secured ? place.host : undefined,
-    token,
-    timeoutSeconds: answerSeconds,
-  });
+  const url = `${ca === undefined ? "http" : "https"}://${host}:${port}`;
+  return vaultClient({ url, ca, servername: place.host, token, timeoutSeconds: answerSeconds });
 }
 
 async function checkPeers(target: CheckTarget, client: VaultClient): Promise<string> {
@@ -204,11 +183,10 @@ async function checkPeers(target: CheckTarget, client: VaultClient): Promise<str
   return `${peers.length} voters, ${memberOf(target, leader?.address ?? "")} leads, ${tolerated} may fail`;
 }
 
-/** undefined: exactly the members of the StatefulSet, all of them with a vote, and one leader. */
-export function whyNotWhole(
-  target: Pick<CheckTarget, "name" | "namespace" | "members">,
-  peers: Peer[],
-): string | undefined {
+type Members = Pick<CheckTarget, "name" | "namespace" | "members">;
+
+/** undefined: the peers are exactly the members of the StatefulSet, all with a vote, and one leads. */
+export function whyNotWhole(target: Members, peers: Peer[]): string | undefined {
   const names = peers.map(({ address }) => memberOf(target, address)).sort();
   const expected = [...target.members].sort();
   if (names.join() !== expected.join()) return `the peers are ${names.join(", ")}, expected ${expected.join(", ")}`;
@@ -219,7 +197,7 @@ export function whyNotWhole(
 }
 
 /** The member with this address, or the address when there is none. */
-export function memberOf(target: Pick<CheckTarget, "name" | "namespace" | "members">, address: string): string {
+export function memberOf(target: Members, address: string): string {
   const [host] = address.split(":");
   return target.members.find((member) => memberHost(target.name, target.namespace, member) === host) ?? address;
 }
@@ -233,17 +211,13 @@ function describeToken(token: TokenInfo, role: string): string {
   return `renewable, lives for ${days} more days`;
 }
 
-interface Application {
-  application: string;
-  secret: string;
-  members: Place[];
-}
-
-/** With nothing but what its own Secret says, as the application will do it. */
+/** Uses only what the Secret of the application holds, as the application will. */
 async function checkApplication(
   { target, environment, step, address }: CheckContext,
-  { application, secret, members }: Application,
+  application: string,
+  members: Place[],
 ): Promise<void> {
+  const secret = target.applications[application] ?? "";
   const remedy = `look at the Secret ${secret} and at the logs of the jobs setup and tokens`;
   let access: Access = { ca: undefined, token: undefined };
   let mounts: string[] = [];
@@ -295,28 +269,27 @@ async function checkMount(
   const [first] = members;
   if (first === undefined) throw new Error("no member answers");
   const client = await open(first);
-  const key = probeKey;
-  const may = await mayDo(client, [`${mount}/data/${key}`, `${mount}/metadata/${key}`, `${mount}/metadata/`]);
-  const [data = [], metadata = [], list = []] = may;
+  const [path, pathOfMetadata] = [`${mount}/data/${probeKey}`, `${mount}/metadata/${probeKey}`];
+  const [data = [], metadata = [], list = []] = await mayDo(client, [path, pathOfMetadata, `${mount}/metadata/`]);
   failIfAny(mountProblems(mount, data));
   const value = randomBytes(8).toString("hex");
-  await client.write(`${mount}/data/${key}`, { data: { value } });
+  await client.write(path, { data: { value } });
   const read = await everywhere(members, async (member) => {
-    const found = await (await open(member)).read<{ data?: { value?: string } }>(`${mount}/data/${key}`);
+    const found = await (await open(member)).read<{ data?: { value?: string } }>(path);
     if (found?.data?.value !== value) throw new Error(`it did not read what was written through ${first.name}`);
     return "read";
   });
   const done = [`written through ${first.name}`, read];
   if (list.includes("list")) {
     const keys = await client.list(`${mount}/metadata`);
-    if (!keys.includes(key)) throw new Error("a key that was written is not in the list");
+    if (!keys.includes(probeKey)) throw new Error("a key that was written is not in the list");
     done.push("listed");
   }
   if (metadata.includes("delete")) {
-    await client.remove(`${mount}/metadata/${key}`);
+    await client.remove(pathOfMetadata);
     done.push("removed");
   } else if (data.includes("delete")) {
-    await client.remove(`${mount}/data/${key}`);
+    await client.remove(path);
     done.push("deleted");
   }
   return done.join(", ");
@@ -325,10 +298,10 @@ async function checkMount(
 /** In words; empty when the policy allows the check to write a key and to read it: otherwise nothing is proven. */
 export function mountProblems(mount: string, capabilities: string[]): string[] {
   const missing = ["create", "update", "read"].filter((each) => !capabilities.includes(each));
-  if (missing.length === 0) return [];
-  return [
-    `not tried: the policy does not allow ${missing.join(", ")} at ${mount}/data/${probeKey}; add this path to it`,
-  ];
+  const path = `${mount}/data/${probeKey}`;
+  return missing.length === 0
+    ? []
+    : [`not tried: the policy does not allow ${missing.join(", ")} at ${path}; add this path to it`];
 }
 
 /** What the client's token may do, for each path. */

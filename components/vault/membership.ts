@@ -1,4 +1,4 @@
-/** What the agent beside a member says of it and does for it: pure. The loop that observes and acts is in `sidecar.ts`. */
+/** What the agent beside a member reports and does: pure. The loop that observes and acts is in `sidecar.ts`. */
 import type { Status } from "../shared/agent/sidecar";
 import { beginAnew } from "../shared/core/marker";
 import type { Health, Server } from "./client";
@@ -6,9 +6,9 @@ import type { Health, Server } from "./client";
 /** Another member, and what the agent beside it says. */
 export interface Other {
   server: Server;
-  /** Its agent takes it for the active member of a cluster that was formed for certain. */
+  /** Its agent says that it is the active member of a cluster that was formed. */
   primary: boolean;
-  /** Its agent takes it for a full member. */
+  /** Its agent says that it is a full member. */
   ready: boolean;
 }
 
@@ -61,31 +61,35 @@ export type Action =
   | { kind: "record"; clusterId: string }
   | { kind: "reload" };
 
-/** A member that joins replays a log; others wait so long for it at most, since it may never come. */
+/** A member that joins replays a log. Others wait for it for this time at most, since it may never finish. */
 const turnSeconds = 60;
-/** Of a member that joins: it opens when it has all data, perhaps from a snapshot of gigabytes. Only what has given up needs it. */
+/** A joining member unseals when it has all data, perhaps from a snapshot of gigabytes. After this time its server is restarted. */
 const openingPatienceSeconds = 900;
-/** A joining member on a slow machine may take itself for removed while it replays the log; by then it is through. */
+/** A joining member on a slow machine may take itself for removed while it replays the log. After this time it has replayed it. */
 const provenSeconds = 30;
 
 export function isReady({ server, volume }: Pick<Observed, "server" | "volume">): boolean {
-  if (server.state !== "up" || volume.forming !== undefined) return false;
-  if (!server.initialised || server.sealed || server.removed) return false;
-  return !server.standby || server.following === true;
+  return server.state === "up" && volume.forming === undefined && isServing(server);
+}
+
+/** Unsealed, in the cluster, and active or in contact with the active member. */
+export function isServing({ initialised, sealed, removed, standby, following }: Health): boolean {
+  return initialised && !sealed && !removed && (!standby || following === true);
 }
 
 export function status(observed: Observed, self: Identity): Status {
   const { server } = observed;
   const ready = isReady(observed);
+  const up = server.state === "up";
   return {
     ready,
-    primary: ready && server.state === "up" && !server.standby,
+    primary: ready && up && !server.standby,
     detail: `${self.name} ${describe(observed, self)}`,
     metrics: {
-      up: Number(server.state === "up"),
-      initialised: Number(server.state === "up" && server.initialised),
-      sealed: Number(server.state === "up" && server.sealed),
-      removed: Number(server.state === "up" && server.removed),
+      up: Number(up),
+      initialised: Number(up && server.initialised),
+      sealed: Number(up && server.sealed),
+      removed: Number(up && server.removed),
     },
   };
 }
@@ -158,7 +162,7 @@ export function decide(observed: Observed, self: Identity): Action | undefined {
   if (server.state === "away") return undefined;
   if (volume.forming !== undefined) return finishForming(volume.forming, keys);
   if (server.removed) {
-    // A copy that never served is worth nothing, and nobody counted it for the majority.
+    // A copy that never served holds nothing of its own, and was not needed for a majority.
     return volume.joined === undefined ? { kind: "discard", reason: "it was removed before it had served" } : undefined;
   }
   if (!server.initialised) return fill(observed, self);
@@ -176,8 +180,8 @@ export function decide(observed: Observed, self: Identity): Action | undefined {
 }
 
 /**
- * The note on the volume was made before the call, and is removed after the answer was stored. What it says is therefore
- * true however often agent or server die in between: without a stored answer nobody has ever had the keys of this data.
+ * The note on the volume is written before the initialisation and removed after its answer is stored. So a note without a stored answer
+ * means that nobody has the keys of this data, however often agent or server were killed in between.
  */
 function finishForming(attempt: string, keys: Observed["keys"]): Action | undefined {
   if (keys === "unknown") return undefined;
@@ -185,7 +189,7 @@ function finishForming(attempt: string, keys: Observed["keys"]): Action | undefi
   return { kind: "discard", reason: "its initialisation was interrupted, so nobody has its keys" };
 }
 
-/** Without data: join those who have them; form a cluster only when there was none and everybody is here and empty. */
+/** For a member without data: it joins a cluster; the first member forms one when none existed and all members are up and empty. */
 function fill(observed: Observed, self: Identity): Action | undefined {
   const { others, marker, keys } = observed;
   const leader = Object.keys(others).find((member) => others[member]?.primary);
@@ -200,7 +204,7 @@ function fill(observed: Observed, self: Identity): Action | undefined {
   return allEmpty ? { kind: "initialise" } : undefined;
 }
 
-/** One at a time: first those with a smaller number, and whoever is on its way. Who does not answer has no turn. */
+/** Members join one at a time, by ordinal. Returns the member that joins first; a member that does not answer has no turn. */
 function waitsFor({ others, waitingSeconds }: Observed, self: Identity): string | undefined {
   if (waitingSeconds >= turnSeconds) return undefined;
   const own = self.members.indexOf(self.name);
@@ -211,12 +215,12 @@ function waitsFor({ others, waitingSeconds }: Observed, self: Identity): string 
   });
 }
 
-/** What a server says that was stopped while it began: it is not initialised, but does not begin again either. */
+/** The server was stopped during its initialisation: it is not initialised, and refuses to begin again. */
 export function isHalfMade(error: Error): boolean {
   return /already has state/.test(error.message);
 }
 
-/** The leader has forgotten, or never got, what it asked this server for: the server never asks anew. */
+/** The leader does not know the challenge that this server answers, and the server never asks for another one. */
 export function isForgotten(error: Error): boolean {
   return /no expected answer for the server id/.test(error.message);
 }

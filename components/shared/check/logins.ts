@@ -26,8 +26,8 @@ export async function administrator({ target, environment, step }: CheckContext)
   return access;
 }
 
-/** The administrator's, with the trust bundle that is published for everybody. */
-export async function adminAccess(target: CheckTarget, environment: CheckEnvironment): Promise<Required<Access>> {
+/** The administrator's credentials, with the trust bundle that is published for all clients. */
+export async function adminAccess(target: CheckTarget, environment: CheckEnvironment): Promise<Access> {
   return {
     auth: credentialsOf(await environment.secret(target.adminSecret), target.adminSecret),
     ca: await trustOf(target, environment),
@@ -42,17 +42,18 @@ export async function trustOf({ trust }: CheckTarget, environment: CheckEnvironm
   return bundle;
 }
 
-/** An application's, with nothing but what its own Secret says. The Secret must also have the values expected. */
+/** An application's credentials and trust, from its own Secret alone. The Secret must also hold the values `expected`. */
 export async function applicationAccess(
   target: CheckTarget,
   environment: CheckEnvironment,
   application: string,
   expected: (values: Record<string, string>) => Record<string, string> = () => ({}),
-): Promise<{ access: Required<Access>; values: Record<string, string> }> {
+): Promise<{ access: Access; values: Record<string, string> }> {
   const { values, ca, secret } = await applicationValues(target, environment, application, expected);
   return { access: { auth: credentialsOf(values, secret), ca }, values };
 }
 
+/** The same for an application that logs in with something other than a password. */
 export async function applicationValues(
   target: CheckTarget,
   environment: CheckEnvironment,
@@ -74,7 +75,16 @@ export async function applicationValues(
 export async function enterAsApplication(
   { target, environment, step }: CheckContext,
   application: string,
-  { places, expected, enter }: ApplicationEntrance,
+  {
+    places,
+    expected,
+    enter,
+  }: {
+    places: Place[];
+    /** What the Secret must say, beside user, password and trust. */
+    expected: (values: Record<string, string>) => Record<string, string>;
+    enter: (place: Place, access: Access) => Promise<unknown>;
+  },
 ): Promise<Access | undefined> {
   const secret = target.applications[application] ?? "";
   let granted: Access | undefined;
@@ -90,16 +100,9 @@ export async function enterAsApplication(
   return granted;
 }
 
-export interface ApplicationEntrance {
-  places: Place[];
-  /** What the Secret must say, beside user, password and trust. */
-  expected: (values: Record<string, string>) => Record<string, string>;
-  enter: (place: Place, access: Access) => Promise<unknown>;
-}
-
 function expectValue(secret: string, key: string, found: string | undefined, expected: string): void {
   if (found === expected) return;
-  // The words of an object store repeat user and password.
+  // The Secret of an object store repeats user and password under the names of AWS.
   const [seen, wanted] = /key/i.test(key) ? ["another one", "that of the user"] : [found, expected];
   throw new Error(`${key} in the Secret ${secret} is ${found ? (seen ?? "") : "missing"}, expected ${wanted ?? ""}`);
 }
