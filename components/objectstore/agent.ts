@@ -121,9 +121,9 @@ interface Establishment {
 
 /** Reads before it writes, so it may be killed at any point and repeated at any time. Deletes no data. */
 export async function establish({ admin, buckets, store, users, root }: Establishment): Promise<void> {
-  for (const action of decideUsers(await admin.users(), users)) await changeUser(admin, action);
+  for (const action of decideUsers(await admin.users(), users)) await apply(admin, buckets, action);
   const existing = await observeBuckets(admin, buckets);
-  for (const action of decideBuckets(existing, store, root)) await changeBucket(admin, buckets, action);
+  for (const action of decideBuckets(existing, store, root)) await apply(admin, buckets, action);
   const kept = existing.filter(({ name }) => !store.buckets.includes(name)).map(({ name }) => name);
   if (kept.length > 0) log(`kept as they are, though no longer asked for: ${kept.join(", ")}`);
 }
@@ -138,7 +138,7 @@ async function observeBuckets(admin: Admin, buckets: Buckets): Promise<Bucket[]>
   return observed;
 }
 
-async function changeUser(admin: Admin, action: UserAction): Promise<void> {
+async function apply(admin: Admin, buckets: Buckets, action: UserAction | BucketAction): Promise<void> {
   switch (action.kind) {
     case "create-user":
       await admin.createUser(action.user);
@@ -149,11 +149,6 @@ async function changeUser(admin: Admin, action: UserAction): Promise<void> {
     case "delete-user":
       await admin.deleteUser(action.accessKeyId);
       return log(`user ${action.accessKeyId} deleted: it is no application any more`);
-  }
-}
-
-async function changeBucket(admin: Admin, buckets: Buckets, action: BucketAction): Promise<void> {
-  switch (action.kind) {
     case "create-bucket":
       await buckets.create(action.bucket);
       return log(`bucket ${action.bucket} created`);

@@ -20,7 +20,7 @@ import {
 import { type Access, administrator, applicationAccess } from "../shared/check/logins";
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
-import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
+import type { Check, CheckTarget } from "../shared/core/check";
 import { namesOf } from "../shared/core/names";
 import type { Endpoint } from "./api";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
@@ -47,7 +47,9 @@ export const check: Check = async (target, environment) => {
     if (access === undefined) return findings;
     const { config, setup } = namesOf(target.name);
     const known = await step("configuration", `look at the ConfigMap ${config}`, async () => {
-      store = await readStore(environment, config);
+      const text = (await environment.configMap(config))[paths.storeFile];
+      if (!text) throw new Error(`${paths.storeFile} in the ConfigMap ${config} is missing`);
+      store = JSON.parse(text) as Store;
       return `${store.buckets.length} buckets in ${store.region}`;
     });
     if (!known) return findings;
@@ -138,12 +140,6 @@ async function endpointOf(place: Place, { ca, auth }: Access, region: string): P
   };
 }
 
-async function readStore(environment: CheckEnvironment, config: string): Promise<Store> {
-  const text = (await environment.configMap(config))[paths.storeFile];
-  if (!text) throw new Error(`${paths.storeFile} in the ConfigMap ${config} is missing`);
-  return JSON.parse(text) as Store;
-}
-
 // --- applications
 
 interface ApplicationUnderCheck {
@@ -192,7 +188,7 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
   );
 }
 
-/** The words of AWS must say the same as those that all services have. */
+/** The keys with AWS's names must hold the same values as the keys that all services have. */
 function expectedWords(target: CheckTarget, values: Record<string, string>, region: string): Record<string, string> {
   const endpoint = `${scheme(target.tls)}://${target.host}:${target.clientPort}`;
   const { username = "", password = "" } = values;

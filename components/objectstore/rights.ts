@@ -21,7 +21,7 @@ export interface BucketPolicy {
   Statement: { Effect: "Allow" | "Deny"; Principal: { AWS: string[] }; Action: string[]; Resource: string[] }[];
 }
 
-/** Applications work with objects. They neither make nor delete buckets, nor do they decide who else gets in. */
+/** Applications read and write objects. With this role they can neither create nor delete buckets, nor give rights. */
 export const role = "user";
 
 /** What an application may do with its bucket, in the words of AWS. */
@@ -33,7 +33,7 @@ export const bucketActions = [
   "s3:ListBucketMultipartUploads",
 ];
 
-/** And with what is in it. */
+/** What an application may do with the objects in its bucket. */
 export const objectActions = [
   "s3:AbortMultipartUpload",
   "s3:DeleteObject",
@@ -46,7 +46,7 @@ export const objectActions = [
   "s3:PutObjectTagging",
 ];
 
-/** Where there is a policy, it alone decides: even the owner of the bucket may do only what is here. */
+/** A policy alone decides: even the owner of the bucket may do only what its policy allows. */
 export function bucketPolicy(bucket: string, application: string): BucketPolicy {
   const allow = (actions: string[], resource: string): BucketPolicy["Statement"][number] => ({
     Effect: "Allow",
@@ -60,7 +60,7 @@ export function bucketPolicy(bucket: string, application: string): BucketPolicy 
 export type UserAction =
   | { kind: "create-user"; user: User }
   | { kind: "update-user"; user: User }
-  /** Whoever is no application any more does not get in. What it has stored stays. */
+  /** A removed application can no longer log in. Its objects stay. */
   | { kind: "delete-user"; accessKeyId: string };
 
 export type BucketAction =
@@ -79,14 +79,14 @@ export function decideUsers(existing: User[], wanted: User[]): UserAction[] {
   return [...changes, ...gone.map(({ accessKeyId }): UserAction => ({ kind: "delete-user", accessKeyId }))];
 }
 
-/** Never deletes: a bucket that is not wanted any more stays as it is. */
+/** Never deletes: a bucket that was removed from the arguments stays as it is. */
 export function decideBuckets(existing: Bucket[], store: Store, admin: string): BucketAction[] {
   return store.buckets.flatMap((bucket): BucketAction[] => {
     const application = ownerOf(store, bucket);
     const owner = application ?? admin;
     const known = existing.find(({ name }) => name === bucket);
     const policy = application === undefined ? undefined : bucketPolicy(bucket, application);
-    // A new bucket is its maker's.
+    // The administrator creates a bucket, and so owns it first.
     const moves = (known?.owner ?? admin) !== owner;
     return [
       ...(known === undefined ? [{ kind: "create-bucket", bucket } as const] : []),

@@ -10,10 +10,10 @@ export type PeerStep =
 /** `staying` and `leaving` are addresses. undefined: each of `staying` votes, and none of `leaving` is a peer. */
 export function nextStep(peers: Peer[], staying: string[], leaving: string[]): PeerStep | undefined {
   const mute = staying.filter((address) => !peers.some((peer) => peer.address === address && peer.voter));
-  // Until all of them vote, the majority may need one that leaves.
+  // Until all members that stay vote, the majority may need a member that leaves.
   if (mute.length > 0) return { kind: "wait", reason: `without a vote: ${mute.join(", ")}` };
   const rest = peers.filter(({ address }) => leaving.includes(address));
-  // The leader last: then each voter that can be elected instead stays.
+  // The leader goes last: by then every other voter stays.
   const peer = rest.find(({ leader }) => !leader) ?? rest[0];
   return peer && { kind: peer.leader ? "step down" : "remove", peer };
 }

@@ -1,13 +1,12 @@
 /** Who may do what in Vault: the texts of the policies and the roles, from the arguments. Pure. */
-import type { Mount, PolicyRule, SetupSettings } from "./layout";
-import { audience } from "./layout";
+import { audience, type Mount, type PolicyRule, type SetupSettings } from "./layout";
 
 /** Vault's policies as it reads them; JSON is one of its two forms. */
 export interface Policy {
   path: Record<string, { capabilities: string[] }>;
 }
 
-/** Prefix of everything that this software makes, and of what it may therefore change and remove. */
+/** Prefix of all policies and roles that the setup makes. It changes and removes no others. */
 export const prefix = "cells-services-";
 export const setupRole = `${prefix}setup`;
 export const tokensRole = `${prefix}tokens`;
@@ -18,7 +17,7 @@ export function applicationRole(application: string): string {
   return `${prefix}application-${application}`;
 }
 
-/** Revoked by whoever holds it, as when it leaked: the job that keeps the tokens makes another one within the hour. */
+/** Rights of a token on itself. Its holder revokes it when it has leaked; the tokens job makes another one within the hour. */
 const sharedToken: Policy["path"] = {
   "auth/token/lookup-self": { capabilities: ["read"] },
   "auth/token/revoke-self": { capabilities: ["update"] },
@@ -39,7 +38,7 @@ export const setupPolicy: Policy = {
   path: {
     ...loginToken,
     "sys/mounts": { capabilities: ["read"] },
-    // No removal: with a mount goes what is in it.
+    // No right to delete: that would delete the data of the mount.
     "sys/mounts/+": { capabilities: change },
     "sys/mounts/+/tune": { capabilities: change },
     "+/config": { capabilities: change },
@@ -109,9 +108,8 @@ export function policies({ applications, policies: rules }: SetupSettings): Reco
   };
 }
 
-/** Roles of the tokens that are kept: periodic, so that they live as long as somebody renews them, and orphans. */
+/** Roles of the tokens in Secrets: periodic, so that a token lives as long as it is renewed, and without a parent. */
 export function tokenRoles({ applications, tokenPeriodDays }: SetupSettings): Record<string, object> {
-  const period = tokenPeriodDays * 86_400;
   return Object.fromEntries(
     [monitorRole, ...applications.map(applicationRole)].map((role) => [
       role,
@@ -119,7 +117,7 @@ export function tokenRoles({ applications, tokenPeriodDays }: SetupSettings): Re
         allowed_policies: [role],
         orphan: true,
         renewable: true,
-        token_period: period,
+        token_period: tokenPeriodDays * 86_400,
         token_no_default_policy: true,
         token_type: "service",
       },
@@ -150,15 +148,14 @@ export function loginRoles(name: string, namespace: string, accounts: Record<str
   );
 }
 
-/** Removed applications: their roles and policies, by which nobody can use or renew their tokens any longer. */
+/** Roles and policies of removed applications. Without them their tokens can be neither used nor renewed. */
 export function leftovers(known: string[], applications: string[]): string[] {
   const wanted = applications.map(applicationRole);
   return known.filter((each) => each.startsWith(applicationRole("")) && !wanted.includes(each));
 }
 
 export type MountAction =
-  | { kind: "enable"; path: string; mount: Mount }
-  | { kind: "configure"; path: string; mount: Mount }
+  | { kind: "enable" | "configure"; path: string; mount: Mount }
   | { kind: "refuse"; reason: string };
 
 export function mountActions(

@@ -1,7 +1,7 @@
-/** The server's process: the containers of the pod share one process namespace, so that the agent may signal it. */
+/** The server's process. The containers of the pod share one process namespace, so the agent can signal the server. */
 import { readdir, readFile } from "node:fs/promises";
 
-/** As the kernel shows it. */
+/** The name of the process in /proc. */
 const serverName = "vault";
 
 /** Returns the processes that got the signal. */
@@ -12,17 +12,16 @@ export async function signalServer(signal: "SIGHUP" | "SIGTERM"): Promise<number
 }
 
 /**
- * Which process the server is, also across restarts of the pod, whose first processes have the same numbers each time. What a
- * person starts in its container has the same name, and began later.
+ * Identifies the process of the server by its number and its start, because the first processes of a restarted pod have the same numbers
+ * again. A process of the same name that a person starts in the container began later.
  */
 export async function identifyServer(): Promise<string> {
-  const starts = await Promise.all(
-    (await findServers()).map(async (id) => {
-      const stat = await readFile(`/proc/${id}/stat`, "utf8").catch(() => undefined);
-      return stat === undefined ? [] : [{ id, ticks: startOf(stat) }];
-    }),
-  );
-  const [first] = starts.flat().sort((a, b) => a.ticks - b.ticks);
+  const starts: { id: number; ticks: number }[] = [];
+  for (const id of await findServers()) {
+    const stat = await readFile(`/proc/${id}/stat`, "utf8").catch(() => undefined);
+    if (stat !== undefined) starts.push({ id, ticks: startOf(stat) });
+  }
+  const [first] = starts.sort((a, b) => a.ticks - b.ticks);
   if (first === undefined) throw new Error("the server does not run");
   return `${first.id}-${first.ticks}`;
 }
@@ -37,7 +36,7 @@ export async function findServers(): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir("/proc")) {
     if (!/^[0-9]+$/.test(entry)) continue;
-    // Processes end while one looks at them.
+    // A process may end between the two calls.
     const name = await readFile(`/proc/${entry}/comm`, "utf8").catch(() => "");
     if (name.trim() === serverName) found.push(Number(entry));
   }

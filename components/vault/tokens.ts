@@ -13,15 +13,15 @@ export type TokenAction =
   | { kind: "keep"; days: number }
   | { kind: "renew"; days: number }
   | { kind: "replace"; reason: string }
-  /** The former one stays valid until the next rotation, or until its period has passed. */
+  /** Like "replace", but the former token stays valid until the next rotation, or until its period has passed. */
   | { kind: "rotate"; reason: string };
 
 const day = 86_400;
 
-/** As soon as a day is gone, so that weeks of missed runs leave it alive. */
+/** A token is renewed daily, so it survives weeks of missed runs. */
 const renewAfterSeconds = day;
 
-/** The period is that of the role: Vault gives it anew with each renewal. */
+/** Each renewal gives the token the period of its role again. */
 export function decideToken(
   token: TokenState,
   role: string,
@@ -31,7 +31,7 @@ export function decideToken(
   if (token.state === "refused") return { kind: "replace", reason: "it was revoked or has expired" };
   if (token.role !== role) return { kind: "replace", reason: `it was not made for ${role}` };
   if (token.rotation < rotation) return { kind: "rotate", reason: `passwords.rotation is ${rotation}` };
-  // With its parent it would be revoked too.
+  // A token that is no orphan is revoked with its parent.
   if (!token.renewable || !token.orphan) return { kind: "replace", reason: "it cannot be renewed for ever" };
   const days = Math.floor(token.ttlSeconds / day);
   const fresh = token.ttlSeconds > tokenPeriodDays * day - renewAfterSeconds;

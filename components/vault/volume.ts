@@ -10,21 +10,19 @@ export async function prepareVolume(): Promise<void> {
   await mkdir(paths.data, { recursive: true, mode: 0o700 });
 }
 
-/** Whether a server has begun to write here: it makes its id before anything else, and that alone is no data. */
+/** Whether a server has written data. A server makes its id first, which alone is no data. */
 export async function hasData(): Promise<boolean> {
   return (await readdir(join(paths.data, "raft")).catch(absent))?.includes("raft.db") ?? false;
 }
 
-/** Only the last one is kept: they hold nothing, and must not fill the volume. */
+/** Moves the data to another folder. Only the last such folder is kept: it holds nothing of value, and must not fill the volume. */
 export async function putDataAside(now: number): Promise<string> {
   const aside = `${paths.discarded}${new Date(now).toISOString().replace(/[:.]/g, "-")}`;
-  for (const name of await readdir(paths.volume)) {
-    const prefix = basename(paths.discarded);
-    if (name.startsWith(prefix)) await rm(join(paths.volume, name), { recursive: true, force: true });
-  }
-  // Whoever was killed here has left either of the two.
+  const former = (await readdir(paths.volume)).filter((name) => name.startsWith(basename(paths.discarded)));
+  for (const name of former) await rm(join(paths.volume, name), { recursive: true, force: true });
+  // An agent that was killed between the two steps has left no data folder.
   await rename(paths.data, aside).catch(absent);
-  await mkdir(paths.data, { recursive: true, mode: 0o700 });
+  await prepareVolume();
   await syncFolder(paths.volume);
   return aside;
 }
