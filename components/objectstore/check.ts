@@ -168,8 +168,8 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
     granted = access;
     return `it sees its buckets ${own.join(", ")} and no other`;
   });
-  // A failed step has granted nothing. TypeScript does not see that the step assigns the variable.
-  const access = granted as Access | undefined;
+  // A failed step has granted nothing.
+  const access = granted;
   if (access === undefined || first === undefined) return;
   const client = await open(address, access);
   const remedy = "look at the log of the pod and at the space on its volume";

@@ -7,7 +7,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { absent, readNote, removeNote, writeNote } from "../shared/agent/files";
 import { readMarker } from "../shared/agent/guard";
 import { askAgent, http } from "../shared/agent/http";
-import { core, decoded, encoded, type KubernetesApi, ownerReference, type Secret } from "../shared/agent/kubernetes";
+import {
+  core,
+  decoded,
+  encoded,
+  inClusterEndpoint,
+  type KubernetesApi,
+  ownerReference,
+  type Secret,
+} from "../shared/agent/kubernetes";
 import { readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
@@ -344,20 +352,13 @@ export function serveKeys(fetchKeys: () => Promise<string>, port: number = ports
   }).listen(port, "127.0.0.1");
 }
 
-const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-/** Every service account may read them. The page is of a type of its own, which the calls of objects do not accept. */
-export async function kubernetesKeys(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
-  const host = environment["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
-  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "443";
-  const [token, ca] = await Promise.all([
-    readFile(join(tokenDirectory, "token"), "utf8"),
-    readFile(join(tokenDirectory, "ca.crt"), "utf8"),
-  ]);
+/** Every service account may read them. Not by `KubernetesApi`: the page refuses the content type that objects are asked for in. */
+export async function kubernetesKeys(): Promise<string> {
+  const { server, token, ca } = inClusterEndpoint();
   const { status: code, body } = await http({
-    url: `https://${host.includes(":") ? `[${host}]` : host}:${port}/openid/v1/jwks`,
-    headers: { authorization: `Bearer ${token.trim()}` },
-    ca,
+    url: `${server}/openid/v1/jwks`,
+    headers: { authorization: `Bearer ${(await token()).trim()}` },
+    ca: await ca(),
     timeoutSeconds: 5,
   });
   if (code !== 200) throw new Error(`status ${code}`);

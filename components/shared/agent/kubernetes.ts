@@ -63,15 +63,18 @@ export function group(apiVersion: string, namespace: string, resource: string, n
 }
 
 export function inClusterApi(patience: Patience = patient): KubernetesApi {
+  return kubernetesApi(inClusterEndpoint(), patience);
+}
+
+export function inClusterEndpoint(): KubernetesEndpoint {
   const host = process.env["KUBERNETES_SERVICE_HOST"] ?? "kubernetes.default.svc";
   const port = process.env["KUBERNETES_SERVICE_PORT"] ?? "443";
-  const endpoint: KubernetesEndpoint = {
+  return {
     server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
     // Both files change during the life of the pod: the token every hour.
     token: () => readFile(`${tokenDirectory}/token`, "utf8"),
     ca: () => readFile(`${tokenDirectory}/ca.crt`, "utf8"),
   };
-  return kubernetesApi(endpoint, patience);
 }
 
 export interface KubernetesEndpoint {
