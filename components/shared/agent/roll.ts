@@ -4,6 +4,7 @@
  */
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
+import { type Marker, peerTls } from "../core/marker";
 import { labelKeys, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep, turnSeconds } from "../core/roll";
 import type { EnsembleSettings, RollSettings } from "../core/settings";
@@ -29,14 +30,17 @@ export type Examine = (
   namespace: string,
 ) => Promise<Map<string, Condition>>;
 
+/** For members that may be busy with an election just now. */
+const wholeSeconds = 60;
 /** What has not become better by then, such as an image that is nowhere or a Secret that is missing, seldom does. */
 const patienceSeconds = 120;
 const hopeless = /^(ErrImagePull|ImagePullBackOff|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/;
 const intervalSeconds = 2;
-const remedy = "the other members run as they did; correct the change or set it back, and run pulumi up again";
+const othersRun = "the other members run as they did; ";
+const remedy = "correct the change or set it back, and run pulumi up again";
 
 interface StatefulSet extends KubernetesObject {
-  spec: { replicas: number };
+  spec: { replicas: number; template?: { spec?: MemberSpec } };
   status?: { observedGeneration?: number; updateRevision?: string };
 }
 
@@ -50,9 +54,15 @@ interface ContainerStatus {
   lastState?: ContainerStatus["state"];
 }
 
+/** Of a pod, or of the template of pods. */
+export interface MemberSpec {
+  containers?: { name: string }[];
+  initContainers?: { name: string; env?: { name: string; value?: string }[] }[];
+}
+
 export interface MemberPod extends KubernetesObject {
   metadata?: KubernetesObject["metadata"] & { deletionTimestamp?: string };
-  spec?: { containers: { name: string }[] };
+  spec?: MemberSpec;
   status?: {
     initContainerStatuses?: ContainerStatus[];
     containerStatuses?: ContainerStatus[];
@@ -82,6 +92,7 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
   let endTurn: (() => Promise<void>) | undefined;
   try {
     let watchSeconds = 0;
+    let unharmed = othersRun;
     for (let what = "all members to be whole"; ; ) {
       const begin = performance.now();
       const since = (time: number): number => (performance.now() - time) / 1000;
@@ -96,19 +107,23 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
           else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
           const next = nextStep(seen.members, since(begin) > patience);
           if (next.kind === "done") return { done: next };
-          if (next.kind === "replace") {
-            if (endTurn === undefined) return { done: { kind: "turn" } };
-            const uid = seen.uids.get(next.member) ?? "";
-            const refused = await replace(api, namespace, { ...next, uid });
-            return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
+          if (next.kind === "wait") {
+            if (!hopeless.test(next.reason)) hopelessSince = performance.now();
+            if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
+            return { waiting: `${next.member}: ${next.reason}` };
           }
-          if (!hopeless.test(next.reason)) hopelessSince = performance.now();
-          if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
-          return { waiting: `${next.member}: ${next.reason}` };
+          if (endTurn === undefined) return { done: { kind: "turn" } };
+          const uidOf = (member: string): string => seen.uids.get(member) ?? "";
+          if (next.kind === "stop") {
+            for (const member of next.members) await api.remove(core(namespace, "pods", member), uidOf(member));
+            return { done: next };
+          }
+          const refused = await replace(api, namespace, { ...next, uid: uidOf(next.member) });
+          return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
         },
         { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
       ).catch((error: unknown) => {
-        throw new Error(`${messageOf(error)}; ${remedy}`, { cause: error });
+        throw new Error(`${messageOf(error)}; ${unharmed}${remedy}`, { cause: error });
       });
       if (step.kind === "done") {
         log("all members are whole, and what they should be");
@@ -118,8 +133,10 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
         endTurn = await takeTurn(context.pod, namespace, api, turnSeconds);
         continue;
       }
-      log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
-      what = `${step.member} to be whole with what is new`;
+      unharmed = step.kind === "stop" ? "" : othersRun;
+      if (step.kind === "stop") log(`stopped ${step.members.join(", ")} at once, for other TLS between the members`);
+      else log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
+      what = `${step.kind === "stop" ? "all members" : step.member} to be whole with what is new`;
       watchSeconds = settings.watchSeconds;
     }
   } finally {
@@ -147,11 +164,42 @@ async function observe({ settings, namespace, api, examine }: Context) {
     return { waiting: "Kubernetes has not looked at the StatefulSet yet" };
   }
   const names = memberNames(name, set.spec.replicas);
+  const wanted = { revision, tls: tlsOf(set.spec.template?.spec) };
   const { pods, conditions } = await examinePods(names, { settings, namespace, api, examine });
   return {
-    members: [...pods].map(([member, pod]) => toRollMember(member, pod, revision, conditions.get(member))),
+    members: [...pods].map(([member, pod]) => toRollMember(member, pod, wanted, conditions.get(member))),
     uids: new Map([...pods].map(([member, pod]) => [member, pod?.metadata?.uid])),
   };
+}
+
+/** Between members, as the init container of each is told. undefined: there are none, or it does not say so. */
+export function tlsOf(spec: MemberSpec | undefined): Marker["tls"] | undefined {
+  const { env } = spec?.initContainers?.find(({ name }) => name === "member") ?? {};
+  const settings = env?.find(({ name }) => name === "SETTINGS")?.value;
+  return settings === undefined ? undefined : peerTls((JSON.parse(settings) as EnsembleSettings).tls);
+}
+
+/** Throws what is wrong with those that do not become whole in time. `purpose`: what they are awaited for. */
+export function awaitWhole(
+  purpose: string,
+  names: string[],
+  context: Parameters<typeof examinePods>[1],
+  deadlineSeconds = wholeSeconds,
+): Promise<boolean> {
+  return waitFor(
+    `${names.length} members that are whole, ${purpose}`,
+    async () => {
+      const { pods, conditions } = await examinePods(names, context);
+      const reasons = names.flatMap((member) => {
+        const condition = conditions.get(member);
+        return condition?.whole === true
+          ? []
+          : [`${member}: ${condition?.detail ?? whyAway(pods.get(member)) ?? "it was not asked"}`];
+      });
+      return reasons.length === 0 ? { done: true } : { waiting: reasons.join("; ") };
+    },
+    { deadlineSeconds },
+  );
 }
 
 /** Who has a pod, and what the database says of those whose servers run. */
@@ -170,18 +218,20 @@ export async function examinePods(
 export function toRollMember(
   name: string,
   pod: MemberPod | undefined,
-  revision: string,
+  wanted: { revision: string; tls: Marker["tls"] | undefined },
   condition: Condition | undefined,
 ): RollMember {
   const away = whyAway(pod);
   const leads = condition?.leads ?? false;
-  const current = pod?.metadata?.labels?.[labelKeys.revision] === revision;
+  const current = pod?.metadata?.labels?.[labelKeys.revision] === wanted.revision;
+  const tls = tlsOf(pod?.spec);
+  const stale = tls === undefined || tls === wanted.tls ? "stale" : "otherTls";
   const ready = pod?.status?.conditions?.find(({ type }) => type === "Ready")?.status === "True";
   const state = {
     name,
     leads,
     ready,
-    revision: pod === undefined ? "missing" : current ? "current" : "stale",
+    revision: pod === undefined ? "missing" : current ? "current" : stale,
   } as const;
   if (pod?.metadata?.deletionTimestamp !== undefined)
     return { ...state, revision: "missing", condition: "behind", reason: "it is stopping" };
@@ -194,7 +244,7 @@ export function toRollMember(
 export function whyAway(pod: MemberPod | undefined): string | undefined {
   if (pod === undefined) return "there is no pod yet";
   // The first is the server, whatever runs beside it.
-  const server = pod.spec?.containers[0]?.name;
+  const server = pod.spec?.containers?.[0]?.name;
   const { initContainerStatuses = [], containerStatuses = [], conditions = [] } = pod.status ?? {};
   if (containerStatuses.find(({ name }) => name === server)?.state?.running !== undefined) return undefined;
   const unscheduled = conditions.find(({ type, status }) => type === "PodScheduled" && status === "False");

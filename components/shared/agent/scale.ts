@@ -3,10 +3,9 @@ import { returnContradiction } from "../core/change";
 import { log } from "../core/log";
 import { claimNames, memberNames } from "../core/names";
 import type { PreflightSettings } from "../core/settings";
-import { waitFor } from "../core/wait";
 import { readClaims } from "./claims";
 import { core, type KubernetesApi } from "./kubernetes";
-import { type Examine, examinePods, whyAway } from "./roll";
+import { awaitWhole, type Examine } from "./roll";
 
 export interface Scaling {
   examine: Examine;
@@ -27,9 +26,6 @@ export interface MembersChange {
   record: () => Promise<void>;
 }
 
-/** For the members that stay, which may be busy with an election just now. */
-const wholeSeconds = 60;
-
 /**
  * The marker says the larger number as long as the data may know one of the members more: an ensemble that returns from kept
  * volumes comes back with all of them. What was killed in between is done again.
@@ -37,7 +33,7 @@ const wholeSeconds = 60;
 export async function changeMembers(
   { examine, release }: Scaling,
   change: MembersChange,
-  deadlineSeconds = wholeSeconds,
+  deadlineSeconds?: number,
 ): Promise<void> {
   const { settings, from, namespace, api, record } = change;
   const { name, members: wanted } = settings;
@@ -52,20 +48,7 @@ export async function changeMembers(
     if (reason !== undefined) throw new Error(reason);
   }
   const staying = memberNames(name, Math.min(from, wanted));
-  await waitFor(
-    `${staying.length} members that are whole, before their number changes`,
-    async () => {
-      const { pods, conditions } = await examinePods(staying, { settings, namespace, api, examine });
-      const reasons = staying.flatMap((member) => {
-        const condition = conditions.get(member);
-        return condition?.whole === true
-          ? []
-          : [`${member}: ${condition?.detail ?? whyAway(pods.get(member)) ?? "it was not asked"}`];
-      });
-      return reasons.length === 0 ? { done: true } : { waiting: reasons.join("; ") };
-    },
-    { deadlineSeconds },
-  );
+  await awaitWhole("before their number changes", staying, { settings, namespace, api, examine }, deadlineSeconds);
   const leaving = memberNames(name, from).slice(wanted);
   if (leaving.length > 0) await release(leaving, settings, namespace);
   await record();

@@ -5,8 +5,11 @@ export const turnSeconds = 1800;
 
 export interface RollMember {
   name: string;
-  /** Of its pod, against what the StatefulSet wants. `missing`: deleted, and not gone or not made again yet. */
-  revision: "missing" | "stale" | "current";
+  /**
+   * Of its pod, against what the StatefulSet wants. `missing`: deleted, and not gone or not made again yet. `otherTls`: stale, with TLS
+   * between members where none is wanted, or without it.
+   */
+  revision: "missing" | "stale" | "otherTls" | "current";
   /** `away`: its server does not run, so it counts for nothing. `behind`: it runs, and the others may need it. */
   condition: "whole" | "behind" | "away";
   /** In the words of Kubernetes, which counts them for the disruption budget. */
@@ -20,6 +23,8 @@ export type RollStep =
   | { kind: "done" }
   /** `evict` respects the disruption budget; what counts for nothing is deleted. */
   | { kind: "replace"; member: string; how: "evict" | "delete" }
+  /** All at once, without asking anybody. */
+  | { kind: "stop"; members: string[] }
   | { kind: "wait"; member: string; reason: string };
 
 /**
@@ -30,8 +35,13 @@ export type RollStep =
  * `late`: waiting longer helps nobody. Then a stale member that runs and does not become whole is replaced too, since perhaps only
  * what is new makes it whole, unless what is new does not even start. Kubernetes refuses when the ready ones would become too few; where
  * none is ready, as after certificates that have ended, there is nothing that it could protect, and it would refuse for ever.
+ *
+ * Members with other TLS could not talk to the first that is replaced: they stop together, whatever the others are. The preflight has
+ * seen all of them whole, and the user has asked for it.
  */
 export function nextStep(members: RollMember[], late: boolean): RollStep {
+  const apart = members.filter(({ revision }) => revision === "otherTls");
+  if (apart.length > 0) return { kind: "stop", members: apart.map(({ name }) => name) };
   const stale = members.filter(({ revision }) => revision === "stale");
   const starts = members.every(({ revision, condition }) => revision !== "current" || condition !== "away");
   const away = stale.find(({ condition }) => condition === "away");

@@ -13,6 +13,7 @@ function member(ordinal: number, changes: Partial<RollMember> = {}): RollMember 
 const behind = { condition: "behind", reason: "catches up" } as const;
 const away = { condition: "away", reason: "crashed" } as const;
 const current = { revision: "current" } as const;
+const apart = { revision: "otherTls" } as const;
 const evicted = (ordinal: number): RollStep => ({ kind: "replace", member: `etcd-${ordinal}`, how: "evict" });
 const deleted = (ordinal: number): RollStep => ({ kind: "replace", member: `etcd-${ordinal}`, how: "delete" });
 const waitFor = (ordinal: number, reason: string): RollStep => ({ kind: "wait", member: `etcd-${ordinal}`, reason });
@@ -59,6 +60,16 @@ describe("a roll", () => {
       "keeps those that work when what is new does not",
       [member(0, { leads: true }), member(1), member(2, { ...current, ...away })],
       waitFor(2, "crashed"),
+    ],
+    [
+      "stops all with other TLS at once, whatever the others are",
+      [member(0, { ...apart, leads: true }), member(1, { ...apart, ...away }), member(2, { ...current, ...behind })],
+      { kind: "stop", members: ["etcd-0", "etcd-1"] },
+    ],
+    [
+      "waits for all after that",
+      [member(0, { revision: "missing", ...away }), member(1, { ...current, ...away }), member(2, current)],
+      waitFor(0, "crashed"),
     ],
     ["is set back by the same rule", [member(0, current), member(1, current), member(2, away)], deleted(2)],
   ])("%s", (_, members, step) => {
@@ -118,11 +129,27 @@ function pod(revision: string, changes: MemberPod["status"] = {}, metadata: Memb
   };
 }
 const whole: Condition = { whole: true, leads: false, detail: "" };
+/** What the init container of each member is told. */
+const initContainers = (tls: string) => [
+  { name: "member", env: [{ name: "POD_NAME" }, { name: "SETTINGS", value: JSON.stringify({ tls }) }] },
+];
+const withTls = (each: MemberPod, tls: string): MemberPod => ({
+  ...each,
+  spec: { ...each.spec, initContainers: initContainers(tls) },
+});
 
 describe("a member", () => {
   it.each<[string, MemberPod | undefined, Condition | undefined, Partial<RollMember>]>([
     ["without a pod", undefined, undefined, { revision: "missing", condition: "away" }],
     ["of the former revision", pod("a"), whole, { revision: "stale", condition: "whole" }],
+    ["with TLS of the former revision", withTls(pod("a"), "optional"), whole, { revision: "stale" }],
+    ["without the TLS that is wanted", withTls(pod("a"), "off"), whole, { revision: "otherTls", condition: "whole" }],
+    [
+      "without TLS that is stopping",
+      withTls(pod("a", {}, { deletionTimestamp: "now" }), "off"),
+      whole,
+      { revision: "missing" },
+    ],
     ["that is new", pod("b"), { ...whole, leads: true }, { revision: "current", condition: "whole", leads: true }],
     [
       "that is stopping",
@@ -138,7 +165,7 @@ describe("a member", () => {
     ],
     ["that nobody could ask", pod("b"), undefined, { condition: "behind", reason: "it was not asked" }],
   ])("%s", (_, each, condition, expected) => {
-    expect(toRollMember("etcd-0", each, "b", condition)).toMatchObject(expected);
+    expect(toRollMember("etcd-0", each, { revision: "b", tls: "on" }, condition)).toMatchObject(expected);
   });
 
   it.each<[string, MemberPod["status"], string | undefined]>([
@@ -208,7 +235,8 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
     get: async <T extends KubernetesObject>(path: string) => {
       if (path.includes("leases")) return lease.get<T>();
       if (path.includes("statefulsets")) {
-        return { spec: { replicas: 3 }, status: { updateRevision: "b" } } as unknown as T;
+        const template = { spec: { initContainers: initContainers("required") } };
+        return { spec: { replicas: 3, template }, status: { updateRevision: "b" } } as unknown as T;
       }
       return pods[path.split("/").at(-1) ?? ""] as T | undefined;
     },
@@ -329,6 +357,29 @@ describe("the Job", () => {
     const { log, run } = cluster(all("a"), "none", 2);
     await run();
     expect(log).toEqual(["evicts etcd-2", "evicts etcd-0", "evicts etcd-1"]);
+  });
+
+  it("deletes all members without TLS before it looks at the first that has it", async () => {
+    const plain = (revision: string) => withTls(pod(revision), "off");
+    const { log, run } = cluster({ "etcd-0": plain("a"), "etcd-1": plain("a"), "etcd-2": plain("a") });
+    await run();
+    expect(log).toEqual(["deletes etcd-0", "deletes etcd-1", "deletes etcd-2"]);
+  });
+
+  it("does not say that others run when all were stopped", async () => {
+    const plain = (revision: string) => withTls(pod(revision), "off");
+    const { run } = cluster({ "etcd-0": plain("a"), "etcd-1": plain("a"), "etcd-2": plain("a") }, "new");
+    await expect(run()).rejects.toThrow(
+      "all members to be whole with what is new did not come within 0.05 seconds; last seen: etcd-0: it lags; correct the change",
+    );
+  });
+
+  it("goes on where it was killed between two of them", async () => {
+    const plain = withTls(pod("a"), "off");
+    const renewed = withTls(pod("b"), "required");
+    const { log, run } = cluster({ "etcd-0": renewed, "etcd-1": plain, "etcd-2": plain }, "old");
+    await run();
+    expect(log).toEqual(["deletes etcd-1", "deletes etcd-2"]);
   });
 
   it("deletes a member whose server does not run, and goes on from there", async () => {
