@@ -42,6 +42,7 @@ import {
   type Secret,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
+import { type MemberSpec, tlsOf } from "./roll";
 
 const day = 24 * 60 * 60 * 1000;
 /** Field managers: fields of different purposes never fall with each other. */
@@ -71,7 +72,7 @@ interface Context {
 }
 
 interface StatefulSet extends KubernetesObject {
-  spec: { replicas: number; template: { metadata?: { annotations?: Record<string, string> } } };
+  spec: { replicas: number; template: { metadata?: { annotations?: Record<string, string> }; spec?: MemberSpec } };
   status?: {
     observedGeneration?: number;
     readyReplicas?: number;
@@ -395,7 +396,8 @@ async function publishTrust(context: Context, secret: AuthoritySecret): Promise<
   const text = trustBundle(secret).join("");
   const published = await api.get<ConfigMap>(core(namespace, "configmaps", trust));
   // Members that do not exist yet will start with what is published now.
-  const unborn = (await readServers(context)) === undefined;
+  const servers = await readServers(context);
+  const unborn = servers === undefined || servers.plain === true;
   const hash = rollHash(settings, secret, await readLeaves(context));
   const baseline = unborn ? hash : (published?.metadata?.annotations?.[baselineAnnotation] ?? "");
   await applyObject(context, "ConfigMap", trust, { data: { "ca.crt": text } }, { [baselineAnnotation]: baseline });
@@ -417,9 +419,10 @@ async function readServers({ api, namespace, settings }: Context): Promise<Certi
     // Not the current revision: it never moves on when Kubernetes does not roll.
     status.updatedReplicas === spec.replicas;
   const annotation = spec.template.metadata?.annotations?.[rollAnnotation];
-  if (annotation !== undefined) return { settled, rolled: annotation };
+  const plain = tlsOf(spec.template.spec) === "off";
+  if (annotation !== undefined) return { settled, rolled: annotation, plain };
   const trust = await api.get<ConfigMap>(core(namespace, "configmaps", names.trust));
-  return { settled, rolled: trust?.metadata?.annotations?.[baselineAnnotation] };
+  return { settled, rolled: trust?.metadata?.annotations?.[baselineAnnotation], plain };
 }
 
 /**

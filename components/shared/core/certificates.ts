@@ -82,6 +82,8 @@ export interface CertificatesObserved {
         settled: boolean;
         /** The roll annotation on the pod template. */
         rolled: string | undefined;
+        /** They run without TLS, and are about to get it: none of them trusts an authority. */
+        plain?: boolean;
       };
 }
 
@@ -130,7 +132,8 @@ export function decideCertificates(
   const { authority, servers } = observed;
   if (authority === undefined) {
     // The last release had certificates of the issuer and no authority of its own: its members trust the same root.
-    if (servers === undefined || wanted.issued?.trusted === true) return { kind: "create-authority" };
+    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true)
+      return { kind: "create-authority" };
     // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
     return {
       kind: "refuse",

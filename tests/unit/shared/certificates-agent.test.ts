@@ -54,11 +54,11 @@ function fakeCluster() {
     data: async (kind: string, name: string) => (await api.get<Data>(path(kind, name)))?.data ?? {},
     object: (kind: string, name: string) => api.get<Data>(path(kind, name)),
     rolled: async () => (await api.get<Data>(setPath))?.spec?.template?.metadata?.annotations?.[rollAnnotation],
-    startServers: (readyReplicas = 3) =>
+    startServers: (readyReplicas = 3, tls = "required") =>
       patch(
         setPath,
         {
-          spec: { replicas: 3, template: {} },
+          spec: { replicas: 3, template: { spec: { initContainers: told(tls) } } },
           status: { readyReplicas, updatedReplicas: 3 },
         },
         "pulumi",
@@ -69,6 +69,8 @@ function fakeCluster() {
     },
   };
 }
+
+const told = (tls: string) => [{ name: "member", env: [{ name: "SETTINGS", value: JSON.stringify({ tls }) }] }];
 
 function merge(a: object, b: object): object {
   const all = { ...a } as Record<string, unknown>;
@@ -124,6 +126,16 @@ describe("the certificates command", () => {
     expect(await handshake(ca, "etcd-peer-tls")).toBe("trusted");
     expect(decoded(await cluster.data("secrets", "etcd-admin"))).toEqual({ password: "pw", "ca.crt": ca });
     expect(decoded(await cluster.data("secrets", "etcd-server-tls"))["ca.crt"]).toBe(ca);
+  });
+
+  it("issues everything for members that run without TLS, which are not restarted one by one for it", async () => {
+    cluster.startServers(3, "off");
+    await run();
+    expect(await bundle()).toHaveLength(1);
+    expect(await cluster.rolled()).toBeUndefined();
+    cluster.startServers(0);
+    await run();
+    expect(await cluster.rolled()).toBeUndefined();
   });
 
   it("marks its objects for garbage collection, but not those of Pulumi", async () => {

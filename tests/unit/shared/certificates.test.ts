@@ -57,6 +57,11 @@ describe("decisions about certificates", () => {
       { authority: steady, leaves: { server: undefined, peer: undefined }, servers: undefined },
       "issue-leaves",
     ],
+    [
+      "members without TLS that are about to get it",
+      { authority: undefined, leaves: {}, servers: { ...settled, plain: true } },
+      "create-authority",
+    ],
     ["all well", { authority: steady, leaves: leaves(), servers: settled }, "nothing"],
     ["all well before the servers exist", { authority: steady, leaves: leaves(), servers: undefined }, "nothing"],
     ["a leaf in its last third", { authority: steady, leaves: leaves(due), servers: settled }, "issue-leaves"],
