@@ -64,7 +64,7 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 120;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ scaling: { examine: examineMembers, release } }),
+  preflight: () => preflightCommand({ examine: examineMembers, release }),
   member: () => memberCommand(paths.volume, startMember),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),

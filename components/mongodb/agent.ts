@@ -19,7 +19,7 @@ import { askAgent } from "../shared/agent/http";
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { examineSidecars, rollCommand } from "../shared/agent/roll";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
@@ -50,7 +50,7 @@ export const commands: Commands = {
         const current = await livingCompatibility(settings, namespace);
         return current && startContradiction(current, version);
       },
-      scaling: { examine: examineSidecars, release },
+      release,
     }),
   member: () => memberCommand(paths.data, startMember),
   sidecar: async () => {

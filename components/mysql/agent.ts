@@ -18,7 +18,7 @@ import { askMarker, keepMarker, preflightCommand, readMarker, setupCommand, watc
 import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { examineSidecars, rollCommand } from "../shared/agent/roll";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
@@ -53,7 +53,7 @@ const releaseSeconds = 120;
 const changeMilliseconds = 60_000;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release: releaseMembers } }),
+  preflight: () => preflightCommand({ release: releaseMembers }),
   member: () => memberCommand(paths.volume, prepareMember),
   adopt: async () => adopt(),
   sidecar: async () => {

@@ -49,7 +49,7 @@ const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 export const commands: Commands = {
-  preflight: () => preflightCommand({ scaling: { examine: examineMembers, release } }),
+  preflight: () => preflightCommand({ examine: examineMembers, release }),
   member: () => memberCommand(paths.data, startMember),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),

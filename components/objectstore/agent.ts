@@ -41,7 +41,7 @@ const memberDeadlineSeconds = 300;
 const serverDeadlineSeconds = 180;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand(),
+  preflight: () => preflightCommand({ examine: examineReadiness }),
   member: () => memberCommand(paths.volume, startMember),
   roll: () => rollCommand(examineReadiness),
   setup: () => setupCommand(setup),

@@ -38,7 +38,7 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 180;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release } }),
+  preflight: () => preflightCommand({ release }),
   member: () => memberCommand(paths.data, startMember),
   sidecar: async () => {
     const settings = readSettings<EnsembleSettings>();

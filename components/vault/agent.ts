@@ -17,7 +17,7 @@ import { readNote } from "../shared/agent/files";
 import { preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { examineSidecars, rollCommand } from "../shared/agent/roll";
+import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
 import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
@@ -32,7 +32,7 @@ import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume } from "./volume";
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ scaling: { examine: examineSidecars, release } }),
+  preflight: () => preflightCommand({ release }),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
   member: () => memberCommand(paths.volume, startMember),
   sidecar: async () => {

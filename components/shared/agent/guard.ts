@@ -3,6 +3,9 @@ import {
   agentContradiction,
   classContradiction,
   livingContradiction,
+  membersContradiction,
+  plannedStopContradiction,
+  plannedStopRemedy,
   rotationContradiction,
   tlsContradiction,
 } from "../core/change";
@@ -10,11 +13,13 @@ import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import {
   acceptedAnnotation,
+  formedTlsAnnotation,
   type Marker,
   type MarkerAnswer,
   membersAnnotation,
   peerTls,
   rotationAnnotation,
+  tlsAnnotation,
   toMarker,
 } from "../core/marker";
 import { agentLabels, labelKeys, memberNames, namesOf } from "../core/names";
@@ -31,13 +36,16 @@ import {
   ownerReference,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
+import { type Examine, examineSidecars } from "./roll";
 import { changeMembers, type Scaling } from "./scale";
+import { type PrepareTls, switchTls } from "./tls";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
 export const setupManager = "cells-services-setup";
 /** Of the number of the rotation, which is written last. */
 const rotationManager = "cells-services-passwords";
 const membersManager = "cells-services-members";
+const tlsManager = "cells-services-tls";
 
 interface StatefulSet extends KubernetesObject {
   spec: {
@@ -51,8 +59,12 @@ interface StatefulSet extends KubernetesObject {
 export interface ServiceGuard {
   /** Returns why its living members cannot become what is wanted. */
   judge?: (settings: PreflightSettings, namespace: string) => Promise<string | undefined>;
+  /** Which members are whole. By default the agent beside each server is asked. */
+  examine?: Examine;
   /** Not given: the number of its members is for life. */
-  scaling?: Scaling;
+  release?: Scaling["release"];
+  /** Not given: nothing in its data depends on TLS between the members. */
+  prepareTls?: PrepareTls;
 }
 
 /** The command for `commands` of a service's agent. */
@@ -65,64 +77,93 @@ export async function preflight(
   settings: PreflightSettings,
   namespace: string,
   api: KubernetesApi,
-  { judge = async () => undefined, scaling }: ServiceGuard = {},
+  service: ServiceGuard = {},
 ): Promise<void> {
-  const { marker, rotation } = (await readMarkerObject(settings.name, namespace, api)) ?? {};
+  const { judge = async () => undefined, release } = service;
+  const known = await readMarkerObject(settings.name, namespace, api);
   const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
   const [claim] = set?.spec.volumeClaimTemplates ?? [];
+  const versions = known === undefined ? [] : await livingVersions(settings, namespace, api);
   const reason =
     (claim && classContradiction(claim.spec.storageClassName, settings.storage.class)) ??
     // Without a marker no server of these pods has data to lose.
-    (marker === undefined
+    (known === undefined
       ? undefined
-      : (tlsContradiction(marker, settings) ??
-        // Kept volumes come back with all their members.
-        (scaling === undefined || set === undefined ? livingContradiction(marker, settings) : undefined) ??
-        rotationContradiction(rotation, settings.passwords.rotation) ??
-        versionContradiction(settings.service, await livingVersions(settings, namespace, api), settings.version) ??
+      : // Kept volumes come back as they were, with all their members.
+        ((set === undefined
+          ? livingContradiction(known.marker, settings)
+          : (tlsRefusal(settings, known.marker, set, versions) ??
+            (release === undefined ? membersContradiction(known.marker, settings) : undefined))) ??
+        rotationContradiction(known.rotation, settings.passwords.rotation) ??
+        versionContradiction(settings.service, versions, settings.version) ??
         (await judge(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
-  if (marker === undefined) log("the cluster has not been formed yet");
-  else await keepMembers(scaling, { settings, marker, set, namespace, api });
+  if (known === undefined) log("the cluster has not been formed yet");
+  else await changeLiving(service, { settings, known, set, namespace, api });
   await growClaims(settings, namespace, api);
 }
 
-async function keepMembers(
-  scaling: Scaling | undefined,
+/** Why TLS between the living members is not switched. */
+function tlsRefusal(
+  settings: PreflightSettings,
+  marker: Marker,
+  set: StatefulSet,
+  versions: string[],
+): string | undefined {
+  if (marker.tls === peerTls(settings.tls)) return undefined;
+  if (!settings.plannedStop) return tlsContradiction(marker, settings, plannedStopRemedy);
+  return plannedStopContradiction(marker, settings, [
+    ...(membersBefore(settings, marker, set) === settings.members ? [] : [`members ${settings.members}`]),
+    ...(versions.every((version) => version === settings.version) ? [] : [`version ${settings.version}`]),
+    // Living agents of another release may know nothing of TLS that changes.
+    ...(agentOf(set) === settings.agent ? [] : ["other agents"]),
+  ]);
+}
+
+/** Those that were released come back into the cluster, with some services, while their pods are still there. */
+function membersBefore({ members }: PreflightSettings, marker: Marker, set: StatefulSet | undefined): number {
+  return members > marker.members ? marker.members : Math.max(marker.members, set?.spec.replicas ?? members);
+}
+
+function agentOf(set: StatefulSet | undefined): string | undefined {
+  return set?.spec.template?.spec.volumes?.find(({ name }) => name === "agent")?.configMap?.name;
+}
+
+async function changeLiving(
+  { examine = examineSidecars, release, prepareTls }: ServiceGuard,
   {
     settings,
-    marker,
+    known,
     set,
     namespace,
     api,
   }: {
     settings: PreflightSettings;
-    marker: Marker;
+    known: Known;
     set: StatefulSet | undefined;
     namespace: string;
     api: KubernetesApi;
   },
 ): Promise<void> {
-  const { members } = settings;
-  // Those that were released come back into the cluster, with some services, while their pods are still there.
-  const replicas = set?.spec.replicas ?? members;
-  const agent = set?.spec.template?.spec.volumes?.find(({ name }) => name === "agent")?.configMap?.name;
-  const from = members > marker.members ? marker.members : Math.max(marker.members, replicas);
-  if (scaling === undefined || from === members) {
+  const { marker, formedTls } = known;
+  const { members, tls } = settings;
+  const record = (annotation: string, value: string, manager: string) => (): Promise<void> =>
+    annotateMarker(settings.name, namespace, api, () => ({ [annotation]: value }), manager);
+  if (marker.tls !== peerTls(tls)) {
+    const change = { settings, marker, formedTls, namespace, api, examine, prepare: prepareTls };
+    await switchTls({ ...change, record: record(tlsAnnotation, peerTls(tls), tlsManager) });
+  }
+  const from = membersBefore(settings, marker, set);
+  if (release === undefined || from === members) {
     log(`the cluster ${marker.clusterId} keeps its ${members} members`);
-  } else if (agent !== settings.agent) {
+  } else if (agentOf(set) !== settings.agent) {
     throw new Error(agentContradiction(from, members));
   } else {
-    await changeMembers(scaling, {
-      settings,
-      from,
-      namespace,
-      api,
-      record: () => {
-        const annotations = { [membersAnnotation]: String(members) };
-        return annotateMarker(settings.name, namespace, api, () => annotations, membersManager);
-      },
-    });
+    const change = { settings, from, namespace, api };
+    await changeMembers(
+      { examine, release },
+      { ...change, record: record(membersAnnotation, String(members), membersManager) },
+    );
   }
 }
 
@@ -204,6 +245,7 @@ async function readMarkerObject(name: string, namespace: string, api: Kubernetes
     uid,
     rotation: rotation === undefined ? undefined : Number(rotation),
     acceptedAt: annotations?.[acceptedAnnotation],
+    formedTls: annotations?.[formedTlsAnnotation] ?? toMarker(marker, object.data ?? {}, undefined).tls,
   };
 }
 
@@ -255,7 +297,7 @@ async function annotateMarker(
 
 /**
  * Marks the cluster that has formed, or proves that it is the one that was marked. The data are written once; the owner
- * follows `deletion` with every run.
+ * follows `deletion` with every run. A setup calls it before it undoes what members need to start with the former TLS.
  */
 export async function keepMarker(
   settings: SetupSettings,
@@ -297,7 +339,12 @@ export async function keepMarker(
     apiVersion: "v1",
     kind: "ConfigMap",
     // With its uid, a marker that was removed in between is not made again without data.
-    metadata: { name: names.marker, ...(uid === undefined ? {} : { uid }), ownerReferences },
+    metadata: {
+      name: names.marker,
+      ...(uid === undefined ? {} : { uid }),
+      annotations: { [formedTlsAnnotation]: peerTls(settings.tls) },
+      ownerReferences,
+    },
   };
   await api.apply(core(namespace, "configmaps", names.marker), owned, setupManager);
 }

@@ -5,26 +5,47 @@ import { parseQuantity } from "./quantity";
 
 /** What cannot be changed by starting pods with other arguments. */
 export function livingContradiction(marker: Marker, wanted: { members: number; tls: TlsMode }): string | undefined {
-  // A member that is gone counts for the majority until it is removed, and one more changes what a majority is.
-  if (marker.members !== wanted.members) {
-    return (
-      `the cluster has ${marker.members} members, as its marker says, got members ${wanted.members}; their number changes while all that ` +
-      `stay are whole; set members to ${marker.members}`
-    );
-  }
-  return tlsContradiction(marker, wanted);
+  return membersContradiction(marker, wanted) ?? tlsContradiction(marker, wanted);
 }
 
-export function tlsContradiction(marker: Marker, wanted: { tls: TlsMode }): string | undefined {
-  // The first member that restarts with the other setting would find nobody, and the roll would stop there.
-  if (marker.tls !== peerTls(wanted.tls)) {
-    const [formed, remedy] = marker.tls === "on" ? ["with", '"required" or "optional"'] : ["without", '"off"'];
-    return (
-      `the cluster was formed ${formed} TLS between its members, got tls ${JSON.stringify(wanted.tls)}; ` +
-      `TLS of a living cluster cannot be switched on or off; set tls to ${remedy}`
-    );
-  }
-  return undefined;
+/** A member that is gone counts for the majority until it is removed, and one more changes what a majority is. */
+export function membersContradiction(marker: Marker, wanted: { members: number }): string | undefined {
+  if (marker.members === wanted.members) return undefined;
+  return (
+    `the cluster has ${marker.members} members, as its marker says, got members ${wanted.members}; their number changes while all that ` +
+    `stay are whole; set members to ${marker.members}`
+  );
+}
+
+/** Members with TLS between them cannot talk to members without it. `remedy`: beside setting it back. */
+export function tlsContradiction(marker: Marker, wanted: { tls: TlsMode }, remedy = ""): string | undefined {
+  if (marker.tls === peerTls(wanted.tls)) return undefined;
+  return `${tlsWords(marker, wanted)}; they can change it only all at once; set tls to ${modesOf(marker.tls)}${remedy}`;
+}
+
+/** For `tlsContradiction`, before anything was changed. */
+export const plannedStopRemedy = ", or plannedStop to true for one pulumi up, which stops all members at once";
+
+/** `others`: what is to change too. What goes wrong with the first member of a roll would go wrong with all at once. */
+export function plannedStopContradiction(
+  marker: Marker,
+  wanted: { tls: TlsMode },
+  others: string[],
+): string | undefined {
+  if (others.length === 0) return undefined;
+  return (
+    `${tlsWords(marker, wanted)} together with ${others.join(" and ")}; a planned stop changes tls alone; ` +
+    `run pulumi up with tls ${modesOf(marker.tls)} once, and then with tls ${JSON.stringify(wanted.tls)}`
+  );
+}
+
+function tlsWords(marker: Marker, wanted: { tls: TlsMode }): string {
+  const between = marker.tls === "on" ? "TLS" : "no TLS";
+  return `the cluster has ${between} between its members, as its marker says, got tls ${JSON.stringify(wanted.tls)}`;
+}
+
+function modesOf(tls: Marker["tls"]): string {
+  return tls === "on" ? '"required" or "optional"' : '"off"';
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The marker: how an ensemble was formed. Pure; `agent/guard.ts` reads and writes it. */
 import type { TlsMode } from "./check";
 
-/** Written once by the setup, after the members have formed one cluster for the first time; only `members` may change. */
+/** Written once by the setup, after the members have formed one cluster for the first time; only `members` and `tls` may change. */
 export interface Marker {
   clusterId: string;
   /** How many the data of the cluster may know. */
@@ -17,6 +17,10 @@ export const rotationAnnotation = "cells-services/passwords";
 export const acceptedAnnotation = "cells-services/passwords-accepted-at";
 /** On the marker once their number has changed: its data are never overwritten. */
 export const membersAnnotation = "cells-services/members";
+/** On the marker once TLS between the members was switched: on or off. */
+export const tlsAnnotation = "cells-services/tls";
+/** On the marker: with which of both a setup has last seen all members in one cluster. The first releases wrote none. */
+export const formedTlsAnnotation = "cells-services/tls-formed";
 
 /** What an agent knows of the marker; `reason`: it could not be read. */
 export type MarkerAnswer =
@@ -31,7 +35,8 @@ export function toMarker(
   data: Record<string, string>,
   annotations: Record<string, string> | undefined,
 ): Marker {
-  const { clusterId, tls = formerTls(data["scheme"]), bootstrappedAt } = data;
+  const { clusterId, bootstrappedAt } = data;
+  const tls = annotations?.[tlsAnnotation] ?? data["tls"] ?? formerTls(data["scheme"]);
   const members = Number(annotations?.[membersAnnotation] ?? data["members"]);
   if (!clusterId || !(members >= 1) || (tls !== "on" && tls !== "off") || !bootstrappedAt) {
     throw new Error(

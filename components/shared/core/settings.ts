@@ -33,6 +33,8 @@ export interface SetupSettings extends EnsembleSettings {
 export interface PreflightSettings extends SetupSettings {
   /** Name of the ConfigMap with the wanted program of the agents. */
   agent: string;
+  /** All members may stop at once. Not for members: to set it back must change nothing of them. */
+  plannedStop: boolean;
   version: string;
   storage: { size: string; class?: string };
 }
@@ -62,13 +64,18 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
 }
 
 export function preflightSettings(
-  ensemble: SetupSettings & { version: string; storage: { size: string; class: string | undefined } },
+  ensemble: SetupSettings & {
+    plannedStop: boolean;
+    version: string;
+    storage: { size: string; class: string | undefined };
+  },
   agent: string,
 ): PreflightSettings {
   const { size, class: storageClass } = ensemble.storage;
   return {
     ...memberSettings(ensemble),
     agent,
+    plannedStop: ensemble.plannedStop,
     version: ensemble.version,
     passwords: ensemble.passwords,
     storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },

@@ -128,8 +128,16 @@ export function ensembleShape(profile: ServiceProfile) {
       .prefault({}),
     tls: z
       .enum(["required", "optional", "off"])
-      .describe("`optional`: TLS and plain text on the same port; cannot be switched on or off later")
+      .describe(
+        "`optional`: TLS and plain text on the same port; to or from `off` only as a planned stop, see `plannedStop`",
+      )
       .default("required"),
+    plannedStop: z
+      .boolean()
+      .describe(
+        "all members may stop at once for a change that has no online way: `tls` to or from `off`; set it for that `pulumi up` only",
+      )
+      .default(false),
     certificates: z
       .strictObject({
         issuerRef: z
@@ -195,7 +203,7 @@ export function ensembleShape(profile: ServiceProfile) {
 export function tlsOrNot(why: string) {
   return z
     .enum(["required", "off"], says(`"required" or "off" because ${why}`, "use one of these"))
-    .describe(`not \`optional\`: ${why}; cannot be switched on or off later`)
+    .describe(`not \`optional\`: ${why}; to or from \`off\` only as a planned stop, see \`plannedStop\``)
     .default("required");
 }
 
@@ -232,6 +240,7 @@ export interface Ensemble {
     tolerations: Toleration[];
   };
   tls: TlsMode;
+  plannedStop: boolean;
   certificates: {
     issuerRef: { name: pulumi.Input<string>; kind: string; group: string } | undefined;
     lifetimeDays: number;

@@ -53,8 +53,8 @@ describe("whether a member may start", () => {
     [
       "TLS switched on",
       { ...marker, tls: "off" },
-      'the cluster was formed without TLS between its members, got tls "required"; TLS of a living cluster cannot be ' +
-        'switched on or off; set tls to "off"',
+      'the cluster has no TLS between its members, as its marker says, got tls "required"; they can change it only all at ' +
+        'once; set tls to "off"',
     ],
   ])("refuses, whoever runs: %s", (_, wrong, reason) => {
     expect(decide({ data: "empty", marker: wrong, others: [full("nats-0")] }, self)).toEqual({

@@ -42,6 +42,7 @@ describe("arguments of an ensemble", () => {
       resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
       placement: { spread: "preferred", zones: false, nodeSelector: {}, tolerations: [] },
       tls: "required",
+      plannedStop: false,
       certificates: { issuerRef: undefined, lifetimeDays: 90, authorityLifetimeDays: 3650, rotation: 0 },
       passwords: { rotation: 0 },
       applications: [],

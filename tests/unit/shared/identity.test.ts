@@ -38,6 +38,14 @@ describe("the data of a marker", () => {
     expect(toMarker("etcd-marker", data, { "cells-services/members": "5" })).toEqual({ ...marker, members: 5 });
   });
 
+  it("say other TLS once it was switched", () => {
+    const former = { clusterId: "77", members: "3", scheme: "https", bootstrappedAt: marker.bootstrappedAt };
+    for (const given of [data, former]) {
+      expect(toMarker("etcd-marker", given, { "cells-services/tls": "off" })).toEqual({ ...marker, tls: "off" });
+    }
+    expect(() => toMarker("etcd-marker", data, { "cells-services/tls": "maybe" })).toThrow("restore it");
+  });
+
   it.each<[string, Record<string, string>, string]>([
     ["none", {}, "nothing"],
     ["a key is missing", { clusterId: "77", members: "3" }, "clusterId, members"],
@@ -92,15 +100,15 @@ describe("what a living cluster cannot do", () => {
       "TLS switched off",
       marker,
       { members: 3, tls: "off" },
-      'the cluster was formed with TLS between its members, got tls "off"; TLS of a living cluster cannot be switched on ' +
-        'or off; set tls to "required" or "optional"',
+      'the cluster has TLS between its members, as its marker says, got tls "off"; they can change it only all at once; ' +
+        'set tls to "required" or "optional"',
     ],
     [
       "TLS switched on",
       { ...marker, tls: "off" },
       { members: 3, tls: "optional" },
-      'the cluster was formed without TLS between its members, got tls "optional"; TLS of a living cluster cannot be ' +
-        'switched on or off; set tls to "off"',
+      'the cluster has no TLS between its members, as its marker says, got tls "optional"; they can change it only all at ' +
+        'once; set tls to "off"',
     ],
   ])("refuses %s", (_, formed, wanted, reason) => {
     expect(livingContradiction(formed, wanted)).toBe(reason);
@@ -281,7 +289,7 @@ describe("the preflight", () => {
     service?: Parameters<typeof preflight>[3],
   ) =>
     preflight(
-      { ...settings, ...changes, agent: "etcd-agent-1", version, storage: { size } },
+      { ...settings, ...changes, agent: "etcd-agent-1", plannedStop: false, version, storage: { size } },
       "cells",
       cluster.api,
       service,
@@ -294,12 +302,12 @@ describe("the preflight", () => {
   it("compares with the marker", async () => {
     await keep();
     await expect(run({ tls: "optional" })).resolves.toBeUndefined();
-    await expect(run({ tls: "off" })).rejects.toThrow("the cluster was formed with TLS between its members");
+    await expect(run({ tls: "off" })).rejects.toThrow("the cluster has TLS between its members");
   });
 
   it("changes the number of living members only, by agents that know of it", async () => {
     await keep();
-    const grow = () => run({ members: 5 }, "8Gi", "3.6.8", { scaling: { examine, release } });
+    const grow = () => run({ members: 5 }, "8Gi", "3.6.8", { examine, release });
     const examine: Examine = async () => new Map();
     const release = async () => undefined;
     await expect(grow()).rejects.toThrow("the cluster has 3 members, as its marker says, got members 5");

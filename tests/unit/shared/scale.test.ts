@@ -14,6 +14,7 @@ const settings: PreflightSettings = {
   applications: [],
   deletion: "keep",
   agent: "etcd-agent-1",
+  plannedStop: false,
   version: "3.6.8",
   passwords: { rotation: 0 },
   storage: { size: "8Gi" },

@@ -1,0 +1,43 @@
+/** How TLS between the members is switched on or off: what the preflight does before the roll stops all of them at once. */
+import { log } from "../core/log";
+import { type Marker, peerTls } from "../core/marker";
+import { memberNames } from "../core/names";
+import type { EnsembleSettings, PreflightSettings } from "../core/settings";
+import type { KubernetesApi } from "./kubernetes";
+import { awaitWhole, type Examine } from "./roll";
+
+/**
+ * Makes the members, which all run as `living` says, able to find each other again when all of them start as `wanted` says, and still as
+ * `living` says. It may be killed at any point and is then called again.
+ */
+export type PrepareTls = (living: EnsembleSettings, wanted: EnsembleSettings, namespace: string) => Promise<void>;
+
+export interface TlsChange {
+  settings: PreflightSettings;
+  marker: Marker;
+  /** With which of both the members have last formed one cluster. */
+  formedTls: string | undefined;
+  namespace: string;
+  api: KubernetesApi;
+  examine: Examine;
+  prepare: PrepareTls | undefined;
+  /** Writes TLS of `settings` to the marker. */
+  record: () => Promise<void>;
+}
+
+/**
+ * A switch that has not come to its end is taken back as it is: the members are prepared for both, and perhaps they are down for a cause
+ * that only the former template mends.
+ */
+export async function switchTls(change: TlsChange, deadlineSeconds?: number): Promise<void> {
+  const { settings, marker, formedTls, namespace, api, examine, prepare, record } = change;
+  if (formedTls === marker.tls) {
+    const living = { ...settings, tls: marker.tls === "on" ? "required" : "off" } as const;
+    const members = memberNames(settings.name, settings.members);
+    const context = { settings: living, namespace, api, examine };
+    await awaitWhole("before all of them stop", members, context, deadlineSeconds);
+    await prepare?.(living, settings, namespace);
+  }
+  await record();
+  log(`TLS between the members was ${marker.tls}, and is to be ${peerTls(settings.tls)}`);
+}
