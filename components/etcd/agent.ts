@@ -64,7 +64,7 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 120;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ examine: examineMembers, release }),
+  preflight: () => preflightCommand({ examine: examineMembers, release, prepareTls }),
   member: () => memberCommand(paths.volume, startMember),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),
@@ -98,6 +98,28 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
     },
     { deadlineSeconds: releaseSeconds, onError: "wait" },
   );
+}
+
+/** The data name the members by their peer URLs, which a restart does not change: with both schemes they find each other either way. */
+async function prepareTls(living: EnsembleSettings, wanted: EnsembleSettings, namespace: string): Promise<void> {
+  const [first = ""] = memberNames(living.name, living.members);
+  await keepPeerUrls(await memberClient(living, namespace, first), (member) =>
+    [living, wanted].map((settings) => peerUrl(settings, namespace, member)),
+  );
+}
+
+/** One after the other: each change is one of the cluster. Changes only what differs. */
+export async function keepPeerUrls(
+  client: Pick<EtcdClient, "memberList" | "memberUpdate">,
+  urlsOf: (member: string) => string[],
+): Promise<void> {
+  for (const { id, name, peerUrls } of (await client.memberList()).members) {
+    const wanted = urlsOf(name);
+    // One that never started has no name yet.
+    if (name === "" || [...peerUrls].sort().join() === [...wanted].sort().join()) continue;
+    log(`the peer URLs of ${name} are to be ${wanted.join(", ")}`);
+    await client.memberUpdate(id, wanted);
+  }
 }
 
 // --- member
@@ -238,6 +260,8 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await keepMarker(settings, namespace, api, clusterId);
   const [first = ""] = memberNames(settings.name, settings.members);
   const client = await memberClient(settings, namespace, first);
+  // After TLS was switched there are two of each.
+  await keepPeerUrls(client, (member) => [peerUrl(settings, namespace, member)]);
   const { applications } = await readUsers();
   const admin = await readCredentials(paths.admin);
   // The new password is stored before etcd accepts it, and the former ones stay until the change has succeeded.

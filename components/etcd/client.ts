@@ -62,6 +62,7 @@ export interface EtcdClient {
   /** Asks a majority, so the answer is true for the cluster. */
   memberList(): Promise<MemberList>;
   memberAddLearner(peerUrl: string): Promise<{ id: string; list: MemberList }>;
+  memberUpdate(id: string, peerUrls: string[]): Promise<void>;
   memberRemove(id: string): Promise<void>;
   memberPromote(id: string): Promise<void>;
   /** Only the leader does it. */
@@ -151,6 +152,7 @@ export function etcdClient(endpoint: Endpoint): EtcdClient {
       });
       return { id: raw.member?.ID ?? "", list: toMemberList(raw) };
     },
+    memberUpdate: async (id, peerURLs) => void (await call("cluster/member/update", { ID: id, peerURLs })),
     memberRemove: async (id) => void (await call("cluster/member/remove", { ID: id })),
     memberPromote: async (id) => void (await call("cluster/member/promote", { ID: id })),
     moveLeader: async (id) => void (await call("maintenance/transfer-leadership", { targetID: id })),

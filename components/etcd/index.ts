@@ -35,7 +35,9 @@ export class EtcdCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
+    // With the trust of living members, also when they are to be without TLS.
+    const guardLogin = login({ ...ensemble, tls: "required" });
+    const afterGuard = createGuard(ensemble, { bundle, login: guardLogin }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // Signs the tokens that all members accept.
     const key = createPassword(tokenName(name), afterGuard);

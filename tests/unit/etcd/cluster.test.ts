@@ -169,6 +169,13 @@ describe("an etcd cluster", () => {
     expect(volumes.map(({ name }) => name)).toEqual(["agent", "token", "base", "kept", "admin", "run", "auth-token"]);
   });
 
+  it("lets the preflight ask members that still have TLS, when they are to be without it", async () => {
+    const graph = await deploy({ tls: "off" });
+    const volumes = listAt(inputs(graph, job, "etcd-preflight"), "spec.template.spec.volumes");
+    const trust = volumes.find(({ name }) => name === "trust");
+    expect(trust).toEqual({ name: "trust", configMap: { name: "etcd-ca", optional: true } });
+  });
+
   it("asks cert-manager for an intermediate authority when there is an issuer", async () => {
     const graph = await deploy({ certificates: { issuerRef: { name: "vault", kind: "ClusterIssuer" } } });
     const certificates = graph.byType("kubernetes:cert-manager.io/v1:Certificate");

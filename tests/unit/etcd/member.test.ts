@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { keepPeerUrls } from "../../../components/etcd/agent";
 import type { Member } from "../../../components/etcd/client";
 import { type Action, decide, type Identity, initialCluster, type Observed } from "../../../components/etcd/member";
 import type { Marker } from "../../../components/shared/core/marker";
@@ -20,6 +21,48 @@ function member(ordinal: number, changes: Partial<Member> = {}): Member {
 
 const quorum = (...members: Member[]) => ({ clusterId: "77", members });
 const nobody = { unreachable: "etcd-0: no answer" };
+
+describe("how the members name each other while TLS is switched", () => {
+  const plain = (ordinal: number): string => peerUrl(ordinal).replace("https", "http");
+  const both = (ordinal: number): string[] => [plain(ordinal), peerUrl(ordinal)];
+  const keep = async (members: Member[], urlsOf: (ordinal: number) => string[]) => {
+    const updated: string[] = [];
+    const client = {
+      memberList: async () => ({ clusterId: "77", members }),
+      memberUpdate: async (id: string, urls: string[]) => void updated.push(`${id} ${urls.join(" ")}`),
+    };
+    await keepPeerUrls(client, (name) => urlsOf(Number(name.at(-1))));
+    return updated;
+  };
+  const before = [0, 1, 2].map((ordinal) => member(ordinal, { peerUrls: [plain(ordinal)] }));
+  const between = [0, 1, 2].map((ordinal) => member(ordinal, { peerUrls: both(ordinal).reverse() }));
+
+  it("gets both URLs of each before all stop, and leaves those that have them", async () => {
+    expect(await keep(before, both)).toEqual([0, 1, 2].map((n) => `10${n} ${plain(n)} ${peerUrl(n)}`));
+    expect(await keep([...between.slice(0, 2), ...before.slice(2)], both)).toEqual([`102 ${plain(2)} ${peerUrl(2)}`]);
+    expect(await keep(between, both)).toEqual([]);
+  });
+
+  it("loses the former ones afterwards, and changes nothing of a cluster that was not switched", async () => {
+    const one = (ordinal: number): string[] => [peerUrl(ordinal)];
+    expect(await keep(between, one)).toEqual([0, 1, 2].map((n) => `10${n} ${peerUrl(n)}`));
+    expect(await keep([member(0), member(1), member(2)], one)).toEqual([]);
+    expect(await keep([member(2, { name: "", peerUrls: both(2) })], one)).toEqual([]);
+  });
+
+  it("lets a member whose volume is lost in between join them", () => {
+    const cluster = quorum(...between);
+    expect(decide({ data: "empty", marker, cluster }, self)).toEqual({ kind: "join", remove: "102" });
+    const added = [...between.slice(0, 2), member(2, { name: "", learner: true })];
+    expect(initialCluster(added, self)).toBe(
+      [
+        ...both(0).map((url) => `etcd-0=${url}`),
+        ...both(1).map((url) => `etcd-1=${url}`),
+        `etcd-2=${peerUrl(2)}`,
+      ].join(),
+    );
+  });
+});
 
 describe("how a member starts", () => {
   it.each<[string, Observed, Action]>([
@@ -99,7 +142,7 @@ describe("how a member starts", () => {
       "TLS switched off",
       { data: "empty", marker: { ...marker, tls: "off" }, cluster: quorum(member(0), member(1)) },
       "refuse",
-      /was formed without TLS between its members, got tls "required"/,
+      /has no TLS between its members, as its marker says, got tls "required"/,
     ],
     [
       "damaged volume",
