@@ -46,6 +46,7 @@ export {
   setupDeadlineSeconds,
   setupJob,
 } from "./members";
+export { memoryLimit } from "./memory";
 export { cronJob, jobMetadata, metadata } from "./network";
 export {
   type AgentJob,
