@@ -16,30 +16,37 @@ import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
-import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
-import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import type { KubernetesApi } from "../shared/agent/kubernetes";
+import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
+import type { Commands, Pod } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
-import { runSidecar } from "../shared/agent/sidecar";
+import { sidecarCommand, waitForStart } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { type Attempt, waitFor } from "../shared/core/wait";
-import { command, type Endpoint, readCommittedConfig, readCompatibility, readConfig, withClient } from "./client";
-import { CannotLower, compatibilityToSet, releases, startContradiction } from "./compatibility";
-import { databaseOf, type MongodbSetupSettings, paths, ports } from "./layout";
+import {
+  atPrimary,
+  command,
+  endpointOf,
+  readCommittedConfig,
+  readCompatibility,
+  readConfig,
+  withClient,
+} from "./client";
+import { compatibilityToSet, releases, startContradiction } from "./compatibility";
+import { databaseOf, type MongodbSetupSettings, paths, setHost } from "./layout";
 import { decideStart } from "./member";
 import { identity, nextRelease } from "./membership";
 import { askVote, createSidecar, joinSet, resolvesToSelf, setVotes, writeServerFiles } from "./sidecar";
 
-/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
-const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
 const administratorDeadlineSeconds = 240;
 const usersDeadlineSeconds = 60;
-const commandSeconds = 30;
+const commandMilliseconds = 30_000;
 /** Each removal waits until a majority has the new configuration; between two of them may be an election. */
 const releaseSeconds = 120;
 
@@ -53,10 +60,7 @@ export const commands: Commands = {
       release,
     }),
   member: () => memberCommand(paths.data, startMember),
-  sidecar: async () => {
-    const self = { settings: readSettings<EnsembleSettings>(), pod: readPod() };
-    return runSidecar(createSidecar(self, () => askMarker(self.settings, self.pod.namespace, inClusterApi(impatient))));
-  },
+  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar({ settings, pod }, ask)),
   roll: () => rollCommand(),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,
@@ -64,7 +68,7 @@ export const commands: Commands = {
 
 // --- preflight
 
-/** As the agents beside the servers see it: they say it among their metrics. undefined: none answers. */
+/** The featureCompatibilityVersion among the metrics of the first agent that answers. undefined: none answers. */
 async function livingCompatibility(settings: EnsembleSettings, namespace: string): Promise<string | undefined> {
   for (const member of memberNames(settings.name, settings.members)) {
     const { body } = await askAgent(settings, namespace, member, "/metrics").catch(() => ({ body: "" }));
@@ -74,24 +78,24 @@ async function livingCompatibility(settings: EnsembleSettings, namespace: string
   return undefined;
 }
 
-/** Until its pod ends, the server of a removed member serves no client, and its agent refuses to bring it back by itself. */
+/** A removed member serves no client until its pod ends, and its agent refuses to bring it back. */
 async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
   const members = [...memberNames(settings.name, settings.members), ...leaving];
-  const hosts = leaving.map((member) => `${memberHost(settings.name, namespace, member)}:${ports.client}`);
+  const hosts = leaving.map((member) => setHost(settings.name, namespace, member));
   await waitFor(
     `a replica set of ${settings.members} members`,
     () =>
-      atPrimary(members, settings, namespace, async (client, host) => {
+      attemptAtPrimary(members, settings, namespace, async (client, host) => {
         const step = nextRelease(await readCommittedConfig(client), host, hosts);
         if (step === undefined) return { done: true };
         if (step.kind === "stepDown") {
-          log(`${host} is to leave, and gives the lead to a member that stays`);
-          // It is not elected again before the release has ended.
+          log(`${host} is to leave, and steps down for a member that stays`);
+          // For so long it is not elected again: until the release has ended.
           await command(client, { replSetStepDown: releaseSeconds });
           return { waiting: "whether a member that stays is elected" };
         }
         log(`removing ${step.host}`);
-        await command(client, { replSetReconfig: step.config, maxTimeMS: commandSeconds * 1000 });
+        await command(client, { replSetReconfig: step.config, maxTimeMS: commandMilliseconds });
         return { waiting: "whether a majority has the configuration" };
       }),
     { deadlineSeconds: releaseSeconds },
@@ -102,28 +106,21 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self = { settings, pod };
-  await writeServerFiles(self);
-  await waitFor(
-    `a safe way to start ${self.pod.name}`,
-    async () => {
-      const files = (await readdir(paths.data).catch(absent)) ?? [];
-      // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
-      const data = files.includes("WiredTiger") ? "present" : "empty";
-      const marker =
-        data === "present" ? { reason: "not asked" } : await askMarker(self.settings, self.pod.namespace, api);
-      const asked = data === "empty" && "formed" in marker && marker.formed;
-      const vote = asked ? await askVote(self) : undefined;
-      const action = decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, self.pod.name);
-      log(`decision: ${action.kind}: ${action.reason}`);
-      if (action.kind === "start") return { done: true };
-      if (action.kind !== "wait") {
-        const change = action.kind === "join" ? joinSet(self) : setVotes(self, 0);
-        await change.catch((error: unknown) => log((error as Error).message));
-      }
-      return { waiting: action.reason };
-    },
-    { deadlineSeconds: memberDeadlineSeconds },
-  );
+  await writeServerFiles(settings);
+  const decide = async () => {
+    const files = (await readdir(paths.data).catch(absent)) ?? [];
+    const data = files.includes("WiredTiger") ? "present" : "empty";
+    // A member with data needs neither the marker nor the others, so it restarts even while the API server is away.
+    const marker = data === "present" ? { reason: "not asked" } : await askMarker(settings, pod.namespace, api);
+    const vote = "formed" in marker && marker.formed ? await askVote(self) : undefined;
+    return decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, pod.name);
+  };
+  const act = async ({ kind }: Awaited<ReturnType<typeof decide>>): Promise<void> => {
+    if (kind === "wait") return;
+    const change = kind === "join" ? joinSet(self) : setVotes(self, 0);
+    await change.catch((error: unknown) => log(messageOf(error)));
+  };
+  await waitForStart(pod.name, decide, { act, intervalSeconds: 1 });
 }
 
 // --- setup
@@ -131,14 +128,14 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
 /** Every step reads before it writes. */
 async function setup(settings: MongodbSetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { applications } = await readUsers();
+  const members = memberNames(settings.name, settings.members);
   await waitFor(
     "the administrator on the primary",
     () =>
-      atPrimary(memberNames(settings.name, settings.members), settings, namespace, async (client) => {
+      attemptAtPrimary(members, settings, namespace, async (client) => {
         await keepWriteConcern(client);
-        const id = identity(await readConfig(client));
-        // From here on an empty volume is a lost one; before it no application has a user.
-        await keepMarker(settings, namespace, api, id);
+        // From here on an empty volume is a lost one. Before the marker no application has a user.
+        await keepMarker(settings, namespace, api, identity(await readConfig(client)));
         await keepUsers(client, applications);
         await keepCompatibility(client, settings.featureCompatibilityVersion);
         return { done: true };
@@ -146,33 +143,33 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     { deadlineSeconds: administratorDeadlineSeconds, intervalSeconds: 2 },
   );
   await verifyLogins(
-    memberNames(settings.name, settings.members),
+    members,
     async (member) => {
       for (const [application, logins] of Object.entries(applications)) {
         const source = databaseOf(application);
         for (const login of logins) {
-          const endpoint = await endpointOf(settings, namespace, member, login, source);
+          const endpoint = await endpointOf(settings, namespace, member, { ...login, source }, commandMilliseconds);
           await withClient(endpoint, (client) => client.db(source).command({ ping: 1 }));
         }
       }
     },
-    // Users reach the members one after the other.
+    // The members receive the users by replication.
     usersDeadlineSeconds,
   );
 }
 
-/** The implicit default depends on who is in the set; nobody should have to know. */
+/** Written down, because the implicit default depends on the members of the set. */
 async function keepWriteConcern(client: MongoClient): Promise<void> {
   const wanted = { defaultWriteConcern: { w: "majority", wtimeout: 0 }, defaultReadConcern: { level: "local" } };
-  const known = await command(client, { getDefaultRWConcern: 1 });
-  const same =
-    (known["defaultWriteConcernSource"] as string) === "global" && is(known["defaultWriteConcern"], "majority");
-  if (same) return;
+  const { defaultWriteConcernSource: source, defaultWriteConcern: known } = (await command(client, {
+    getDefaultRWConcern: 1,
+  })) as { defaultWriteConcernSource?: string; defaultWriteConcern?: { w?: unknown } };
+  if (source === "global" && known?.w === "majority") return;
   await command(client, { setDefaultRWConcern: 1, ...wanted, writeConcern: { w: "majority" } });
   log("writes are acknowledged by a majority unless a client says otherwise");
 }
 
-/** The last step of an upgrade: all members run the release by now. */
+/** The last step of an upgrade: all members run the wanted version by now. */
 async function keepCompatibility(client: MongoClient, wanted: string | undefined): Promise<void> {
   const current = await readCompatibility(client);
   const version = compatibilityToSet(current, wanted);
@@ -183,8 +180,6 @@ async function keepCompatibility(client: MongoClient, wanted: string | undefined
   log(`featureCompatibilityVersion is ${version}, it was ${current}`);
 }
 
-const is = (concern: unknown, w: string): boolean => (concern as { w?: unknown } | undefined)?.w === w;
-
 interface User {
   user: string;
   db: string;
@@ -193,9 +188,9 @@ interface User {
 
 const managedBy = "cells-services";
 
-/** Users in the database of each application; users that no application has any more go, its data stays. */
+/** Makes the users in the database of each application. Removes the users of former applications; their data stays. */
 async function keepUsers(client: MongoClient, applications: Record<string, Credentials[]>): Promise<void> {
-  const durable = { w: "majority", wtimeout: commandSeconds * 1000 };
+  const durable = { w: "majority", wtimeout: commandMilliseconds };
   const { users } = (await command(client, { usersInfo: { forAllDBs: true } })) as unknown as { users: User[] };
   const wanted = Object.entries(applications).flatMap(([application, logins]) =>
     logins.map((login) => ({ ...login, database: databaseOf(application) })),
@@ -225,45 +220,17 @@ async function keepUsers(client: MongoClient, applications: Record<string, Crede
   }
 }
 
-/** As the administrator, at whichever of `members` is the primary; `host` is its name in the set. What fails may pass. */
-async function atPrimary<T>(
+/** As the administrator. Everything that fails there may pass, except what `CannotLower` says. */
+async function attemptAtPrimary<T>(
   members: string[],
   settings: EnsembleSettings,
   namespace: string,
   attempt: (client: MongoClient, host: string) => Promise<Attempt<T>>,
 ): Promise<Attempt<T>> {
-  const reasons: string[] = [];
-  for (const member of members) {
-    try {
-      const admin = await readCredentials(paths.admin);
-      const endpoint = await endpointOf(settings, namespace, member, admin, "admin");
-      const result = await withClient(endpoint, async (client) => {
-        const hello = await command(client, { hello: 1 });
-        return hello["isWritablePrimary"] === true ? attempt(client, hello["me"] as string) : undefined;
-      });
-      if (result !== undefined) return result;
-      reasons.push(`${member}: not the primary`);
-    } catch (error) {
-      if (error instanceof CannotLower) throw error;
-      reasons.push(`${member}: ${(error as Error).message}`);
-    }
-  }
-  return { waiting: reasons.join("; ") };
-}
-
-async function endpointOf(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  user: Credentials,
-  source: string,
-): Promise<Endpoint> {
-  const login = await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), user);
-  return {
-    host: login.host,
-    port: ports.client,
-    tls: login.tls ?? "off",
-    auth: { ...login.credentials, source },
-    timeoutMilliseconds: commandSeconds * 1000,
+  const toEndpoint = async (member: string) => {
+    const auth = { ...(await readCredentials(paths.admin)), source: "admin" };
+    return endpointOf(settings, namespace, member, auth, commandMilliseconds);
   };
+  const outcome = await atPrimary(members, toEndpoint, attempt);
+  return "done" in outcome ? outcome.done : { waiting: outcome.failed };
 }

@@ -16,7 +16,7 @@ import {
 import { compatibleWith, releaseOf, releases } from "./compatibility";
 import { reservedDatabases } from "./layout";
 
-/** The smallest cache that the server takes (256 MiB), and as much for connections, sorting and the server itself. */
+/** The smallest cache that the server accepts (256 MiB), and as much for connections, sorting and the server itself. */
 const leastMemory = "512Mi";
 
 const releaseWords = `${releases.slice(0, -1).join(", ")} or ${releases.at(-1) ?? ""}`;

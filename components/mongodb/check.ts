@@ -1,11 +1,11 @@
 /**
- * Proves with the official driver that a MongoDB replica set works as its users need it. The driver is loaded when the check
- * runs: a component must not bring it into every preview.
+ * Proves with the official driver that a MongoDB replica set works as its users need it. The driver is loaded when the
+ * check runs: a component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
 import type { Document, MongoClient } from "mongodb";
 import { checkCertificates } from "../shared/check/certificates";
-import { probeName } from "../shared/check/connections";
+import { type Connections, probeName } from "../shared/check/connections";
 import {
   answering,
   answerSeconds,
@@ -13,17 +13,15 @@ import {
   type CheckContext,
   everywhere,
   failIfAny,
-  greetMembers,
   observeAll,
-  type Place,
   waiting,
 } from "../shared/check/context";
-import { type Access, administrator, applicationAccess, enterAsApplication } from "../shared/check/logins";
+import { type Access, applicationAccess, enterAsApplication } from "../shared/check/logins";
+import { checkMembers } from "../shared/check/members";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
-import { memberHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { connectionString, databaseOf, address as setAddress } from "./layout";
+import { connectionString, databaseOf, address as setAddress, setHost } from "./layout";
 import { openProxy } from "./proxy";
 
 /** Of the collections that a check writes to; one that was killed leaves its own. */
@@ -31,40 +29,29 @@ const collectionPrefix = "cells-services-check-";
 
 export const check: Check = async (target, environment) => {
   const context = beginCheck(target, environment);
-  const { findings, step, member: memberPlace, address } = context;
+  const { step, address } = context;
   const session = await openSession(target, environment);
-  try {
-    const access = await administrator(context);
-    if (access === undefined) return findings;
-
-    const clients = new Map<string, MongoClient>();
-    await greetMembers(context, async (place) => {
-      const client = await session.at(place, access);
-      const { version } = await command(client, { buildInfo: 1 });
-      clients.set(place.name, client);
-      return `mongodb ${String(version)}`;
-    });
-    if (clients.size === 0) return findings;
-
+  const greet = async (client: MongoClient): Promise<string> =>
+    `mongodb ${String((await command(client, { buildInfo: 1 }))["version"])}`;
+  return checkMembers(context, session, greet, async ({ access, clients, places }) => {
     await step("topology", "look at the logs of the members, and at what their agents say on /ready", () =>
       checkTopology(target, clients),
     );
     await step("durability", "look at the log of the setup job", () => checkDurability(target, clients));
-    const places = [...[...clients.keys()].map((each) => memberPlace(each)), address];
-    const enter = async (place: Place, as: Access): Promise<unknown> =>
-      command(await session.at(place, as), { listDatabases: 1 });
     await step("address", "look at the Service and at which members are ready", async () => {
-      const { me } = await command(await session.at(address, access), { hello: 1 });
-      const hosts = target.members.map((member) => hostOf(target, member));
-      if (!hosts.includes(String(me))) throw new Error(`${target.host} leads to ${String(me)}, which is no member`);
+      const { me } = await command(await session.open(address, access), { hello: 1 });
+      if (!hostsOf(target).includes(String(me))) {
+        throw new Error(`${target.host} leads to ${String(me)}, which is no member`);
+      }
       return `${target.host} leads to ${String(me)}`;
     });
     for (const application of Object.keys(target.applications)) {
       const database = databaseOf(application);
+      const { name, namespace, members, tls } = target;
       const granted = await enterAsApplication(context, application, {
         places,
-        expected: () => expectedValues(target, database),
-        enter: (place, as) => session.at(place, as, database),
+        expected: () => ({ url: setAddress({ name, namespace, members: members.length, tls, database }), database }),
+        enter: (place, as) => session.open(place, as, database),
       });
       if (granted === undefined) continue;
       await step(`rights ${application}`, "look at the users of the database, and at the log of the setup job", () =>
@@ -78,7 +65,7 @@ export const check: Check = async (target, environment) => {
     await checkStrangers(context, {
       places,
       access,
-      enter,
+      enter: async (place, as) => command(await session.open(place, as), { listDatabases: 1 }),
       strangers: loginStrangers(access, {
         anonymous: /requires authentication/i,
         wrongPassword: /authentication failed/i,
@@ -87,10 +74,7 @@ export const check: Check = async (target, environment) => {
       remedy: "authorization is not enabled: look at the configuration of the members",
     });
     await checkCertificates(context, access.ca, places);
-    return findings;
-  } finally {
-    await session.close();
-  }
+  });
 };
 
 /** What one member says about the replica set. */
@@ -99,20 +83,19 @@ export interface SetView {
   hosts: string[];
   /** Hosts without a vote, or without data. */
   silent: string[];
-  /** Of the configuration, with its term. */
+  /** Version and term of the configuration. */
   version: string;
   states: { name: string; stateStr: string; health: number }[];
 }
 
-async function checkTopology(target: CheckTarget, clients: Map<string, MongoClient>): Promise<string> {
+async function checkTopology(target: CheckTarget, clients: ReadonlyMap<string, MongoClient>): Promise<string> {
   const { seen, failures } = await observeAll(target.members, (member) => observeSet(clients, member));
-  const hosts = target.members.map((member) => hostOf(target, member));
-  failIfAny([...failures, ...topologyProblems(hosts, seen)]);
+  failIfAny([...failures, ...topologyProblems(hostsOf(target), seen)]);
   const [primary = ""] = primariesOf(seen);
   return `primary ${primary.split(".")[0] ?? ""}, ${target.members.length - 1} secondaries, all with a vote and data`;
 }
 
-async function observeSet(clients: Map<string, MongoClient>, member: string): Promise<SetView> {
+async function observeSet(clients: ReadonlyMap<string, MongoClient>, member: string): Promise<SetView> {
   const client = answering(clients, member);
   const { config } = (await command(client, { replSetGetConfig: 1 })) as { config: Document };
   const listed = config["members"] as { host: string; votes: number; arbiterOnly?: boolean }[];
@@ -150,7 +133,7 @@ function primariesOf(views: SetView[]): string[] {
   return [...new Set(primaries.map(({ name }) => name))];
 }
 
-async function checkDurability(target: CheckTarget, clients: Map<string, MongoClient>): Promise<string> {
+async function checkDurability(target: CheckTarget, clients: ReadonlyMap<string, MongoClient>): Promise<string> {
   await everywhere(target.members, async (member) => {
     const client = answering(clients, member);
     const { defaultWriteConcern } = await command(client, { getDefaultRWConcern: 1 });
@@ -169,11 +152,7 @@ export function durabilityProblems(concern: { w?: unknown } | undefined, config:
   ];
 }
 
-function expectedValues({ name, namespace, members, tls }: CheckTarget, database: string): Record<string, string> {
-  return { url: setAddress({ name, namespace, members: members.length, tls, database }), database };
-}
-
-/** The set by its address, with nothing but user, password and trust of the Secret, as the application will do it. */
+/** The set by its address, with nothing but user, password and trust of the Secret, as the application connects. */
 async function openSet(
   { target, environment }: CheckContext,
   session: Session,
@@ -181,8 +160,7 @@ async function openSet(
 ): Promise<MongoClient> {
   const { access, values } = await applicationAccess(target, environment, application);
   const { url = "", username = "", password = "" } = values;
-  const alone = { ...access, auth: undefined };
-  return session.set(connectionString(url, { username, password }), alone, databaseOf(application));
+  return session.set(connectionString(url, { username, password }), access.ca, databaseOf(application));
 }
 
 async function checkApplication(
@@ -202,8 +180,8 @@ async function checkApplication(
     await collection.insertOne({ _id }, { writeConcern: { w: "majority", wtimeoutMS: answerSeconds * 1000 } });
     await collection.createIndex({ checked: 1 });
     read = await everywhere(target.members, async (member) => {
-      const direct = (await session.at(context.member(member), access, database)).db(database);
-      // A majority may be the others: what was acknowledged is read when this member has got to it.
+      const direct = (await session.open(context.member(member), access, database)).db(database);
+      // A majority may consist of other members: this member may not have the document yet.
       const attempt = async () =>
         (await direct.collection<{ _id: string }>(name).findOne({ _id })) === null
           ? { waiting: "a document is missing that a majority has acknowledged" }
@@ -240,25 +218,24 @@ async function checkTransaction(context: CheckContext, session: Session, applica
   }
 }
 
-interface Session {
-  /** To this place, whoever is primary. Logged in when it returns; `database` is where the user is. */
-  at(place: Place, access: Access, database?: string): Promise<MongoClient>;
-  /** To the set, by its address. */
-  set(url: string, access: Access, database: string): Promise<MongoClient>;
-  close(): Promise<void>;
+/** `open` connects to one place, whichever member is primary. `database` is where the user is, default "admin". */
+interface Session extends Connections<MongoClient> {
+  /** Connects to the set, by its address. */
+  set(url: string, ca: string | undefined, database: string): Promise<MongoClient>;
 }
 
 async function openSession(target: CheckTarget, environment: CheckEnvironment): Promise<Session> {
   const { MongoClient } = await import("mongodb");
   const proxy = await openProxy(environment.tunnel, { host: target.host, service: target.name });
   const clients = new Map<string, MongoClient>();
+  const milliseconds = answerSeconds * 1000;
   const open = async (
     url: string,
-    access: Access,
+    { ca, auth }: Access,
     database: string,
     directConnection: boolean,
   ): Promise<MongoClient> => {
-    const key = JSON.stringify([url, access, database]);
+    const key = JSON.stringify([url, ca, auth, database]);
     const known = clients.get(key);
     if (known !== undefined) return known;
     const client = new MongoClient(url, {
@@ -268,19 +245,19 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
       maxPoolSize: 2,
       proxyHost: proxy.host,
       proxyPort: proxy.port,
-      connectTimeoutMS: answerSeconds * 1000,
-      socketTimeoutMS: answerSeconds * 1000,
-      serverSelectionTimeoutMS: answerSeconds * 1000,
-      ...(access.ca === undefined ? { tls: false } : { tls: true, ca: access.ca }),
-      ...(access.auth === undefined ? {} : { auth: access.auth, authSource: database }),
+      connectTimeoutMS: milliseconds,
+      socketTimeoutMS: milliseconds,
+      serverSelectionTimeoutMS: milliseconds,
+      ...(ca === undefined ? { tls: false } : { tls: true, ca }),
+      ...(auth === undefined ? {} : { auth, authSource: database }),
     });
-    const answer = client.db(database).command({ ping: 1 });
-    // For a set another member may answer; of one place the first failure tells why, and waiting adds nothing.
+    // In a set another member may answer. When one place is asked, the first failure says why, and waiting adds
+    // nothing.
     const failure = new Promise<never>((_resolve, reject) => {
       if (directConnection) client.once("serverHeartbeatFailed", (event) => reject(event.failure));
     });
     try {
-      await Promise.race([answer, failure]);
+      await Promise.race([client.db(database).command({ ping: 1 }), failure]);
     } catch (error) {
       await client.close();
       throw error;
@@ -289,9 +266,9 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
     return client;
   };
   return {
-    at: ({ host }, access, database = "admin") =>
+    open: ({ host }, access, database = "admin") =>
       open(`mongodb://${host}:${target.clientPort}/`, access, database, true),
-    set: (url, access, database) => open(url, access, database, false),
+    set: (url, ca, database) => open(url, { ca, auth: undefined }, database, false),
     async close() {
       await Promise.allSettled([...clients.values()].map((client) => client.close()));
       proxy.close();
@@ -303,6 +280,6 @@ function command(client: MongoClient, document: Document): Promise<Document> {
   return client.db("admin").command(document);
 }
 
-function hostOf(target: CheckTarget, member: string): string {
-  return `${memberHost(target.name, target.namespace, member)}:${target.clientPort}`;
+function hostsOf({ name, namespace, members }: CheckTarget): string[] {
+  return members.map((member) => setHost(name, namespace, member));
 }

@@ -1,12 +1,19 @@
 /** Connections of the agent, by the official driver. */
-import type { MongoClient as Client, Document, MongoClientOptions } from "mongodb";
-import { MongoClient } from "mongodb";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type MongoClient as Client, type Document, MongoClient, type MongoClientOptions } from "mongodb";
+import { readTrust } from "../shared/agent/logins";
+import { messageOf } from "../shared/core/errors";
+import { memberHost } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
+import { CannotLower } from "./compatibility";
+import { paths, ports } from "./layout";
 import type { Server, SetConfig } from "./membership";
 
 export interface Endpoint {
   host: string;
   port: number;
-  /** How the server proves itself before the password does. "unverified" is for the own server, see `ownEndpoint`. */
+  /** How the server proves itself before the password does. "unverified": see `ownEndpoint`. */
   tls: { ca: string } | "unverified" | "off";
   auth: { username: string; password: string; source: string } | undefined;
   timeoutMilliseconds: number;
@@ -38,9 +45,26 @@ export function clientOptions({ tls, auth, timeoutMilliseconds }: Endpoint): Mon
   };
 }
 
-/** The user that members are to each other: it may do what a member may, and its password is the key. */
-export function memberAuth(key: string): NonNullable<Endpoint["auth"]> {
-  return { username: "__system", password: key, source: "local" };
+/** The user as which the members log in to each other. Its password is the key of the set. */
+export async function memberAuth(): Promise<NonNullable<Endpoint["auth"]>> {
+  return { username: "__system", password: await readFile(join(paths.key, "key"), "utf8"), source: "local" };
+}
+
+export async function endpointOf(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  auth: Endpoint["auth"],
+  timeoutMilliseconds: number,
+): Promise<Endpoint> {
+  const ca = await readTrust(settings.tls, paths.trust);
+  return {
+    host: memberHost(settings.name, namespace, member),
+    port: ports.client,
+    tls: ca === undefined ? "off" : { ca },
+    auth,
+    timeoutMilliseconds,
+  };
 }
 
 export async function withClient<T>(endpoint: Endpoint, use: (client: Client) => Promise<T>): Promise<T> {
@@ -54,6 +78,32 @@ export async function withClient<T>(endpoint: Endpoint, use: (client: Client) =>
 
 export function command(client: Client, document: Document): Promise<Document> {
   return client.db("admin").command(document);
+}
+
+/**
+ * Does something at the primary: at the first of `members` that says to be it. `host` is its name in the set. Returns
+ * the reasons when there is none, or when it fails there.
+ */
+export async function atPrimary<T>(
+  members: string[],
+  toEndpoint: (member: string) => Promise<Endpoint>,
+  use: (client: Client, host: string) => Promise<T>,
+): Promise<{ done: T } | { failed: string }> {
+  const reasons: string[] = [];
+  for (const member of members) {
+    try {
+      const result = await withClient(await toEndpoint(member), async (client) => {
+        const hello = await command(client, { hello: 1 });
+        return hello["isWritablePrimary"] === true ? { done: await use(client, hello["me"] as string) } : undefined;
+      });
+      if (result !== undefined) return result;
+      reasons.push(`${member}: not the primary`);
+    } catch (error) {
+      if (error instanceof CannotLower) throw error;
+      reasons.push(`${member}: ${messageOf(error)}`);
+    }
+  }
+  return { failed: reasons.join("; ") };
 }
 
 /** Such as "6.0": with which releases the data can be read. */
@@ -80,8 +130,8 @@ export async function readConfig(client: Client): Promise<SetConfig> {
 }
 
 /**
- * At the primary. Throws until a majority has the configuration, and with it what was acknowledged under the one before: until
- * then the election of a member that lacks it can undo it.
+ * At the primary. Throws until a majority has the configuration, and with it what was acknowledged under the one
+ * before: until then the election of a member that lacks it can undo it.
  */
 export async function readCommittedConfig(client: Client): Promise<SetConfig> {
   const { commitmentStatus, config } = await command(client, { replSetGetConfig: 1, commitmentStatus: true });

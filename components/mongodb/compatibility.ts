@@ -1,9 +1,10 @@
 /**
- * Which release may follow which, and when its features are switched on: pure. A server starts on data of its own feature compatibility
- * version and of the release before: https://www.mongodb.com/docs/manual/reference/command/setFeatureCompatibilityVersion/
+ * Which release may follow which, and when its features are switched on: pure. A server starts on data whose feature
+ * compatibility version is its own release or the one before:
+ * https://www.mongodb.com/docs/manual/reference/command/setFeatureCompatibilityVersion/
  */
 
-/** Each is the next one's release before. The first one is past its life, and here for those who come from it. */
+/** In order. The first is no longer supported by its makers, and is listed for upgrades from it. */
 export const releases = ["5.0", "6.0", "7.0", "8.0"];
 
 export function releaseOf(version: string): string {
@@ -29,7 +30,7 @@ export function startContradiction(current: string, version: string): string | u
 
 export class CannotLower extends Error {}
 
-/** undefined: it stays as it is. Throws when features would be switched off: data of theirs could be in the way. */
+/** undefined: it stays as it is. Throws when features would be switched off, because the data may use them. */
 export function compatibilityToSet(current: string, wanted: string | undefined): string | undefined {
   if (wanted === undefined || wanted === current) return undefined;
   if (releases.indexOf(wanted) > releases.indexOf(current)) return wanted;

@@ -33,17 +33,15 @@ export class MongodbCluster extends EnsembleComponent {
 
     const { namespace, members: count, tls } = ensemble;
     const addressOf = (database?: string): pulumi.Output<string> =>
-      namespace.apply((known) =>
-        address({ name, namespace: known, members: count, tls, ...(database === undefined ? {} : { database }) }),
-      );
+      namespace.apply((known) => address({ name, namespace: known, members: count, tls, database }));
     const url = addressOf();
 
     const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
-    // Whoever has it is a member.
+    // The key of the set: every process that has it can join as a member.
     const key = createPassword(keyName(name), afterGuard);
     const memberKey = createSecret(ensemble, keyName(name), { key }, afterGuard);
-    // JSON is YAML.
+    // JSON is valid YAML.
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     const certificates = createCertificates(
@@ -67,7 +65,7 @@ export class MongodbCluster extends EnsembleComponent {
           { name: "client", port: ports.client },
           { name: "agent", port: agentPorts.http },
         ],
-        // For clients that look for one name; drivers take the members from `url`.
+        // A Service for clients that need one name. Drivers take the members from `url`.
         client: ports.client,
         dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
       },

@@ -11,10 +11,10 @@ export interface MongodbSetupSettings extends SetupSettings {
 
 export const paths = {
   data: "/data/db",
-  /** What all members have in common, from a ConfigMap. */
+  /** The configuration of all members, from a ConfigMap. */
   config: "/etc/mongodb",
   configFile: "mongod.yaml",
-  /** Memory: files that the server wants in a form or with rights that a Secret cannot have. */
+  /** In memory: files that the server needs in a form or with permissions that a mounted Secret cannot have. */
   run: "/run/mongodb",
   keyFile: "/run/mongodb/keyfile",
   serverPem: "/run/mongodb/server.pem",
@@ -30,20 +30,25 @@ export const paths = {
 
 export const adminUsername = "admin";
 
-/** Secret with the key that the members prove themselves to each other with. */
+/** Secret with the key by which the members authenticate each other. */
 export function keyName(name: string): string {
   return `${name}-keyfile`;
 }
 
-/** Databases that the server has for itself; an application of that name would share them. */
+/** Databases of the server itself; no application may have their names. */
 export const reservedDatabases = ["admin", "config", "local"] as const;
 
 /**
- * Each application has a database of its own, in which its user is too: clients need no `authSource`. Names of
- * applications have no underscore, so no two share one.
+ * The database of an application. Its user is in the same database, so clients need no `authSource`. Names of
+ * applications have no underscore, so no two applications share a database.
  */
 export function databaseOf(application: string): string {
   return application.replaceAll("-", "_");
+}
+
+/** The name under which the set knows a member. */
+export function setHost(name: string, namespace: string, member: string): string {
+  return `${memberHost(name, namespace, member)}:${ports.client}`;
 }
 
 export interface Address {
@@ -51,20 +56,20 @@ export interface Address {
   namespace: string;
   members: number;
   tls: TlsMode;
-  database?: string;
+  database?: string | undefined;
 }
 
 /**
- * The address of the replica set for any driver, without user and password. `w=majority` is the default of the servers too;
- * it is here for those who read it.
+ * The address of the replica set for any driver, without user and password. `w=majority` is the default of the servers
+ * too; the address repeats it for readers.
  */
 export function address({ name, namespace, members, tls, database = "" }: Address): string {
-  const hosts = memberNames(name, members).map((member) => `${memberHost(name, namespace, member)}:${ports.client}`);
+  const hosts = memberNames(name, members).map((member) => setHost(name, namespace, member));
   const options = [`replicaSet=${name}`, "w=majority", ...(tls === "off" ? [] : ["tls=true"])];
   return `mongodb://${hosts.join(",")}/${database}?${options.join("&")}`;
 }
 
-/** The same with user and password, as clients want it that take nothing but one address. Always a secret. */
+/** The address with user and password, for clients that take nothing else. Always a secret. */
 export function connectionString(url: string, user: { username: string; password: string }): string {
   return url.replace("://", `://${encodeURIComponent(user.username)}:${encodeURIComponent(user.password)}@`);
 }

@@ -7,9 +7,9 @@ import {
   certificateVolumes,
   containerProfile,
   type Ensemble,
+  memoryLimit,
   namesOf,
   type Pace,
-  parseQuantity,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -21,20 +21,25 @@ import {
 import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
 
 /**
- * Half of what is left after 256 MiB for connections and sorting, which is how the server computes it from the memory of a
- * whole machine: it would see that of the node. At least 0.25, the least that it takes.
+ * Half of what is left after 256 MiB for connections and sorting. The server would apply this rule of its own to the
+ * memory of the node instead of the container. At least 0.25, the least that the server accepts.
  */
 export function cacheGigabytes(ensemble: Ensemble): number {
-  const limit = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
-  return Math.max(0.25, Math.floor(((limit / 2 ** 30 - 0.25) / 2) * 100) / 100);
+  return Math.max(0.25, Math.floor(((memoryLimit(ensemble) / 2 ** 30 - 0.25) / 2) * 100) / 100);
 }
 
-/** How long a member may be away and still catch up from the log: 5 % of the volume, as the server would take of a disk. */
+/**
+ * The size of the log of operations decides how long a member may be away and still catch up: 5 % of the volume, as the
+ * server would take of a disk.
+ */
 export function logMegabytes(ensemble: Ensemble): number {
   return Math.max(990, Math.floor((ensemble.storage.bytes / 2 ** 20) * 0.05));
 }
 
-/** The drivers have heard of the new primary after one round of heartbeats; the rest of the default (15 s) only delays a roll. */
+/**
+ * The drivers know the new primary after one round of heartbeats. The rest of the default (15 s) would only delay a
+ * roll.
+ */
 const quiesceMilliseconds = 5_000;
 
 /** The configuration that all members have in common; no secrets. */
@@ -47,7 +52,7 @@ export function serverConfig(ensemble: Ensemble): object {
     net: {
       port: ports.client,
       bindIpAll: true,
-      // It would need a folder to write to, and nobody uses it.
+      // No client uses it, and it would need a writable folder.
       unixDomainSocket: { enabled: false },
       ...(ensemble.tls === "off" ? {} : { tls: tlsConfig(ensemble) }),
     },
@@ -64,18 +69,19 @@ function tlsConfig(ensemble: Ensemble): object {
     certificateKeyFile: paths.serverPem,
     clusterFile: paths.peerPem,
     CAFile: paths.authorities,
-    // Clients prove themselves by password.
+    // Clients authenticate by password.
     allowConnectionsWithoutCertificates: true,
     disabledProtocols: "TLS1_0,TLS1_1",
   };
 }
 
 export const pace: Pace = {
-  // Steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured with 6.0.27, nobody
-  // could write for 1.0 to 1.3 s, and as long when the agent had made it step down before.
+  // The server steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured
+  // with 6.0.27,
+  // writes fail for 1.0 to 1.3 s, and as long when the agent has made the server step down before.
   terminationGraceSeconds: 60,
   startSeconds: 180,
-  // A restarted member is a secondary at once, and catches up in this time before the next one stops.
+  // A restarted member is a secondary at once. It catches up in this time, before the next member stops.
   watchSeconds: 10,
 };
 
@@ -129,9 +135,10 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     command: ["/usr/bin/mongod", "--config", `${paths.config}/${paths.configFile}`],
     ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
     resources: ensemble.resources,
-    // It listens when it has recovered its volume, which takes as long as it takes: an hour.
+    // The server listens when it has recovered its volume. Allows an hour for that.
     startupProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 720 },
-    // Only this process: a restart cures neither a lost majority nor a full disk. Its agent says whether it is ready.
+    // Only the process: a restart cures neither a lost majority nor a full disk. The agent says whether the member is
+    // ready.
     livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     volumeMounts: [
       { name: "data", mountPath: paths.data },

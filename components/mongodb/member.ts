@@ -1,4 +1,5 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
+import { type Wait, wait } from "../shared/core/decision";
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
 
 /** How the others count this member, as the primary says. */
@@ -24,40 +25,36 @@ export type StartAction =
   | { kind: "silence"; reason: string }
   /** It is added without a vote first. */
   | { kind: "join"; reason: string }
-  | { kind: "wait"; reason: string };
+  | Wait;
 
 /**
- * An empty member that votes could elect one that lacks what the lost volume had acknowledged. So it comes back without a
- * vote, and gets it when it has everything again. For that a majority must be there, without which nothing is acknowledged
- * anyway.
+ * With its vote, an empty member could elect a primary that lacks what the lost volume had acknowledged. So it comes
+ * back without a vote, and gets the vote when it has all data again. Taking the vote away needs a majority, without
+ * which the set acknowledges nothing anyway.
  */
 export function decideStart({ resolves, data, marker, vote }: StartObserved, name: string): StartAction {
-  // It would not find itself in the set, and not look again before another member says something.
-  if (!resolves) return { kind: "wait", reason: `the name of ${name} does not lead to this pod yet` };
+  // The server would not find itself in the set, and would look again only after a heartbeat of another member.
+  if (!resolves) return wait(`the name of ${name} does not lead to this pod yet`);
   if (data === "present") return { kind: "start", reason: "the volume has data" };
   if ("reason" in marker) {
-    return { kind: "wait", reason: `the volume is empty, and whether the set was formed is unknown: ${marker.reason}` };
+    return wait(`the volume is empty, and whether the set was formed is unknown: ${marker.reason}`);
   }
-  // Until the marker is written nobody has a password, so nothing can have been acknowledged.
+  // Before the marker is written no client has a password, so nothing can have been acknowledged.
   if (!marker.formed) return { kind: "start", reason: "the replica set has not been formed yet" };
   if (vote === undefined || vote.state === "unknown") {
-    return {
-      kind: "wait",
-      reason:
-        `the volume of ${name} is empty, and no primary answers that could take its vote away ` +
+    return wait(
+      `the volume of ${name} is empty, and no primary answers that could take its vote away ` +
         `(${vote?.reason ?? "not asked yet"}); bring the other members back; when most volumes are lost, make a member ` +
         `that has data the only one with a vote; when all are lost, ${beginAnew}`,
-    };
+    );
   }
   if (vote.state === "stranger") {
     return vote.set === marker.clusterId
       ? { kind: "join", reason: "the volume is empty, and the replica set does not know the member" }
-      : {
-          kind: "wait",
-          reason:
-            `the volume of ${name} is empty, and the other members are the replica set ${vote.set}; the cluster is ` +
+      : wait(
+          `the volume of ${name} is empty, and the other members are the replica set ${vote.set}; the cluster is ` +
             `${marker.clusterId}, as its marker says; bring back the volumes that belong here`,
-        };
+        );
   }
   return vote.votes === 0
     ? { kind: "start", reason: "the volume is empty; it is filled by the others, and has no vote until then" }

@@ -1,6 +1,6 @@
 /**
- * A SOCKS5 proxy on this machine whose other end is the tunnel. The driver looks for the members by the names that the set
- * has for them; these mean something in the cluster only, and a proxy is what the driver has for that.
+ * A SOCKS5 proxy on this machine that connects through the tunnel. The driver connects to the members by their names in
+ * the set, which resolve only inside the cluster, and it can be given a proxy.
  */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
@@ -12,7 +12,7 @@ export interface Proxy {
   close(): void;
 }
 
-/** The pod is the first label of a member's name; `address` leads to the Service. */
+/** The first label of a member's name is its pod. The name `address.host` leads to the Service. */
 export async function openProxy(tunnel: Tunnel, address?: { host: string; service: string }): Promise<Proxy> {
   const dial = (name: string, port: number): ReturnType<Tunnel["dial"]> =>
     name === address?.host ? tunnel.service(address.service, port) : tunnel.dial(name.split(".")[0] ?? name, port);
@@ -54,12 +54,12 @@ async function serve(client: Socket, dial: Tunnel["dial"]): Promise<void> {
   server.on("close", () => client.destroy());
   client.on("close", () => server.destroy());
   await once(server, "connect");
-  // The address that was connected from is of no use to the client.
+  // The client does not use the address in this answer.
   client.write(Buffer.of(5, 0, 0, 1, 0, 0, 0, 0, 0, 0));
   client.pipe(server).pipe(client);
 }
 
-/** Exactly so many bytes, the rest stays in the socket. */
+/** Reads exactly so many bytes. The rest stays in the socket. */
 function reader(socket: Socket): (bytes: number) => Promise<Buffer> {
   return async (bytes) => {
     for (;;) {

@@ -6,9 +6,11 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { type MongoClient, MongoNetworkError, MongoServerError } from "mongodb";
 import { absent } from "../shared/agent/files";
-import { readCredentials, readTrust } from "../shared/agent/logins";
+import { readCredentials } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
+import { actionOf } from "../shared/core/decision";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
@@ -16,9 +18,11 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { within } from "../shared/core/wait";
 import {
+  atPrimary,
   command,
   direct,
   type Endpoint,
+  endpointOf,
   memberAuth,
   readCommittedConfig,
   readCompatibility,
@@ -27,7 +31,7 @@ import {
   toServer,
   withClient,
 } from "./client";
-import { paths, ports } from "./layout";
+import { paths, ports, setHost } from "./layout";
 import type { Vote } from "./member";
 import {
   type Action,
@@ -50,23 +54,25 @@ export interface Self {
   pod: Pod;
 }
 
-/** An answer of a server on the same node takes milliseconds; two of these make an observation too old. */
+/** A server on the same node answers in milliseconds; two of these time-outs make an observation too old. */
 const timeoutMilliseconds = 1_500;
 /** Elections and votes wait for other members. */
-const actSeconds = 30;
+const actMilliseconds = 30_000;
 
-/** The files that the server reads, from Secrets whose files have other rights or another form. Returns their digest. */
-export async function writeServerFiles({ settings }: Pick<Self, "settings">): Promise<string> {
-  const key = await readFile(join(paths.key, "key"), "utf8");
-  const files: Record<string, string> = { [paths.keyFile]: key };
-  if (settings.tls !== "off") {
+/**
+ * Writes the files of the server: mounted Secrets have other permissions and another form. Returns the digest of the
+ * files.
+ */
+export async function writeServerFiles({ tls }: Pick<EnsembleSettings, "tls">): Promise<string> {
+  const files: Record<string, string> = { [paths.keyFile]: await readFile(join(paths.key, "key"), "utf8") };
+  if (tls !== "off") {
     files[paths.serverPem] = await pem(paths.serverTls);
     files[paths.peerPem] = await pem(paths.peerTls);
     files[paths.authorities] = await readFile(join(paths.trust, "ca.crt"), "utf8");
   }
   for (const [file, content] of Object.entries(files)) {
     if ((await readFile(file, "utf8").catch(absent)) === content) continue;
-    // Whole or not at all: the server may start at this moment. It refuses a key that others may read.
+    // Atomically, because the server may start at this moment. The server refuses a key that others can read.
     await writeFile(`${file}.new`, content, { mode: 0o600 });
     await rename(`${file}.new`, file);
   }
@@ -79,29 +85,13 @@ async function pem(folder: string): Promise<string> {
   return (await Promise.all(files)).join("\n");
 }
 
-async function memberEndpoint({ settings, pod }: Self, member: string): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
-  return {
-    host: memberHost(settings.name, pod.namespace, member),
-    port: ports.client,
-    tls: ca === undefined ? "off" : { ca },
-    auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
-    timeoutMilliseconds,
-  };
-}
-
 /**
- * Whatever its certificate says: one that has expired is why the server must be reached, to make it read the next. In the
- * network of the pod nobody else listens on this port, and SCRAM proves the server to the client too.
+ * Accepts an expired certificate: the server must be reached to make it read the next one. No other process listens on
+ * this port in the network of the pod, and SCRAM authenticates the server to the client too.
  */
 async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
-  return {
-    host: "127.0.0.1",
-    port: ports.client,
-    tls: settings.tls === "off" ? "off" : "unverified",
-    auth: memberAuth(await readFile(join(paths.key, "key"), "utf8")),
-    timeoutMilliseconds,
-  };
+  const tls = settings.tls === "off" ? "off" : "unverified";
+  return { host: "127.0.0.1", port: ports.client, tls, auth: await memberAuth(), timeoutMilliseconds };
 }
 
 /** Whether the name under which the set knows this member leads to this pod. */
@@ -113,17 +103,17 @@ export async function resolvesToSelf({ settings, pod }: Self): Promise<boolean> 
   return known.some(({ address }) => own.includes(address));
 }
 
-function setHost({ settings, pod }: Self, member: string): string {
-  return `${memberHost(settings.name, pod.namespace, member)}:${ports.client}`;
+function ownHost({ settings, pod }: Self): string {
+  return setHost(settings.name, pod.namespace, pod.name);
 }
 
-/** What the server says without being asked for a password, which one without users cannot check. */
-async function askServer(self: Self, member: string): Promise<Server> {
+/** Asks without a password, which a server without users cannot check. */
+async function askServer({ settings, pod }: Self, member: string): Promise<Server> {
   try {
-    const endpoint = { ...(await memberEndpoint(self, member)), auth: undefined };
+    const endpoint = await endpointOf(settings, pod.namespace, member, undefined, timeoutMilliseconds);
     return await withClient(endpoint, async (client) => toServer(await command(client, { hello: 1 }), memberOf));
   } catch (error) {
-    return { state: "away", reason: (error as Error).message };
+    return { state: "away", reason: messageOf(error) };
   }
 }
 
@@ -131,23 +121,26 @@ function memberOf(host: string): string {
   return host.split(".")[0] ?? host;
 }
 
-/** How the set counts this member, by the word of its primary. */
+/** Does something at the primary, as a member, when the primary is another member. */
+function atOtherPrimary<T>(
+  { settings, pod }: Self,
+  milliseconds: number,
+  use: (client: MongoClient) => Promise<T>,
+): Promise<{ done: T } | { failed: string }> {
+  const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+  const toEndpoint = async (member: string) =>
+    endpointOf(settings, pod.namespace, member, await memberAuth(), milliseconds);
+  return atPrimary(others, toEndpoint, use);
+}
+
+/** How the primary counts this member. */
 export async function askVote(self: Self): Promise<Vote> {
-  const reasons: string[] = [];
-  for (const member of otherMembers(self)) {
-    try {
-      return await withClient(await memberEndpoint(self, member), async (client): Promise<Vote> => {
-        const hello = await command(client, { hello: 1 });
-        if (hello["isWritablePrimary"] !== true) throw new Error("is not the primary");
-        const config = await readCommittedConfig(client);
-        const votes = votesOf({ host: setHost(self, self.pod.name), config });
-        return votes === undefined ? { state: "stranger", set: identity(config) } : { state: "member", votes };
-      });
-    } catch (error) {
-      reasons.push(`${member}: ${(error as Error).message}`);
-    }
-  }
-  return { state: "unknown", reason: reasons.join("; ") };
+  const outcome = await atOtherPrimary(self, timeoutMilliseconds, async (client): Promise<Vote> => {
+    const config = await readCommittedConfig(client);
+    const votes = votesOf({ host: ownHost(self), config });
+    return votes === undefined ? { state: "stranger", set: identity(config) } : { state: "member", votes };
+  });
+  return "done" in outcome ? outcome.done : { state: "unknown", reason: outcome.failed };
 }
 
 export function setVotes(self: Self, votes: 0 | 1): Promise<void> {
@@ -159,38 +152,28 @@ export function joinSet(self: Self): Promise<void> {
 }
 
 /**
- * At the primary, which waits until a majority has the new configuration. When another member changes it at the same time, the
- * primary refuses the second one, whose version is no longer the next.
+ * The primary waits until a majority has the new configuration. When two members change it at the same time, the
+ * primary refuses the second change, whose version is no longer the next.
  */
 async function reconfigure(self: Self, change: (config: SetConfig, host: string) => SetConfig): Promise<void> {
-  for (const member of otherMembers(self)) {
-    const endpoint = { ...(await memberEndpoint(self, member)), timeoutMilliseconds: actSeconds * 1000 };
-    const done = await withClient(endpoint, async (client) => {
-      if ((await command(client, { hello: 1 }))["isWritablePrimary"] !== true) return false;
-      const config = change(await readConfig(client), setHost(self, self.pod.name));
-      await command(client, { replSetReconfig: config, maxTimeMS: actSeconds * 1000 });
-      return true;
-    }).catch((error: unknown) => {
-      log(`${member}: ${(error as Error).message}`);
-      return false;
-    });
-    if (done) return;
-  }
-  throw new Error("no primary has changed the configuration of the set");
-}
-
-function otherMembers({ settings, pod }: Self): string[] {
-  return memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
+  const outcome = await atOtherPrimary(self, actMilliseconds, async (client) => {
+    const config = change(await readConfig(client), ownHost(self));
+    await command(client, { replSetReconfig: config, maxTimeMS: actMilliseconds });
+  });
+  if ("failed" in outcome) throw new Error(`no primary has changed the configuration of the set: ${outcome.failed}`);
 }
 
 export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>): Sidecar<Observed, Action> {
   const { settings, pod } = self;
   const members = memberNames(settings.name, settings.members);
   let open: MongoClient | undefined;
-  /** Of the files that the server has read for certain: a former agent may have died before it made the server read them. */
+  /**
+   * Digest of the files that the server has read. Unknown at first: a former agent may have died before the server
+   * read them.
+   */
   let loaded: string | undefined;
   let failed: { certificate: string; reason: string; at: number } | undefined;
-  /** Only while this server is the primary: another one may give the administrator another password. */
+  /** Forgotten when another server becomes the primary, which may change the password. */
   let verifiedPassword: string | undefined;
 
   /** A client whose first connection has failed never connects again. */
@@ -207,7 +190,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     try {
       await withClient(endpoint, (client) => command(client, { ping: 1 }));
     } catch (error) {
-      if (!/authentication failed/i.test((error as Error).message)) throw error;
+      if (!/authentication failed/i.test(messageOf(error))) throw error;
       return "unusable";
     }
     verifiedPassword = password;
@@ -215,7 +198,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   };
 
   const observe = async (): Promise<Observed> => {
-    const file = await writeServerFiles(self);
+    const file = await writeServerFiles(settings);
     if (settings.tls === "off") loaded = file;
     open ??= direct(await ownEndpoint(self));
     const client = open;
@@ -223,7 +206,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
       (hello) => toServer(hello, memberOf),
       async (error: unknown): Promise<Server> => {
         await forget();
-        return { state: "away", reason: (error as Error).message };
+        return { state: "away", reason: messageOf(error) };
       },
     );
     const answers = server.state !== "away";
@@ -240,7 +223,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
       self: pod.name,
-      host: setHost(self, pod.name),
+      host: ownHost(self),
       config: answers ? await readStoredConfig(client) : undefined,
       lost,
       resolves: lost && (await resolvesToSelf(self)),
@@ -261,77 +244,57 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
 
   const act = async (action: Action): Promise<void> => {
     log(`${action.kind}: ${action.reason}`);
-    const endpoint = { ...(await ownEndpoint(self)), timeoutMilliseconds: actSeconds * 1000 };
+    const endpoint = { ...(await ownEndpoint(self)), timeoutMilliseconds: actMilliseconds };
+    const onServer = (use: (client: MongoClient) => Promise<unknown>) => withClient(endpoint, use);
     switch (action.kind) {
       case "initiate": {
-        const config = initialConfig(
-          settings.name,
-          members.map((member) => setHost(self, member)),
-        );
-        await withClient(endpoint, (client) => command(client, { replSetInitiate: config }));
+        const hosts = members.map((member) => setHost(settings.name, pod.namespace, member));
+        await onServer((client) => command(client, { replSetInitiate: initialConfig(settings.name, hosts) }));
         return;
       }
       case "restart":
-        await withClient(endpoint, (client) => command(client, { shutdown: 1, force: true })).catch(
-          (error: unknown) => {
-            // It goes without an answer.
-            if (!(error instanceof MongoNetworkError)) throw error;
-          },
-        );
+        await onServer((client) => command(client, { shutdown: 1, force: true })).catch((error: unknown) => {
+          // The server ends without an answer.
+          if (!(error instanceof MongoNetworkError)) throw error;
+        });
         return;
       case "administrator":
-        await withClient(endpoint, async (client) => keepAdministrator(client, await readCredentials(paths.admin)));
+        await onServer(async (client) => keepAdministrator(client, await readCredentials(paths.admin)));
         return;
       case "vote":
         return setVotes(self, 1);
       case "reload":
         try {
-          await withClient(endpoint, (client) => command(client, { rotateCertificates: 1 }));
-          // The files may have changed since: then they are read once more.
+          await onServer((client) => command(client, { rotateCertificates: 1 }));
+          // When the files have changed since then, the server reads them once more.
           loaded = action.certificate;
           failed = undefined;
         } catch (error) {
-          failed = { certificate: action.certificate, reason: (error as Error).message, at: performance.now() };
+          failed = { certificate: action.certificate, reason: messageOf(error), at: performance.now() };
           throw error;
         }
     }
   };
 
-  return { service: "mongodb", observe, decide: (observed) => wanted(decide(observed)), status: describe, act };
+  return { service: "mongodb", observe, decide: (observed) => actionOf(decide(observed)), status: describe, act };
 }
 
 async function askStatus(client: MongoClient): Promise<Pick<Observed, "lost" | "metrics">> {
-  return command(client, { replSetGetStatus: 1 }).then(
-    async (status) => {
-      // A member that gets its first copy does not know it yet.
-      const compatibility = await readCompatibility(client).then(
-        (version) => ({ feature_compatibility_version: Number(version) }),
-        () => ({}),
-      );
-      return { lost: false, metrics: { ...gauges(status as SetStatus), ...compatibility } };
-    },
-    // While it starts it has another error.
-    (error: unknown) => ({
-      lost: error instanceof MongoServerError && error.codeName === "InvalidReplicaSetConfig",
-      metrics: {},
-    }),
-  );
-}
-
-function wanted(decision: ReturnType<typeof decide>): Action | undefined {
-  switch (decision.kind) {
-    case "none":
-    case "wait":
-    case "refuse":
-      return undefined;
-    default:
-      return decision;
+  try {
+    const status = (await command(client, { replSetGetStatus: 1 })) as SetStatus;
+    // A member that receives its first copy does not know its compatibility version yet.
+    const compatibility = await readCompatibility(client).catch(() => undefined);
+    const version = compatibility === undefined ? {} : { feature_compatibility_version: Number(compatibility) };
+    return { lost: false, metrics: { ...gauges(status), ...version } };
+  } catch (error) {
+    // A server that starts answers with another error.
+    return { lost: error instanceof MongoServerError && error.codeName === "InvalidReplicaSetConfig", metrics: {} };
   }
 }
 
-/** Makes the user, or gives it the password of the Secret. */
-async function keepAdministrator(client: MongoClient, { username, password }: Credentials) {
-  const durable = { w: "majority", wtimeout: actSeconds * 1000 };
+/** Makes the administrator, or sets its password. */
+async function keepAdministrator(client: MongoClient, { username, password }: Credentials): Promise<void> {
+  const durable = { w: "majority", wtimeout: actMilliseconds };
   const known = (await command(client, { usersInfo: username }))["users"] as unknown[];
   await (known.length === 0
     ? command(client, { createUser: username, pwd: password, roles: ["root"], writeConcern: durable })
