@@ -3,58 +3,43 @@
  * component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
-import type { ConsumerInfo, JetStreamManager } from "@nats-io/jetstream";
+import type { ConsumerInfo, JetStreamManager, StreamConfig } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { checkCertificates, greetingOf, type StartTls } from "../shared/check/certificates";
 import { type Connections, connections, endpointOf, probeName } from "../shared/check/connections";
-import {
-  answerSeconds,
-  beginCheck,
-  type CheckContext,
-  failIfAny,
-  greetMembers,
-  type Place,
-  waiting,
-} from "../shared/check/context";
-import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import { answerSeconds, beginCheck, type CheckContext, failIfAny, type Place, waiting } from "../shared/check/context";
+import { type Access, enterAsApplication } from "../shared/check/logins";
+import { checkMembers } from "../shared/check/members";
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
-import { waitFor } from "../shared/core/wait";
-import { describePeer, toJetStreamState, whyNotFormed } from "./formation";
+import { type Attempt, waitFor } from "../shared/core/wait";
+import { describePeer, isBehind, whyNotFormed } from "./formation";
 import { ports, scheme, wantedReplicas } from "./layout";
 import { decide, type StreamState, toStreamState } from "./replication";
 
-/** All servers answer at once; those that do not within this time are missing. */
-const answerMilliseconds = (answerSeconds / 4) * 1000;
-/** The reconciler is told of a new stream at once; its full pass, which needs no telling, comes every minute. */
+const timeout = answerSeconds * 1000;
+/** When one question goes to all servers, those that do not answer within this time are missing. */
+const answerMilliseconds = timeout / 4;
+/** An event tells the reconciler of a new stream at once. If the event is lost, its full pass comes within a minute. */
 const reconcileSeconds = 90;
-/** A check that was killed leaves its streams; the next one removes them when no check can still be using them. */
+/** Streams of killed checks that are older than this are removed: no check uses them any more. */
 const leftoverMilliseconds = 3_600_000;
 const streamPrefix = "cells-services-check-";
 
-export const check: Check = async (target, environment) => {
+export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
-  const { findings, step, member: memberPlace, address } = context;
+  const { step, member, address } = context;
   const session = openSession();
-  try {
-    const access = await administrator(context);
-    if (access === undefined) return findings;
-
-    const servers = new Map<string, NatsConnection>();
-    await greetMembers(context, async (place) => {
-      const connection = await session.open(place, access);
-      const { server_name: server, version, jetstream } = connection.info ?? {};
-      if (server !== place.name) {
-        throw new Error(`the server calls itself ${server ?? "nothing"}, expected ${place.name}`);
-      }
-      if (jetstream !== true) throw new Error("JetStream is not enabled");
-      servers.set(place.name, connection);
-      return `nats ${version ?? "unknown"}`;
-    });
-    const [system] = servers.values();
-    if (system === undefined) return findings;
-
+  const greet = async ({ info }: NatsConnection, { name }: Place): Promise<string> => {
+    const { server_name: server, version, jetstream } = info ?? {};
+    if (server !== name) throw new Error(`the server calls itself ${server ?? "nothing"}, expected ${name}`);
+    if (jetstream !== true) throw new Error("JetStream is not enabled");
+    return `nats ${version ?? "unknown"}`;
+  };
+  return checkMembers(context, session, greet, async ({ access, clients, members, places }) => {
+    const [system] = clients.values();
+    if (system === undefined) return;
     await step("routes", "look at the logs of the members and at the network policy between them", () =>
       checkRoutes(target, system),
     );
@@ -64,8 +49,6 @@ export const check: Check = async (target, environment) => {
     await step("durability", "a member runs with another configuration than it should: look at its pod", () =>
       checkDurability(target, system),
     );
-    const members = [...servers.keys()].map((each) => memberPlace(each));
-    const places = [...members, address];
     await step("address", "look at the Service and at which members are ready", async () => {
       const { server_name: server = "nothing" } = (await session.open(address, access)).info ?? {};
       if (!target.members.includes(server)) throw new Error(`${target.host} leads to ${server}, which is no member`);
@@ -77,7 +60,7 @@ export const check: Check = async (target, environment) => {
         expected: () => ({ url: `${scheme(target.tls)}://${target.host}:${target.clientPort}` }),
         enter: session.open,
       });
-      if (granted !== undefined) await checkApplication(context, session, { application, members, granted });
+      if (granted !== undefined) await checkApplication(context, session, application, members, granted);
     }
 
     await checkStrangers(context, {
@@ -89,15 +72,12 @@ export const check: Check = async (target, environment) => {
       remedy: "authentication is not enabled: look at the Secret with the users",
     });
     const clientPorts = places.map((place) => ({ ...place, startTls }));
-    const peers = [...servers.keys()].map((each) => memberPlace(each, ports.peer));
-    await checkCertificates(context, access.ca, [...clientPorts, ...peers]);
-    return findings;
-  } finally {
-    await session.close();
-  }
+    const peerPorts = [...clients.keys()].map((each) => member(each, ports.peer));
+    await checkCertificates(context, access.ca, [...clientPorts, ...peerPorts]);
+  });
 };
 
-/** The whole line: less of it can be the end of a tunnel that broke. */
+/** The whole line: a part of it may come from a tunnel that broke. */
 const greeting = /^INFO .*\r\n/;
 
 /** The server greets in plain text before it starts TLS; between members TLS comes first. */
@@ -109,7 +89,7 @@ export function plainText({ auth }: Pick<Access, "auth">): PlainText {
   return { hello: `CONNECT ${login}\r\nPING\r\n`, greeting, served: /^PONG/m, refused: /^-ERR /m };
 }
 
-/** Every member must be connected to every other one: what one does not hear, its clients do not hear. */
+/** Every member must be connected to every other member, or its clients miss messages. */
 async function checkRoutes(target: CheckTarget, system: NatsConnection): Promise<string> {
   const { askServers } = await import("./client.js");
   const answers = (await askServers(system, "ROUTEZ", target.members.length, answerMilliseconds)) as {
@@ -131,7 +111,7 @@ async function checkRoutes(target: CheckTarget, system: NatsConnection): Promise
 async function checkMetaGroup(context: CheckContext, system: NatsConnection): Promise<string> {
   const { members } = context.target;
   const { jetStreamStates } = await import("./client.js");
-  // A follower is shortly not current after each change of a stream.
+  // A follower is not current for a moment after each change of a stream.
   const attempt = async () => {
     const states = await jetStreamStates(system, members.length, answerMilliseconds);
     const reason = whyNotFormed(states, members);
@@ -142,12 +122,11 @@ async function checkMetaGroup(context: CheckContext, system: NatsConnection): Pr
   return waitFor("the meta group", attempt, waiting(context));
 }
 
-/** What the running servers say, against what was asked for. */
+/** Compares the running servers with the configuration. */
 async function checkDurability(target: CheckTarget, system: NatsConnection): Promise<string> {
-  const { askServers } = await import("./client.js");
+  const { jetStreamStates } = await import("./client.js");
   const always = target.durability === "fsync";
-  const answers = await askServers(system, "JSZ", target.members.length, answerMilliseconds);
-  const states = answers.map(toJetStreamState);
+  const states = await jetStreamStates(system, target.members.length, answerMilliseconds);
   const wrong = target.members.flatMap((member) => {
     const state = states.find(({ server }) => server === member);
     if (state === undefined) return [`${member} does not answer`];
@@ -164,17 +143,13 @@ async function checkDurability(target: CheckTarget, system: NatsConnection): Pro
     : "as configured, messages are acknowledged when a majority has them in memory";
 }
 
-interface ApplicationUnderCheck {
-  application: string;
-  /** Members that answer. */
-  members: Place[];
-  granted: Access;
-}
-
+/** `members`: those that answer. */
 async function checkApplication(
   context: CheckContext,
   session: Session,
-  { application, members, granted }: ApplicationUnderCheck,
+  application: string,
+  members: Place[],
+  granted: Access,
 ): Promise<void> {
   const { target, step } = context;
   const [writer = context.address, reader = writer] = members;
@@ -232,7 +207,7 @@ export function streamProblems(names: string[], streams: StreamState[], wanted: 
   return names.flatMap((name) => {
     const stream = streams.find((each) => each.name === name);
     if (stream === undefined || stream.leader === "") return [`stream ${JSON.stringify(name)} has no leader`];
-    const behind = stream.peers.filter((peer) => peer.offline === true || !peer.current);
+    const behind = stream.peers.filter(isBehind);
     if (behind.length > 0) return [`stream ${JSON.stringify(name)}: ${behind.map(describePeer).join(", ")}`];
     if (stream.migrating) return [`stream ${JSON.stringify(name)} is being moved`];
     const kind = decisions.find((decision) => decision.stream === name)?.kind;
@@ -252,7 +227,7 @@ export function consumerProblems(
     const title = `consumer ${JSON.stringify(name)} of stream ${JSON.stringify(stream)}`;
     const cluster = infos.find((info) => info.name === name)?.cluster;
     if (!cluster?.leader) return [`${title} has no leader`];
-    const behind = (cluster.replicas ?? []).filter((peer) => peer.offline === true || !peer.current);
+    const behind = (cluster.replicas ?? []).filter(isBehind);
     return behind.length === 0 ? [] : [`${title}: ${behind.map(describePeer).join(", ")}`];
   });
 }
@@ -262,9 +237,7 @@ async function consumerNames(connection: NatsConnection, stream: string): Promis
   const names: string[] = [];
   for (;;) {
     const body = JSON.stringify({ offset: names.length });
-    const message = await connection.request(`$JS.API.CONSUMER.NAMES.${stream}`, body, {
-      timeout: answerSeconds * 1000,
-    });
+    const message = await connection.request(`$JS.API.CONSUMER.NAMES.${stream}`, body, { timeout });
     const page = message.json<{ consumers?: string[] | null; total?: number; error?: { description?: string } }>();
     if (page.error !== undefined) {
       throw new Error(`the consumers of ${JSON.stringify(stream)}: ${page.error.description ?? "an error"}`);
@@ -275,7 +248,7 @@ async function consumerNames(connection: NatsConnection, stream: string): Promis
   }
 }
 
-/** Written through one server, acknowledged, and consumed through another. */
+/** Writes a message through one server, waits for the acknowledgement, and consumes it through another server. */
 async function checkReplication(
   context: CheckContext,
   session: Session,
@@ -283,67 +256,65 @@ async function checkReplication(
   { writer, reader, wanted }: { writer: Place; reader: Place; wanted: number },
 ): Promise<string> {
   const { jetstream, AckPolicy, StorageType } = await import("@nats-io/jetstream");
-  const stream = probeName(streamPrefix);
-  const manager = await managerOf(await session.open(writer, access));
-  await manager.streams.add({
-    name: stream,
-    subjects: [stream],
-    num_replicas: wanted,
-    storage: StorageType.File,
-  });
-  try {
+  const connection = await session.open(writer, access);
+  const manager = await managerOf(connection);
+  return withStream(manager, { num_replicas: wanted, storage: StorageType.File }, async (stream) => {
     const value = randomBytes(8).toString("hex");
-    const writing = jetstream(await session.open(writer, access), { timeout: answerSeconds * 1000 });
-    const { seq } = await writing.publish(stream, value);
+    const { seq } = await jetstream(connection, { timeout }).publish(stream, value);
     if (seq !== 1) throw new Error(`the first message of a new stream got the number ${seq}`);
-    const attempt = async () => {
-      const { peers, leader } = toStreamState(await manager.streams.info(stream));
-      const current = peers.filter((peer) => peer.current);
-      return leader !== "" && current.length === wanted - 1
-        ? { done: undefined }
-        : { waiting: leader === "" ? "it has no leader" : peers.map(describePeer).join(", ") || "it has one replica" };
-    };
-    await waitFor("all replicas of a new stream", attempt, waiting(context));
+    const complete = () => whetherComplete(manager, stream, wanted);
+    await waitFor("all replicas of a new stream", complete, waiting(context));
     const readingManager = await managerOf(await session.open(reader, access));
     await readingManager.consumers.add(stream, { durable_name: "check", ack_policy: AckPolicy.Explicit });
     const consumer = await readingManager.jetstream().consumers.get(stream, "check");
-    const message = await consumer.next({ expires: answerSeconds * 1000 });
-    if (message?.string() !== value)
+    const message = await consumer.next({ expires: timeout });
+    if (message?.string() !== value) {
       throw new Error(`${reader.name} did not deliver what was written through ${writer.name}`);
+    }
     if (!(await message.ackAck())) throw new Error(`${reader.name} did not confirm that the message was consumed`);
     return `written through ${writer.name} to ${wanted} replicas, all current; consumed through ${reader.name}`;
-  } finally {
-    await manager.streams.delete(stream);
-  }
+  });
 }
 
-/** An application that does not say how many replicas it wants gets them all the same. */
+/** A stream that is created without a number of replicas gets the wanted number from the reconciler. */
 async function checkReconciler(
   context: CheckContext,
   session: Session,
   access: Access,
   { writer, wanted }: { writer: Place; wanted: number },
 ): Promise<string> {
-  const stream = probeName(streamPrefix);
   const manager = await managerOf(await session.open(writer, access));
-  await manager.streams.add({ name: stream, subjects: [stream] });
   const { clock } = context.environment;
-  const start = clock();
+  return withStream(manager, {}, async (stream) => {
+    const start = clock();
+    const complete = () => whetherComplete(manager, stream, wanted);
+    await waitFor("the reconciler", complete, waiting(context, reconcileSeconds));
+    return `a new stream had ${wanted} replicas, all current, after ${((clock() - start) / 1000).toFixed(1)} seconds`;
+  });
+}
+
+/** Makes a stream of a new name, and deletes it in the end. */
+async function withStream(
+  manager: JetStreamManager,
+  config: Pick<Partial<StreamConfig>, "num_replicas" | "storage">,
+  use: (stream: string) => Promise<string>,
+): Promise<string> {
+  const stream = probeName(streamPrefix);
+  await manager.streams.add({ name: stream, subjects: [stream], ...config });
   try {
-    const attempt = async () => {
-      const { replicas, peers, migrating } = toStreamState(await manager.streams.info(stream));
-      if (replicas < wanted) return { waiting: `a new stream has ${replicas} of ${wanted} replicas` };
-      const complete = !migrating && peers.filter((peer) => peer.current).length === wanted - 1;
-      return complete
-        ? { done: undefined }
-        : { waiting: peers.map(describePeer).join(", ") || "no replica has started" };
-    };
-    await waitFor("the reconciler", attempt, waiting(context, reconcileSeconds));
-    const seconds = ((clock() - start) / 1000).toFixed(1);
-    return `a new stream had ${wanted} replicas, all current, after ${seconds} seconds`;
+    return await use(stream);
   } finally {
     await manager.streams.delete(stream);
   }
+}
+
+async function whetherComplete(manager: JetStreamManager, stream: string, wanted: number): Promise<Attempt<void>> {
+  const { leader, replicas, peers, migrating } = toStreamState(await manager.streams.info(stream));
+  if (leader === "") return { waiting: "a new stream has no leader" };
+  if (replicas < wanted) return { waiting: `a new stream has ${replicas} of ${wanted} replicas` };
+  return !migrating && peers.filter(({ current }) => current).length === wanted - 1
+    ? { done: undefined }
+    : { waiting: peers.map(describePeer).join(", ") || "no replica has started" };
 }
 
 async function removeLeftovers(manager: JetStreamManager): Promise<string> {
@@ -362,7 +333,7 @@ function openSession(): Session {
   return connections(
     async (place, access) => {
       const { open } = await import("./client.js");
-      return open({ ...(await endpointOf(place, access)), name: "cells-services-check" }, answerSeconds * 1000);
+      return open({ ...(await endpointOf(place, access)), name: "cells-services-check" }, timeout);
     },
     (connection: NatsConnection) => connection.close(),
   );
@@ -370,5 +341,5 @@ function openSession(): Session {
 
 async function managerOf(connection: NatsConnection): Promise<JetStreamManager> {
   const { jetstreamManager } = await import("@nats-io/jetstream");
-  return jetstreamManager(connection, { timeout: answerSeconds * 1000 });
+  return jetstreamManager(connection, { timeout });
 }

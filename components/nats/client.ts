@@ -1,29 +1,33 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
 import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
+import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
 import { type JetStreamState, toJetStreamState } from "./formation";
 
-export interface Endpoint {
-  host: string;
-  port: number;
-  /** undefined: plain text. */
-  tls?: {
-    /** Trust bundle, PEM. */
-    ca: string;
-    /** The name that the certificate must carry, default: the host. */
-    servername?: string;
-  };
-  credentials?: { username: string; password: string };
+export interface Endpoint extends CommonEndpoint {
   /** Shown in the server's list of connections. */
   name: string;
-  /** Where answers come, for users that may not listen everywhere. */
+  /** Prefix of the inboxes for answers, for users that may not listen to all subjects. */
   inboxPrefix?: string;
 }
 
 const connectMilliseconds = 5_000;
 
-/** One attempt to one server. Who wants more asks again, with fresh certificates and passwords. */
+/** One attempt to one server. A caller that tries again reads certificates and passwords anew. */
 export function open(endpoint: Endpoint, milliseconds: number = connectMilliseconds): Promise<NatsConnection> {
   return connect({ ...connectionOptions(endpoint), reconnect: false, timeout: milliseconds });
+}
+
+/** Closes the connection after `use`. */
+export async function withConnection<T>(
+  endpoint: Endpoint,
+  use: (connection: NatsConnection) => Promise<T>,
+): Promise<T> {
+  const connection = await open(endpoint);
+  try {
+    return await use(connection);
+  } finally {
+    await connection.close();
+  }
 }
 
 export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
@@ -31,7 +35,7 @@ export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
   return {
     servers: `${host.includes(":") ? `[${host}]` : host}:${port}`,
     name,
-    // Only the address given, never one that the servers tell.
+    // Only the given address, never one that the servers announce.
     ignoreClusterUpdates: true,
     tls: tls === undefined ? null : tlsOptions(tls),
     ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
@@ -41,13 +45,14 @@ export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
 
 /**
  * The library passes this object on to `tls.connect`, over its own `servername`, though its type does not name that
- * property. Verification stays on: it sets `rejectUnauthorized` itself. Given any TLS options, it refuses a server without TLS.
+ * property. Verification stays on: it sets `rejectUnauthorized` itself. Given any TLS options, it refuses a server
+ * without TLS.
  */
-function tlsOptions(tls: { ca: string; servername?: string }): NonNullable<NodeConnectionOptions["tls"]> {
+function tlsOptions(tls: NonNullable<Endpoint["tls"]>): NonNullable<NodeConnectionOptions["tls"]> {
   return tls;
 }
 
-/** Asks all servers through one of them; returns when all expected ones have answered, or after the time. */
+/** Asks all servers through one of them. Returns when as many as `expected` have answered, or after the time. */
 export async function askServers(
   connection: NatsConnection,
   subject: string,

@@ -1,12 +1,16 @@
 /** What the servers say about themselves on `$SYS.REQ.SERVER.PING.*`, and what that means: pure. */
 
-export interface MetaPeer {
+/** A replica of a raft group: of the meta group, of a stream or of a consumer. */
+export interface Replica {
   name: string;
-  /** Its id. */
-  peer: string;
   current: boolean;
   offline?: boolean;
   lag?: number;
+}
+
+export interface MetaPeer extends Replica {
+  /** Its id. */
+  peer: string;
 }
 
 /** Of one answer to JSZ. */
@@ -64,7 +68,7 @@ export function whyNotFormed(states: JetStreamState[], members: string[]): strin
   if (leader.size !== members.length) {
     return `the meta group has ${leader.size} members, expected ${members.length}`;
   }
-  const behind = leader.peers.filter((peer) => peer.offline === true || !peer.current);
+  const behind = leader.peers.filter(isBehind);
   if (behind.length > 0) return behind.map(describePeer).join("; ");
   const absent = members.filter(
     (member) => member !== leader.server && !leader.peers.some(({ name }) => name === member),
@@ -73,8 +77,12 @@ export function whyNotFormed(states: JetStreamState[], members: string[]): strin
   return undefined;
 }
 
+export function isBehind({ current, offline }: Replica): boolean {
+  return offline === true || !current;
+}
+
 /** A replica in words. */
-export function describePeer({ name, current, offline, lag }: Omit<MetaPeer, "peer">): string {
+export function describePeer({ name, current, offline, lag }: Replica): string {
   if (offline === true) return `${name} is offline`;
   if (current) return `${name} is current`;
   return lag === undefined || lag === 0 ? `${name} is not current` : `${name} is ${lag} operations behind`;
@@ -88,8 +96,8 @@ export interface Health {
 }
 
 /**
- * undefined: the server, its streams and its consumers are well. The streams of an application that was removed stay on the volumes, and
- * each server misses their account from then on: that is no reason to wait.
+ * undefined: the server, its streams and its consumers are healthy. The streams of a removed application stay on the
+ * volumes, and each server then reports that their account is missing: that is no reason to wait.
  */
 export function whyNotHealthy({ status, error, errors = [] }: Health): string | undefined {
   if (status === "ok") return undefined;

@@ -17,13 +17,11 @@ import {
   createSecret,
   createSetup,
   EnsembleComponent,
-  type EnsembleUsers,
-  type Logins,
   listed,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
-import { type Durability, type NatsClusterArguments, resolveNats } from "./arguments";
+import { type NatsClusterArguments, resolveNats } from "./arguments";
 import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, releaseSeconds, scheme } from "./layout";
 import {
   login,
@@ -41,7 +39,7 @@ export { type Durability, type NatsClusterArguments, natsProfile, natsSchema, re
 export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveNats(name, args), args.namespace);
-    const { durability } = ensemble;
+    const { durability, namespace } = ensemble;
     const bundle = readAgentBundle("nats", () => require("../../dist/agents/nats.json"));
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 
@@ -55,10 +53,15 @@ export class NatsCluster extends EnsembleComponent {
     );
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
     const reconciler = createSecret(ensemble, reconcilerName(name), { ...own.current }, afterGuard);
-    const { config, users, accounts } = this.createServerConfig(durability, credentials, own, afterGuard);
+    const server = namespace.apply((known) => serverConfig(ensemble, known, durability));
+    const config = createConfig(ensemble, { [paths.configFile]: server }, afterGuard);
+    const accounts = pulumi
+      .all([credentials.accepted, listed(own)])
+      .apply(([accepted, reconciler]) => usersConfig({ ...accepted, reconciler }));
+    const users = createSecret(ensemble, usersName(name), { [paths.usersFile]: accounts }, afterGuard);
     const certificates = createCertificates(
       ensemble,
-      // The reconciler makes the servers read renewed ones, and may be away when an authority goes.
+      // The reconciler makes the servers read renewed certificates, and may be away when an authority ends.
       { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
@@ -71,7 +74,7 @@ export class NatsCluster extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        // The setup makes running servers read changed users, so these are in no checksum.
+        // Without the users: the setup makes running servers read changed ones.
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
         pace,
         roll: { bundle },
@@ -93,33 +96,16 @@ export class NatsCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    // Without both there is nothing to keep.
+    // The reconciler keeps the streams of applications, and certificates.
     if (ensemble.applications.length > 0 || ensemble.tls !== "off") {
       const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
       new Deployment(
         reconcilerName(name),
-        reconcilerDeployment(ensemble, { bundle, credentialsChecksum: checksum(listed(own)) }),
+        reconcilerDeployment(ensemble, bundle, checksum(listed(own))),
         pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
       );
     }
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     this.publish({ url, ports, durability, applications });
-  }
-
-  /** What is no secret in a ConfigMap, users in a Secret. */
-  private createServerConfig(
-    durability: Durability,
-    { accepted }: EnsembleUsers,
-    own: Logins,
-    options: pulumi.CustomResourceOptions,
-  ) {
-    const { name, namespace } = this.ensemble;
-    const server = namespace.apply((known) => serverConfig(this.ensemble, known, durability));
-    const accounts = pulumi
-      .all([accepted, listed(own)])
-      .apply(([known, reconciler]) => usersConfig({ ...known, reconciler }));
-    const config = createConfig(this.ensemble, { [paths.configFile]: server }, options);
-    const users = createSecret(this.ensemble, usersName(name), { [paths.usersFile]: accounts }, options);
-    return { config, users, accounts };
   }
 }

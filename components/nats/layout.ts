@@ -19,11 +19,11 @@ export const paths = {
   reconciler: "/etc/nats-reconciler",
 } as const;
 
-/** What a server keeps of the group that knows all streams. */
+/** The files of the meta group, which knows all streams. */
 export const metaFolder = `${paths.data}/jetstream/SYS/_js_/_meta_`;
 
 export const systemAccount = "SYS";
-/** User of the system account. User names are unique over all accounts, so no application may be called like it. */
+/** User of the system account. User names are unique over all accounts, so no application may have this name. */
 export const adminUsername = "admin";
 
 export const reconcilerUsername = "reconciler";
@@ -32,10 +32,10 @@ export function inAccount(reconciler: string, account: string): string {
   return `${reconciler}:${account}`;
 }
 
-/** Among the tags that a server tells of itself: which users it has read. */
+/** Prefix of the tag of a server that says which users it has read. */
 export const usersTag = "users:";
 
-/** Prefix of the inboxes of these users: they may not listen to the answers that others get. */
+/** Prefix of the inboxes of these users, which may not listen to the answers for others. */
 export const reconcilerInbox = "_INBOX_RECONCILER";
 
 /** Secret with the password of the reconciler. */
@@ -43,7 +43,10 @@ export function reconcilerName(name: string): string {
   return `${name}-reconciler`;
 }
 
-/** Replicas of a stream that survives the loss of any one member. More would make each write wait for more disks. */
+/**
+ * Replicas with which a stream survives the loss of one member. More replicas would make each write wait for more
+ * disks.
+ */
 export function wantedReplicas(members: number): number {
   return Math.min(3, members);
 }
@@ -55,5 +58,5 @@ export function scheme(tls: TlsMode): "nats" | "tls" {
   return tls === "off" ? "nats" : "tls";
 }
 
-/** Until the streams of the servers that leave are copied to others. What takes longer, the next run continues. */
+/** How long streams are copied off the servers that leave. The next run continues a copy that takes longer. */
 export const releaseSeconds = 480;

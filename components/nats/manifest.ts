@@ -16,10 +16,10 @@ import {
   labels,
   memberHost,
   memberNames,
+  memoryLimit,
   metadata,
   namesOf,
   type Pace,
-  parseQuantity,
   podSecurityContext,
   type ServerInputs,
   secretVolume,
@@ -35,30 +35,30 @@ import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount
 import { clusterName } from "./member";
 
 /**
- * Messages may fill 80 % of the volume; the rest is for raft logs, snapshots and deleted messages that are not compacted
- * yet, which NATS does not count. A full volume would switch JetStream off.
+ * Messages may fill 80 % of the volume. The rest is for raft logs, snapshots and deleted messages that are not
+ * compacted yet, which NATS does not count. A full volume would switch JetStream off.
  */
 export function fileStoreBytes(ensemble: Ensemble): number {
   return Math.floor(ensemble.storage.bytes * 0.8);
 }
 
-/** The server would otherwise give memory streams three quarters of what it may use. */
+/** By default the server gives memory streams three quarters of its memory. */
 export function memoryStoreBytes(ensemble: Ensemble): number {
   return Math.floor(memoryLimit(ensemble) / 4);
 }
 
-function memoryLimit(ensemble: Ensemble): number {
-  return parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
-}
-
-/** A hand-over takes a second, then clients are told and after 10 s closed over 20 s. */
+/**
+ * A hand-over takes a second. Then the server tells its clients to leave, and after 10 s closes their connections over
+ * 20 s.
+ */
 const lameDuck = { graceSeconds: 10, durationSeconds: 30 };
 
 export const pace: Pace = {
   // The hand-over, and 30 s for the last writes to reach the disk.
   terminationGraceSeconds: lameDuck.durationSeconds + 30,
   startSeconds: 180,
-  // Readiness covers the meta group; the streams of a restarted member catch up in this time before the next one stops.
+  // Readiness covers the meta group only. The streams of a restarted member catch up in this time, before the next
+  // member stops.
   watchSeconds: 15,
 };
 
@@ -140,10 +140,10 @@ function peerTls(): string[] {
 }
 
 /**
- * One account for each application: its streams and subjects are its own. Passwords are in plain text because they are in
- * plain text in the Secrets of the applications beside this one anyway, and are random: bcrypt protects weak passwords, at
- * the price of 100 ms of CPU for each of the connections that come back at once when a member stops. The checksum, which servers
- * tell on their monitoring port, says which of these files they have read.
+ * One account for each application, with its own streams and subjects. Passwords are in plain text, as they are in the
+ * Secrets of the applications beside this one. They are random, and bcrypt, which protects weak passwords, would cost
+ * 100 ms of CPU for each of the connections that come back at once when a member stops. Servers show the checksum on
+ * their monitoring port, so the setup knows which of these files they have read.
  */
 export function usersConfig({ admin, reconciler, applications }: Users & { reconciler: Credentials[] }): string {
   const accounts = Object.entries(applications).map(([application, logins]) =>
@@ -241,15 +241,18 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
     ],
     resources: ensemble.resources,
-    // The server accepts connections when it has recovered its volume: 15 minutes. It does not ask for a leader, because
-    // members that wait for a majority must not be restarted over and over.
+    // The server accepts connections when it has recovered its volume. Allows 15 minutes for that. The probe does not
+    // ask for a
+    // leader, because members that wait for a majority must not be restarted again and again.
     startupProbe: { ...probe("js-server-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 180 },
-    // Only this process, never JetStream: a restart cures neither a full disk nor a lost majority.
+    // Only the process, never JetStream: a restart cures neither a full disk nor a lost majority.
     livenessProbe: { ...probe("js-server-only"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
-    // In the meta group, current with its leader. Not the streams: one broken stream would stop every roll.
+    // The member is in the meta group and current with its leader. Streams do not count: one broken stream would stop
+    // every roll.
     readinessProbe: { ...probe("js-meta-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
-    // Hands over leaders and asks clients to leave. The SIGTERM that follows is ignored in this mode; the server ends by
-    // itself. Without a shell: the server signals the process in its own pid file.
+    // Lame duck mode: the server hands over its leaders, asks clients to leave, ignores the SIGTERM that follows, and
+    // ends by itself.
+    // The image has no shell: the program signals the process in its pid file.
     lifecycle: { preStop: { exec: { command: ["/nats-server", `-sl=ldm=${paths.pid}`] } } },
     volumeMounts: [
       { name: "data", mountPath: paths.data },
@@ -261,7 +264,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   };
 }
 
-/** What the preflight reads: servers may know the former administrator only. */
+/** What the preflight mounts to log in: servers may know only the former password of the administrator. */
 export function login(ensemble: Ensemble): LoginMounts {
   return {
     volumeMounts: [{ name: "users", mountPath: setupUsers.directory, readOnly: true }, ...trustMounts(ensemble, paths)],
@@ -269,7 +272,7 @@ export function login(ensemble: Ensemble): LoginMounts {
   };
 }
 
-/** It compares the users that the servers have read with those in the Secret. */
+/** Mounts the users too, which the setup compares with those that the servers have read. */
 export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
   return setupJob(ensemble, {
     bundle,
@@ -285,25 +288,24 @@ export function usersName(name: string): string {
   return `${name}-users`;
 }
 
-export interface ReconcilerInputs {
-  bundle: AgentBundle;
-  /** Checksum of its passwords: it reads the current one when it starts. */
-  credentialsChecksum: Input<string>;
-}
-
 /**
- * Keeps the replicas of all streams, and makes servers read renewed certificates. They do not need it for anything else;
- * without it new streams stay as they were created.
+ * Keeps the replicas of all streams, and makes servers read renewed certificates. Without the reconciler new streams
+ * stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts.
  */
-export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInputs): apps.v1.Deployment {
+export function reconcilerDeployment(
+  ensemble: Ensemble,
+  bundle: AgentBundle,
+  credentialsChecksum: Input<string>,
+): apps.v1.Deployment {
   const name = reconcilerName(ensemble.name);
-  // Its own label beside those of all agents: a Deployment must not count the pods of Jobs as its own.
+  // A label of its own beside those of all agents: the Deployment must not count the pods of Jobs.
   const selector = { ...agentSelector(ensemble.service, ensemble.name), "cells-services/role": "reconciler" };
   const { nodeSelector, tolerations } = ensemble.placement;
   return {
     metadata: metadata(ensemble, name),
     spec: {
-      // Two would do the same work twice. After the loss of its node it is back within minutes, and looks at everything.
+      // Two replicas would do the same work twice. After the loss of its node the pod is back within minutes, and
+      // looks at all streams.
       replicas: 1,
       strategy: { type: "Recreate" },
       revisionHistoryLimit: 3,
@@ -311,7 +313,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
       template: {
         metadata: {
           labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-          annotations: { "cells-services/credentials": inputs.credentialsChecksum },
+          annotations: { "cells-services/credentials": credentialsChecksum },
         },
         spec: {
           serviceAccountName: name,
@@ -323,7 +325,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
           terminationGracePeriodSeconds: 5,
           containers: [reconcilerContainer(ensemble)],
           volumes: [
-            ...agentVolumes(namesOf(ensemble.name).agent, inputs.bundle),
+            ...agentVolumes(namesOf(ensemble.name).agent, bundle),
             secretVolume("reconciler", name, ["username", "password"]),
             ...shownVolumes(ensemble),
             ...trustVolumes(ensemble),
@@ -334,7 +336,7 @@ export function reconcilerDeployment(ensemble: Ensemble, inputs: ReconcilerInput
   };
 }
 
-/** What the servers should show, without the keys. */
+/** The certificates that servers should show, without the keys. */
 function shownVolumes({ name, tls }: Ensemble): core.v1.Volume[] {
   const { serverTls, peerTls } = namesOf(name);
   const shown = (volume: string, secret: string) => secretVolume(volume, secret, ["tls.crt"]);
@@ -351,16 +353,16 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
       ...certificateMounts(ensemble, paths),
       ...trustMounts(ensemble, paths),
     ],
-    // It runs for ever and holds little: the heap may grow to what the list of some thousand streams needs.
+    // The list of some thousand streams fits into this heap.
     nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
   });
   const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
   return {
     ...container,
     ports: [{ name: "probes", containerPort: ports.reconciler, protocol: "TCP" }],
-    // The process; a server that is away is no reason to restart.
+    // Only the process: a restart does not bring a server back.
     livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
-    // It has looked at every stream lately.
+    // Ready while its last look at every stream is recent.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
   };
 }

@@ -1,44 +1,47 @@
 /**
- * Keeps the replicas of all streams: many applications create streams without saying how many replicas they want, which
- * NATS takes for one, and say so again each time they start. So this listens for ever, and looks at everything now and then.
+ * Keeps the replicas of all streams. Many applications create streams without a number of replicas, which NATS takes
+ * for one, and do so again each time they start. So the reconciler listens to events all the time, and regularly looks
+ * at all streams.
  */
 import { createServer } from "node:http";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { connectionOptions } from "./client";
-import { reconcilerInbox } from "./layout";
+import { ports, reconcilerInbox } from "./layout";
 import { keepCertificatesRead, type RenewalOptions } from "./renewal";
 import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";
 
 export interface ReconcilerOptions {
   host: string;
-  port: number;
   /** Read again for each connection; undefined without TLS. */
   caFile: string | undefined;
   accounts: { account: string; credentials: { username: string; password: string } }[];
   replicas: number;
   certificates: RenewalOptions;
-  probePort: number;
 }
 
-/** Without an event everything is looked at this often: events may be lost, and agents may be away. */
+/** The longest time between two passes: events may be lost, and the reconciler may be away. */
 const fullPassSeconds = 60;
-/** While something is under way; twice as long each time that nothing has changed, such as while a member is away. */
+/**
+ * Between two passes while a stream is to be changed. Doubles with each pass that changes nothing, as while a member
+ * is away.
+ */
 const watchedPassSeconds = 3;
-/** Three full passes without success, and some time for the answers. */
+/** Three full passes without success, and time for the answers. */
 const staleSeconds = 4 * fullPassSeconds;
 
-/** What makes another look worth it: a stream that changed, or one that can be changed now. */
+/** The events that start a pass: a stream has changed, or can be changed now. */
 const advisories = ["CREATED", "UPDATED", "LEADER_ELECTED"].map((event) => `$JS.EVENT.ADVISORY.STREAM.${event}.*`);
 
-/** Ends only when an account cannot be watched any longer: then its container is started again. */
+/** Throws when an account cannot be watched any longer. The kubelet then starts the container again. */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
   const lastPass = new Map<string, number>();
-  const probes = serveProbes(options.probePort, () =>
+  const probes = serveProbes(() =>
     options.accounts.every(({ account }) => Date.now() - (lastPass.get(account) ?? 0) < staleSeconds * 1000),
   );
-  // When one account cannot be watched, nothing else must keep the process alive.
+  // When one account cannot be watched, the other ones must not keep the process alive.
   const stop = new AbortController();
   const { signal } = stop;
   try {
@@ -59,24 +62,28 @@ async function watchAccount(
   { account, credentials }: ReconcilerOptions["accounts"][number],
   passed: () => void,
 ): Promise<void> {
+  const { host, signal } = options;
   const connection = await connect({
-    ...connectionOptions({ ...options, credentials, name: "cells-services-reconciler", inboxPrefix: reconcilerInbox }),
+    ...connectionOptions({
+      host,
+      port: ports.client,
+      credentials,
+      name: "cells-services-reconciler",
+      inboxPrefix: reconcilerInbox,
+    }),
     tls: options.caFile === undefined ? null : { caFile: options.caFile },
-    // For ever: neither an outage nor a password that reaches one member later than another is a reason to give up.
+    // Reconnects for ever, after an outage and while a new password has not reached all members.
     waitOnFirstConnect: true,
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
-    // A server that vanished without a word is noticed within 40 s.
+    // Notices within 40 s that a server has vanished.
     pingInterval: 20_000,
     maxPingOut: 2,
   });
   const bell = createBell();
   const aborted = (): void => void connection.close();
-  options.signal.addEventListener("abort", aborted);
-  const closed = connection.closed().then((error) => {
-    bell.close();
-    return error;
-  });
+  signal.addEventListener("abort", aborted);
+  const closed = connection.closed().finally(() => bell.close());
   for (const subject of advisories) connection.subscribe(subject, { callback: () => bell.ring() });
   void ringOnReconnect(connection, bell);
   log(`watching the streams of ${account}`);
@@ -84,7 +91,7 @@ async function watchAccount(
   const report = createReport(account);
   const freshOf = createShortage(options.replicas);
   let seconds = watchedPassSeconds;
-  while (!bell.closed() && !options.signal.aborted) {
+  while (!bell.closed() && !signal.aborted) {
     try {
       const manager = await jetstreamManager(connection);
       const outcomes = await pass(manager, options.replicas, freshOf);
@@ -94,14 +101,14 @@ async function watchAccount(
       seconds = pending ? nextPassSeconds(seconds, news) : fullPassSeconds;
     } catch (error) {
       if (bell.closed()) break;
-      log(`${account}: ${(error as Error).message}`);
+      log(`${account}: ${messageOf(error)}`);
       seconds = nextPassSeconds(seconds, false);
     }
     await bell.wait(seconds);
   }
-  options.signal.removeEventListener("abort", aborted);
+  signal.removeEventListener("abort", aborted);
   const error = await closed;
-  if (options.signal.aborted) return;
+  if (signal.aborted) return;
   throw new Error(`the connection of ${account} was closed${error instanceof Error ? `: ${error.message}` : ""}`);
 }
 
@@ -121,35 +128,36 @@ export async function pass(
   for await (const info of manager.streams.list()) streams.push(toStreamState(info));
   const outcomes: Outcome[] = [];
   for (const decision of decide(streams, replicas, freshOf(streams))) {
-    if (decision.kind !== "raise") {
-      outcomes.push(decision);
-      continue;
-    }
-    try {
-      // Raising takes seconds, and the owner may have had other ideas meanwhile: look again at this one.
-      const [latest] = decide([toStreamState(await manager.streams.info(decision.stream))], replicas);
-      if (latest?.kind === "raise") {
-        // The library reads the configuration once more and sends it back with this change, which leaves an owner's
-        // change only milliseconds in which it could be undone.
-        await manager.streams.update(decision.stream, { num_replicas: latest.to });
-      }
-      outcomes.push(latest ?? decision);
-    } catch (error) {
-      // One stream that cannot be raised, for want of space or because it was just deleted, is no reason to stop.
-      outcomes.push({ ...decision, failed: (error as Error).message });
-    }
+    outcomes.push(decision.kind === "raise" ? await raise(manager, decision, replicas) : decision);
   }
   return outcomes;
 }
 
-/** Each news once, not with every pass. Returns whether there were any. */
+/**
+ * One stream that cannot be raised, because space is missing or because it was just deleted, does not stop the pass.
+ */
+async function raise(manager: JetStreamManager, decision: Decision, replicas: number): Promise<Outcome> {
+  try {
+    // Raising other streams took seconds, and the owner may have changed this one meanwhile.
+    const [latest = decision] = decide([toStreamState(await manager.streams.info(decision.stream))], replicas);
+    // The library reads the configuration and sends it back with this change: an owner's change could be undone only
+    // within the
+    // milliseconds in between.
+    if (latest.kind === "raise") await manager.streams.update(decision.stream, { num_replicas: latest.to });
+    return latest;
+  } catch (error) {
+    return { ...decision, failed: messageOf(error) };
+  }
+}
+
+/** Logs each outcome once, not with every pass. Returns whether there was a new one. */
 function createReport(account: string): (outcomes: Outcome[]) => boolean {
   let said = new Map<string, string>();
   return (outcomes) => {
     const texts = new Map(outcomes.map((outcome) => [outcome.stream, describe(outcome)]));
     const news = [...texts].filter(([stream, text]) => said.get(stream) !== text);
     for (const [stream, text] of news) {
-      // That a stream has what it should have is news only after it had not.
+      // A stream that has had its replicas from the start is no news.
       if (text.endsWith(enough) && !said.has(stream)) continue;
       log(`${account}: ${text}`);
     }
@@ -177,7 +185,7 @@ async function ringOnReconnect(connection: NatsConnection, bell: Bell): Promise<
 
 interface Bell {
   ring(): void;
-  /** Until it rings, at most for this time; at once when it has rung since the last wait. */
+  /** Returns when the bell rings or this time is over; at once when the bell has rung since the last wait. */
   wait(seconds: number): Promise<void>;
   close(): void;
   closed(): boolean;
@@ -214,10 +222,10 @@ export function createBell(): Bell {
   };
 }
 
-function serveProbes(port: number, ready: () => boolean) {
+function serveProbes(ready: () => boolean) {
   const server = createServer((request, response) => {
     const ok = request.url === "/livez" || (request.url === "/readyz" && ready());
     response.writeHead(ok ? 200 : 503, { "content-type": "text/plain" }).end(ok ? "ok\n" : "not ready\n");
   });
-  return server.listen(port);
+  return server.listen(ports.reconciler);
 }

@@ -1,7 +1,8 @@
 /**
- * How servers leave the cluster: pure. The loop that observes and acts is in `agent.ts`. Their streams are moved first, so that each
- * keeps all its replicas; then the servers are removed from the meta group.
+ * How servers leave the cluster: pure. The loop that observes and acts is in `agent.ts`. Their streams are moved first,
+ * so that each keeps all its replicas; then the servers are removed from the meta group.
  */
+import { type Refuse, refuse, type Wait, wait } from "../shared/core/decision";
 import { describePeer, type MetaPeer } from "./formation";
 import { raisesAtOnce } from "./replication";
 
@@ -27,36 +28,32 @@ export interface Group {
 
 export type ReleaseStep =
   | { kind: "done" }
-  /** Passes by itself. */
-  | { kind: "wait"; reason: string }
-  /** Needs a person. */
-  | { kind: "refuse"; reason: string }
+  | Wait
+  | Refuse
   /** Of the meta leader, in favour of a member that stays. */
   | { kind: "step-down"; from: string; to: string }
   | { kind: "move"; server: string; streams: HeldStream[] }
   | { kind: "remove"; server: string; peer: string };
 
 /**
- * Every server of the meta group that is not in `staying` leaves, one after the other: the streams of the first may be moved to the
- * second, but never back, since the first is no longer in the meta group then.
+ * Every server of the meta group that is not in `staying` leaves, one after the other. The streams of the first may
+ * move to the second, but never back, because the first is no longer in the meta group by then.
  */
 export function nextRelease({ leader, peers, streams, troubles }: Group, staying: string[]): ReleaseStep {
-  const wait = (reason: string): ReleaseStep => ({ kind: "wait", reason });
   if (leader === "") return wait("the meta group has no leader");
   const names = [leader, ...peers.map(({ name }) => name)];
-  // A server tells no name of a peer that it has not heard of since it started: it may be one that stays.
+  // A server does not know the name of a peer that it has not heard of since it started. That peer may be one that
+  // stays.
   const unknown = staying.filter((member) => !names.includes(member));
   if (unknown.length > 0) return wait(`${unknown.join(", ")} is not in the meta group of ${leader}`);
   if (names.length === staying.length) return { kind: "done" };
 
   const large = streams.find(({ replicas }) => replicas > staying.length);
   if (large !== undefined) {
-    return {
-      kind: "refuse",
-      reason:
-        `the stream ${JSON.stringify(large.name)} of ${large.account} has ${large.replicas} replicas and only ` +
+    return refuse(
+      `the stream ${JSON.stringify(large.name)} of ${large.account} has ${large.replicas} replicas and only ` +
         `${staying.length} servers stay; update it to ${staying.length} replicas, and run pulumi up again`,
-    };
+    );
   }
   if (troubles.length > 0) return wait(troubles.join("; "));
   const [successor] = peers.filter(({ name, current, offline }) => staying.includes(name) && current && !offline);
@@ -70,7 +67,7 @@ export function nextRelease({ leader, peers, streams, troubles }: Group, staying
   if (leaving === undefined) return { kind: "done" };
   const { name: server, peer, offline } = leaving;
   if (offline === true) {
-    // A stream with one replica is only there.
+    // It may hold the only replica of a stream.
     return wait(
       `${describePeer(leaving)}, and what it alone holds would be lost; bring it back, if need be with an empty volume`,
     );
@@ -96,7 +93,7 @@ interface StreamDetail {
   cluster?: { leader?: string; replicas?: { name: string }[]; desired?: { replicas?: { name: string }[] } };
 }
 
-/** From what each server says of its own streams, since none knows all. */
+/** Merges what each server says of its own streams, since no server knows all streams. */
 export function toHeldStreams(pages: ReadonlyMap<string, JetStreamPage>): HeldStream[] {
   const streams = new Map<string, HeldStream>();
   for (const [server, { account_details: accounts = [] }] of pages) {
@@ -108,7 +105,7 @@ export function toHeldStreams(pages: ReadonlyMap<string, JetStreamPage>): HeldSt
         for (const peer of [...replicas, ...(desired?.replicas ?? [])]) servers.add(peer.name);
         if (leader) servers.add(leader);
         const wanted = config?.num_replicas || 1;
-        // A move that says nothing of where it leads to still shows: more servers than configured have the stream.
+        // A move also shows when more servers than configured have the stream.
         const moving = known?.moving === true || desired !== undefined || servers.size > wanted;
         streams.set(`${account} ${name}`, { account, name, replicas: wanted, servers: [...servers], moving });
       }

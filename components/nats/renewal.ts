@@ -1,6 +1,7 @@
 /**
- * Makes servers read renewed certificates, which they do when they start or are told to. Nobody says when files have reached a
- * node: so servers are told while they show other certificates than they should, and for some minutes after a change.
+ * Makes servers read renewed certificates. A server reads them when it starts and when it is told to. When the files
+ * reach a node is unknown: so each server is told while it shows other certificates than it should, and for some
+ * minutes after a change.
  */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -8,23 +9,23 @@ import { setTimeout as delay } from "node:timers/promises";
 import { http } from "../shared/agent/http";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { type Endpoint, open } from "./client";
+import { type Endpoint, withConnection } from "./client";
 
 export interface RenewalOptions {
-  /** By name: where the monitoring port of its server says what it shows. Without TLS there are none. */
+  /** By name: the URL of the monitoring port that says what the server shows. Empty without TLS. */
   members: Record<string, string>;
   /** The certificates that clients and peers should see. */
   files: { client: string; peer: string };
-  /** Of the user that may tell servers to read their files. */
+  /** With the user that may tell servers to read their files. */
   endpoint: () => Promise<Endpoint>;
 }
 
 /** Certificates are renewed weeks before they end. */
 const pauseSeconds = 60;
-/** After a change that does not show, since both certificates end with their authority: files reach a node within two minutes. */
+/** A change does not show when both certificates end with their authority. Files reach a node within two minutes. */
 const passesAfterChange = 4;
 
-/** Until the end. A server that does not answer shows nothing that could be wrong. */
+/** Runs until `signal` aborts. A server that does not answer shows no certificate that could be wrong. */
 export async function keepCertificatesRead(
   { members, files, endpoint }: RenewalOptions,
   signal: AbortSignal,
@@ -52,15 +53,12 @@ export async function keepCertificatesRead(
 }
 
 /** Makes a server read its files: users and certificates. Returns what came of it. */
-export async function tellToRead(server: string, endpoint: Endpoint): Promise<string> {
-  const connection = await open(endpoint);
-  try {
+export function tellToRead(server: string, endpoint: Endpoint): Promise<string> {
+  return withConnection(endpoint, async (connection) => {
     const answer = await connection.request(`$SYS.REQ.SERVER.${server}.RELOAD`, "", { timeout: 5_000 });
     const { error } = answer.json<{ error?: { description: string } }>();
     return error === undefined ? "the server was told to read them" : `not read: ${error.description}`;
-  } finally {
-    await connection.close();
-  }
+  });
 }
 
 /** Of `/varz`. Servers before 2.12.4 do not say when their certificates end. */
@@ -70,10 +68,8 @@ export interface Shown {
   cluster: { tls_cert_not_after?: string };
 }
 
-/** Judged by when certificates end, of which servers say no more. */
+/** Compares the times when the certificates end, since servers say nothing else of their certificates. */
 export function isBehind({ tls_cert_not_after: client, cluster }: Shown, wanted: string[]): boolean {
   const shown = [client, cluster.tls_cert_not_after];
-  return wanted.some((pem, index) => {
-    return Date.parse(new X509Certificate(pem).validTo) !== Date.parse(shown[index] ?? "");
-  });
+  return wanted.some((pem, index) => Date.parse(new X509Certificate(pem).validTo) !== Date.parse(shown[index] ?? ""));
 }

@@ -1,13 +1,7 @@
 /** Which streams get more replicas: pure. The loop that observes and acts is in `reconciler.ts`. */
 import type { StreamInfo } from "@nats-io/jetstream";
+import { isBehind, type Replica } from "./formation";
 import { replicasMetadata } from "./layout";
-
-export interface Peer {
-  name: string;
-  current: boolean;
-  offline?: boolean;
-  lag?: number;
-}
 
 /** What the decision needs of `$JS.API.STREAM.LIST`. */
 export interface StreamState {
@@ -18,29 +12,35 @@ export interface StreamState {
   /** Empty while there is none. */
   leader: string;
   /** All replicas but the leader. */
-  peers: Peer[];
+  peers: Replica[];
   /** The server is moving the stream to another set of servers. */
   migrating: boolean;
 }
 
 export type Decision =
   | { kind: "raise"; stream: string; from: number; to: number }
-  /** Not now; looked at again soon. */
+  /** Decided again soon. */
   | { kind: "wait"; stream: string; reason: string }
-  /** Fewer than wanted, and rightly so. */
+  /** Keeps fewer replicas than wanted, for this reason. */
   | { kind: "leave"; stream: string; reason: string }
   | { kind: "enough"; stream: string };
 
-/** A new replica copies the whole stream: a few at a time, so that catching up does not slow down those who write. */
+/**
+ * A new replica copies the whole stream. Only a few streams are raised at a time, so that the copies do not slow down
+ * writers.
+ */
 export const raisesAtOnce = 4;
 
 /**
- * Whoever creates or updates a stream makes its consumers next, and NATS refuses those ("insufficient resources") from the
- * moment that the stream is to have more replicas until it has them; seen with 2.15. Such an owner needs a moment.
+ * A client that creates or updates a stream makes its consumers next. While a stream gets more replicas NATS refuses
+ * new consumers ("insufficient resources"; seen with 2.15). So a stream is raised only after this time.
  */
 export const settleSeconds = 3;
 
-/** Names the streams that have had too few replicas for less time than that, as far as the passes until now have seen. */
+/**
+ * Returns the names of the streams that have had too few replicas for less than `settleSeconds`, as far as former
+ * passes saw.
+ */
 export function createShortage(wanted: number, now = () => performance.now()): (streams: StreamState[]) => Set<string> {
   let since = new Map<string, number>();
   return (streams) => {
@@ -50,9 +50,10 @@ export function createShortage(wanted: number, now = () => performance.now()): (
   };
 }
 
-/** What is to be done now, but not yet to those that are `fresh`. */
+/** One decision for each stream. Streams whose names are in `fresh` wait. */
 export function decide(streams: StreamState[], wanted: number, fresh: ReadonlySet<string> = new Set()): Decision[] {
-  // Streams that are only behind because a member is away do not count: they would keep all others from being raised.
+  // Counts only streams that are being moved: those that are behind because a member is away would keep all others
+  // from being raised.
   let free = raisesAtOnce - streams.filter((stream) => stream.migrating).length;
   return [...streams]
     .sort((a, b) => a.name.localeCompare(b.name))
@@ -70,15 +71,15 @@ function decideOne(stream: StreamState, wanted: number, fresh: ReadonlySet<strin
   const { name, replicas, storage, metadata, leader, peers, migrating } = stream;
   const leave = (reason: string): Decision => ({ kind: "leave", stream: name, reason });
   const wait = (reason: string): Decision => ({ kind: "wait", stream: name, reason });
-  // Never fewer than somebody asked for.
+  // Never fewer than the owner asked for.
   if (replicas >= wanted) return { kind: "enough", stream: name };
   if (metadata[replicasMetadata] === "keep") return leave(`its metadata says ${replicasMetadata}: keep`);
-  // Whoever chose memory accepts the loss, and copies would take the memory of the file streams' caches.
+  // The owner chose memory and accepts the loss. Copies would take the memory of the file streams' caches.
   if (storage === "memory") return leave("it is stored in memory");
-  // Without a leader nobody has the data that a new replica would need.
+  // Without a leader there is no source for a new replica.
   if (leader === "") return wait("it has no leader");
   if (migrating) return wait("it is being moved");
-  const behind = peers.find((peer) => peer.offline === true || !peer.current);
+  const behind = peers.find(isBehind);
   if (behind !== undefined) return wait(`${behind.name} is ${behind.offline === true ? "offline" : "not current"}`);
   if (fresh.has(name)) return wait("its owner may be about to make consumers");
   return { kind: "raise", stream: name, from: replicas, to: wanted };

@@ -31,7 +31,6 @@ export {
   createSecret,
   type EnsembleUsers,
   encoded,
-  type Logins,
   listed,
 } from "./credentials";
 export { createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
