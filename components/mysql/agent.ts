@@ -9,29 +9,30 @@
  *   setup        a Job after the members are ready: databases, users, marker
  *   certificates a Job and a CronJob, shared by all services
  */
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
-import { askMarker, keepMarker, preflightCommand, readMarker, setupCommand, watchMarker } from "../shared/agent/guard";
-import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
-import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { keepMarker, preflightCommand, readMarker, setupCommand, watchMarker } from "../shared/agent/guard";
+import type { KubernetesApi } from "../shared/agent/kubernetes";
+import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
+import type { Commands, Pod } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
-import { runSidecar } from "../shared/agent/sidecar";
+import { sidecarCommand, waitForStart } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, ordinalOf } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type Endpoint, open, readServer, rows } from "./client";
+import { endpointOf, internalCredentials, open, readServer, rows, withConnection } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
-import { internalUsername, paths, ports, reservedConnections } from "./layout";
+import { paths, reservedConnections } from "./layout";
 import { decideAdopt, decideMember } from "./member";
 import { clusterOf, isPrimary, isReady, onlineHosts, type Server } from "./membership";
-import { createSidecar, release } from "./sidecar";
+import { createSidecar, exists, release } from "./sidecar";
 import {
   applicationStatements,
   keepPasswords,
@@ -42,8 +43,6 @@ import {
   shareOf,
 } from "./users";
 
-/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
-const memberDeadlineSeconds = 300;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 const answerMilliseconds = 2_000;
@@ -55,18 +54,8 @@ const changeMilliseconds = 60_000;
 export const commands: Commands = {
   preflight: () => preflightCommand({ release: releaseMembers }),
   member: () => memberCommand(paths.volume, prepareMember),
-  adopt: async () => adopt(),
-  sidecar: async () => {
-    const settings = readSettings<EnsembleSettings>();
-    const pod = readPod();
-    return runSidecar(
-      createSidecar(
-        settings,
-        pod,
-        watchMarker(() => askMarker(settings, pod.namespace, inClusterApi(impatient))),
-      ),
-    );
-  },
+  adopt,
+  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
   roll: () => rollCommand(),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,
@@ -75,68 +64,52 @@ export const commands: Commands = {
 // --- preflight
 
 /**
- * The leaving members stop together, and could pass the role of the primary to each other. They stay in the group until then: each
- * leaves it as its server stops, and those that stay are a majority of 5 even when none of the others says goodbye.
+ * The leaving members stop together, and could hand the role of the primary over to each other. Each leaves the group
+ * when its server stops. The members that stay are a majority of 5 even when none of the leaving servers leaves the
+ * group properly.
  */
 function releaseMembers(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
   return waitFor(
     `a primary among the ${settings.members} members that stay`,
-    async () => {
-      const waiting = await release(leaving, settings, namespace);
-      return waiting === undefined ? { done: undefined } : { waiting };
-    },
+    () => release(leaving, settings, namespace),
     { deadlineSeconds: releaseSeconds, onError: "wait" },
   );
 }
 
 // --- member
 
-/** Writes into memory only, and on the volume only beside what is there. */
+/** Writes into memory, and on the volume only beside the data directory. */
 async function prepareMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
-  const decision = await waitFor(
-    `a safe way to start ${pod.name}`,
-    async () => {
-      const data = (await stat(paths.data).catch(absent)) === undefined ? "empty" : "present";
-      // Empty when the disk was full as it was written.
-      const kept = (await readFile(paths.group, "utf8").catch(absent))?.trim() || undefined;
-      const action = decideMember(
-        {
-          data,
-          kept,
-          // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
-          marker:
-            data === "present" && kept !== undefined ? undefined : await readMarker(settings.name, pod.namespace, api),
-          configured: (await readFile(join(paths.config, paths.groupKey), "utf8")).trim(),
-        },
-        { name: pod.name, tls: settings.tls },
-      );
-      log(`decision: ${action.kind}: ${action.reason}`);
-      return action.kind === "start" ? { done: action } : { waiting: action.reason };
-    },
-    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
-  );
-  // Never used: it gets its name when it is complete.
+  const { group, data } = await waitForStart(pod.name, async () => {
+    const found = (await exists(paths.data)) ? "present" : "empty";
+    // An empty file was written while the disk was full.
+    const kept = (await readFile(paths.group, "utf8").catch(absent))?.trim() || undefined;
+    // A member with data needs neither the marker nor the others, so it restarts even while the API server is away.
+    const complete = found === "present" && kept !== undefined;
+    const marker = complete ? undefined : await readMarker(settings.name, pod.namespace, api);
+    const configured = (await readFile(join(paths.config, paths.groupKey), "utf8")).trim();
+    return decideMember({ data: found, kept, marker, configured }, { name: pod.name, tls: settings.tls });
+  });
+  // A directory of this name was never used: mysqld makes it, and `adopt` renames it when it is complete.
   await rm(paths.initializing, { recursive: true, force: true });
   await rm(paths.temporary, { recursive: true, force: true });
   await mkdir(paths.temporary, { mode: 0o700 });
-  await writeFile(`${paths.group}.new`, `${decision.group}\n`);
+  await writeFile(`${paths.group}.new`, `${group}\n`);
   await rename(`${paths.group}.new`, paths.group);
 
-  const host = memberHost(settings.name, pod.namespace, pod.name);
   const common = await readFile(join(paths.config, paths.configFile), "utf8");
   const passwords = {
-    admin: await readFile(join(paths.admin, "password"), "utf8"),
-    internal: await readFile(join(paths.internal, "password"), "utf8"),
+    admin: (await readCredentials(paths.admin)).password,
+    internal: (await internalCredentials()).password,
   };
   const secret = { mode: 0o600 };
-  const member = { ordinal: ordinalOf(pod.name), host, group: decision.group };
-  await writeFile(paths.server, memberConfig(common, member), secret);
-  await writeFile(paths.initialize, initializeConfig(decision.data), secret);
+  const host = memberHost(settings.name, pod.namespace, pod.name);
+  await writeFile(paths.server, memberConfig(common, { ordinal: ordinalOf(pod.name), host, group }), secret);
+  await writeFile(paths.initialize, initializeConfig(data), secret);
   await writeFile(paths.init, initStatements(passwords, settings.tls), secret);
 }
 
 async function adopt(): Promise<void> {
-  const exists = async (directory: string): Promise<boolean> => (await stat(directory).catch(absent)) !== undefined;
   const action = decideAdopt({ made: await exists(paths.initializing), data: await exists(paths.data) });
   if (action.kind === "refuse") throw new Error(action.reason);
   if (action.kind === "rename") await rename(paths.initializing, paths.data);
@@ -150,21 +123,23 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   const { admin, applications } = await readUsers();
   const primary = await waitFor(
     "databases and users",
-    () =>
-      onPrimary(settings, namespace, async (primary, server) => {
-        for (const user of [admin, [await internalCredentials()]]) {
-          await keepPasswords(user, passwordsOn(settings, namespace, primary));
+    async () => {
+      const { member, server } = await findPrimary(settings, namespace);
+      await withConnection(openAsAdministrator(settings, namespace, member), async (connection) => {
+        for (const logins of [admin, [await internalCredentials()]]) {
+          await keepPasswords(logins, passwordsOn(settings, namespace, member, connection));
         }
-        await prepareApplications(settings, namespace, Object.values(applications), primary);
-        return { done: server };
-      }),
+      });
+      await prepareApplications(settings, namespace, Object.values(applications), member);
+      return { done: server };
+    },
     // When the primary changes in between, all is done again.
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
   const users = [...admin, await internalCredentials(), ...Object.values(applications).flat()];
   const online = onlineHosts(primary);
   await verifyLogins(
-    // A member that is away gets the users when it comes back.
+    // A member that is away receives the users when it comes back.
     memberNames(settings.name, settings.members).filter((member) =>
       online.includes(memberHost(settings.name, namespace, member)),
     ),
@@ -180,54 +155,41 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await keepMarker(settings, namespace, api, clusterOf(primary, marked?.clusterId));
 }
 
-interface Primary {
-  member: string;
-  connection: Connection;
-}
-
-/** Waits for a whole group too: a member that is away would get the users later, but a first formation has no such member. */
-async function onPrimary<T>(
-  settings: EnsembleSettings,
-  namespace: string,
-  act: (primary: Primary, server: Server) => Promise<T>,
-): Promise<T> {
-  const opened: Connection[] = [];
-  try {
-    const seen: string[] = [];
-    let primary: (Primary & { server: Server }) | undefined;
-    for (const member of memberNames(settings.name, settings.members)) {
-      try {
-        const connection = await openAsAdministrator(settings, namespace, member);
-        opened.push(connection);
-        const server = await readServer((sql) => rows(connection, sql, answerMilliseconds));
-        if (!isReady(server)) seen.push(`${member} is not in the group`);
-        if (isPrimary(server)) primary = { member, connection, server };
-      } catch (error) {
-        seen.push(`${member}: ${(error as Error).message}`);
-      }
+/** Throws, with what each member says, when none is the primary. */
+async function findPrimary(settings: EnsembleSettings, namespace: string): Promise<{ member: string; server: Server }> {
+  const reasons: string[] = [];
+  for (const member of memberNames(settings.name, settings.members)) {
+    try {
+      const server = await withConnection(openAsAdministrator(settings, namespace, member), (connection) =>
+        readServer((sql) => rows(connection, sql, answerMilliseconds)),
+      );
+      if (isPrimary(server)) return { member, server };
+      if (!isReady(server)) reasons.push(`${member} is not in the group`);
+    } catch (error) {
+      reasons.push(`${member}: ${messageOf(error)}`);
     }
-    if (primary === undefined)
-      throw new Error(`no member is the primary${seen.length > 0 ? ` (${seen.join("; ")})` : ""}`);
-    return await act(primary, primary.server);
-  } finally {
-    for (const connection of opened) connection.destroy();
   }
+  throw new Error(`no member is the primary${reasons.length > 0 ? ` (${reasons.join("; ")})` : ""}`);
 }
 
-/** After a changed password one of the two still works. */
+/** As the internal user while the server has another password of the administrator. */
 async function openAsAdministrator(settings: EnsembleSettings, namespace: string, member: string): Promise<Connection> {
-  const endpoint = await endpointOf(settings, namespace, member);
   const admin = await readCredentials(paths.admin);
   try {
-    return await open({ ...endpoint, credentials: admin });
+    return await open(await endpointOf(settings, namespace, member, admin));
   } catch (error) {
     if (!isRefused(error)) throw error;
-    return open({ ...endpoint, credentials: await internalCredentials() });
+    return open(await endpointOf(settings, namespace, member));
   }
 }
 
-/** As one server sees the passwords of users; what it is given reaches all members. */
-function passwordsOn(settings: EnsembleSettings, namespace: string, { member, connection }: Primary): PasswordPlaces {
+/** The passwords that `member`, the primary, accepts. The other members receive each change by replication. */
+function passwordsOn(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  connection: Connection,
+): PasswordPlaces {
   return {
     accepts: (login) => canLogIn(settings, namespace, member, login),
     give: async (login) => {
@@ -241,31 +203,28 @@ async function prepareApplications(
   settings: EnsembleSettings,
   namespace: string,
   applications: Credentials[][],
-  { member, connection: found }: Primary,
+  member: string,
 ): Promise<void> {
-  // Who gives rights must have them all: with a new password the administrator is let in by now.
+  // Only the administrator has all rights that it grants. By now the server accepts its password.
   const admin = await readCredentials(paths.admin);
-  const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials: admin });
-  try {
-    const [limits] = await rows<{ connections: string }>(found, "SELECT @@GLOBAL.max_connections AS connections");
+  await withConnection(open(await endpointOf(settings, namespace, member, admin)), async (connection) => {
+    const [limits] = await rows<{ connections: string }>(connection, "SELECT @@GLOBAL.max_connections AS connections");
     const share = shareOf(Number(limits?.connections) - reservedConnections, applications.length);
     for (const application of applications) {
       for (const statement of application.slice(0, 1).flatMap((login) => applicationStatements(login, share))) {
         await rows(connection, statement, changeMilliseconds);
       }
-      await keepPasswords(application, passwordsOn(settings, namespace, { member, connection }));
+      await keepPasswords(application, passwordsOn(settings, namespace, member, connection));
     }
     for (const { username } of await rows<{ username: string }>(connection, madeBySetup)) {
       if (settings.applications.includes(username)) continue;
       await rows(connection, lockStatement(username), changeMilliseconds);
       log(`${username} is no application any more: its user is locked, its data stays`);
     }
-  } finally {
-    connection.destroy();
-  }
+  });
 }
 
-/** false: refused. Throws when there is no answer. */
+/** false: refused. Throws when the server does not answer. */
 async function canLogIn(
   settings: EnsembleSettings,
   namespace: string,
@@ -273,8 +232,7 @@ async function canLogIn(
   credentials: Credentials,
 ): Promise<boolean> {
   try {
-    const connection = await open({ ...(await endpointOf(settings, namespace, member)), credentials });
-    connection.destroy();
+    (await open(await endpointOf(settings, namespace, member, credentials))).destroy();
     return true;
   } catch (error) {
     if (isRefused(error)) return false;
@@ -284,14 +242,4 @@ async function canLogIn(
 
 function isRefused(error: unknown): boolean {
   return (error as { code?: string }).code === "ER_ACCESS_DENIED_ERROR";
-}
-
-async function endpointOf(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
-  const host = memberHost(settings.name, namespace, member);
-  return { host, port: ports.client, ...(ca === undefined ? {} : { tls: { ca } }) };
-}
-
-async function internalCredentials(): Promise<Credentials> {
-  return { username: internalUsername, password: await readFile(join(paths.internal, "password"), "utf8") };
 }

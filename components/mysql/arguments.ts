@@ -18,9 +18,9 @@ import {
 import { mostConnections } from "./configuration";
 import { databaseOf, reservedConnections, reservedDatabases, reservedUsernames, usernameLimit } from "./layout";
 
-/** Below it there is no room for the caches that the server must have. */
+/** The least that has room for the caches of the server. */
 const leastMemory = "768Mi";
-/** Of an application: fewer than the pool of one client has. */
+/** Connections of one application, about as many as the pool of one client has. */
 const leastShare = 10;
 const largestMaxConnections = 10_000;
 const defaultMaxConnections = 500;

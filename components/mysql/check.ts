@@ -1,6 +1,6 @@
 /**
- * Proves with a real client that a MySQL ensemble works as its users need it. The client is loaded when the check runs: a
- * component must not bring it into every preview.
+ * Proves with a real client that a MySQL ensemble works as its users need it. The client is loaded when the check runs:
+ * a component must not bring it into every preview.
  */
 import { randomBytes } from "node:crypto";
 import type { Connection } from "mysql2/promise";
@@ -13,11 +13,12 @@ import {
   type CheckContext,
   everywhere,
   failIfAny,
-  greetMembers,
   observeAll,
+  type Place,
   waiting,
 } from "../shared/check/context";
-import { administrator, enterAsApplication } from "../shared/check/logins";
+import { enterAsApplication } from "../shared/check/logins";
+import { checkMembers } from "../shared/check/members";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
 import { waitFor, within } from "../shared/core/wait";
@@ -27,10 +28,10 @@ import { hasMajority, isPrimary, ownMember, type Server, stateOf } from "./membe
 const tablePrefix = "cells_services_check_";
 const outsideDatabase = "cells_services_check";
 
-/** What MySQL says to whom it does not let in. */
+/** What MySQL says to a client that it refuses. */
 const denied = /denied/i;
 
-/** Values that the running servers must have, and what it means when they do not. */
+/** The values that running servers must have, and what another value means. */
 const settings: Record<string, { wanted: string; meaning: string }> = {
   innodb_flush_log_at_trx_commit: { wanted: "1", meaning: "acknowledges before transactions are on disk" },
   sync_binlog: { wanted: "1", meaning: "acknowledges before the binary log is on disk" },
@@ -40,26 +41,17 @@ const settings: Record<string, { wanted: string; meaning: string }> = {
   group_replication_bootstrap_group: { wanted: "OFF", meaning: "would found a second group" },
 };
 
-export const check: Check = async (target, environment) => {
+export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
-  const { findings, step, member: memberPlace, address } = context;
+  const { step, address } = context;
   const session = openSession();
-  try {
-    const access = await administrator(context);
-    if (access === undefined) return findings;
-
-    const servers = new Map<string, Connection>();
-    await greetMembers(context, async (place) => {
-      const connection = await session.open(place, access);
-      const [self] = await rows(connection, "SELECT @@report_host AS host, @@version AS version");
-      if (self?.["host"] !== place.host) {
-        throw new Error(`the server calls itself ${self?.["host"] ?? "nothing"}, expected ${place.host}`);
-      }
-      servers.set(place.name, connection);
-      return `mysql ${self["version"] ?? ""}`;
-    });
-    if (servers.size === 0) return findings;
-
+  const greet = async (connection: Connection, { host }: Place): Promise<string> => {
+    const [self] = await rows(connection, "SELECT @@report_host AS host, @@version AS version");
+    if (self?.["host"] !== host)
+      throw new Error(`the server calls itself ${self?.["host"] ?? "nothing"}, expected ${host}`);
+    return `mysql ${self["version"] ?? ""}`;
+  };
+  return checkMembers(context, session, greet, async ({ access, clients: servers, places }) => {
     await step("group", "look at the logs of the agents of the members: they say what they wait for", () =>
       checkGroup(context, servers),
     );
@@ -72,7 +64,6 @@ export const check: Check = async (target, environment) => {
       if (Number(self?.["closed"]) !== 0) throw new Error(`the address leads to ${self?.["host"]}, which is read-only`);
       return `${target.host} leads to ${self?.["host"]}, which may be written to`;
     });
-    const places = [...[...servers.keys()].map((each) => memberPlace(each)), address];
     for (const application of Object.keys(target.applications)) {
       const database = databaseOf(application);
       const granted = await enterAsApplication(context, application, {
@@ -81,8 +72,7 @@ export const check: Check = async (target, environment) => {
         enter: (place, as) => session.open(place, as, database),
       });
       if (granted === undefined) continue;
-      const connection = await session.open(address, granted, database);
-      await checkApplication(context, { application, connection, servers });
+      await checkApplication(context, application, await session.open(address, granted, database), servers);
     }
 
     const [anonymous, wrongPassword] = loginStrangers(access, { anonymous: denied, wrongPassword: denied });
@@ -98,15 +88,9 @@ export const check: Check = async (target, environment) => {
       plainText: /insecure transport/i,
       remedy: "a user has no password: look at the users of the members named",
     });
-    await checkCertificates(
-      context,
-      access.ca,
-      places.map((place) => ({ ...place, startTls })),
-    );
-    return findings;
-  } finally {
-    await session.close();
-  }
+    const ports = places.map((place) => ({ ...place, startTls }));
+    await checkCertificates(context, access.ca, ports);
+  });
 };
 
 /** The server greets with one packet; the client asks for TLS before it names a user. Members connect in the same way. */
@@ -123,7 +107,7 @@ tlsRequest.writeUInt32LE(0x200 | 0x800 | 0x8000, 4);
 tlsRequest.writeUInt32LE(2 ** 24 - 1, 8);
 tlsRequest[12] = 45;
 
-async function checkGroup(context: CheckContext, servers: Map<string, Connection>): Promise<string> {
+async function checkGroup(context: CheckContext, servers: ReadonlyMap<string, Connection>): Promise<string> {
   const { readServer } = await import("./client.js");
   const { members } = context.target;
   const attempt = async () => {
@@ -141,12 +125,10 @@ async function checkGroup(context: CheckContext, servers: Map<string, Connection
 
 /** In words; empty when the members that answer are in one group and agree on it. */
 export function groupProblems(members: string[], views: ReadonlyMap<string, Server>): string[] {
-  const groups = new Set([...views.values()].map(({ group }) => group));
-  const primaries = new Set(
-    [...views.values()].flatMap((view) =>
-      view.members.filter(({ role }) => role === "PRIMARY").map(({ uuid }) => uuid),
-    ),
-  );
+  const servers = [...views.values()];
+  const groups = new Set(servers.map(({ group }) => group));
+  const rows = servers.flatMap((server) => server.members);
+  const primaries = new Set(rows.filter(({ role }) => role === "PRIMARY").map(({ uuid }) => uuid));
   return [
     ...(groups.size > 1 ? [`the members belong to different groups: ${[...groups].join(", ")}`] : []),
     ...[...views].flatMap(([member, view]) => memberProblem(member, view, members.length) ?? []),
@@ -169,14 +151,15 @@ function memberProblem(member: string, view: Server, members: number): string | 
   return undefined;
 }
 
-/** What the running servers say, against what was asked for. */
-async function checkSettings(servers: Map<string, Connection>): Promise<string> {
+/** The settings of the running servers. */
+async function checkSettings(servers: ReadonlyMap<string, Connection>): Promise<string> {
   await everywhere(servers.keys(), async (member) => {
     const connection = answering(servers, member);
     const names = Object.keys(settings).map((name) => `'${name}'`);
     const values = await rows<{ name: string; value: string }>(
       connection,
-      `SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables WHERE VARIABLE_NAME IN (${names.join(", ")})`,
+      "SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables " +
+        `WHERE VARIABLE_NAME IN (${names.join(", ")})`,
     );
     failIfAny(settingProblems(Object.fromEntries(values.map((each) => [each.name, each.value]))));
     return "asked";
@@ -188,29 +171,21 @@ async function checkSettings(servers: Map<string, Connection>): Promise<string> 
 export function settingProblems(values: Record<string, string | undefined>): string[] {
   return Object.entries(settings)
     .filter(([name, { wanted }]) => values[name] !== wanted)
-    .map(([name, { wanted, meaning }]) => {
-      return `it ${meaning}: ${name} is ${values[name] ?? "unknown"}, expected ${wanted}`;
-    });
+    .map(([name, { wanted, meaning }]) => `it ${meaning}: ${name} is ${values[name] ?? "unknown"}, expected ${wanted}`);
 }
 
-interface ApplicationUnderCheck {
-  application: string;
-  /** Of the application, to its database at the address. */
-  connection: Connection;
-  servers: Map<string, Connection>;
-}
-
+/** `connection`: of the application, to its database at the address. */
 async function checkApplication(
   context: CheckContext,
-  { application, connection, servers }: ApplicationUnderCheck,
+  application: string,
+  connection: Connection,
+  servers: ReadonlyMap<string, Connection>,
 ): Promise<void> {
   const { target, step } = context;
   const database = databaseOf(application);
   await step(`character set ${application}`, `change the character set of the database ${database} back`, async () => {
-    const [row] = await rows(
-      connection,
-      "SELECT @@character_set_database AS charset, @@collation_database AS collation",
-    );
+    const sql = "SELECT @@character_set_database AS charset, @@collation_database AS collation";
+    const [row] = await rows(connection, sql);
     const seen = `${row?.["charset"]}, ${row?.["collation"]}`;
     if (seen !== "utf8mb4, utf8mb4_bin") throw new Error(`${database} has ${seen}, expected utf8mb4, utf8mb4_bin`);
     return `${database} has ${seen}`;
@@ -226,12 +201,12 @@ async function checkApplication(
   );
 }
 
-/** Made, changed and written through the address, read on each member, and dropped. */
+/** Makes, changes and fills a table through the address, reads it on each member, and drops it. */
 async function checkReplication(
   context: CheckContext,
   connection: Connection,
   database: string,
-  servers: Map<string, Connection>,
+  servers: ReadonlyMap<string, Connection>,
 ): Promise<string> {
   const table = probeName(tablePrefix);
   const value = `${randomBytes(8).toString("hex")} ü 🐬`;
@@ -239,9 +214,9 @@ async function checkReplication(
   try {
     await rows(connection, `ALTER TABLE ${table} ADD COLUMN more INT DEFAULT 0`);
     await rows(connection, `INSERT INTO ${table} (id, value) VALUES (1, '${value}')`);
-    const read = async (member: string): Promise<string> => {
+    const read = (member: string): Promise<string> => {
       const attempt = async () => {
-        // The table comes with replication too: that it does not exist yet is one more reason to wait.
+        // The table is replicated too. While it does not exist yet, the error is a reason to wait.
         const seen = await rows(answering(servers, member), `SELECT value FROM ${database}.${table} WHERE id = 1`);
         return seen[0]?.["value"] === value ? { done: "read" } : { waiting: "what was written is not there" };
       };
@@ -254,7 +229,7 @@ async function checkReplication(
   }
 }
 
-/** Nothing outside its own database: not even to see it. */
+/** An application may change and see nothing outside its own database. */
 async function checkRights(target: CheckTarget, connection: Connection, application: string): Promise<string> {
   const others = Object.keys(target.applications)
     .filter((each) => each !== application)
@@ -269,15 +244,14 @@ async function checkRights(target: CheckTarget, connection: Connection, applicat
   ];
   const failures: string[] = [];
   for (const statement of forbidden) {
-    await refusal(rows(connection, statement), denied, JSON.stringify(statement)).catch((error: Error) =>
-      failures.push(error.message),
-    );
+    const refused = refusal(rows(connection, statement), denied, JSON.stringify(statement));
+    await refused.catch((error: Error) => failures.push(error.message));
   }
   failIfAny(failures);
   return `${application} may do nothing outside its database: ${forbidden.length} statements were refused`;
 }
 
-/** A check that was killed leaves its tables; one that runs at the same time is not an hour old. */
+/** Of checks that were killed. A table of a check that still runs is less than an hour old. */
 async function removeLeftovers(connection: Connection): Promise<string> {
   const tables = await rows(
     connection,
@@ -292,13 +266,10 @@ function openSession(): Connections<Connection> {
   return connections(
     async (place, access, database) => {
       const { open } = await import("./client.js");
-      const endpoint = { ...(await endpointOf(place, access)), ...(database === undefined ? {} : { database }) };
-      return open(endpoint, answerSeconds * 1000);
+      return open({ ...(await endpointOf(place, access)), database }, answerSeconds * 1000);
     },
-    async (connection: Connection) => {
-      const ended = connection.end();
-      await within(ended, answerSeconds / 2, "the end of a connection").catch(() => connection.destroy());
-    },
+    (connection: Connection) =>
+      within(connection.end(), answerSeconds / 2, "the end of a connection").catch(() => connection.destroy()),
   );
 }
 

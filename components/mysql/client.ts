@@ -1,26 +1,22 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
+import { readFile } from "node:fs/promises";
 import { connect as connectTcp } from "node:net";
+import { join } from "node:path";
 import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
+import { readLogin } from "../shared/agent/logins";
+import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
+import { memberHost } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { parseGtidSet } from "./gtid";
+import { internalUsername, paths, ports } from "./layout";
 import type { GroupMember, Server } from "./membership";
 
-export interface Endpoint {
-  host: string;
-  port: number;
-  /** undefined: plain text. */
-  tls?: {
-    /** Trust bundle, PEM. */
-    ca: string;
-    /** The name that the certificate must carry, default: the host. */
-    servername?: string;
-  };
-  credentials?: { username: string; password: string };
-  database?: string;
-}
+export type Endpoint = CommonEndpoint & { database?: string | undefined };
 
 const connectMilliseconds = 2_000;
 
-/** One attempt to one server. Who wants more asks again, with fresh certificates and passwords. */
+/** One attempt to one server. A caller that tries again reads certificates and passwords anew. */
 export async function open(endpoint: Endpoint, milliseconds: number = connectMilliseconds): Promise<Connection> {
   const connection = await createConnection({ ...connectionOptions(endpoint), connectTimeout: milliseconds });
   // An error between two statements, such as a server that ends, is found by the next statement.
@@ -46,17 +42,48 @@ function connectionOptions(endpoint: Endpoint): ConnectionOptions {
   };
 }
 
-/** The rows of one statement. The connection is given up when the answer takes too long: it cannot be used any more. */
+/** Ends the connection after `use`. */
+export async function withConnection<T>(
+  opening: Promise<Connection>,
+  use: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const connection = await opening;
+  try {
+    return await use(connection);
+  } finally {
+    connection.destroy();
+  }
+}
+
+/** The user of the agents, as which the members log in to each other too. */
+export async function internalCredentials(): Promise<Credentials> {
+  return { username: internalUsername, password: await readFile(join(paths.internal, "password"), "utf8") };
+}
+
+/** Default: as the internal user. */
+export async function endpointOf(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  credentials?: Credentials,
+): Promise<Endpoint> {
+  const host = memberHost(settings.name, namespace, member);
+  const login = await readLogin(settings.tls, paths.trust, host, credentials ?? (await internalCredentials()));
+  return { ...login, port: ports.client };
+}
+
+/**
+ * The rows of one statement. Destroys the connection when the answer takes longer than `milliseconds`: it is of no use
+ * then.
+ */
 export async function rows<T = Record<string, string | number | null>>(
   connection: Connection,
   sql: string,
   milliseconds?: number,
 ): Promise<T[]> {
   try {
-    const [result] = await connection.query<RowDataPacket[]>({
-      sql,
-      ...(milliseconds === undefined ? {} : { timeout: milliseconds }),
-    });
+    const timeout = milliseconds === undefined ? {} : { timeout: milliseconds };
+    const [result] = await connection.query<RowDataPacket[]>({ sql, ...timeout });
     return result as unknown as T[];
   } catch (error) {
     if ((error as { code?: string }).code === "PROTOCOL_SEQUENCE_TIMEOUT") connection.destroy();

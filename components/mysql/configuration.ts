@@ -16,17 +16,17 @@ export interface ServerConfiguration {
 }
 
 /**
- * What the server takes beside its caches and connections: 9.7.4 in a group, configured as below, had 425 MiB when it had
- * joined, 64 MiB of it the buffer pool.
+ * What the server needs beside its caches and connections: 9.7.4 with the configuration below had 425 MiB after it had
+ * joined a group, 64 MiB of it for the buffer pool.
  */
 const baseBytes = 384 * MiB;
 const leastBufferPoolBytes = 64 * MiB;
-/** What a connection that works takes: about 0.9 MB. */
+/** What a busy connection needs. */
 const connectionBytes = 900_000;
 /** The least that the server accepts. */
 const leastMessageCacheBytes = 128 * MiB;
 
-/** Messages that other members have not confirmed yet. The server's default, 1 GiB, is the most. */
+/** For messages that other members have not confirmed yet. At most 1 GiB, the default of the server. */
 export function messageCacheBytes(memoryLimit: number): number {
   return Math.min(Math.max(Math.floor(memoryLimit / 8), leastMessageCacheBytes), 1024 * MiB);
 }
@@ -42,13 +42,12 @@ export function bufferPoolBytes(memoryLimit: number, maxConnections: number): nu
   return Math.max(Math.floor((freeBytes(memoryLimit, maxConnections) * 0.75) / MiB) * MiB, leastBufferPoolBytes);
 }
 
-/** So many that the least buffer pool has room beside them. */
+/** The most connections that leave room for the least buffer pool. */
 export function mostConnections(memoryLimit: number): number {
-  const bytes = freeBytes(memoryLimit, 0) - leastBufferPoolBytes;
-  return Math.floor(bytes / connectionBytes);
+  return Math.floor((freeBytes(memoryLimit, 0) - leastBufferPoolBytes) / connectionBytes);
 }
 
-/** What all members have in common; no secrets. */
+/** The configuration that all members have in common; no secrets. */
 export function serverConfig(server: ServerConfiguration, namespace: string): string {
   const seeds = memberNames(server.name, server.members).map((member) =>
     address(memberHost(server.name, namespace, member)),
@@ -92,17 +91,10 @@ export function serverConfig(server: ServerConfiguration, namespace: string): st
     "sql_generate_invisible_primary_key=ON",
     "# The state of the group is in this schema. What is switched off counts for users, hosts and threads, which nobody reads.",
     "performance_schema=ON",
-    "performance_schema_accounts_size=0",
-    "performance_schema_hosts_size=0",
-    "performance_schema_users_size=0",
-    "performance_schema_events_statements_history_size=0",
-    "performance_schema_events_statements_history_long_size=0",
-    "performance_schema_events_stages_history_size=0",
-    "performance_schema_events_stages_history_long_size=0",
-    "performance_schema_events_transactions_history_size=0",
-    "performance_schema_events_transactions_history_long_size=0",
-    "performance_schema_events_waits_history_size=0",
-    "performance_schema_events_waits_history_long_size=0",
+    ...["accounts", "hosts", "users"].map((each) => `performance_schema_${each}_size=0`),
+    ...["statements", "stages", "transactions", "waits"].flatMap((each) =>
+      ["history", "history_long"].map((history) => `performance_schema_events_${each}_${history}_size=0`),
+    ),
     "performance_schema_digests_size=1000",
     "performance_schema_max_digest_length=256",
     "performance_schema_error_size=0",
@@ -175,7 +167,7 @@ function transport(tls: TlsMode): string[] {
   ];
 }
 
-/** What is a member's own, after what they have in common. */
+/** The common configuration, followed by what is specific to this member. */
 export function memberConfig(common: string, member: { ordinal: number; host: string; group: string }): string {
   return [
     common,
@@ -189,7 +181,7 @@ export function memberConfig(common: string, member: { ordinal: number; host: st
   ].join("\n");
 }
 
-/** For a run of mysqld before the server: makes a data directory, or looks at its options and ends. */
+/** For a run of mysqld before the server: it makes a data directory or validates its options, and ends. */
 export function initializeConfig(data: "present" | "empty"): string {
   return [
     "[mysqld]",
@@ -207,8 +199,8 @@ export interface InternalPasswords {
 }
 
 /**
- * What the agent does: observe, form and join the group, clone, hand over, reload certificates; and set passwords, since it
- * runs the setup. With the last of these it can become anybody.
+ * For the agent, which observes, forms and joins the group, clones, hands over and reloads certificates. It also sets
+ * passwords in the setup, so it can act as any user.
  */
 const internalPrivileges = [
   "SELECT",
@@ -231,9 +223,10 @@ const internalPrivileges = [
 ];
 
 /**
- * Run by the server at each start, before it lets anybody in: one statement in each line. Not in the binary log: each member
- * has these users before it knows the others, and a transaction that the others lack would keep it out of the group.
- * The internal user gets the password of its Secret, since volumes that were kept may be deployed anew; the setup logs in with it and sets that of the administrator.
+ * The server runs them at each start, before it accepts clients; each line is one statement. They are not in the binary
+ * log: a member makes these users before it joins, and a transaction that the others lack would keep it out of the
+ * group. The internal user gets the password of its Secret, since kept volumes may be deployed anew. The setup logs in
+ * with it and sets the password of the administrator.
  */
 export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
   const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [
@@ -254,7 +247,7 @@ export function initStatements(passwords: InternalPasswords, tls: TlsMode): stri
   ].join("\n");
 }
 
-/** For passwords and names that are known to be plain; anything else must not come into a statement. */
+/** Throws for a password or name that must not come into a statement. */
 export function quoted(text: string): string {
   if (!/^[A-Za-z0-9_-]+$/.test(text)) {
     throw new Error("a user name or password has characters other than letters, digits, hyphens and underscores");

@@ -12,7 +12,7 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const tag = /^[a-z_][a-z0-9_]{0,31}$/;
 const interval = /^([0-9]+)(?:-([0-9]+))?$/;
 
-/** Throws for what is no set: an unread set must not pass for an empty one. */
+/** Throws when the text is no set, which must not pass for an empty one. */
 export function parseGtidSet(text: string): GtidSet {
   const found = new Map<string, Interval[]>();
   for (const part of text.replaceAll(/\s/g, "").toLowerCase().split(",")) {
@@ -23,7 +23,7 @@ export function parseGtidSet(text: string): GtidSet {
     for (const each of rest) {
       const match = interval.exec(each);
       if (match === null) {
-        // A tag holds for the intervals behind it.
+        // A tag applies to the intervals that follow it.
         if (!tag.test(each)) throw new Error(`not a set of transactions: ${JSON.stringify(text)}`);
         key = `${source}:${each}`;
         continue;
@@ -40,11 +40,8 @@ function merged(intervals: readonly Interval[]): Interval[] {
   const result: Interval[] = [];
   for (const { first, last } of [...intervals].sort((a, b) => (a.first < b.first ? -1 : 1))) {
     const before = result.at(-1);
-    if (before !== undefined && first <= before.last + 1n) {
-      if (last > before.last) before.last = last;
-    } else {
-      result.push({ first, last });
-    }
+    if (before === undefined || first > before.last + 1n) result.push({ first, last });
+    else if (last > before.last) before.last = last;
   }
   return result;
 }
@@ -59,27 +56,19 @@ export function union(...sets: GtidSet[]): GtidSet {
 
 /** What is in the first and not in the second. */
 export function subtract(set: GtidSet, other: GtidSet): GtidSet {
-  const result = new Map<string, Interval[]>();
+  const result = new Map<string, readonly Interval[]>();
   for (const [key, intervals] of set) {
-    const left = (other.get(key) ?? []).reduce<Interval[]>(
-      (parts, hole) =>
-        parts.flatMap((part) => [
-          ...(part.first < hole.first ? [{ first: part.first, last: least(part.last, hole.first - 1n) }] : []),
-          ...(part.last > hole.last ? [{ first: most(part.first, hole.last + 1n), last: part.last }] : []),
-        ]),
-      intervals.map((each) => ({ ...each })),
-    );
+    const left = (other.get(key) ?? []).reduce((parts, hole) => parts.flatMap((part) => around(part, hole)), intervals);
     if (left.length > 0) result.set(key, left);
   }
   return result;
 }
 
-function least(a: bigint, b: bigint): bigint {
-  return a < b ? a : b;
-}
-
-function most(a: bigint, b: bigint): bigint {
-  return a > b ? a : b;
+/** What of an interval comes before the hole, and what comes after it. */
+function around({ first, last }: Interval, hole: Interval): Interval[] {
+  const before = { first, last: last < hole.first ? last : hole.first - 1n };
+  const after = { first: first > hole.last ? first : hole.last + 1n, last };
+  return [before, after].filter((part) => part.first <= part.last);
 }
 
 export function contains(set: GtidSet, other: GtidSet): boolean {

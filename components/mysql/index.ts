@@ -18,13 +18,14 @@ import {
   createSecret,
   createSetup,
   EnsembleComponent,
+  memoryLimit,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
-import { login, mysqlSetupJob, pace, serverConfiguration, statefulSet } from "./manifest";
+import { login, mysqlSetupJob, pace, statefulSet } from "./manifest";
 
 export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
@@ -39,14 +40,20 @@ export class MysqlCluster extends EnsembleComponent {
 
     const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
-    // Of the agents, and of the members towards each other: these log in again only when they start, so it is not rotated.
+    // Of the agents, and of the members towards each other. Members log in only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
     const internal = createSecret(ensemble, internalName(name), { password }, afterGuard);
     const secrets = [credentials.admin, internal];
-    const { config, configChecksum } = this.createServerConfig(maxConnections, afterGuard);
+    // The name of the group, for life: transactions carry it. A kept volume keeps the name that it was made with.
+    const { result: group } = new RandomUuid(name, {}, afterGuard);
+    const server = ensemble.namespace.apply((known) =>
+      serverConfig({ ...ensemble, memoryLimit: memoryLimit(ensemble) }, known),
+    );
+    const config = createConfig(ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, afterGuard);
+    const configChecksum = checksum(pulumi.all([server, group]));
     const certificates = createCertificates(
       ensemble,
-      // The agent lets the server read renewed certificates; a new authority is read when it starts.
+      // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
       { bundle, restartOn: "authority", dependsOn: secrets },
       afterGuard,
     );
@@ -78,12 +85,12 @@ export class MysqlCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    // Beside the StatefulSet: without members the proxies have nobody to send clients to, and are ready all the same.
+    // Created beside the StatefulSet: the proxies are ready without members too.
     const gateway = createGateway(
       ensemble,
       {
         port: ports.client,
-        // More than the server takes: it answers who is too many, a proxy would let him wait.
+        // More than the server accepts: the server answers a surplus client, a proxy would let it wait.
         maxConnections: 2 * (maxConnections + reservedConnections),
         dependsOn: [members.peers, ...permissions],
       },
@@ -106,14 +113,5 @@ export class MysqlCluster extends EnsembleComponent {
       durability: "fsync",
       applications,
     });
-  }
-
-  private createServerConfig(maxConnections: number, options: pulumi.CustomResourceOptions) {
-    const { name, namespace } = this.ensemble;
-    // The name of the group, for life: transactions carry it. A volume that was kept keeps the one that it was made with.
-    const { result: group } = new RandomUuid(name, {}, options);
-    const server = namespace.apply((known) => serverConfig(serverConfiguration(this.ensemble, maxConnections), known));
-    const config = createConfig(this.ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, options);
-    return { config, configChecksum: checksum(pulumi.all([server, group])) };
   }
 }

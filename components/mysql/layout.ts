@@ -2,9 +2,9 @@
 import { agentPorts } from "../shared/core/settings";
 
 export const ports = {
-  /** Clients and members alike: the group speaks the protocol of MySQL, with its TLS and its users. */
+  /** For clients and members: the group speaks the protocol of MySQL, with its TLS and its users. */
   client: 3306,
-  /** Inside the pod only: has room when all connections are taken, for the agent. */
+  /** For the agent, inside the pod only: accepts connections when all others are taken. */
   admin: 33062,
   /** Of the agent: the server has no metrics of its own. */
   metrics: agentPorts.http,
@@ -13,13 +13,13 @@ export const ports = {
 export const paths = {
   volume: "/data",
   data: "/data/mysql",
-  /** A data directory on its way: it is renamed when it is complete, so one that is found was never used. */
+  /** An incomplete data directory. It is renamed when it is complete, so a directory of this name was never used. */
   initializing: "/data/initializing",
   /** Temporary tables and files of large sorts: on the volume, which has room. */
   temporary: "/data/tmp",
   /**
-   * Name of the group that the volume was made for: it stays when everything around it is deployed anew. The one that the
-   * server has persisted since, as it joined or was recovered, counts more.
+   * The name of the group that the volume was made for. It stays when the component is deployed anew. A name that the
+   * server has persisted since then, when it joined or was recovered, overrides it.
    */
   group: "/data/group",
   config: "/etc/mysql-config",
@@ -29,9 +29,9 @@ export const paths = {
   server: "/run/mysql/mysqld.cnf",
   initialize: "/run/mysql/initialize.cnf",
   init: "/run/mysql/init.sql",
-  /** A person's word that this member is the one to go on from. */
+  /** A person makes this file to recover the group from this member. */
   recover: "/run/mysql/recover-from-here",
-  /** A person's word that what only this member has may be lost. */
+  /** A person makes this file to let this member lose what only it has. */
   discard: "/run/mysql/discard-and-clone",
   serverTls: "/etc/mysql-server-tls",
   trust: "/etc/mysql-trust",
@@ -40,7 +40,7 @@ export const paths = {
 } as const;
 
 export const adminUsername = "admin";
-/** The agents, and the members towards each other. */
+/** User of the agents, and of the members towards each other. */
 export const internalUsername = "member";
 /** User names that no application may have. */
 export const reservedUsernames: readonly string[] = [adminUsername, internalUsername, "root"];
@@ -53,7 +53,7 @@ export function internalName(name: string): string {
   return `${name}-internal`;
 }
 
-/** Hyphens would have to be quoted in every statement. */
+/** Without hyphens, which would have to be quoted in every statement. */
 export function databaseOf(application: string): string {
   return application.replaceAll("-", "_");
 }
@@ -61,7 +61,7 @@ export function databaseOf(application: string): string {
 /** Connections that no application can take: administrators, agents, checks, and the members of the group. */
 export const reservedConnections = 50;
 
-/** How the certificates name the members, and how the members find each other. */
+/** The address at which the members find each other. Its host is the name in the certificate. */
 export function address(host: string): string {
   return `${host}:${ports.client}`;
 }

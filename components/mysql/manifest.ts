@@ -13,7 +13,6 @@ import {
   memberSettings,
   namesOf,
   type Pace,
-  parseQuantity,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -21,29 +20,18 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import type { ServerConfiguration } from "./configuration";
 import { internalName, paths, ports } from "./layout";
 
-export function serverConfiguration(ensemble: Ensemble, maxConnections: number): ServerConfiguration {
-  const { name, members, tls } = ensemble;
-  return {
-    name,
-    members,
-    tls,
-    maxConnections,
-    memoryLimit: parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 0,
-  };
-}
-
 export const pace: Pace = {
-  // The hand-over, at most 15 s; to leave the group; and dirty pages to a slow disk. What is killed then, recovers.
+  // The hand-over (15 s at most), leaving the group, and writing dirty pages to a slow disk. A server that is killed
+  // then recovers.
   terminationGraceSeconds: 120,
   startSeconds: 180,
-  // Recovered and in the group when it is ready; in this time others see it too, before the next one stops.
+  // A ready member is in the group. The other members see it too within this time, before the next member stops.
   watchSeconds: 10,
 };
 
-/** How long the server may take before it accepts connections: recovery after a crash of a large volume. */
+/** How long the server may take before it accepts connections: recovery of a large volume after a crash. */
 const startSeconds = 4 * 3600;
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
@@ -77,7 +65,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       serverContainer(ensemble, [data, run, ...certificateMounts(ensemble, paths), ...trustMounts(ensemble, paths)]),
     ],
     volumes: [
-      // Configuration with passwords is in memory only, for as long as the pod lives.
+      // Configuration with passwords: in memory only.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
       { name: "config", configMap: { name: namesOf(ensemble.name).config } },
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
@@ -88,13 +76,13 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
-/** mysqld itself: makes a data directory beside the place of the real one, or looks at its options, and ends. */
+/** mysqld makes a data directory beside the place of the real one, or validates its options, and ends. */
 function initializeContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]): core.v1.Container {
   return {
     name: "initialize",
     image: ensemble.image,
     ...containerProfile,
-    // Its log may quote a statement with a password: nothing of it in the status of the pod.
+    // Its log may quote a statement with a password, which must not get into the status of the pod.
     terminationMessagePolicy: "File",
     command: ["/usr/sbin/mysqld", `--defaults-file=${paths.initialize}`],
     resources: ensemble.resources,
@@ -112,7 +100,7 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
     ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
     resources: ensemble.resources,
     startupProbe: { ...answers, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: startSeconds / 5 },
-    // The process, never the group: a restart cures no lost majority. Readiness is that of the agent.
+    // Only the process, never the group: a restart cures no lost majority. The agent says whether the member is ready.
     livenessProbe: { ...answers, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     lifecycle: handOverHook,
     volumeMounts,

@@ -2,7 +2,8 @@
 
 import { tlsContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";
-import { type Marker } from "../shared/core/marker";
+import { type Refuse, refuse } from "../shared/core/decision";
+import type { Marker } from "../shared/core/marker";
 import { paths } from "./layout";
 
 export interface Identity {
@@ -20,41 +21,29 @@ export interface MemberObserved {
   configured: string;
 }
 
-export type MemberAction =
-  | { kind: "start"; data: "present" | "empty"; group: string; reason: string }
-  /** Needs a person, and goes on by itself when the reason is gone. */
-  | { kind: "refuse"; reason: string };
+export type MemberAction = { kind: "start"; data: "present" | "empty"; group: string; reason: string } | Refuse;
 
-export type AdoptAction = { kind: "rename" } | { kind: "keep" } | { kind: "refuse"; reason: string };
+export type AdoptAction = { kind: "rename" } | { kind: "keep" } | Refuse;
 
-/** After mysqld has said that the directory is complete. Without one the server would end at each start, and say less. */
+/**
+ * After mysqld has made or validated the data directory. A server without one would end at each start, and say less.
+ */
 export function decideAdopt({ made, data }: { made: boolean; data: boolean }): AdoptAction {
   if (made) return { kind: "rename" };
   if (data) return { kind: "keep" };
-  return {
-    kind: "refuse",
-    reason: `neither ${paths.data} nor ${paths.initializing} exists; delete the pod: a new one begins anew`,
-  };
+  return refuse(`neither ${paths.data} nor ${paths.initializing} exists; delete the pod: a new one begins anew`);
 }
 
 /**
- * A member with data keeps the name of its group, whatever it is told: transactions carry this name, and volumes that were
- * kept may be deployed anew. A server without data may start at any time, since it never founds a group by itself.
+ * A member with data keeps the name of its group, whatever the configuration says: transactions carry this name, and
+ * kept volumes may be deployed anew. A server without data may start at any time, since it never founds a group by
+ * itself.
  */
-export function decideMember(observed: MemberObserved, self: Identity): MemberAction {
-  const { data, kept, marker, configured } = observed;
-  if (data === "present") {
-    return { kind: "start", data, group: kept ?? marker?.clusterId ?? configured, reason: "the volume has data" };
-  }
-  if (marker === undefined) {
-    return { kind: "start", data, group: configured, reason: "the group has not been formed yet" };
-  }
+export function decideMember({ data, kept, marker, configured }: MemberObserved, self: Identity): MemberAction {
+  const start = (group: string, reason: string): MemberAction => ({ kind: "start", data, group, reason });
+  if (data === "present") return start(kept ?? marker?.clusterId ?? configured, "the volume has data");
+  if (marker === undefined) return start(configured, "the group has not been formed yet");
   const contradiction = tlsContradiction(marker, self);
-  if (contradiction !== undefined) return { kind: "refuse", reason: contradiction };
-  return {
-    kind: "start",
-    data,
-    group: marker.clusterId,
-    reason: `the volume of ${self.name} is empty and is filled from another member`,
-  };
+  if (contradiction !== undefined) return refuse(contradiction);
+  return start(marker.clusterId, `the volume of ${self.name} is empty and is filled from another member`);
 }

@@ -4,16 +4,19 @@ import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { absent } from "../shared/agent/files";
-import { readTrust } from "../shared/agent/logins";
+import { readLogin } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
+import { actionOf } from "../shared/core/decision";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
-import { type Endpoint, open, readServer, rows } from "./client";
+import type { Attempt } from "../shared/core/wait";
+import { type Endpoint, endpointOf, internalCredentials, open, readServer, rows, withConnection } from "./client";
 import { quoted } from "./configuration";
-import { address, internalUsername, paths, ports } from "./layout";
+import { address, paths, ports } from "./layout";
 import {
   type Action,
   type Answer,
@@ -31,16 +34,16 @@ import {
   stateOf,
 } from "./membership";
 
-/** Of one question. The loop takes an observation that is older than 5 s for none. */
+/** For one question. The loop ignores an observation that is older than 5 s. */
 const answerMilliseconds = 2_000;
-/** Of what a person would wait for: to start includes to find and to be let in by all members. */
+/** To start group replication, a server must find all members and be accepted by them. */
 const startMilliseconds = 120_000;
-/** Transactions that are still open then are ended: the server that runs them is about to stop. */
+/** After this time the server ends open transactions: the server that runs them is about to stop. */
 const handOverTransactionSeconds = 2;
 const handOverMilliseconds = 15_000;
 const reloadRetryMilliseconds = 60_000;
-/** What changes in days, and costs the server more than a glance. */
-const slowMilliseconds = 60_000;
+/** The size of the binary logs changes in days, and is expensive to ask for. */
+const binlogMilliseconds = 60_000;
 /** "Restart server failed (mysqld is not managed by supervisor process)" */
 const restartFailed = 3707;
 
@@ -60,7 +63,7 @@ export function createSidecar(
 
   /** One connection for all observations, made again when it has ended. */
   const localRows = async <T>(sql: string): Promise<T[]> => {
-    local ??= await open(await localEndpoint(settings), answerMilliseconds);
+    local ??= await openLocal(settings);
     try {
       return await rows<T>(local, sql, answerMilliseconds);
     } catch (error) {
@@ -70,7 +73,7 @@ export function createSidecar(
     }
   };
 
-  /** Of as many as this agent was told, or as the marker says: their number may change. */
+  /** As many as this agent was told or, when they are more, as the marker says: their number may change. */
   const askOthers = (): Promise<Answer[]> => {
     const answer = marker();
     const number = Math.max(settings.members, "members" in answer ? answer.members : 0);
@@ -82,14 +85,15 @@ export function createSidecar(
     if (binlog !== undefined && performance.now() < binlog.until) return binlog.bytes;
     const files = await localRows<{ File_size: number | string }>("SHOW BINARY LOGS");
     const bytes = files.reduce((sum, file) => sum + Number(file.File_size), 0);
-    binlog = { bytes, until: performance.now() + slowMilliseconds };
+    binlog = { bytes, until: performance.now() + binlogMilliseconds };
     return bytes;
   };
 
-  /** Beside the observations: a member that is away must not make a primary late. */
+  /**
+   * The members outside the group of a primary. Asked in the background: a member that is away must not delay the
+   * observation.
+   */
   const outside = (server: Server): Answer[] => {
-    const lacks = ({ member }: { member: string }): boolean =>
-      server.members.every(({ host }) => host !== memberHost(settings.name, pod.namespace, member));
     if (!isPrimary(server) || server.members.length >= settings.members) {
       rivals = [];
       return rivals;
@@ -101,7 +105,8 @@ export function createSidecar(
       .finally(() => {
         asking = undefined;
       });
-    return rivals.filter(lacks);
+    const hosts = server.members.map(({ host }) => host);
+    return rivals.filter(({ member }) => !hosts.includes(memberHost(settings.name, pod.namespace, member)));
   };
 
   const observe = async (): Promise<Observed> => {
@@ -145,7 +150,7 @@ export function createSidecar(
       metrics: observed.gauges,
     }),
     decide: (observed) => {
-      const action = actionOf(observed);
+      const action = actionOf(decide(observed));
       return action !== undefined && isStart(action) && performance.now() < startAfter ? undefined : action;
     },
     async act(action) {
@@ -155,7 +160,7 @@ export function createSidecar(
         return;
       }
       if (action.kind === "bootstrap") await stillSo(observe, action);
-      const connection = await open(await localEndpoint(settings), answerMilliseconds);
+      const connection = await openLocal(settings);
       try {
         await carryOut(connection, action, settings, pod);
         if (action.kind === "reload") loaded = action.certificate;
@@ -165,7 +170,7 @@ export function createSidecar(
           startAfter = performance.now() + backOffSeconds(failedStarts) * 1000;
           failedStarts += 1;
         }
-        // Half-written files are whole a moment later; what stays broken is said once in a while.
+        // Half-written files are complete a moment later. What stays broken is tried again after this time.
         if (action.kind === "reload") reloadAfter = performance.now() + reloadRetryMilliseconds;
         throw error;
       } finally {
@@ -180,17 +185,12 @@ function isStart({ kind }: Action): boolean {
   return kind === "join" || kind === "bootstrap" || kind === "clone";
 }
 
-/** Each attempt costs the members of the group a change of their view, or a copy: they must not be kept busy by it. */
+/** Each attempt costs the group a change of its view, or one of its members a copy. */
 export function backOffSeconds(failures: number): number {
   return Math.min(2 ** failures, 30);
 }
 
-function actionOf(observed: Observed): Action | undefined {
-  const decision = decide(observed);
-  return decision.kind === "none" || decision.kind === "wait" || decision.kind === "refuse" ? undefined : decision;
-}
-
-/** To found a group is the one thing that cannot be taken back: what was seen must still be so. */
+/** Founding a group cannot be undone, so the agent looks once more before it does so. */
 async function stillSo(observe: () => Promise<Observed>, action: Action): Promise<void> {
   const again = decide(await observe());
   if (again.kind !== action.kind) {
@@ -204,8 +204,7 @@ async function carryOut(
   settings: EnsembleSettings,
   pod: Pod,
 ): Promise<void> {
-  const run = async (sql: string, milliseconds = startMilliseconds): Promise<void> =>
-    void (await rows(connection, sql, milliseconds));
+  const run = async (sql: string): Promise<void> => void (await rows(connection, sql, startMilliseconds));
   switch (action.kind) {
     case "disarm":
       return run("SET GLOBAL group_replication_bootstrap_group = OFF");
@@ -218,12 +217,13 @@ async function carryOut(
       return run("ALTER INSTANCE RELOAD TLS");
     case "join":
     case "bootstrap": {
-      // What a person asked for is done once.
+      // A request of a person holds for one start.
       await rm(paths.recover, { force: true });
       await run("STOP GROUP_REPLICATION");
       if (action.kind === "join") await run(nameStatement(action.group));
       else if (action.name === "new") await run(nameStatement(randomUUID()));
-      const start = `START GROUP_REPLICATION USER = '${internalUsername}', PASSWORD = ${quoted(await password())}`;
+      const { username, password } = await internalCredentials();
+      const start = `START GROUP_REPLICATION USER = '${username}', PASSWORD = ${quoted(password)}`;
       if (action.kind === "join") {
         await run("SET GLOBAL group_replication_bootstrap_group = OFF");
         return run(start);
@@ -232,7 +232,7 @@ async function carryOut(
       try {
         return await run(start);
       } finally {
-        // Also seen to by the next observation, when this agent does not come so far.
+        // When this agent dies before this statement, the next observation finds the flag, and disarms the server.
         await run("SET GLOBAL group_replication_bootstrap_group = OFF");
       }
     }
@@ -241,43 +241,50 @@ async function carryOut(
   }
 }
 
-/** With its data, where it counts more than what the configuration says. */
+/** Persisted with the data, where it overrides the configuration. */
 function nameStatement(group: string): string {
   return `SET PERSIST group_replication_group_name = ${quoted(group)}`;
 }
 
-/** Ends the server when it is done: the kubelet starts it again with the data of the donor. */
-async function clone(connection: Connection, donor: string, settings: EnsembleSettings, namespace: string) {
-  const host = memberHost(settings.name, namespace, donor);
+/** The server ends when the copy is complete, and the kubelet starts it again with the data of the donor. */
+async function clone(
+  connection: Connection,
+  donor: string,
+  { name, tls }: EnsembleSettings,
+  namespace: string,
+): Promise<void> {
+  const host = memberHost(name, namespace, donor);
+  const { username, password } = await internalCredentials();
+  const set = (assignment: string) => rows(connection, `SET GLOBAL ${assignment}`, answerMilliseconds);
   await rm(paths.discard, { force: true });
   await rows(connection, "STOP GROUP_REPLICATION", startMilliseconds);
-  await rows(connection, `SET GLOBAL clone_valid_donor_list = '${address(host)}'`, answerMilliseconds);
-  if (settings.tls !== "off") {
-    await rows(connection, `SET GLOBAL clone_ssl_ca = '${join(paths.trust, "ca.crt")}'`, answerMilliseconds);
-  }
-  await rows(connection, "SET GLOBAL super_read_only = OFF", answerMilliseconds);
+  await set(`clone_valid_donor_list = '${address(host)}'`);
+  if (tls !== "off") await set(`clone_ssl_ca = '${join(paths.trust, "ca.crt")}'`);
+  await set("super_read_only = OFF");
   try {
     await rows(
       connection,
-      `CLONE INSTANCE FROM '${internalUsername}'@'${host}':${ports.client} IDENTIFIED BY ${quoted(await password())} ` +
-        `REQUIRE ${settings.tls === "off" ? "NO " : ""}SSL`,
+      `CLONE INSTANCE FROM '${username}'@'${host}':${ports.client} IDENTIFIED BY ${quoted(password)} ` +
+        `REQUIRE ${tls === "off" ? "NO " : ""}SSL`,
     );
   } catch (error) {
-    // The copy is complete. The server then ends by itself, and says before, or does not come to say, that nobody is there
-    // to start it again: that is the kubelet.
+    // When the copy is complete the server tries to restart itself, which needs a supervisor that it does not have. It
+    // says so, or
+    // the connection breaks first, and it ends.
     const { code, errno } = error as { code?: string; errno?: number };
     if (errno !== restartFailed && code !== "PROTOCOL_CONNECTION_LOST" && code !== "ECONNRESET") {
-      await rows(connection, "SET GLOBAL super_read_only = ON", answerMilliseconds).catch(() => undefined);
+      await set("super_read_only = ON").catch(() => undefined);
       throw error;
     }
   }
   log(`filled from ${donor}; the server starts again`);
 }
 
-/** Only gives away what it has: a secondary just leaves the group when it stops. */
+/**
+ * Hands over the role of the primary. A secondary has nothing to hand over: it leaves the group when its server stops.
+ */
 async function handOver(settings: EnsembleSettings): Promise<string> {
-  const connection = await open(await localEndpoint(settings), answerMilliseconds);
-  try {
+  return withConnection(openLocal(settings), async (connection) => {
     const server = await readServer((sql) => rows(connection, sql, answerMilliseconds));
     if (stateOf(server) !== "ONLINE" || ownMember(server)?.role !== "PRIMARY") return "this member is not the primary";
     const [best] = await rows<{ uuid: string; host: string }>(
@@ -291,85 +298,54 @@ async function handOver(settings: EnsembleSettings): Promise<string> {
     if (best === undefined || !hasMajority(server)) return "nobody can take over";
     await elect(connection, best.uuid);
     return `${best.host} is the primary`;
-  } finally {
-    connection.destroy();
-  }
+  });
 }
 
-/** Ends when the new primary has applied what the former one had executed. */
+/** Returns when the new primary has applied what the former one had executed. */
 async function elect(connection: Connection, uuid: string): Promise<void> {
-  await rows(
-    connection,
-    `SELECT group_replication_set_as_primary('${uuid}', ${handOverTransactionSeconds})`,
-    handOverMilliseconds,
-  );
+  const sql = `SELECT group_replication_set_as_primary('${uuid}', ${handOverTransactionSeconds})`;
+  await rows(connection, sql, handOverMilliseconds);
 }
 
-/** One step of what `decideRelease` wants. Returns what it waits for; undefined: it is done. */
+/** Takes one step of `decideRelease`. */
 export async function release(
   leaving: string[],
   settings: EnsembleSettings,
   namespace: string,
-): Promise<string | undefined> {
+): Promise<Attempt<void>> {
   const members = [...memberNames(settings.name, settings.members), ...leaving];
   const before = await askMembers(members, settings, namespace);
   const step = decideRelease(before, await askMembers(members, settings, namespace), leaving);
-  if (step.kind !== "elect") return step.kind === "wait" ? step.reason : undefined;
+  if (step.kind === "done") return { done: undefined };
+  if (step.kind === "wait") return { waiting: step.reason };
   log(`${step.primary} leaves: ${step.successor} becomes the primary`);
-  const connection = await open(await memberEndpoint(settings, namespace, step.primary));
-  try {
-    await elect(connection, step.uuid);
-  } finally {
-    connection.destroy();
-  }
-  return `${step.successor} to lead`;
+  const opening = open(await endpointOf(settings, namespace, step.primary));
+  await withConnection(opening, (connection) => elect(connection, step.uuid));
+  return { waiting: `${step.successor} to lead` };
 }
 
 async function askMembers(members: string[], settings: EnsembleSettings, namespace: string): Promise<Answer[]> {
+  const ask = async (member: string): Promise<Answer> => {
+    const opening = open(await endpointOf(settings, namespace, member), answerMilliseconds);
+    return withConnection(opening, async (connection): Promise<Answer> => {
+      const askOne = <T>(sql: string) => rows<T>(connection, sql, answerMilliseconds);
+      // Names are cached: after a full stop the address may already be that of another member, which would count twice.
+      const [answered] = await askOne<{ host: string }>("SELECT @@report_host AS host");
+      return answered?.host === memberHost(settings.name, namespace, member)
+        ? { member, server: await readServer(askOne) }
+        : { member, reason: `${answered?.host ?? "somebody else"} answered instead` };
+    });
+  };
   return Promise.all(
-    members.map(async (member): Promise<Answer> => {
-      let connection: Connection | undefined;
-      try {
-        const asked = await open(await memberEndpoint(settings, namespace, member), answerMilliseconds);
-        connection = asked;
-        // Names are cached: after a full stop the address may already be that of another member, which would count twice.
-        const host = memberHost(settings.name, namespace, member);
-        const [answered] = await rows<{ host: string }>(asked, "SELECT @@report_host AS host", answerMilliseconds);
-        if (answered?.host !== host) return { member, reason: `${answered?.host ?? "somebody else"} answered instead` };
-        return { member, server: await readServer((sql) => rows(asked, sql, answerMilliseconds)) };
-      } catch (error) {
-        return { member, reason: (error as Error).message };
-      } finally {
-        connection?.destroy();
-      }
-    }),
+    members.map((member) => ask(member).catch((error: unknown) => ({ member, reason: messageOf(error) }))),
   );
 }
 
 /** Through the interface that has room when all connections are taken. */
-async function localEndpoint(settings: EnsembleSettings): Promise<Endpoint> {
-  return { ...(await credentials(settings, "localhost")), host: "127.0.0.1", port: ports.admin };
-}
-
-async function memberEndpoint(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
-  const host = memberHost(settings.name, namespace, member);
-  return { ...(await credentials(settings, host)), host, port: ports.client };
-}
-
-/** Files are read for each connection: certificates and passwords may change while an agent runs. */
-async function credentials(
-  settings: EnsembleSettings,
-  servername: string,
-): Promise<Pick<Endpoint, "tls" | "credentials">> {
-  const ca = await readTrust(settings.tls, paths.trust);
-  return {
-    credentials: { username: internalUsername, password: await password() },
-    ...(ca === undefined ? {} : { tls: { ca, servername } }),
-  };
-}
-
-function password(): Promise<string> {
-  return readFile(join(paths.internal, "password"), "utf8");
+async function openLocal({ tls: mode }: EnsembleSettings): Promise<Connection> {
+  const { tls, ...login } = await readLogin(mode, paths.trust, "127.0.0.1", await internalCredentials());
+  const endpoint: Endpoint = { ...login, port: ports.admin };
+  return open(tls === undefined ? endpoint : { ...endpoint, tls: { ...tls, servername: "localhost" } });
 }
 
 async function certificate(settings: EnsembleSettings): Promise<string | undefined> {
@@ -378,6 +354,6 @@ async function certificate(settings: EnsembleSettings): Promise<string | undefin
   return createHash("sha256").update(content).digest("hex");
 }
 
-async function exists(file: string): Promise<boolean> {
+export async function exists(file: string): Promise<boolean> {
   return (await stat(file).catch(absent)) !== undefined;
 }

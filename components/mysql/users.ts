@@ -3,10 +3,13 @@ import type { Credentials } from "../shared/core/users";
 import { quoted } from "./configuration";
 import { databaseOf } from "./layout";
 
-/** On accounts that the setup has made, so that it finds those of applications that are no more. */
+/** Marks accounts that the setup has made, so that it finds those of former applications. */
 const attribute = '{"cells-services": "application"}';
 
-/** Together they must leave what is kept for administrators, agents and members; and 0 would be no limit. */
+/**
+ * At least 1, because 0 would mean no limit. The shares leave the connections that are reserved for administrators,
+ * agents and members.
+ */
 export function shareOf(maxConnections: number, applications: number): number {
   return Math.max(Math.floor(maxConnections / applications), 1);
 }
@@ -23,7 +26,7 @@ export function applicationStatements({ username, password }: Credentials, maxCo
   ];
 }
 
-/** The former password works too, until the next one: clients change over one by one. */
+/** The former password works too until the next change, so that clients can change one after the other. */
 export function passwordStatement({ username, password }: Credentials): string {
   return `ALTER USER ${quoted(username)}@'%' IDENTIFIED BY ${quoted(password)} RETAIN CURRENT PASSWORD`;
 }
@@ -34,7 +37,10 @@ export interface PasswordPlaces {
   give: (login: Credentials) => Promise<void>;
 }
 
-/** Both passwords are accepted in the end, and each that was accepted all the time. A server has two places for them. */
+/**
+ * In the end the server accepts both passwords. It has two places for them; a password that it accepts is accepted all
+ * the time.
+ */
 export async function keepPasswords(logins: Credentials[], { accepts, give }: PasswordPlaces): Promise<void> {
   const [current, former] = logins;
   if (current === undefined) return;
@@ -48,7 +54,7 @@ export const madeBySetup =
   "SELECT USER AS username FROM INFORMATION_SCHEMA.USER_ATTRIBUTES WHERE HOST = '%' " +
   `AND ATTRIBUTE->>'$."cells-services"' = 'application'`;
 
-/** Its data stays: whoever wants it gone says so to the database. */
+/** The data stays. A person who wants to delete it drops the database. */
 export function lockStatement(username: string): string {
   return `ALTER USER ${quoted(username)}@'%' ACCOUNT LOCK`;
 }
