@@ -260,7 +260,7 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await keepMarker(settings, namespace, api, clusterId);
   const [first = ""] = memberNames(settings.name, settings.members);
   const client = await memberClient(settings, namespace, first);
-  // After TLS was switched there are two of each.
+  // After a switch of TLS each member has an `http` and an `https` peer URL.
   await keepPeerUrls(client, (member) => [peerUrl(settings, namespace, member)]);
   const { applications } = await readUsers();
   const admin = await readCredentials(paths.admin);

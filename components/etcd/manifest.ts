@@ -7,12 +7,12 @@ import {
   agentJobSpec,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   cronJob,
   type Ensemble,
   type LoginMounts,
   memberSettings,
-  namesOf,
   type Pace,
   type PlainVolume,
   parseQuantity,
@@ -148,11 +148,7 @@ export function login(ensemble: Ensemble): LoginMounts {
   const admin = adminLogin(ensemble, paths);
   return {
     volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount, ...admin.volumeMounts],
-    volumes: [
-      { name: "base", configMap: { name: namesOf(ensemble.name).config } },
-      keptVolume(ensemble),
-      ...admin.volumes,
-    ],
+    volumes: [{ name: "base", configMap: { name: configName(ensemble) } }, keptVolume(ensemble), ...admin.volumes],
   };
 }
 
@@ -162,7 +158,7 @@ export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
     credentialsChecksum,
     paths,
     volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount],
-    volumes: [{ name: "base", configMap: { name: namesOf(ensemble.name).config } }, keptVolume(ensemble)],
+    volumes: [{ name: "base", configMap: { name: configName(ensemble) } }, keptVolume(ensemble)],
   });
 }
 

@@ -5,6 +5,7 @@ import {
   type AgentBundle,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   type Ensemble,
   memoryLimit,
@@ -77,8 +78,7 @@ function tlsConfig(ensemble: Ensemble): object {
 
 export const pace: Pace = {
   // The server steps down (10 s at most), waits for the drivers (5 s) and writes a checkpoint. No preStop: measured
-  // with 6.0.27,
-  // writes fail for 1.0 to 1.3 s, and as long when the agent has made the server step down before.
+  // with 6.0.27, writes fail for 1.0 to 1.3 s, and as long when the agent has made the server step down before.
   terminationGraceSeconds: 60,
   startSeconds: 180,
   // A restarted member is a secondary at once. It catches up in this time, before the next member stops.
@@ -103,7 +103,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     },
     containers: [serverContainer(ensemble)],
     volumes: [
-      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "config", configMap: { name: configName(ensemble) } },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("key", keyName(ensemble.name), ["key"]),
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),

@@ -177,8 +177,7 @@ export function describe(observed: Observed): Status {
   if (own.state === "unconfigured") return { ...outside, detail: `in no replica set${news}` };
   const primary = own.role === "primary";
   // A secondary without a primary has everything that was acknowledged to it, and the election needs it. A member
-  // without a vote
-  // counts for nothing yet: no other member may be stopped because this one seems ready.
+  // without a vote counts for nothing yet: no other member may be stopped because this one seems ready.
   const voter = votes !== 0;
   const ready = (primary || (own.role === "secondary" && voter)) && decision.kind !== "refuse";
   const role = own.role === "other" ? "neither primary nor secondary, it may be filled or recover" : own.role;

@@ -228,7 +228,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
       lost,
       resolves: lost && (await resolvesToSelf(self)),
       servers,
-      marker: alone ? await askMarker() : undefined,
+      marker: alone ? await askMarker().catch((error: unknown) => ({ reason: messageOf(error) })) : undefined,
       administrator: primary ? await askAdministrator() : undefined,
       certificate: {
         file,

@@ -6,6 +6,7 @@ import {
   agentContainer,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   type Ensemble,
   handOverHook,
@@ -67,7 +68,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     volumes: [
       // Configuration with passwords: in memory only.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
-      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "config", configMap: { name: configName(ensemble) } },
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
       secretVolume("internal", internalName(ensemble.name), ["password"]),
       ...certificateVolumes(ensemble),

@@ -214,8 +214,7 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
     );
   }
   // A secondary gives the copy, if there is one, because the primary has the most work. A donor gives one copy at a
-  // time, so members
-  // that begin together ask different donors.
+  // time, so members that begin together ask different donors.
   const donors = online.filter(({ server }) => !isPrimary(server));
   const donor = donors[ordinalOf(self) % donors.length] ?? online[0];
   const source = donor?.member ?? "";
@@ -254,8 +253,7 @@ function decideFound(observed: Observed): Decision {
   }
   if ("reason" in marker) return wait(unknownMarker(marker.reason));
   // While the number of members changes, agents know different numbers. The larger one counts: each of these members
-  // may have been
-  // the primary, whose disk alone is sure to have what was acknowledged last.
+  // may have been the primary, whose disk alone is sure to have what was acknowledged last.
   const expected = Math.max(members, marker.formed ? marker.members : 0);
   const isExpected = ({ member }: { member: string }): boolean => ordinalOf(member) < expected;
   const here: Found = { member: self, server: local };
@@ -284,8 +282,7 @@ function decideFound(observed: Observed): Decision {
       : refuseRecovery(observed, filled, `not all members answer${awayWords(away)}`, empty);
   }
   // An empty volume in a group that was formed is a lost one. What it had is unknown: the last acknowledged
-  // transactions may have
-  // been only on the disk of the former primary and in the memory of the others.
+  // transactions may have been only on the disk of the former primary and in the memory of the others.
   if (empty.length > 0 && marker.formed) {
     return refuseRecovery(observed, filled, `${names(empty)} lost the volume`, empty);
   }

@@ -269,8 +269,7 @@ async function clone(
     );
   } catch (error) {
     // When the copy is complete the server tries to restart itself, which needs a supervisor that it does not have. It
-    // says so, or
-    // the connection breaks first, and it ends.
+    // says so, or the connection breaks first, and it ends.
     const { code, errno } = error as { code?: string; errno?: number };
     if (errno !== restartFailed && code !== "PROTOCOL_CONNECTION_LOST" && code !== "ECONNRESET") {
       await set("super_read_only = ON").catch(() => undefined);

@@ -9,6 +9,7 @@ import {
   agentVolumes,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   digest,
   type Ensemble,
@@ -210,10 +211,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
         name: "config",
         projected: {
           defaultMode: 0o440,
-          sources: [
-            { configMap: { name: namesOf(ensemble.name).config } },
-            { secret: { name: usersName(ensemble.name) } },
-          ],
+          sources: [{ configMap: { name: configName(ensemble) } }, { secret: { name: usersName(ensemble.name) } }],
         },
       },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
@@ -242,8 +240,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     ],
     resources: ensemble.resources,
     // The server accepts connections when it has recovered its volume. Allows 15 minutes for that. The probe does not
-    // ask for a
-    // leader, because members that wait for a majority must not be restarted again and again.
+    // ask for a leader, because members that wait for a majority must not be restarted again and again.
     startupProbe: { ...probe("js-server-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 180 },
     // Only the process, never JetStream: a restart cures neither a full disk nor a lost majority.
     livenessProbe: { ...probe("js-server-only"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
@@ -251,8 +248,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     // every roll.
     readinessProbe: { ...probe("js-meta-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
     // Lame duck mode: the server hands over its leaders, asks clients to leave, ignores the SIGTERM that follows, and
-    // ends by itself.
-    // The image has no shell: the program signals the process in its pid file.
+    // ends by itself. The image has no shell: the program signals the process in its pid file.
     lifecycle: { preStop: { exec: { command: ["/nats-server", `-sl=ldm=${paths.pid}`] } } },
     volumeMounts: [
       { name: "data", mountPath: paths.data },

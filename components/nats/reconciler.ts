@@ -141,8 +141,7 @@ async function raise(manager: JetStreamManager, decision: Decision, replicas: nu
     // Raising other streams took seconds, and the owner may have changed this one meanwhile.
     const [latest = decision] = decide([toStreamState(await manager.streams.info(decision.stream))], replicas);
     // The library reads the configuration and sends it back with this change: an owner's change could be undone only
-    // within the
-    // milliseconds in between.
+    // within the milliseconds in between.
     if (latest.kind === "raise") await manager.streams.update(decision.stream, { num_replicas: latest.to });
     return latest;
   } catch (error) {

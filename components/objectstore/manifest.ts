@@ -5,6 +5,7 @@ import {
   type AgentBundle,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   type Ensemble,
   namesOf,
@@ -105,6 +106,6 @@ export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum:
     credentialsChecksum: checksum,
     paths,
     volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
-    volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],
+    volumes: [{ name: "config", configMap: { name: configName(ensemble) } }],
   });
 }

@@ -5,10 +5,10 @@ import type { Credentials, Users } from "../shared/core/users";
 import {
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   type Ensemble,
   handOverHook,
-  namesOf,
   type Pace,
   parseQuantity,
   type ServerInputs,
@@ -184,7 +184,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     },
     containers: [serverContainer(ensemble), sentinelContainer(ensemble)],
     volumes: [
-      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "config", configMap: { name: configName(ensemble) } },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("users", usersName(ensemble.name), [paths.usersFile]),
       secretVolume("internal", internalName(ensemble.name)),

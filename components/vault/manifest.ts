@@ -8,6 +8,7 @@ import {
   agentPorts,
   certificateMounts,
   certificateVolumes,
+  configName,
   containerProfile,
   cronJob,
   digest,
@@ -129,7 +130,7 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
     },
     containers: [serverContainer(ensemble)],
     volumes: [
-      { name: "config", configMap: { name: namesOf(ensemble.name).config } },
+      { name: "config", configMap: { name: configName(ensemble) } },
       { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
       ...shares.volumes,
       ...awsAccess(ensemble.seal).volumes,

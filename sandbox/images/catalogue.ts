@@ -135,13 +135,11 @@ const otherServer = (server: Server, imageOf: (version: string, folder: string) 
 export const formerVersions = {
   etcd: otherTool(formerTools.etcd, etcdImage),
   nats: otherTool(formerTools.nats, natsImage),
+  vault: otherTool(formerTools.vault, vaultImage),
   redis: otherServer(formerServers.redis, redisImage),
   mongodb: otherServer(formerServers.mongodb, mongoImage),
 };
-export const nextVersions = {
-  etcd: otherTool(nextTools.etcd, etcdImage),
-  vault: otherTool(nextTools.vault, vaultImage),
-};
+export const nextVersions = { etcd: otherTool(nextTools.etcd, etcdImage) };
 
 export const images: Image[] = [
   { reference: references.pause, files: { "/pause": binary("pause") }, entrypoint: ["/pause"] },

@@ -15,22 +15,25 @@ const stack = "roll";
 const namespace = `cells-${stack}`;
 const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
 interface Upgrade {
+  title: string;
   service: DrilledService;
   /** Without one: the default. */
   from?: OtherVersion;
   to?: OtherVersion;
 }
+const from = (service: keyof typeof formerVersions): Upgrade => ({
+  title: `${service} from ${formerVersions[service].version}`,
+  service,
+  from: formerVersions[service],
+});
 /** Between versions that can be had. */
 const upgrades: Upgrade[] = [
-  { service: "etcd", from: formerVersions.etcd },
+  from("etcd"),
   ...(everything
-    ? ([
-        { service: "etcd", to: nextVersions.etcd },
-        { service: "vault", to: nextVersions.vault },
-        { service: "nats", from: formerVersions.nats },
-        { service: "redis", from: formerVersions.redis },
-        { service: "mongodb", from: formerVersions.mongodb },
-      ] as const)
+    ? [
+        { title: `etcd to ${nextVersions.etcd.version}`, service: "etcd" as const, to: nextVersions.etcd },
+        ...(["vault", "nats", "redis", "mongodb"] as const).map(from),
+      ]
     : []),
 ];
 let deployment: Deployment;
@@ -204,7 +207,7 @@ describe.each(services)("a change of %s", (service) => {
   });
 });
 
-describe.each(upgrades)("an upgrade of $service from $from.version to $to.version", ({ service, from, to }) => {
+describe.each(upgrades)("an upgrade of $title", ({ service, from, to }) => {
   const settings = (other?: OtherVersion) => (other === undefined ? {} : { version: other.version });
 
   it("loses no acknowledged write", async () => {

@@ -1,12 +1,15 @@
 /** The preflight, and the marker: what they compare is in `core/change.ts` and `core/marker.ts`. */
 import {
   agentContradiction,
+  type Claim,
   classContradiction,
   livingContradiction,
   membersContradiction,
   plannedStopContradiction,
   plannedStopRemedy,
   rotationContradiction,
+  sizeContradiction,
+  smallerClaims,
   tlsContradiction,
 } from "../core/change";
 import { messageOf } from "../core/errors";
@@ -22,10 +25,10 @@ import {
   tlsAnnotation,
   toMarker,
 } from "../core/marker";
-import { agentLabels, labelKeys, memberNames, namesOf } from "../core/names";
+import { agentLabels, claimNames, labelKeys, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings, SetupSettings } from "../core/settings";
 import { versionContradiction } from "../core/versions";
-import { growClaims, removeLeftClaims } from "./claims";
+import { growClaims, readClaims, removeLeftClaims } from "./claims";
 import {
   type ConfigMap,
   core,
@@ -83,16 +86,18 @@ export async function preflight(
   const known = await readMarkerObject(settings.name, namespace, api);
   const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
   const [claim] = set?.spec.volumeClaimTemplates ?? [];
+  const claims = await readClaims(claimNames(settings.name, settings.members), namespace, api);
   const versions = known === undefined ? [] : await livingVersions(settings, namespace, api);
   const reason =
     (claim && classContradiction(claim.spec.storageClassName, settings.storage.class)) ??
+    sizeContradiction(claims, settings.storage.size) ??
     // Without a marker no server of these pods has data to lose.
     (known === undefined
       ? undefined
       : // Kept volumes come back as they were, with all their members.
         ((set === undefined
           ? livingContradiction(known.marker, settings)
-          : (tlsRefusal(settings, known.marker, set, versions) ??
+          : (tlsRefusal(settings, known, set, { versions, claims }) ??
             (release === undefined ? membersContradiction(known.marker, settings) : undefined))) ??
         rotationContradiction(known.rotation, settings.passwords.rotation) ??
         versionContradiction(settings.service, versions, settings.version) ??
@@ -103,18 +108,20 @@ export async function preflight(
   await growClaims(settings, namespace, api);
 }
 
-/** Why TLS between the living members is not switched. */
+/** Why TLS between the living members is not switched, or what waits until a switch that was interrupted has come to its end. */
 function tlsRefusal(
   settings: PreflightSettings,
-  marker: Marker,
+  { marker, formedTls }: Known,
   set: StatefulSet,
-  versions: string[],
+  { versions, claims }: { versions: string[]; claims: Claim[] },
 ): string | undefined {
-  if (marker.tls === peerTls(settings.tls)) return undefined;
-  if (!settings.plannedStop) return tlsContradiction(marker, settings, plannedStopRemedy);
-  return plannedStopContradiction(marker, settings, [
+  const switches = marker.tls !== peerTls(settings.tls);
+  if (!switches && formedTls === marker.tls) return undefined;
+  if (switches && !settings.plannedStop) return tlsContradiction(marker, settings, plannedStopRemedy);
+  return plannedStopContradiction(settings, [
     ...(membersBefore(settings, marker, set) === settings.members ? [] : [`members ${settings.members}`]),
     ...(versions.every((version) => version === settings.version) ? [] : [`version ${settings.version}`]),
+    ...(smallerClaims(claims, settings.storage.size).length === 0 ? [] : [`storage.size ${settings.storage.size}`]),
     // Living agents of another release may know nothing of TLS that changes.
     ...(agentOf(set) === settings.agent ? [] : ["other agents"]),
   ]);

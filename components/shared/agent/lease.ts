@@ -10,7 +10,7 @@ interface Lease extends KubernetesObject {
 }
 
 const apiVersion = "coordination.k8s.io/v1";
-/** `durationSeconds`: as long as this a holder that was killed is waited for. */
+/** A Lease that was not renewed for `durationSeconds` counts as abandoned. */
 const usual = { durationSeconds: 30, renewSeconds: 10, intervalSeconds: 2 };
 
 /**
@@ -34,7 +34,7 @@ export async function takeTurn(
   // Clocks of nodes differ: a Lease is over when it has not changed for its duration by the clock here.
   let unchanged = { as: "", since: 0 };
   const uid = await waitFor(
-    "the other rolls in the namespace",
+    "its turn among the rolls of the namespace",
     async () => {
       await api.create(group(apiVersion, namespace, "leases"), lease());
       const found = await api.get<Lease>(path);
@@ -54,7 +54,8 @@ export async function takeTurn(
   }, renewSeconds * 1000);
   return async () => {
     clearInterval(renewal);
-    await api.remove(path, uid);
+    // Otherwise it ends by itself.
+    await api.remove(path, uid).catch((error: unknown) => log(messageOf(error)));
   };
 }
 

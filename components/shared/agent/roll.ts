@@ -90,9 +90,9 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
   const { settings, namespace, api } = context;
   await growClaims(settings, namespace, api);
   let endTurn: (() => Promise<void>) | undefined;
+  let unharmed = othersRun;
   try {
     let watchSeconds = 0;
-    let unharmed = othersRun;
     for (let what = "all members to be whole"; ; ) {
       const begin = performance.now();
       const since = (time: number): number => (performance.now() - time) / 1000;
@@ -115,6 +115,7 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
           if (endTurn === undefined) return { done: { kind: "turn" } };
           const uidOf = (member: string): string => seen.uids.get(member) ?? "";
           if (next.kind === "stop") {
+            unharmed = "";
             for (const member of next.members) await api.remove(core(namespace, "pods", member), uidOf(member));
             return { done: next };
           }
@@ -122,9 +123,7 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
           return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
         },
         { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
-      ).catch((error: unknown) => {
-        throw new Error(`${messageOf(error)}; ${unharmed}${remedy}`, { cause: error });
-      });
+      );
       if (step.kind === "done") {
         log("all members are whole, and what they should be");
         return;
@@ -133,12 +132,14 @@ export async function roll(context: Context, interval = intervalSeconds, patienc
         endTurn = await takeTurn(context.pod, namespace, api, turnSeconds);
         continue;
       }
-      unharmed = step.kind === "stop" ? "" : othersRun;
+      if (step.kind === "replace") unharmed = othersRun;
       if (step.kind === "stop") log(`stopped ${step.members.join(", ")} at once, for other TLS between the members`);
       else log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
       what = `${step.kind === "stop" ? "all members" : step.member} to be whole with what is new`;
       watchSeconds = settings.watchSeconds;
     }
+  } catch (error) {
+    throw new Error(`${messageOf(error)}; ${unharmed}${remedy}`, { cause: error });
   } finally {
     await endTurn?.();
   }
@@ -225,7 +226,8 @@ export function toRollMember(
   const leads = condition?.leads ?? false;
   const current = pod?.metadata?.labels?.[labelKeys.revision] === wanted.revision;
   const tls = tlsOf(pod?.spec);
-  const stale = tls === undefined || tls === wanted.tls ? "stale" : "otherTls";
+  // Only a difference that both say stops everybody.
+  const stale = tls === undefined || wanted.tls === undefined || tls === wanted.tls ? "stale" : "otherTls";
   const ready = pod?.status?.conditions?.find(({ type }) => type === "Ready")?.status === "True";
   const state = {
     name,

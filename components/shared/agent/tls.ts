@@ -15,7 +15,7 @@ export type PrepareTls = (living: EnsembleSettings, wanted: EnsembleSettings, na
 export interface TlsChange {
   settings: PreflightSettings;
   marker: Marker;
-  /** With which of both the members have last formed one cluster. */
+  /** The setting with which a setup last saw the cluster formed. */
   formedTls: string | undefined;
   namespace: string;
   api: KubernetesApi;
@@ -26,8 +26,8 @@ export interface TlsChange {
 }
 
 /**
- * A switch that has not come to its end is taken back as it is: the members are prepared for both, and perhaps they are down for a cause
- * that only the former template mends.
+ * Switching back before a setup has seen the new setting does not require whole members: they are prepared for both settings, and perhaps
+ * only the former template can start them.
  */
 export async function switchTls(change: TlsChange, deadlineSeconds?: number): Promise<void> {
   const { settings, marker, formedTls, namespace, api, examine, prepare, record } = change;

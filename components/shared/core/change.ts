@@ -27,15 +27,11 @@ export function tlsContradiction(marker: Marker, wanted: { tls: TlsMode }, remed
 export const plannedStopRemedy = ", or plannedStop to true for one pulumi up, which stops all members at once";
 
 /** `others`: what is to change too. What goes wrong with the first member of a roll would go wrong with all at once. */
-export function plannedStopContradiction(
-  marker: Marker,
-  wanted: { tls: TlsMode },
-  others: string[],
-): string | undefined {
+export function plannedStopContradiction(wanted: { tls: TlsMode }, others: string[]): string | undefined {
   if (others.length === 0) return undefined;
   return (
-    `${tlsWords(marker, wanted)} together with ${others.join(" and ")}; a planned stop changes tls alone; ` +
-    `run pulumi up with tls ${modesOf(marker.tls)} once, and then with tls ${JSON.stringify(wanted.tls)}`
+    `the members switch to tls ${JSON.stringify(wanted.tls)}, got ${others.join(" and ")} as well; a planned stop changes tls alone; ` +
+    "set the others as they were, run pulumi up, and change them after that"
   );
 }
 

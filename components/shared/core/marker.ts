@@ -19,7 +19,7 @@ export const acceptedAnnotation = "cells-services/passwords-accepted-at";
 export const membersAnnotation = "cells-services/members";
 /** On the marker once TLS between the members was switched: on or off. */
 export const tlsAnnotation = "cells-services/tls";
-/** On the marker: with which of both a setup has last seen all members in one cluster. The first releases wrote none. */
+/** On the marker, on or off: the setting with which a setup last saw the cluster formed. The first releases wrote none. */
 export const formedTlsAnnotation = "cells-services/tls-formed";
 
 /** What an agent knows of the marker; `reason`: it could not be read. */

@@ -79,10 +79,10 @@ export function memberNames(name: string, members: number): string[] {
   return Array.from({ length: members }, (_, ordinal) => memberName(name, ordinal));
 }
 
-/** What an ensemble may have: one of the two. */
 /** The Lease of whoever replaces members, one for all services of a namespace. */
 export const rollLease = "cells-services-roll";
 
+/** What an ensemble may have: one of the two. */
 export const fewestMembers = 3;
 export const mostMembers = 5;
 

@@ -23,7 +23,7 @@ export type RollStep =
   | { kind: "done" }
   /** `evict` respects the disruption budget; what counts for nothing is deleted. */
   | { kind: "replace"; member: string; how: "evict" | "delete" }
-  /** All at once, without asking anybody. */
+  /** All at once, without the disruption budget. */
   | { kind: "stop"; members: string[] }
   | { kind: "wait"; member: string; reason: string };
 

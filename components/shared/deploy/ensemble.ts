@@ -24,6 +24,11 @@ import {
 import { protectable } from "./protection";
 import { createRoll, type RollInputs } from "./roll";
 
+/** Of its own for plain text: a member that restarts before TLS is switched finds what its own template can use. */
+export function configName({ name, tls }: Pick<Ensemble, "name" | "tls">): string {
+  return `${namesOf(name).config}${tls === "off" ? "-plain" : ""}`;
+}
+
 /**
  * The configuration that all members have in common; no secrets. It changes in place, after the guard: most contents are known
  * only while the program runs, so their checksum cannot be in a logical name as that of a bundle is.
@@ -33,7 +38,7 @@ export function createConfig(
   data: Record<string, pulumi.Input<string>>,
   options: pulumi.CustomResourceOptions,
 ): ConfigMap {
-  const name = namesOf(ensemble.name).config;
+  const name = configName(ensemble);
   return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
 }
 

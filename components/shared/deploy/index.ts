@@ -33,7 +33,7 @@ export {
   encoded,
   listed,
 } from "./credentials";
-export { createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
+export { configName, createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
 export { createGateway } from "./gateway";
 export { createGuard } from "./guard";
 export { agentImage, imageReference, images } from "./images";

@@ -34,8 +34,8 @@ export function createRoll(
   options: pulumi.CustomResourceOptions,
 ): Job {
   const name = namesOf(ensemble.name).roll;
-  // Before the first one is replaced it may wait as long as for each.
-  const deadlineSeconds = turnSeconds + (ensemble.members + 1) * stepSeconds(pace);
+  // Before and after it has waited for its turn it may wait as long as for each member.
+  const deadlineSeconds = turnSeconds + (ensemble.members + 2) * stepSeconds(pace);
   const jobSpec = (run: "now" | "nightly") =>
     pulumi.output([spec, ensemble.certificates] as const).apply(([{ template }, certificates]) => {
       const settings: RollSettings = {

@@ -168,6 +168,11 @@ describe("a member", () => {
     expect(toRollMember("etcd-0", each, { revision: "b", tls: "on" }, condition)).toMatchObject(expected);
   });
 
+  it("is stopped with all others only for a TLS that its template names", () => {
+    const { revision } = toRollMember("etcd-0", withTls(pod("a"), "off"), { revision: "b", tls: undefined }, whole);
+    expect(revision).toBe("stale");
+  });
+
   it.each<[string, MemberPod["status"], string | undefined]>([
     [
       "nothing while the server runs, whatever runs beside it",
@@ -309,7 +314,7 @@ describe("rolls in one namespace", () => {
     const api = leaseApi();
     const end = await takeTurn("mysql-roll-x", "cells", api, 1, timing);
     await expect(takeTurn("etcd-roll-x", "cells", api, 0.4, timing)).rejects.toThrow(
-      "the other rolls in the namespace did not come within 0.4 seconds; last seen: mysql-roll-x replaces members",
+      "its turn among the rolls of the namespace did not come within 0.4 seconds; last seen: mysql-roll-x replaces members",
     );
     await end();
     await (await takeTurn("etcd-roll-x", "cells", api, 1, timing))();

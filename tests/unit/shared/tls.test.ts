@@ -75,7 +75,11 @@ beforeEach(async () => {
     spec: { containers: [{ name: "etcd" }] },
   };
   const status = { containerStatuses: [{ name: "etcd", imageID: "sha256:1", state: { running: {} } }] };
-  for (const ordinal of [0, 1, 2]) objects.set(podPath(ordinal), { ...pod, status } as KubernetesObject);
+  const claim = { spec: { resources: { requests: { storage: "8Gi" } } } };
+  for (const ordinal of [0, 1, 2]) {
+    objects.set(podPath(ordinal), { ...pod, status } as KubernetesObject);
+    objects.set(`/api/v1/namespaces/cells/persistentvolumeclaims/data-etcd-${ordinal}`, claim);
+  }
 });
 
 describe("other TLS between the members", () => {
@@ -87,16 +91,31 @@ describe("other TLS between the members", () => {
     expect(done).toEqual([]);
   });
 
-  it.each<[string, Partial<PreflightSettings>, string]>([
+  const others: [string, Partial<PreflightSettings>, string][] = [
     ["members", { members: 5 }, "members 5"],
     ["version", { version: "3.6.9" }, "version 3.6.9"],
+    ["larger volumes", { storage: { size: "9Gi" } }, "storage.size 9Gi"],
     ["agents", { agent: "etcd-agent-2" }, "other agents"],
     ["all of them", { members: 5, version: "3.6.9", agent: "b" }, "members 5 and version 3.6.9 and other agents"],
-  ])("is not switched together with other %s", async (_, changes, words) => {
+  ];
+
+  it.each(others)("is not switched together with other %s", async (_, changes, words) => {
     await expect(run(changes)).rejects.toThrow(
-      `got tls "required" together with ${words}; a planned stop changes tls alone; run pulumi up with tls "off" once, ` +
-        'and then with tls "required"',
+      `the members switch to tls "required", got ${words} as well; a planned stop changes tls alone; ` +
+        "set the others as they were, run pulumi up, and change them after that",
     );
+    expect(done).toEqual([]);
+  });
+
+  it.each(others)("comes to its end alone when it was interrupted, without other %s", async (_, changes, words) => {
+    await run();
+    done = [];
+    await expect(run(changes)).rejects.toThrow(`the members switch to tls "required", got ${words} as well`);
+    expect(done).toEqual([]);
+  });
+
+  it("is not switched together with smaller volumes", async () => {
+    await expect(run({ storage: { size: "7Gi" } })).rejects.toThrow("a volume cannot become smaller");
     expect(done).toEqual([]);
   });
 
