@@ -13,6 +13,7 @@ import {
   createPermissions,
   createSetup,
   EnsembleComponent,
+  namesOf,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
@@ -40,7 +41,8 @@ export class ObjectStore extends EnsembleComponent {
 
     const afterGuard = createGuard(ensemble, { bundle }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
-    const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard);
+    // The same with and without TLS.
+    const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
     const certificates = createCertificates(
       ensemble,
       // The server reads certificates when it starts, or on a signal that nobody in the pod can send.

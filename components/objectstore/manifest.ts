@@ -5,7 +5,6 @@ import {
   type AgentBundle,
   certificateMounts,
   certificateVolumes,
-  configName,
   containerProfile,
   type Ensemble,
   namesOf,
@@ -106,6 +105,6 @@ export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum:
     credentialsChecksum: checksum,
     paths,
     volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
-    volumes: [{ name: "config", configMap: { name: configName(ensemble) } }],
+    volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],
   });
 }

@@ -37,8 +37,8 @@ export function createConfig(
   ensemble: Ensemble,
   data: Record<string, pulumi.Input<string>>,
   options: pulumi.CustomResourceOptions,
+  name = configName(ensemble),
 ): ConfigMap {
-  const name = configName(ensemble);
   return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
 }
 

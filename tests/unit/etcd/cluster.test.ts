@@ -139,17 +139,22 @@ describe("an etcd cluster", () => {
     }
   });
 
-  it("restricts rights to names, except for the marker that only a POST cannot overwrite", async () => {
+  it("restricts rights to names, except for what is made by a POST, which cannot overwrite", async () => {
     const graph = await deploy();
     const rules = graph
       .byType("kubernetes:rbac.authorization.k8s.io/v1:Role")
       .flatMap((each) => listAt(each.inputs, "rules"));
     const open = rules.filter((rule) => rule["resourceNames"] === undefined);
-    expect(open).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["create"] }]);
+    const lease = { apiGroups: ["coordination.k8s.io"], resources: ["leases"] };
+    expect(open).toEqual([
+      { ...lease, verbs: ["create"] },
+      { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
+    ]);
     // Nothing but members, whose pods Kubernetes makes again; also of those that may come or leave.
     const members = [0, 1, 2, 3, 4].map((ordinal) => `etcd-${ordinal}`);
     expect(rules.filter((rule) => JSON.stringify(rule["verbs"]).includes("delete"))).toEqual([
       { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: members },
+      { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ["cells-services-roll"] },
     ]);
     // The owner of the marker follows `deletion`, so the setup patches it.
     const patched = rules.filter((rule) => (rule["verbs"] as string[]).includes("patch"));
@@ -209,8 +214,8 @@ describe("an etcd cluster", () => {
       const graph = await deploy({ members });
       return only(graph, job, "etcd-roll").options.customTimeouts?.create;
     };
-    expect(await timeouts(3)).toBe("2260s");
-    expect(await timeouts(5)).toBe("3360s");
+    expect(await timeouts(3)).toBe("4610s");
+    expect(await timeouts(5)).toBe("5710s");
   });
 
   it("opens only what is named", async () => {

@@ -144,7 +144,7 @@ describe("a MongoDB ensemble", () => {
     expect(graph.outputs["url"]).not.toContain("tls");
     expect(graph.byType(job).map(({ name }) => name)).not.toContain("mongodb-certificates");
     expect(JSON.stringify(inputs(graph, statefulSet, "mongodb"))).not.toMatch(/-tls|mongodb-ca|mongodb-trust/);
-    expect(JSON.stringify(inputs(graph, "kubernetes:core/v1:ConfigMap", "mongodb-config"))).toContain("keyFile");
+    expect(JSON.stringify(inputs(graph, "kubernetes:core/v1:ConfigMap", "mongodb-config-plain"))).toContain("keyFile");
   });
 
   it("has as many members in its address as there are", async () => {

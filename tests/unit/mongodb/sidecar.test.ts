@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Endpoint } from "../../../components/mongodb/client";
 import { createSidecar } from "../../../components/mongodb/sidecar";
 import type { MarkerAnswer } from "../../../components/shared/core/marker";
@@ -10,6 +10,9 @@ const fake = vi.hoisted(() => ({
   config: undefined as object | undefined,
   writes: 0,
 }));
+
+// Test files share modules: the next one must not get those that read these files.
+afterAll(() => vi.resetModules());
 
 vi.mock("node:fs/promises", () => ({
   readFile: async (path: string) => fake.files.get(path) ?? path,
