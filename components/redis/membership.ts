@@ -192,10 +192,11 @@ export function decide(observed: Observed, self: Identity): Decision {
 
   const priority = electability(own, self);
   if (priority !== undefined) return priority;
-  if (own.linked || own.syncing) return { kind: "nothing" };
+  const electing = "the sentinels are electing a master";
+  if (own.linked || own.syncing) return view.kind === "failover" ? wait(electing) : { kind: "nothing" };
   switch (view.kind) {
     case "failover":
-      return wait("the sentinels are electing a master");
+      return wait(electing);
     case "unclear":
       return wait(view.reason);
     case "remembered":

@@ -398,15 +398,23 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     await waitFor("replicas that can take over", known, { deadlineSeconds: newsSeconds, intervalSeconds: 0.5 });
   }
 
-  /** What it was not, in words. */
+  /**
+   * Asks the replicas themselves, because a master hears from them only once a second and does not ask them during a pause. Returns what
+   * was not reached, in words.
+   */
   async function caughtUp(client: Redis): Promise<string> {
-    const attempt = async (): Promise<Attempt<string>> => {
-      const info = toInfo(await client.info("replication"));
-      const offset = Number(info["master_repl_offset"]);
-      const offsets = Object.entries(info).flatMap(([key, value]) =>
-        /^slave\d+$/.test(key) ? [Number(/offset=(\d+)/.exec(value)?.[1] ?? 0)] : [],
+    const wanted = Number(toInfo(await client.info("replication"))["master_repl_offset"]);
+    const offsetOf = async (member: string): Promise<number | undefined> => {
+      const { master_link_status: link, slave_repl_offset: offset } = toInfo(
+        await (await server(member)).info("replication"),
       );
-      return offsets.length > 0 && offsets.every((each) => each >= offset)
+      return link === "up" ? Number(offset) : undefined;
+    };
+    const attempt = async (): Promise<Attempt<string>> => {
+      const replicas = self.members.filter((member) => member !== pod.name);
+      const offsets = await Promise.all(replicas.map((member) => offsetOf(member).catch(() => undefined)));
+      const known = offsets.filter((offset) => offset !== undefined);
+      return known.length > 0 && known.every((offset) => offset >= wanted)
         ? { done: "" }
         : { waiting: "some are behind" };
     };

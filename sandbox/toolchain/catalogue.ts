@@ -72,11 +72,11 @@ const natsOf = (version: string): Tool => ({
   static: true,
 });
 
-/** `sdk`: the published version of its sdk that it compiles against. 1.21.3 and later compile against none. */
-const vaultOf = (version: string, sdk: string): Tool => ({
+// Versions from 1.21.3 on, and those of 1.20, compile against no published version of its sdk.
+const vaultOf = (version: string): Tool => ({
   name: "vault",
   version,
-  modules: { "github.com/hashicorp/vault": `v${version}`, "github.com/hashicorp/vault/sdk": sdk },
+  modules: { "github.com/hashicorp/vault": `v${version}`, "github.com/hashicorp/vault/sdk": "v0.20.0" },
   replacements: {
     "github.com/99designs/keyring": "github.com/Jeffail/keyring v1.2.3",
     "github.com/ma314smith/signedxml v1.1.1": "github.com/moov-io/signedxml v1.1.1",
@@ -88,7 +88,7 @@ const vaultOf = (version: string, sdk: string): Tool => ({
 });
 
 /** What upgrades are tried from, and where they are tried to. Built by those tests alone. */
-export const formerTools = { etcd: etcdOf("3.5.35"), nats: natsOf("2.14.10"), vault: vaultOf("1.20.0", "v0.18.0") };
+export const formerTools = { etcd: etcdOf("3.5.35"), nats: natsOf("2.14.10"), vault: vaultOf("1.21.1") };
 export const nextTools = { etcd: etcdOf("3.7.3") };
 
 const pulumiKubernetesModule = "github.com/pulumi/pulumi-kubernetes/provider/v4";
@@ -198,7 +198,7 @@ func main() { coremain.Run() }
   },
   etcdOf(etcd),
   natsOf(nats),
-  vaultOf(vault, "v0.20.0"),
+  vaultOf(vault),
   {
     name: "versitygw",
     version: versitygw,

@@ -36,7 +36,7 @@ describe("the configuration of the gateway", () => {
   it("connects to the port of the primary only, and sees a new primary within half a second", () => {
     const steps = config.split("\n").filter((line) => line.startsWith("  tcp-check"));
     expect(steps).toEqual(["  tcp-check connect port 8009", "  tcp-check expect string up", "  tcp-check connect"]);
-    expect(config).toContain(" check inter 2s downinter 500ms rise 1 fall 4 ");
+    expect(config).toContain(" check inter 2s downinter 250ms rise 1 fall 4 ");
   });
 
   it("asks the agents, closes old sessions on a change, and uses nobody before both have answered", () => {
@@ -44,7 +44,7 @@ describe("the configuration of the gateway", () => {
     const checks = config.split("\n").find((line) => line.includes("default-server")) ?? "";
     for (const word of [
       "agent-check",
-      "agent-inter 500ms",
+      "agent-inter 250ms",
       "agent-port 8009",
       "on-marked-down shutdown-sessions",
       "init-state fully-down",
