@@ -29,12 +29,20 @@ export async function run(
   }
   // Process 1 of a container has no default handler for SIGTERM. Every command may be killed at any point, so what it has
   // begun must not keep the pod.
-  process.once("SIGTERM", () => process.exit(128 + 15));
+  process.once("SIGTERM", () => setTimeout(() => process.exit(128 + 15), lingerSeconds(name) * 1000));
   try {
     await command();
   } catch (error) {
     await fail(1, `${name} failed: ${messageOf(error)}; ${help}`);
   }
+}
+
+/**
+ * The agent beside a server is stopped after the server. For a gateway, silence changes nothing: it must have heard "down" first, and asks
+ * four times a second.
+ */
+function lingerSeconds(command: string): number {
+  return command === "sidecar" ? 1 : 0;
 }
 
 export interface Pod {

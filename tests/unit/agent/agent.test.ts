@@ -154,14 +154,25 @@ describe("commands", () => {
     }
   });
 
-  it("end at once when they are told to, which process 1 of a container does not by itself", () => {
-    const once = vi.spyOn(process, "once");
-    const exit = vi.spyOn(process, "exit").mockReturnValue(undefined as never);
-    void run({ setup: () => new Promise(() => undefined) }, ["setup"]);
-    once.mock.calls.find(([event]) => event === "SIGTERM")?.[1]();
-    expect(exit).toHaveBeenCalledWith(143);
-    vi.restoreAllMocks();
-  });
+  it.each([
+    ["setup", 0, [143]],
+    // So long a gateway hears from it that its server is no longer the primary.
+    ["sidecar", 900, []],
+    ["sidecar", 1000, [143]],
+  ])(
+    "end when they are told to, which process 1 of a container does not by itself: %s in %d ms",
+    (name, time, codes) => {
+      vi.useFakeTimers();
+      const once = vi.spyOn(process, "once");
+      const exit = vi.spyOn(process, "exit").mockReturnValue(undefined as never);
+      void run({ [name]: () => new Promise(() => undefined) }, [name]);
+      once.mock.calls.find(([event]) => event === "SIGTERM")?.[1]();
+      vi.advanceTimersByTime(time);
+      expect(exit.mock.calls.flat()).toEqual(codes);
+      vi.restoreAllMocks();
+      vi.useRealTimers();
+    },
+  );
 
   it("need their settings", () => {
     expect(readSettings<{ a: number }>({ SETTINGS: '{"a":1}' })).toEqual({ a: 1 });
