@@ -192,7 +192,6 @@ export function decide(observed: Observed, self: Identity): Decision {
 
   const priority = electability(own, self);
   if (priority !== undefined) return priority;
-  const electing = "the sentinels are electing a master";
   if (own.linked || own.syncing) return view.kind === "failover" ? wait(electing) : { kind: "nothing" };
   switch (view.kind) {
     case "failover":
@@ -207,6 +206,8 @@ export function decide(observed: Observed, self: Identity): Decision {
       return view.master === self.name ? lead(observed, self, own) : join(observed, self, own, view.master);
   }
 }
+
+const electing = "the sentinels are electing a master";
 
 function wait(reason: string): Decision {
   return { kind: "wait", reason };
@@ -241,6 +242,7 @@ function keep(own: Up<Server>, view: Agreement, self: Identity): Decision {
   }
   if (!hasReplicas(own, self)) return wait("too few replicas are connected, so no write is accepted");
   if (view.kind === "agreed") return { kind: "mark", reason: "" };
+  if (view.kind === "failover") return wait(electing);
   return view.kind === "unclear" ? wait(view.reason) : { kind: "nothing" };
 }
 

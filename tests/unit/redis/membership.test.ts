@@ -333,6 +333,11 @@ describe("a living ensemble", () => {
       ["wait", "mark", "nothing"],
     ],
     [
+      "during a failover all say so, and look more often",
+      observed([master(), replica(a), replica(a)], [names(a), names(a, 1, true), names(a)]),
+      ["wait", "wait", "wait"],
+    ],
+    [
       "a master without replicas makes no mark",
       observed([master(10, { replicas: 0 }), away, away], [names(a), names(a), away]),
       ["wait", "wait", "wait"],
