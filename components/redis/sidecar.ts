@@ -403,20 +403,18 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
    * was not reached, in words.
    */
   async function caughtUp(client: Redis): Promise<string> {
-    const wanted = Number(toInfo(await client.info("replication"))["master_repl_offset"]);
-    const offsetOf = async (member: string): Promise<number | undefined> => {
-      const { master_link_status: link, slave_repl_offset: offset } = toInfo(
-        await (await server(member)).info("replication"),
-      );
-      return link === "up" ? Number(offset) : undefined;
+    const info = toInfo(await client.info("replication"));
+    const wanted = Number(info["master_repl_offset"]);
+    // Who does not answer is behind: the Sentinels may choose it.
+    const has = async (replica: string): Promise<boolean> => {
+      const seen = toInfo(await (await server(replica)).info("replication"));
+      const follows = memberOf(seen["master_host"] ?? "", Number(seen["master_port"]));
+      return follows === pod.name && seen["master_link_status"] === "up" && Number(seen["slave_repl_offset"]) >= wanted;
     };
+    const replicas = onlineReplicas(info).map(({ host, port }) => memberOf(host, port));
     const attempt = async (): Promise<Attempt<string>> => {
-      const replicas = self.members.filter((member) => member !== pod.name);
-      const offsets = await Promise.all(replicas.map((member) => offsetOf(member).catch(() => undefined)));
-      const known = offsets.filter((offset) => offset !== undefined);
-      return known.length > 0 && known.every((offset) => offset >= wanted)
-        ? { done: "" }
-        : { waiting: "some are behind" };
+      const answers = await Promise.all(replicas.map((replica) => has(replica).catch(() => false)));
+      return answers.length > 0 && answers.every((each) => each) ? { done: "" } : { waiting: "some are behind" };
     };
     return waitFor("all writes on the replicas", attempt, {
       deadlineSeconds: catchUpSeconds,
@@ -440,6 +438,14 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
       if (!(error as Error).message.startsWith("INPROG")) throw error;
     }
   }
+}
+
+/** Of what a master says of its replicas: those that are connected and get what it writes. */
+export function onlineReplicas(info: Record<string, string>): { host: string; port: number }[] {
+  return Object.entries(info).flatMap(([key, value]) => {
+    const [, host, port] = (/^slave\d+$/.test(key) && /^ip=([^,]+),port=(\d+),state=online,/.exec(value)) || [];
+    return host === undefined ? [] : [{ host, port: Number(port) }];
+  });
 }
 
 /** Of the replicas that a Sentinel knows, those that it would promote: one that it takes for dead has further flags. */

@@ -49,7 +49,7 @@ export interface View {
   status: Status;
   /** Milliseconds of the monotonic clock. */
   at: number;
-  /** Since when the detail has been the same. */
+  /** Since when the detail has had the same words. */
   since: number;
 }
 
@@ -125,14 +125,23 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
     await Promise.all([pass(), delay(observeSeconds * 1000)]);
   }
   await listen(gatewayServer(now), agentPorts.gateway);
-  for (;;) await Promise.all([pass(), delay(pauseSeconds(view, performance.now()) * 1000)]);
+  for (;;) {
+    const began = performance.now();
+    await pass();
+    await delay(Math.max(0, began + pauseSeconds(view, performance.now()) * 1000 - performance.now()));
+  }
 }
 
 function show(before: View | undefined, status: Status): View {
   const at = performance.now();
-  if (before?.status.detail === status.detail) return { status, at, since: before.since };
-  log(status.detail);
-  return { status, at, since: at };
+  if (before?.status.detail !== status.detail) log(status.detail);
+  return { status, at, since: since(before, status, at) };
+}
+
+/** Numbers alone are no change: a set of transactions grows all the time. */
+export function since(before: View | undefined, { detail }: Status, now: number): number {
+  const words = (text: string): string => text.replaceAll(/\d+/g, "");
+  return before !== undefined && words(before.status.detail) === words(detail) ? before.since : now;
 }
 
 async function listen(server: Server | TcpServer, port: number): Promise<void> {

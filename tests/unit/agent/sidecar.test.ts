@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { current, isLive, metrics, pauseSeconds } from "../../../components/shared/agent/sidecar";
+import { current, isLive, metrics, pauseSeconds, since } from "../../../components/shared/agent/sidecar";
 
 const status = { ready: true, primary: true, detail: "primary of 3 members" };
 
@@ -25,6 +25,19 @@ describe("the pause between two observations", () => {
     expect(pauseSeconds(view, 3_900)).toBe(0.1);
     expect(pauseSeconds(view, 4_000)).toBe(0.5);
     expect(pauseSeconds(undefined, 0)).toBe(0.5);
+  });
+});
+
+describe("what has changed", () => {
+  const before = { status: { ...status, detail: "refused: the group has 3e11:1-5" }, at: 9_000, since: 1_000 };
+
+  it.each([
+    ["nothing", before.status.detail, 1_000],
+    ["a list that is longer", "refused: the group has 3e11:1-7,4e12:1", 9_500],
+    ["a number alone", "refused: the group has 3e11:1-72", 1_000],
+    ["the words", "primary", 9_500],
+  ])("is %s", (_, detail, expected) => {
+    expect(since(before, { ...status, detail }, 9_500)).toBe(expected);
   });
 });
 

@@ -7,7 +7,7 @@ import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
 import { maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
-import { believedAble, toServer } from "../../../components/redis/sidecar";
+import { believedAble, onlineReplicas, toServer } from "../../../components/redis/sidecar";
 
 const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
 
@@ -187,6 +187,15 @@ describe("the replicas that a Sentinel would promote", () => {
       { name: "just started", flags: "slave", "slave-priority": "0" },
     ];
     expect(believedAble(replicas).map(({ name }) => name)).toEqual(["well"]);
+  });
+
+  it("is asked what it has while it is connected to the master", () => {
+    const info = {
+      connected_slaves: "2",
+      slave0: "ip=redis-0.redis-peers.cells.svc,port=6379,state=online,offset=71,lag=0",
+      slave1: "ip=redis-2.redis-peers.cells.svc,port=6379,state=wait_bgsave,offset=0,lag=0",
+    };
+    expect(onlineReplicas(info)).toEqual([{ host: "redis-0.redis-peers.cells.svc", port: 6379 }]);
   });
 });
 
