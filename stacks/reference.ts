@@ -59,7 +59,7 @@ export function configurationReference(): string {
     "",
     "## Each service",
     "",
-    "What the services have when the configuration says nothing, with Cells v5, and what is different with one of them:",
+    "The defaults of each service in dev and prod, with Cells v5. The column `here` says what is special about an argument of this service:",
     "",
     ...serviceNames.flatMap(section),
   ].join("\n");

@@ -69,7 +69,7 @@ export const mysqlSchema = ensembleSchema(
         `connections of all applications together, each gets an equal share; from ${leastShare} to ${largestMaxConnections}, ` +
           `at least ${leastShare} for each application, and no more than the memory limit has room for (173 with \`768Mi\`, ` +
           `500 need \`1052Mi\`). The server takes ${reservedConnections} more: administrators, agents, members. Each of the ` +
-          "two gateway pods passes on at most 4096",
+          "two gateway pods passes on twice as many, so that the server answers surplus clients",
       )
       .default(defaultMaxConnections),
   },
