@@ -18,6 +18,7 @@ import {
   createSetup,
   digest,
   EnsembleComponent,
+  namedPorts,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
@@ -35,11 +36,11 @@ export class EtcdCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    // With the trust of living members, also when they are to be without TLS.
+    // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
     const afterGuard = createGuard(ensemble, { bundle, login: guardLogin }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
-    // Signs the tokens that all members accept.
+    // The key that signs the tokens of clients: all members accept them.
     const key = createPassword(tokenName(name), afterGuard);
     const authToken = createSecret(ensemble, tokenName(name), { key }, afterGuard);
     const { config, configChecksum } = this.createBaseConfig(afterGuard);
@@ -50,10 +51,7 @@ export class EtcdCluster extends EnsembleComponent {
     );
     const permissions = createPermissions(
       ensemble,
-      {
-        network: { client: ports.client, peer: [ports.peer], metrics: ports.metrics },
-        rules: [],
-      },
+      { network: { client: ports.client, peer: [ports.peer], metrics: ports.metrics } },
       afterGuard,
     );
     const members = createMembers(
@@ -62,11 +60,7 @@ export class EtcdCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
         roll: { bundle, login: login(ensemble) },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "peer", port: ports.peer },
-          { name: "metrics", port: ports.metrics },
-        ],
+        peers: namedPorts(ports),
         client: ports.client,
         dependsOn: [config, authToken, credentials.admin, ...certificates, ...permissions],
       },

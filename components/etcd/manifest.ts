@@ -5,17 +5,18 @@ import {
   type AgentBundle,
   adminLogin,
   agentJobSpec,
+  allow,
   certificateMounts,
   certificateVolumes,
   configName,
+  containerPorts,
   containerProfile,
   cronJob,
   type Ensemble,
+  goMemoryLimit,
   type LoginMounts,
   memberSettings,
   type Pace,
-  type PlainVolume,
-  parseQuantity,
   type Rule,
   type ServerInputs,
   secretVolume,
@@ -38,14 +39,14 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
   return {
     "data-dir": paths.data,
     "listen-peer-urls": url(scheme(tls), ports.peer),
-    // Two protocols on one port: etcd tells TLS and plain text apart by the first bytes of a connection.
+    // Both URLs have the same port: etcd tells TLS and plain text apart by the first bytes of a connection.
     "listen-client-urls": [
       ...(tls === "off" ? [] : [url("https", ports.client)]),
       ...(tls === "required" ? [] : [url("http", ports.client)]),
     ].join(","),
     // Probes and metrics have a port of their own, so that they need neither certificate nor password.
     "listen-metrics-urls": url("http", ports.metrics),
-    // The cluster id is made from it: members of a namesake elsewhere are strangers.
+    // etcd makes the id of the cluster from it, so members of a cluster with the same name elsewhere cannot join.
     "initial-cluster-token": token,
     "strict-reconfig-check": true,
     // The other half of the volume is for the write-ahead log, snapshots and the copy that a defragmentation makes.
@@ -54,9 +55,9 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
     "auto-compaction-mode": "periodic",
     "auto-compaction-retention": "1h",
     "snapshot-count": 10_000,
-    // Compares data with the other members before serving, and the leader compares hashes after each compaction.
+    // A member compares its data with the others before it serves; the leader compares hashes after each compaction.
     "feature-gates": "InitialCorruptCheck=true,CompactHashCheck=true",
-    // Simple tokens are known to one member only, and clients fail when they reach another one.
+    // Only the member that issued a simple token knows it, and a client fails when it reaches another member.
     "auth-token": `jwt,priv-key=${paths.token}/key,sign-method=HS256,ttl=10m`,
     "log-level": "info",
     logger: "zap",
@@ -79,7 +80,7 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
 }
 
 export const pace: Pace = {
-  // On SIGTERM a leader hands over, which takes an election; the rest is for flushing.
+  // On SIGTERM a leader hands over, which takes an election; the rest is for the last writes to the disk.
   terminationGraceSeconds: 60,
   // Generous for the replay of the log of a full quota.
   startSeconds: 180,
@@ -88,16 +89,13 @@ export const pace: Pace = {
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+  const { volumeMounts, volumes } = login(ensemble);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [
-      { name: "data", mountPath: paths.volume },
-      { name: "run", mountPath: paths.run },
-      ...login(ensemble).volumeMounts,
-    ],
+    memberMounts: [{ name: "data", mountPath: paths.volume }, { name: "run", mountPath: paths.run }, ...volumeMounts],
     containers: [serverContainer(ensemble)],
     volumes: [
-      ...login(ensemble).volumes,
+      ...volumes,
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("auth-token", tokenName(ensemble.name)),
       ...certificateVolumes(ensemble),
@@ -112,20 +110,15 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     image: ensemble.image,
     ...containerProfile,
     command: ["/usr/local/bin/etcd", `--config-file=${paths.config}`],
-    ports: [
-      { name: "client", containerPort: ports.client, protocol: "TCP" },
-      { name: "peer", containerPort: ports.peer, protocol: "TCP" },
-      { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
-    ],
+    ports: containerPorts(ports),
     resources: ensemble.resources,
-    // Below the limit of the container, so that garbage is collected before memory runs out.
-    env: [{ name: "GOMEMLIMIT", value: String(memoryTarget(ensemble)) }],
-    // Ten minutes: replaying a long write-ahead log and receiving a snapshot come first.
+    env: [goMemoryLimit(ensemble, 0.9)],
+    // Ten minutes: the server first replays a long write-ahead log, or receives a snapshot.
     startupProbe: { ...probe("/livez"), periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 300 },
-    // Never the majority: restarting all members because one is away makes an outage of it. It reads from this member, which
-    // a defragmentation blocks: longer than the longest of them (defragmentSeconds).
+    // It asks this member only: were a missing majority a reason, all members would be restarted. A defragmentation blocks the
+    // answer, so the probe allows more time than the longest one takes (defragmentSeconds).
     livenessProbe: { ...probe("/livez"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 24 },
-    // A voter that has just read from a majority.
+    // Ready is a voter that has just read from a majority.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
     // The address leaves the Service before the server stops listening. No shell needed.
     lifecycle: { preStop: { sleep: { seconds: 2 } } },
@@ -139,55 +132,54 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   };
 }
 
-function memoryTarget(ensemble: Ensemble): number {
-  return Math.floor(0.9 * (parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30));
-}
-
-/** What every command of the agent reads that asks the members as the administrator: base configuration, passwords, trust. */
+/** What a command of the agent mounts to log in to the members as the administrator: base configuration, passwords, trust. */
 export function login(ensemble: Ensemble): LoginMounts {
+  const own = ownFiles(ensemble);
   const admin = adminLogin(ensemble, paths);
   return {
-    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount, ...admin.volumeMounts],
-    volumes: [{ name: "base", configMap: { name: configName(ensemble) } }, keptVolume(ensemble), ...admin.volumes],
+    volumeMounts: [...own.volumeMounts, ...admin.volumeMounts],
+    volumes: [...own.volumes, ...admin.volumes],
   };
 }
 
 export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    paths,
-    volumeMounts: [{ name: "base", mountPath: paths.base, readOnly: true }, keptMount],
-    volumes: [{ name: "base", configMap: { name: configName(ensemble) } }, keptVolume(ensemble)],
-  });
+  return setupJob(ensemble, { bundle, credentialsChecksum, paths, ...ownFiles(ensemble) });
 }
 
-const keptMount: core.v1.VolumeMount = { name: "kept", mountPath: paths.kept, readOnly: true };
-
-/** The setup writes it, so there is none at first. */
-function keptVolume({ name }: Ensemble): PlainVolume {
-  return { name: "kept", secret: { secretName: keptName(name), defaultMode: 0o440, optional: true } };
+/** The base configuration, and the Secret `kept`, which is missing until the first setup has written it. */
+function ownFiles(ensemble: Ensemble): LoginMounts {
+  const kept = { secretName: keptName(ensemble.name), defaultMode: 0o440, optional: true };
+  return {
+    volumeMounts: [
+      { name: "base", mountPath: paths.base, readOnly: true },
+      { name: "kept", mountPath: paths.kept, readOnly: true },
+    ],
+    volumes: [
+      { name: "base", configMap: { name: configName(ensemble) } },
+      { name: "kept", secret: kept },
+    ],
+  };
 }
 
 export function setupJobRules({ name }: Ensemble): Rule[] {
-  return [{ apiGroups: [""], resources: ["secrets"], verbs: ["create", "patch"], resourceNames: [keptName(name)] }];
+  return [allow("", "secrets", ["create", "patch"], [keptName(name)])];
 }
 
-/** Never two runs at a time, which could defragment two members. */
+/** One run at a time: two could defragment two members at once. */
 export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
   const name = maintenanceName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "maintenance",
     command: ["maintenance"],
     settings: memberSettings(ensemble),
-    // It asks etcd only, so its account may do nothing in Kubernetes.
+    // The maintenance talks to etcd only, so its account has no rules.
     serviceAccount: name,
     bundle,
     deadlineSeconds: 1800,
     ...login(ensemble),
   });
   return cronJob(ensemble, name, {
-    // A member whose volume was lost counts for the majority again about a minute after it has all data.
+    // Each minute, so that a member whose volume was lost is a voter again about a minute after it has all data.
     schedule: "* * * * *",
     startingDeadlineSeconds: 60,
     spec: { ...spec, ttlSecondsAfterFinished: 3600 },

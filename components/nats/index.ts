@@ -18,6 +18,7 @@ import {
   createSetup,
   EnsembleComponent,
   listed,
+  namedPorts,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
@@ -29,6 +30,7 @@ import {
   pace,
   reconcilerDeployment,
   serverConfig,
+  serverPorts,
   statefulSet,
   usersConfig,
   usersName,
@@ -46,11 +48,8 @@ export class NatsCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble), releaseSeconds }, childOptions(this));
-    const credentials = createCredentials(
-      ensemble,
-      { adminUsername, takeTurns: ["admin", "applications"] },
-      afterGuard,
-    );
+    const takeTurns = ["admin", "applications"] as const;
+    const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
     const reconciler = createSecret(ensemble, reconcilerName(name), { ...own.current }, afterGuard);
     const server = namespace.apply((known) => serverConfig(ensemble, known, durability));
@@ -78,11 +77,7 @@ export class NatsCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "peer", port: ports.peer },
-          { name: "metrics", port: ports.metrics },
-        ],
+        peers: namedPorts(serverPorts),
         client: ports.client,
         dependsOn: [config, users, ...certificates, ...permissions],
       },

@@ -10,9 +10,11 @@ import {
   certificateMounts,
   certificateVolumes,
   configName,
+  containerPorts,
   containerProfile,
   digest,
   type Ensemble,
+  goMemoryLimit,
   type LoginMounts,
   labels,
   memberHost,
@@ -20,8 +22,9 @@ import {
   memoryLimit,
   metadata,
   namesOf,
+  nodePlacement,
   type Pace,
-  podSecurityContext,
+  podProfile,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -41,11 +44,6 @@ import { clusterName } from "./member";
  */
 export function fileStoreBytes(ensemble: Ensemble): number {
   return Math.floor(ensemble.storage.bytes * 0.8);
-}
-
-/** By default the server gives memory streams three quarters of its memory. */
-export function memoryStoreBytes(ensemble: Ensemble): number {
-  return Math.floor(memoryLimit(ensemble) / 4);
 }
 
 /**
@@ -85,7 +83,8 @@ export function serverConfig(ensemble: Ensemble, namespace: string, durability: 
     "jetstream {",
     `  store_dir: "${paths.data}"`,
     `  max_file_store: ${fileStoreBytes(ensemble)}`,
-    `  max_memory_store: ${memoryStoreBytes(ensemble)}`,
+    // Without this line memory streams could take three quarters of the server's memory.
+    `  max_memory_store: ${Math.floor(memoryLimit(ensemble) / 4)}`,
     ...(durability === "fsync"
       ? [
           "  # On disk before it is acknowledged: acknowledged messages survive the power failure of all members.",
@@ -221,6 +220,9 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
+/** The ports of a server, by the names that they have in its container and in Services. */
+export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
+
 function serverContainer(ensemble: Ensemble): core.v1.Container {
   const probe = (scope: string) => ({ httpGet: { path: `/healthz?${scope}=true`, port: "metrics", scheme: "HTTP" } });
   return {
@@ -228,15 +230,10 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     image: ensemble.image,
     ...containerProfile,
     command: ["/nats-server", "-c", `${paths.config}/${paths.configFile}`],
-    ports: [
-      { name: "client", containerPort: ports.client, protocol: "TCP" },
-      { name: "peer", containerPort: ports.peer, protocol: "TCP" },
-      { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
-    ],
+    ports: containerPorts(serverPorts),
     env: [
       { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
-      // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(Math.floor(memoryLimit(ensemble) * 0.8)) },
+      goMemoryLimit(ensemble, 0.8),
     ],
     resources: ensemble.resources,
     // The server accepts connections when it has recovered its volume. Allows 15 minutes for that. The probe does not
@@ -296,7 +293,6 @@ export function reconcilerDeployment(
   const name = reconcilerName(ensemble.name);
   // A label of its own beside those of all agents: the Deployment must not count the pods of Jobs.
   const selector = { ...agentSelector(ensemble.service, ensemble.name), "cells-services/role": "reconciler" };
-  const { nodeSelector, tolerations } = ensemble.placement;
   return {
     metadata: metadata(ensemble, name),
     spec: {
@@ -312,18 +308,15 @@ export function reconcilerDeployment(
           annotations: { "cells-services/credentials": credentialsChecksum },
         },
         spec: {
-          serviceAccountName: name,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          securityContext: podSecurityContext,
-          ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
-          ...(tolerations.length > 0 ? { tolerations } : {}),
+          ...podProfile(name),
+          ...nodePlacement(ensemble),
           terminationGracePeriodSeconds: 5,
           containers: [reconcilerContainer(ensemble)],
           volumes: [
             ...agentVolumes(namesOf(ensemble.name).agent, bundle),
             secretVolume("reconciler", name, ["username", "password"]),
-            ...shownVolumes(ensemble),
+            // The certificates that servers should show, without the keys.
+            ...certificateVolumes(ensemble, ["tls.crt"]),
             ...trustVolumes(ensemble),
           ],
         },
@@ -332,30 +325,22 @@ export function reconcilerDeployment(
   };
 }
 
-/** The certificates that servers should show, without the keys. */
-function shownVolumes({ name, tls }: Ensemble): core.v1.Volume[] {
-  const { serverTls, peerTls } = namesOf(name);
-  const shown = (volume: string, secret: string) => secretVolume(volume, secret, ["tls.crt"]);
-  return tls === "off" ? [] : [shown("server-tls", serverTls), shown("peer-tls", peerTls)];
-}
-
 function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
-  const container = agentContainer({
-    name: "reconciler",
-    command: ["reconcile"],
-    settings: settingsOf(ensemble),
-    volumeMounts: [
-      { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
-      ...certificateMounts(ensemble, paths),
-      ...trustMounts(ensemble, paths),
-    ],
-    // The list of some thousand streams fits into this heap.
-    nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
-  });
   const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
   return {
-    ...container,
-    ports: [{ name: "probes", containerPort: ports.reconciler, protocol: "TCP" }],
+    ...agentContainer({
+      name: "reconciler",
+      command: ["reconcile"],
+      settings: settingsOf(ensemble),
+      volumeMounts: [
+        { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
+        ...certificateMounts(ensemble, paths),
+        ...trustMounts(ensemble, paths),
+      ],
+      // The list of some thousand streams fits into this heap.
+      nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
+    }),
+    ports: containerPorts({ probes: ports.reconciler }),
     // Only the process: a restart does not bring a server back.
     livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
     // Ready while its last look at every stream is recent.

@@ -13,6 +13,8 @@ import {
   createPermissions,
   createSetup,
   EnsembleComponent,
+  type Login,
+  namedPorts,
   namesOf,
   readAgentBundle,
   urlOf,
@@ -25,10 +27,10 @@ export { type ObjectStoreArguments, objectStoreProfile, objectStoreSchema, resol
 
 /** One server with one volume: for development. The outputs are those that AWS S3 has in production. */
 export class ObjectStore extends EnsembleComponent {
-  /** What clients of S3 are given, the same as `url`. Buckets are in the path, not in the host name. */
+  /** The endpoint for clients of S3, the same as `url`. Buckets are in the path, not in the host name. */
   declare readonly endpoint: pulumi.Output<string>;
   declare readonly region: pulumi.Output<string>;
-  /** Name in the arguments to name in the store, given out when the bucket exists. */
+  /** Name in the arguments to name in the store. Resolves when the buckets exist. */
   declare readonly buckets: pulumi.Output<Record<string, string>>;
 
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
@@ -37,7 +39,7 @@ export class ObjectStore extends EnsembleComponent {
     const bundle = readAgentBundle("objectstore", () => require("../../dist/agents/objectstore.json"));
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 
-    const endpoint = urlOf(ensemble, scheme(ensemble.tls), ports.client);
+    const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const afterGuard = createGuard(ensemble, { bundle }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
@@ -45,7 +47,7 @@ export class ObjectStore extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
     const certificates = createCertificates(
       ensemble,
-      // The server reads certificates when it starts, or on a signal that nobody in the pod can send.
+      // The server reads certificates when it starts, or on a signal that no process in the pod can send.
       { bundle, restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
@@ -54,7 +56,7 @@ export class ObjectStore extends EnsembleComponent {
       { network: { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] } },
       afterGuard,
     );
-    // All that the server reads and does not see change is its root account.
+    // The root account is all that the server reads when it starts only.
     const configChecksum = checksum(credentials.admin.data);
     const members = createMembers(
       ensemble,
@@ -62,10 +64,7 @@ export class ObjectStore extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }, store.region),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "admin", port: ports.admin },
-        ],
+        peers: namedPorts(ports),
         client: ports.client,
         dependsOn: [credentials.admin, ...certificates, ...permissions],
       },
@@ -77,30 +76,17 @@ export class ObjectStore extends EnsembleComponent {
       { spec: storeSetupJob(ensemble, bundle, wanted), dependsOn: [...members.ready, config, ...credentials.secrets] },
       afterGuard,
     );
-    this.endpoint = endpoint;
+    this.endpoint = url;
     this.region = pulumi.output(store.region);
     this.buckets = setup.id.apply(() => Object.fromEntries(store.buckets.map((bucket) => [bucket, bucket])));
-    const applications = createApplications(
-      ensemble,
-      credentials,
-      {
-        url: endpoint,
-        setup,
-        // In the words of AWS, beside those that all services have.
-        more: (_, { username, password }) => ({
-          accessKeyId: username,
-          secretAccessKey: password,
-          endpoint,
-          region: store.region,
-        }),
-      },
-      afterGuard,
-    );
-    this.publish({
-      url: endpoint,
-      ports: { client: ports.client, metrics: ports.client },
-      durability: null,
-      applications,
+    // The keys that clients of AWS expect, beside those of all services.
+    const more = (_: string, { username, password }: Login) => ({
+      accessKeyId: username,
+      secretAccessKey: password,
+      endpoint: url,
+      region: store.region,
     });
+    const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
+    this.publish({ url, ports: { client: ports.client, metrics: ports.client }, durability: null, applications });
   }
 }

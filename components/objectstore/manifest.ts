@@ -5,11 +5,12 @@ import {
   type AgentBundle,
   certificateMounts,
   certificateVolumes,
+  containerPorts,
   containerProfile,
   type Ensemble,
+  goMemoryLimit,
   namesOf,
   type Pace,
-  parseQuantity,
   type ServerInputs,
   serverStatefulSet,
   setupJob,
@@ -21,7 +22,7 @@ export const pace: Pace = {
   terminationGraceSeconds: 30,
   // Nothing has to be recovered.
   startSeconds: 60,
-  // There is no member that stops next.
+  // No other member stops next.
   watchSeconds: 0,
 };
 
@@ -36,9 +37,8 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: st
 
 function serverContainer(ensemble: Ensemble, region: string): core.v1.Container {
   const { admin } = namesOf(ensemble.name);
-  const memoryBytes = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 29;
   const fromAdmin = (name: string, key: string) => ({ name, valueFrom: { secretKeyRef: { name: admin, key } } });
-  // It says that the server answers, over TLS too: the kubelet does not look at the certificate.
+  // The kubelet asks over TLS without verifying the certificate.
   const health = { httpGet: { path: healthPath, port: "client", scheme: scheme(ensemble.tls).toUpperCase() } };
   return {
     name: "versitygw",
@@ -50,15 +50,11 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
       // a reference to the Secret keeps the values out of the pod's definition.
       fromAdmin("ROOT_ACCESS_KEY_ID", "username"),
       fromAdmin("ROOT_SECRET_ACCESS_KEY", "password"),
-      // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(Math.floor(memoryBytes * 0.8)) },
+      goMemoryLimit(ensemble, 0.8),
     ],
-    ports: [
-      { name: "client", containerPort: ports.client, protocol: "TCP" },
-      { name: "admin", containerPort: ports.admin, protocol: "TCP" },
-    ],
+    ports: containerPorts(ports),
     resources: ensemble.resources,
-    // It listens within a second: nothing has to be recovered.
+    // The server listens within a second: it has nothing to recover.
     startupProbe: { ...health, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 },
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...health, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
@@ -67,7 +63,7 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
 }
 
 /** Global options come before the name of the backend. No secrets. */
-export function serverArguments(ensemble: Ensemble, region: string): string[] {
+function serverArguments(ensemble: Ensemble, region: string): string[] {
   const certificate = `${paths.serverTls}/tls.crt`;
   const key = `${paths.serverTls}/tls.key`;
   return [
@@ -79,10 +75,10 @@ export function serverArguments(ensemble: Ensemble, region: string): string[] {
       : [`--cert=${certificate}`, `--key=${key}`, `--admin-cert=${certificate}`, `--admin-cert-key=${key}`]),
     `--region=${region}`,
     `--iam-dir=${paths.users}`,
-    // A deleted user or a changed password takes effect at once; each request reads a small file in return.
+    // A deleted user or a changed password takes effect at once, at the price of reading a small file for each request.
     "--iam-cache-disable",
     `--health=${healthPath}`,
-    // Otherwise each request is a handshake.
+    // Otherwise each request costs a handshake.
     "--keep-alive",
     // Otherwise each request, of probes too, is a line in the log.
     "--quiet",
@@ -93,16 +89,16 @@ export function serverArguments(ensemble: Ensemble, region: string): string[] {
   ];
 }
 
-/** The file that tells the setup, and the check, what is to exist. No secrets. */
+/** The file that tells the setup, and the check, which buckets should exist. No secrets. */
 export function storeConfig(store: Store): string {
   return `${JSON.stringify(store, null, 2)}\n`;
 }
 
-/** `checksum`: of all passwords and of the configuration, which the setup puts into effect. */
-export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, checksum: Input<string>) {
+/** `credentialsChecksum`: of all passwords and of the configuration, which the setup puts into effect. */
+export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
   return setupJob(ensemble, {
     bundle,
-    credentialsChecksum: checksum,
+    credentialsChecksum,
     paths,
     volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
     volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],

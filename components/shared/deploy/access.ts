@@ -14,6 +14,12 @@ export interface Rule {
   resourceNames?: string[];
 }
 
+/** Group "" is the core of Kubernetes. Without names the rule is for all objects of the kind. */
+export function allow(apiGroup: string, resource: string, verbs: string[], resourceNames?: string[]): Rule {
+  const named = resourceNames === undefined ? {} : { resourceNames };
+  return { apiGroups: [apiGroup], resources: [resource], verbs, ...named };
+}
+
 /**
  * A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. Returns what a pod
  * with this account must wait for.
@@ -23,7 +29,7 @@ export function createAccess(
   name: string,
   rules: Rule[],
   options: pulumi.CustomResourceOptions,
-  /** Of the ServiceAccount, which a cloud gives a role by. */
+  /** Of the ServiceAccount. A cloud reads there which role the account has. */
   annotations?: Record<string, pulumi.Input<string>>,
 ): pulumi.Resource[] {
   const serviceAccount = new ServiceAccount(
@@ -48,46 +54,26 @@ export function createAccess(
   return [serviceAccount, role, binding];
 }
 
-/** A member, and the guard, read the marker. */
-export function readMarkerRule(ensemble: Ensemble): Rule {
-  const { marker } = namesOf(ensemble.name);
-  return { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: [marker] };
-}
-
 /** The preflight compares with what is there, grows volumes and counts members; the roll replaces pods of members. */
 export function changeRules(ensemble: Ensemble): Rule[] {
-  // Also of those that are to leave, or were there before.
+  const { marker, server } = namesOf(ensemble.name);
+  // The members that are to leave, and those that have left, are among them.
   const members = memberNames(ensemble.name, mostMembers);
   return [
-    { ...readMarkerRule(ensemble), verbs: ["get", "patch"] },
-    {
-      apiGroups: ["apps"],
-      resources: ["statefulsets"],
-      verbs: ["get"],
-      resourceNames: [namesOf(ensemble.name).server],
-    },
-    { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: members },
-    { apiGroups: [""], resources: ["pods/eviction"], verbs: ["create"], resourceNames: members },
-    {
-      apiGroups: [""],
-      resources: ["persistentvolumeclaims"],
-      verbs: ["get", "patch"],
-      resourceNames: claimNames(ensemble.name, mostMembers),
-    },
+    allow("", "configmaps", ["get", "patch"], [marker]),
+    allow("apps", "statefulsets", ["get"], [server]),
+    allow("", "pods", ["get", "delete"], members),
+    allow("", "pods/eviction", ["create"], members),
+    allow("", "persistentvolumeclaims", ["get", "patch"], claimNames(ensemble.name, mostMembers)),
     // Kubernetes cannot restrict by name what is created.
-    { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
-    {
-      apiGroups: ["coordination.k8s.io"],
-      resources: ["leases"],
-      verbs: ["get", "patch", "delete"],
-      resourceNames: [rollLease],
-    },
+    allow("coordination.k8s.io", "leases", ["create"]),
+    allow("coordination.k8s.io", "leases", ["get", "patch", "delete"], [rollLease]),
   ];
 }
 
 /**
- * The marker must be created and never overwritten, which only a POST does; Kubernetes cannot restrict that by name. Its
- * owner is set by server-side apply. The claims are those of members that have left.
+ * The setup creates the marker with a POST, which never overwrites; Kubernetes cannot restrict a POST by name. It sets the
+ * owner of the marker by server-side apply, and deletes the claims of members that have left.
  */
 export function setupRules(ensemble: Ensemble): Rule[] {
   const { marker, setup } = namesOf(ensemble.name);
@@ -95,16 +81,9 @@ export function setupRules(ensemble: Ensemble): Rule[] {
   return [
     ...(ensemble.deletion === "keep" || left.length === 0
       ? []
-      : [
-          {
-            apiGroups: [""],
-            resources: ["persistentvolumeclaims"],
-            verbs: ["get", "delete"],
-            resourceNames: left,
-          },
-        ]),
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: [marker] },
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
-    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [setup] },
+      : [allow("", "persistentvolumeclaims", ["get", "delete"], left)]),
+    allow("", "configmaps", ["get", "patch"], [marker]),
+    allow("", "configmaps", ["create"]),
+    allow("", "serviceaccounts", ["get"], [setup]),
   ];
 }

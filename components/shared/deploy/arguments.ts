@@ -4,7 +4,6 @@
  */
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import type { TlsMode } from "../core/check";
 import type { ServiceKind } from "../core/names";
 import { parseCpu, parseQuantity } from "../core/quantity";
 import { type Image, imageReference } from "./images";
@@ -20,28 +19,34 @@ import {
   shown,
   text,
   together,
+  wholeNumber,
 } from "./schema";
 
 type Quantities = Record<string, string>;
+
+interface Resources {
+  requests: Quantities;
+  limits: Quantities;
+}
 
 /** What distinguishes one service in the common arguments. */
 export interface ServiceProfile {
   service: ServiceKind;
   image: Image;
   storage: { size: string; minimum: string };
-  resources: { requests: Quantities; limits: Quantities };
+  resources: Resources;
   /** Why an application cannot have this name, such as "which is the administrator". */
   reserved?: (application: string) => string | undefined;
-  /** What the page of the service says more about a common argument, by its path. */
+  /** What the page of the service adds to the meaning of a common argument, by its path. */
   notes?: Record<string, string>;
 }
 
 const labels = z.record(z.string(), z.string());
 
-/** Pods by labels. Both given: pods with these labels in namespaces with those labels. None given: any pod of the same namespace. */
+/** Pods by labels. With both keys: pods with these labels in namespaces with those labels. Without keys: any pod of the same namespace. */
 const peer = z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() });
 export type Peer = z.output<typeof peer>;
-// A misspelt label would select every pod: unknown keys are as wrong here as anywhere.
+// Strict, because without a misspelt key the peer would be every pod of the namespace.
 const peers = z.array(peer, says("a list of peers", 'use a list like [{ podLabels: { app: "x" } }]'));
 
 const toleration = z.strictObject({
@@ -51,28 +56,51 @@ const toleration = z.strictObject({
   effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).exactOptional(),
   tolerationSeconds: z.number().exactOptional(),
 });
-type Toleration = z.output<typeof toleration>;
 
-/** Values of any type: `checkQuantity` has the words for what is none. */
+/** The record takes values of any type: the check has the words for a value that is no quantity. */
 const quantities = z
   .record(
     z.string(),
     z.custom<string>(() => true),
   )
-  .check(
-    together((given, problem) => {
-      for (const [kind, value] of Object.entries(given)) checkQuantity([kind], value, problem);
-    }),
-  );
+  .check(together(checkQuantities));
 const resourceWords =
   "by resource: `cpu`, `memory`, `ephemeral-storage`, as Kubernetes quantities; merged with the default";
 
 const defaultLifetimeDays = 90;
 const defaultAuthorityDays = 3650;
 
-/** With `application-` before it still a DNS label: what it may become a part of is up to the programs that use the component. */
+/** A program may name objects `application-<name>`, which is a DNS label then too. */
 const applicationLimit = 63 - "application-".length;
 const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
+
+const rotation = wholeNumber(0, Number.POSITIVE_INFINITY, "a whole number from 0 up", "raise it by one to rotate");
+
+const certificates = z.strictObject({
+  issuerRef: z
+    .strictObject({
+      name: laterText("a text", "give the name of a cert-manager issuer").describe(
+        "of a cert-manager issuer that signs instead of an authority of the service's own",
+      ),
+      kind: z.enum(["Issuer", "ClusterIssuer"]).describe("of the issuer").default("Issuer"),
+      group: z.string().describe("of the issuer").default("cert-manager.io"),
+    })
+    .optional(),
+  lifetimeDays: z
+    .number(says("a number of days", `use ${defaultLifetimeDays}`))
+    .check(rule(lifetimeProblem))
+    .describe("of server certificates, in days, at least 3; renewed in the last third")
+    .default(defaultLifetimeDays),
+  authorityLifetimeDays: z
+    .number(says("a number of days", `use ${defaultAuthorityDays}`))
+    .describe(
+      "of the authority, its own or the intermediate one of the issuer, in days, at least twice `lifetimeDays`; replaced in the last third",
+    )
+    .default(defaultAuthorityDays),
+  rotation: rotation
+    .describe("raise it by one to replace the own authority, with overlap; not together with `issuerRef`")
+    .default(0),
+});
 
 export function ensembleShape(profile: ServiceProfile) {
   const { minimum } = profile.storage;
@@ -138,41 +166,10 @@ export function ensembleShape(profile: ServiceProfile) {
         "all members may stop at once for a change that has no online way: `tls` to or from `off`; set it for that `pulumi up` only",
       )
       .default(false),
-    certificates: z
-      .strictObject({
-        issuerRef: z
-          .strictObject({
-            name: laterText("a text", "give the name of a cert-manager issuer").describe(
-              "of a cert-manager issuer that signs instead of an authority of the service's own",
-            ),
-            kind: z.enum(["Issuer", "ClusterIssuer"]).describe("of the issuer").default("Issuer"),
-            group: z.string().describe("of the issuer").default("cert-manager.io"),
-          })
-          .optional(),
-        lifetimeDays: z
-          .number(says("a number of days", `use ${defaultLifetimeDays}`))
-          .check(rule(lifetimeProblem))
-          .describe("of server certificates, in days, at least 3; renewed in the last third")
-          .default(defaultLifetimeDays),
-        authorityLifetimeDays: z
-          .number(says("a number of days", `use ${defaultAuthorityDays}`))
-          .describe(
-            "of the authority, its own or the intermediate one of the issuer, in days, at least twice `lifetimeDays`; replaced in the last third",
-          )
-          .default(defaultAuthorityDays),
-        rotation: z
-          .number(says("a whole number from 0 up", "raise it by one to rotate"))
-          .check(rule(rotationProblem))
-          .describe("raise it by one to replace the own authority, with overlap; not together with `issuerRef`")
-          .default(0),
-      })
-      .check(together(checkCertificates))
-      .prefault({}),
+    certificates: certificates.check(together(checkCertificates)).prefault({}),
     passwords: z
       .strictObject({
-        rotation: z
-          .number(says("a whole number from 0 up", "raise it by one to rotate"))
-          .check(rule(rotationProblem))
+        rotation: rotation
           .describe("raise it by one to replace all passwords; the former ones are accepted until the next time")
           .default(0),
       })
@@ -199,7 +196,7 @@ export function ensembleShape(profile: ServiceProfile) {
   };
 }
 
-/** Of a server that has one protocol on a port. */
+/** The argument `tls` of a server that has one protocol on a port. */
 export function tlsOrNot(why: string) {
   return z
     .enum(["required", "off"], says(`"required" or "off" because ${why}`, "use one of these"))
@@ -211,7 +208,7 @@ type CommonShape = ReturnType<typeof ensembleShape>;
 type Common = z.output<z.ZodObject<CommonShape>>;
 export type EnsembleArguments = z.input<z.ZodObject<CommonShape, z.core.$strict>>;
 
-/** The schema of one service: the arguments, and what must be right about several of them together. */
+/** The schema of one service. `check` judges several arguments together. */
 export function ensembleSchema<Shape extends Omit<CommonShape, "members" | "metrics" | "tls"> & z.ZodRawShape>(
   shape: Shape,
   check: (args: Sound<z.output<z.ZodObject<Shape, z.core.$strict>>>, problem: AddProblem) => void = () => undefined,
@@ -224,39 +221,18 @@ export function ensembleSchema<Shape extends Omit<CommonShape, "members" | "metr
   return z.strictObject(shape).check(both);
 }
 
-export interface Ensemble {
+/** The common arguments with all defaults, and what follows from them. */
+export interface Ensemble extends Omit<Common, "namespace" | "image" | "storage"> {
   service: ServiceKind;
   name: string;
   namespace: pulumi.Output<string>;
-  members: number;
-  version: string;
   image: pulumi.Input<string>;
   storage: { size: string; bytes: number; class: pulumi.Input<string> | undefined };
-  resources: { requests: Quantities; limits: Quantities };
-  placement: {
-    spread: "preferred" | "required";
-    zones: boolean;
-    nodeSelector: Record<string, string>;
-    tolerations: Toleration[];
-  };
-  tls: TlsMode;
-  plannedStop: boolean;
-  certificates: {
-    issuerRef: { name: pulumi.Input<string>; kind: string; group: string } | undefined;
-    lifetimeDays: number;
-    authorityLifetimeDays: number;
-    rotation: number;
-  };
-  passwords: { rotation: number };
-  applications: string[];
-  metrics: { from: Peer[] };
-  clients: Peer[];
-  deletion: "keep" | "delete";
 }
 
+/** A service of one server has neither `members` nor `metrics`. */
 type Resolved = Omit<Common, "members" | "metrics"> & {
-  members?: number | undefined;
-  metrics?: { from: Peer[] } | undefined;
+  [Key in "members" | "metrics"]?: Common[Key] | undefined;
 };
 
 /** Throws one error that lists every mistake, or returns the arguments with all defaults. */
@@ -268,25 +244,23 @@ export function resolveEnsemble<Args extends Resolved>(
 ): Omit<Args, keyof Ensemble> & Ensemble {
   const { value: args, problems } = parsed(schema, given ?? {});
   report(profile.service, name, [...nameProblems(name), ...problems.map(sentence)]);
-  // An error without a problem cannot be: `report` has thrown.
+  // `report` has thrown unless there is a value.
   const resolved = args as Args;
-  const { version, storage, resources, certificates } = resolved;
+  const { version, storage, resources } = resolved;
   return {
     ...resolved,
     service: profile.service,
     name,
     namespace: pulumi.output(resolved.namespace),
-    // A service of one server has no such arguments.
     members: resolved.members ?? 1,
     metrics: resolved.metrics ?? { from: [] },
     image: resolved.image ?? imageReference(profile.image, version),
     storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
     resources: withDefaults(profile, resources),
-    certificates: { ...certificates, issuerRef: certificates.issuerRef },
   };
 }
 
-/** `RunError` prints its message without a stack: the mistake is in the arguments, not in this code. */
+/** Throws a `RunError`, which Pulumi prints without a stack: the mistake is in the arguments, not in this code. */
 function report(service: string, name: string, problems: string[]): void {
   const subject = `${service} ${JSON.stringify(name)}`;
   if (problems.length === 1) throw new pulumi.RunError(`${subject}: ${problems[0] ?? ""}`);
@@ -331,7 +305,7 @@ function membersProblem(members: number): string | undefined {
 
 function sizeProblem(size: string, minimum: string): string | undefined {
   const bytes = parseQuantity(size);
-  // Kubernetes writes fractions in another unit, and the same size would look like another one.
+  // Kubernetes rewrites a fraction in another unit: the size that it shows would differ from the one given.
   if (bytes === undefined || !/^[0-9]+[a-zA-Z]+$/.test(size)) {
     return `must be a whole number with a unit, got ${shown(size)}; use a size like "8Gi"`;
   }
@@ -344,24 +318,26 @@ function amountOf(kind: string, value: unknown): number | undefined {
   return typeof value !== "string" ? undefined : kind === "cpu" ? parseCpu(value) : parseQuantity(value);
 }
 
-function checkQuantity([kind = ""]: [string], value: unknown, problem: AddProblem): void {
-  if (amountOf(kind, value) !== undefined) return;
-  const example = kind === "cpu" ? '"500m" or "2"' : '"256Mi"';
-  problem([kind], `must be a Kubernetes quantity, got ${shown(value)}; use one like ${example}`);
+function checkQuantities(given: Sound<Quantities>, problem: AddProblem): void {
+  for (const [kind, value] of Object.entries(given)) {
+    if (amountOf(kind, value) !== undefined) continue;
+    const example = kind === "cpu" ? '"500m" or "2"' : '"256Mi"';
+    problem([kind], `must be a Kubernetes quantity, got ${shown(value)}; use one like ${example}`);
+  }
 }
 
-/** With the defaults instead of what is not given. */
+/** The given resources, and the defaults of the service for the others. */
 export function withDefaults(
   { resources }: Pick<ServiceProfile, "resources">,
-  given: { [Key in "requests" | "limits"]?: Record<string, string | undefined> | undefined } | undefined,
-): Ensemble["resources"] {
+  given: Sound<Resources> | undefined,
+): Resources {
   return {
     requests: { ...resources.requests, ...(given?.requests as Quantities) },
     limits: { ...resources.limits, ...(given?.limits as Quantities) },
   };
 }
 
-function checkLimits(profile: ServiceProfile, given: Sound<Ensemble["resources"]>, problem: AddProblem): void {
+function checkLimits(profile: ServiceProfile, given: Sound<Resources>, problem: AddProblem): void {
   const { requests, limits } = withDefaults(profile, given);
   for (const [kind, value] of Object.entries(requests)) {
     const [request, limit] = [amountOf(kind, value), amountOf(kind, limits[kind])];
@@ -379,14 +355,8 @@ function lifetimeProblem(days: number): string | undefined {
     : `must be at least 3 so that the daily job can renew in time, got ${days}; use ${defaultLifetimeDays}`;
 }
 
-function rotationProblem(rotation: number): string | undefined {
-  return Number.isInteger(rotation) && rotation >= 0
-    ? undefined
-    : `must be a whole number from 0 up, got ${rotation}; raise it by one to rotate`;
-}
-
 function checkCertificates(
-  { issuerRef, lifetimeDays, authorityLifetimeDays, rotation }: Sound<Ensemble["certificates"]>,
+  { issuerRef, lifetimeDays, authorityLifetimeDays, rotation }: Sound<z.output<typeof certificates>>,
   problem: AddProblem,
 ): void {
   if (issuerRef !== undefined && rotation !== undefined && rotation !== 0) {
@@ -407,13 +377,10 @@ function checkCertificates(
 
 function checkTlsOff({ tls, certificates }: Sound<Pick<Ensemble, "tls" | "certificates">>, problem: AddProblem): void {
   if (tls !== "off" || certificates === undefined) return;
-  const { issuerRef, ...given } = certificates;
-  const own = { lifetimeDays: defaultLifetimeDays, authorityLifetimeDays: defaultAuthorityDays, rotation: 0 };
-  if (
-    issuerRef === undefined &&
-    Object.entries(own).every(([key, value]) => given[key as keyof typeof given] === value)
-  )
-    return;
+  const { issuerRef, lifetimeDays, authorityLifetimeDays, rotation } = certificates;
+  const areDefault =
+    lifetimeDays === defaultLifetimeDays && authorityLifetimeDays === defaultAuthorityDays && rotation === 0;
+  if (issuerRef === undefined && areDefault) return;
   problem(["certificates"], 'cannot be given when tls is "off"; remove certificates or use tls "required"');
 }
 

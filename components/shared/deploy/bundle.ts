@@ -1,4 +1,4 @@
-/** The bundle of the in-cluster agent, as a ConfigMap that never changes. */
+/** The bundle of the agent, as a ConfigMap that never changes. */
 import { createHash } from "node:crypto";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import * as pulumi from "@pulumi/pulumi";
@@ -15,7 +15,7 @@ export interface AgentBundle {
 
 /**
  * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains the
- * bundle, and runs only when a component is created, so that nobody loads the bundle of a service that he does not use.
+ * file. `load` runs only when a component is created, so that a program loads the bundles of the services that it uses.
  */
 export function readAgentBundle(service: ServiceKind | "gateway", load: () => unknown): AgentBundle {
   try {
@@ -36,8 +36,8 @@ export function bundleName(program: string, bundle: AgentBundle): string {
 }
 
 /**
- * Another program is another ConfigMap, so a change that the guard refuses does not reach the members, Jobs and CronJobs that
- * mount the former one: only their own definition, which waits for the guard, names the new one.
+ * Another bundle is another ConfigMap. Members, Jobs and CronJobs mount the new one only when their own definition changes, which
+ * waits for the guard: a change that the guard refuses does not reach them.
  *
  * A pod that restarts must find the ConfigMap that it mounts. Pulumi deletes the former one in the last step of `up`, when
  * everything else has succeeded: all pods have the new definition then, because `up` waits for the roll of the members. When
@@ -54,7 +54,7 @@ export function createBundle(
   return new ConfigMap(
     name,
     { metadata: metadata(ensemble, name), immutable: true, binaryData: { "agent.js.br": bundle.content } },
-    // The same program may be compressed to other bytes by another version of Node.js.
+    // Another version of Node.js may compress the same bundle to other bytes.
     pulumi.mergeOptions(options, { ignoreChanges: ["binaryData"] }),
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The Pulumi side of the certificates: a Job that has issued them before the members start, a CronJob that keeps them, and
- * the rights of both. `core/certificates.ts` decides what they do, `agent/certificates.ts` does it. With a cert-manager issuer
+ * The Pulumi side of the certificates: a Job that issues them before the members start, a CronJob that renews them, and the
+ * rights of both. `core/certificates.ts` decides what they do, `agent/certificates.ts` does it. With a cert-manager issuer
  * the authority is an intermediate one that cert-manager keeps; the agent issues all server certificates in either case.
  */
 import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource";
@@ -9,28 +9,26 @@ import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { type CertificateSettings, leafSecretNames } from "../core/certificates";
 import { applicationSecretName, namesOf } from "../core/names";
-import { createAccess, type Rule } from "./access";
+import { allow, createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
 import { cronJob, jobMetadata, metadata } from "./network";
 import { agentJobSpec } from "./pod";
 
-export interface CertificatesOptions {
-  bundle: AgentBundle;
-  restartOn: CertificateSettings["restartOn"];
-  /** Secrets that receive `ca.crt`; those of the applications may not exist yet, and then begin with it. */
-  dependsOn: pulumi.Resource[];
-}
-
-/** Minute 17 of hour 3: not when everybody's jobs run. Daily is often enough, leaf certificates live for 3 days at least. */
+/** At 03:17, a minute at which few other jobs start. Daily is often enough: leaf certificates live for 3 days at least. */
 const schedule = "17 3 * * *";
-/** The first run issues within seconds; the rest is for pulling the image on a new node. */
+/** The Job issues within seconds; the rest is for pulling the image on a new node. */
 const deadlineSeconds = 300;
 
 /** Returns what the StatefulSet must wait for: nothing without TLS. */
 export function createCertificates(
   ensemble: Ensemble,
-  details: CertificatesOptions,
+  details: {
+    bundle: AgentBundle;
+    restartOn: CertificateSettings["restartOn"];
+    /** Secrets that receive `ca.crt`. Those of the applications may not exist yet: the agent then creates them. */
+    dependsOn: pulumi.Resource[];
+  },
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
   if (ensemble.tls === "off") return [];
@@ -57,17 +55,11 @@ export function createCertificates(
 }
 
 function certificateSettings(ensemble: Ensemble, restartOn: CertificateSettings["restartOn"]): CertificateSettings {
-  return {
-    service: ensemble.service,
-    name: ensemble.name,
-    members: ensemble.members,
-    issuer: ensemble.certificates.issuerRef === undefined ? "own" : "cert-manager",
-    lifetimeDays: ensemble.certificates.lifetimeDays,
-    authorityLifetimeDays: ensemble.certificates.authorityLifetimeDays,
-    rotation: ensemble.certificates.rotation,
-    restartOn,
-    publishTo: [namesOf(ensemble.name).admin, ...applicationSecrets(ensemble)],
-  };
+  const { service, name, members } = ensemble;
+  const { issuerRef, lifetimeDays, authorityLifetimeDays, rotation } = ensemble.certificates;
+  const issuer = issuerRef === undefined ? "own" : "cert-manager";
+  const publishTo = [namesOf(name).admin, ...applicationSecrets(ensemble)];
+  return { service, name, members, issuer, lifetimeDays, authorityLifetimeDays, rotation, restartOn, publishTo };
 }
 
 function applicationSecrets({ name, applications }: Ensemble): string[] {
@@ -83,20 +75,15 @@ function accessRules(ensemble: Ensemble): Rule[] {
   const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];
   const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
   return [
-    {
-      apiGroups: [""],
-      resources: ["secrets"],
-      verbs: ["get", "create", "patch"],
-      resourceNames: [...own, ...applicationSecrets(ensemble)],
-    },
-    { apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: [names.admin, ...issued] },
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "create", "patch"], resourceNames: [names.trust] },
-    { apiGroups: [""], resources: ["serviceaccounts"], verbs: ["get"], resourceNames: [names.certificates] },
-    { apiGroups: ["apps"], resources: ["statefulsets"], verbs: ["get", "patch"], resourceNames: [names.server] },
+    allow("", "secrets", ["get", "create", "patch"], [...own, ...applicationSecrets(ensemble)]),
+    allow("", "secrets", ["get", "patch"], [names.admin, ...issued]),
+    allow("", "configmaps", ["get", "create", "patch"], [names.trust]),
+    allow("", "serviceaccounts", ["get"], [names.certificates]),
+    allow("apps", "statefulsets", ["get", "patch"], [names.server]),
   ];
 }
 
-/** The intermediate authority, which cert-manager issues and renews. */
+/** The intermediate authority, which cert-manager issues and renews; nothing without an issuer. */
 function createIntermediate(ensemble: Ensemble, options: pulumi.CustomResourceOptions): pulumi.Resource[] {
   const { issuerRef, authorityLifetimeDays } = ensemble.certificates;
   if (issuerRef === undefined) return [];
@@ -110,7 +97,7 @@ function createIntermediate(ensemble: Ensemble, options: pulumi.CustomResourceOp
         kind: "Certificate",
         metadata: {
           ...metadata(ensemble, name),
-          // The provider does not wait for custom resources by itself.
+          // By default the provider does not wait for custom resources.
           annotations: { "pulumi.com/waitFor": "condition=Ready" },
         },
         spec: {

@@ -1,4 +1,4 @@
-/** Two components whose objects would have the same names are refused, whatever their services and parents are. */
+/** Refuses two components whose objects would have the same names, also of different services. */
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import type { Ensemble } from "./arguments";
@@ -9,12 +9,12 @@ interface Claim {
   namespace: pulumi.Input<string>;
 }
 
-/** By the resource of the stack, which each run of a program has for itself. */
+/** By the resource of the stack: each run of a program has its own. */
 const claims = new WeakMap<pulumi.Resource, Claim[]>();
 
 /**
- * Throws before any resource exists when both namespaces are plain text. The name of a namespace that the program creates is
- * known later: then the namespace of the returned ensemble fails, so that none of its objects is created.
+ * Throws before any resource exists when both namespaces are plain text. When one is an output, the namespace of the returned
+ * ensemble fails instead, so that none of its objects is created.
  */
 export function claimNames<E extends Ensemble>(ensemble: E, namespace: pulumi.Input<string>): E {
   const stack = pulumi.runtime.getStackResource();
@@ -52,6 +52,6 @@ function refuse(ensemble: Ensemble, rival: Ensemble, namespace: string): never {
     `${ensemble.service} ${JSON.stringify(ensemble.name)}: name must be one that no object of another component has, ` +
     `got one of ${rival.service} ${JSON.stringify(rival.name)} in the same namespace ${JSON.stringify(namespace)}; ` +
     "use another name";
-  // The SDK would write the path of each property that waits for the namespace before it, one after the other.
+  // Read-only, because the SDK would prepend the path of each property that waits for the namespace.
   throw Object.defineProperty(new pulumi.RunError(message), "message", { get: () => message, set: () => undefined });
 }

@@ -1,35 +1,36 @@
-/** What every component gives out, in the same words. */
+/** The outputs of every component, with the same names in all services. */
 import * as pulumi from "@pulumi/pulumi";
 import type { CheckTarget } from "../core/check";
-import { namesOf, serviceHost } from "../core/names";
+import { applicationSecretName, memberNames, namesOf, serviceHost } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { requireMutable } from "./provider";
-import { checkTarget, type TargetDetails } from "./target";
 
-export interface PublishedDetails extends Omit<TargetDetails, "namespace" | "host"> {
-  url: pulumi.Output<string>;
-  applications: Record<string, Application>;
-}
-
+/** The outputs resolve when the user can log in. User name and password are undefined where the cluster makes them. */
 export interface Application {
-  /** Name of the Secret: `username`, `password`, `url` and, with TLS, `ca.crt`. Given out when the user can log in. */
+  /** Name of the Secret: `username`, `password`, `url` and, with TLS, `ca.crt`. */
   secret: pulumi.Output<string>;
-  /** As in the Secret, for those who cannot read it from there, and given out as late. Undefined where the cluster makes them. */
+  /** As in the Secret, for a program that cannot read the Secret. */
   username: pulumi.Output<string> | undefined;
   /** Secret. */
   password: pulumi.Output<string> | undefined;
+}
+
+interface PublishedDetails extends Pick<CheckTarget, "durability" | "seal" | "audit"> {
+  url: pulumi.Output<string>;
+  ports: { client: number; metrics: number };
+  applications: Record<string, Application>;
 }
 
 function hostOf({ name, namespace }: Ensemble): pulumi.Output<string> {
   return namespace.apply((known) => serviceHost(name, known));
 }
 
-/** Of the one DNS name. */
+/** With the one DNS name. */
 export function urlOf(ensemble: Ensemble, scheme: string, port: number): pulumi.Output<string> {
   return pulumi.interpolate`${scheme}://${hostOf(ensemble)}:${port}`;
 }
 
-/** Outputs only, no hooks: what a service creates, and in which order, is read in its own constructor. */
+/** Outputs only, no hooks: the constructor of a service shows what it creates, and in which order. */
 export abstract class EnsembleComponent extends pulumi.ComponentResource {
   /** The one DNS name, for life. */
   declare readonly host: pulumi.Output<string>;
@@ -49,26 +50,43 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
     options: pulumi.ComponentResourceOptions,
   ) {
     super(type, ensemble.name, args, options);
-    requireMutable(
-      `${ensemble.service} ${JSON.stringify(ensemble.name)}`,
-      this.getProvider("kubernetes:core/v1:Secret"),
-    );
+    const provider = this.getProvider("kubernetes:core/v1:Secret");
+    requireMutable(`${ensemble.service} ${JSON.stringify(ensemble.name)}`, provider);
     this.ensemble = ensemble;
   }
 
-  /** Last in the constructor of a service. */
-  protected publish({ url, applications, ...details }: PublishedDetails): void {
-    const { name, namespace, tls } = this.ensemble;
+  /** The last call in the constructor of a service. */
+  protected publish({ url, ports, applications, durability, ...details }: PublishedDetails): void {
+    const { service, name, members, tls } = this.ensemble;
+    const names = namesOf(name);
     const host = hostOf(this.ensemble);
+    const trust = tls === "off" ? null : names.trust;
     this.applications = applications;
     const outputs = {
       host,
-      port: pulumi.output(details.ports.client),
+      port: pulumi.output(ports.client),
       url,
-      certificateAuthority: pulumi.output(tls === "off" ? null : namesOf(name).trust),
-      checkTarget: pulumi
-        .all([namespace, host])
-        .apply(([known, hostname]) => checkTarget(this.ensemble, { namespace: known, host: hostname, ...details })),
+      certificateAuthority: pulumi.output(trust),
+      checkTarget: pulumi.all([this.ensemble.namespace, host]).apply(
+        ([namespace, hostname]): CheckTarget => ({
+          service,
+          name,
+          namespace,
+          members: memberNames(name, members),
+          peersService: names.peers,
+          clientPort: ports.client,
+          metricsPort: ports.metrics,
+          host: hostname,
+          tls,
+          trust,
+          adminSecret: names.admin,
+          durability,
+          applications: Object.fromEntries(
+            this.ensemble.applications.map((application) => [application, applicationSecretName(name, application)]),
+          ),
+          ...details,
+        }),
+      ),
     };
     Object.assign(this, outputs);
     this.registerOutputs(outputs);

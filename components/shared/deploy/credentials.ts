@@ -16,7 +16,7 @@ export interface Login {
   password: pulumi.Output<string>;
 }
 
-/** What a Secret shows, and what it showed before the last rotation: servers accept both until the next rotation. */
+/** The login in the Secret, and the one before the last rotation. Servers accept both until the next rotation. */
 export interface Logins {
   current: Login;
   former: Login | undefined;
@@ -29,15 +29,15 @@ export interface EnsembleUsers {
   secrets: Secret[];
   /** Of the applications. */
   logins: Record<string, Logins>;
-  /** All that servers must accept. */
+  /** The administrator and the applications, each with every login that servers must accept. */
   accepted: pulumi.Output<Users>;
-  /** Of all user names and passwords: where it is on a pod template, a changed one starts the setup again. */
+  /** Of all user names and passwords. On a pod template another checksum runs the setup again. */
   checksum: pulumi.Output<string>;
 }
 
 /**
- * `takeTurns`: users that the server allows one password each. Two of them take turns then, as in the "alternating users" strategy of
- * AWS Secrets Manager. Others keep their name, and have two passwords for a while.
+ * `takeTurns`: users to which the server allows one password only. Two users take turns then, as in the "alternating users" strategy
+ * of AWS Secrets Manager. Other users keep their name, and have two passwords until the next rotation.
  */
 export function createCredentials(
   ensemble: Ensemble,
@@ -63,14 +63,14 @@ export function createCredentials(
   return { admin, secrets: [admin, users], logins, accepted, checksum: checksum(content) };
 }
 
-/** The current one first. */
+/** The current login comes first. */
 export function listed({ current, former }: Logins): pulumi.Output<pulumi.Unwrap<Login>[]> {
   return pulumi.all(former === undefined ? [current] : [current, former]);
 }
 
 /**
- * Secrets with `username`, `password` and `url`, changed only when the setup has ended: they never hold a password that a server does
- * not accept. With TLS the certificates agent adds `ca.crt` with a field manager of its own, so neither side overwrites the other.
+ * Secrets with `username`, `password` and `url`. They change only after the setup has succeeded: they never hold a password that a server
+ * does not accept. With TLS the certificates agent adds `ca.crt` with its own field manager, so neither side overwrites the other.
  */
 export function createApplications(
   ensemble: Ensemble,
@@ -98,8 +98,8 @@ export function createApplications(
 }
 
 /**
- * Two passwords take turns, so that the one before stays as it is: each rotation replaces the other one. Which one is current, and what
- * the other one is, follows from the number alone.
+ * Two passwords take turns: each rotation replaces the one that is not in use, and the former one stays as it is. `rotation` alone
+ * decides which of the two is current.
  */
 export function createLogins(
   resource: string,
@@ -129,7 +129,7 @@ export function createPassword(
   return new RandomPassword(name, { length: 32, special: false, ...keepers }, options).result;
 }
 
-/** What the members, or the administrator, open the data with: it is protected together with them. */
+/** A Secret that members, or the administrator, need to open the data: it is protected together with the data. */
 export function createSecret(
   ensemble: Ensemble,
   name: string,
@@ -139,7 +139,7 @@ export function createSecret(
   return new Secret(name, secretOf(ensemble, name, values), protectable(options));
 }
 
-/** Goes when the application is removed from the arguments, so it is not protected. */
+/** It is deleted when the application is removed from the arguments, so it is not protected. */
 export function createApplicationSecret(
   ensemble: Ensemble,
   application: string,
@@ -158,17 +158,11 @@ function secretOf(ensemble: Ensemble, name: string, values: SecretValues) {
 
 /** Values of a Secret's `data`. */
 export function encoded(values: SecretValues): Record<string, pulumi.Output<string>> {
+  const base64 = (text: string): string => Buffer.from(text, "utf8").toString("base64");
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, pulumi.output(value).apply(base64)]));
 }
 
-function base64(text: string): string {
-  return Buffer.from(text, "utf8").toString("base64");
-}
-
-/**
- * A digest of secret values that may appear in annotations: without the values it says nothing about them, since they are
- * long and random.
- */
+/** A digest of secret values that may appear in annotations: the values are long and random, so it does not reveal them. */
 export function checksum(value: pulumi.Output<unknown>): pulumi.Output<string> {
   return pulumi.unsecret(value.apply((known) => digest(JSON.stringify(known))));
 }

@@ -1,4 +1,4 @@
-/** What every ensemble creates, beside what only its service has. Each function waits for what it is given in `dependsOn`. */
+/** The resources that every ensemble has. What a function creates waits for what the caller gives in `dependsOn`. */
 import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
@@ -8,7 +8,7 @@ import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionB
 import type { batch } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
-import { createAccess, type Rule, readMarkerRule, setupRules } from "./access";
+import { allow, createAccess, type Rule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
 import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
 import {
@@ -24,14 +24,14 @@ import {
 import { protectable } from "./protection";
 import { createRoll, type RollInputs } from "./roll";
 
-/** Of its own for plain text: a member that restarts before TLS is switched finds what its own template can use. */
+/** Plain text has a ConfigMap of its own: a member that restarts before TLS is switched finds what its template can use. */
 export function configName({ name, tls }: Pick<Ensemble, "name" | "tls">): string {
   return `${namesOf(name).config}${tls === "off" ? "-plain" : ""}`;
 }
 
 /**
- * The configuration that all members have in common; no secrets. It changes in place, after the guard: most contents are known
- * only while the program runs, so their checksum cannot be in a logical name as that of a bundle is.
+ * The configuration that all members have in common; no secrets. The ConfigMap changes in place, after the guard: most contents
+ * are outputs, so their checksum cannot be in a logical name, as the checksum of a bundle is.
  */
 export function createConfig(
   ensemble: Ensemble,
@@ -42,52 +42,45 @@ export function createConfig(
   return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
 }
 
-export interface Permissions {
-  network: PolicyPorts;
-  /** Of the members in the API of Kubernetes, beside reading the marker. */
-  rules?: Rule[];
-  /** Of the ServiceAccount of the members. */
-  annotations?: Record<string, pulumi.Input<string>> | undefined;
-}
-
 /** Who may connect to whom, and what the members may do. Returns what pods with the account of the members wait for. */
 export function createPermissions(
   ensemble: Ensemble,
-  { network, rules = [], annotations }: Permissions,
+  details: {
+    network: PolicyPorts;
+    /** Of the members in the API of Kubernetes, beside reading the marker. */
+    rules?: Rule[];
+    /** Of the ServiceAccount of the members. */
+    annotations?: Record<string, pulumi.Input<string>> | undefined;
+  },
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
-  const name = namesOf(ensemble.name).server;
-  const policy = new NetworkPolicy(name, networkPolicy(ensemble, network), options);
-  return [policy, ...createAccess(ensemble, name, [readMarkerRule(ensemble), ...rules], options, annotations)];
+  const { network, rules = [], annotations } = details;
+  const { server, marker } = namesOf(ensemble.name);
+  const policy = new NetworkPolicy(server, networkPolicy(ensemble, network), options);
+  const all = [allow("", "configmaps", ["get"], [marker]), ...rules];
+  return [policy, ...createAccess(ensemble, server, all, options, annotations)];
 }
 
-export interface MembersInputs {
-  statefulSet: StatefulSetInputs;
-  pace: Pace;
-  roll: RollInputs;
-  /** Of the headless Service. */
-  peers: Port[];
-  /** Of the client Service. Not given: clients go through a gateway, whose Service it is. */
-  client?: number;
-  dependsOn: pulumi.Resource[];
-}
-
-export interface Members {
-  peers: Service;
-  /** What must run before anybody connects. */
-  ready: pulumi.Resource[];
-}
-
+/** `peers` is the headless Service; `ready` is what must run before a client connects. */
 export function createMembers(
   ensemble: Ensemble,
-  inputs: MembersInputs,
+  inputs: {
+    statefulSet: StatefulSetInputs;
+    pace: Pace;
+    roll: RollInputs;
+    /** Ports of the headless Service. */
+    peers: Port[];
+    /** Port of the client Service; without it the Service is that of the gateway. */
+    client?: number;
+    dependsOn: pulumi.Resource[];
+  },
   options: pulumi.CustomResourceOptions,
-): Members {
+): { peers: Service; ready: pulumi.Resource[] } {
   const names = namesOf(ensemble.name);
   const peers = new Service(names.peers, peersService(ensemble, inputs.peers), options);
   const whenPrepared = pulumi.mergeOptions(options, {
     dependsOn: [peers, ...inputs.dependsOn],
-    // It can never change: the preflight grows the claims themselves, and refuses another class.
+    // Kubernetes refuses any change of it: the preflight grows the claims themselves, and refuses another class.
     ignoreChanges: ["spec.volumeClaimTemplates"],
   });
   const servers = new StatefulSet(names.server, inputs.statefulSet, protectable(whenPrepared));
@@ -99,23 +92,25 @@ export function createMembers(
   return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, ports), options)] };
 }
 
-export interface SetupInputs {
-  spec: pulumi.Input<batch.v1.JobSpec>;
-  /** Beside those that keep the marker. */
-  rules?: Rule[];
-  dependsOn: pulumi.Resource[];
-}
-
-/** After it all users can log in. */
-export function createSetup(ensemble: Ensemble, inputs: SetupInputs, options: pulumi.CustomResourceOptions): Job {
+/** When this Job has succeeded, all users can log in. */
+export function createSetup(
+  ensemble: Ensemble,
+  details: {
+    spec: pulumi.Input<batch.v1.JobSpec>;
+    /** Beside those that keep the marker. */
+    rules?: Rule[];
+    dependsOn: pulumi.Resource[];
+  },
+  options: pulumi.CustomResourceOptions,
+): Job {
+  const { spec, rules = [], dependsOn } = details;
   const name = namesOf(ensemble.name).setup;
-  const rules = [...setupRules(ensemble), ...(inputs.rules ?? [])];
-  const access = createAccess(ensemble, name, rules, options);
+  const access = createAccess(ensemble, name, [...setupRules(ensemble), ...rules], options);
   return new Job(
     name,
-    { metadata: jobMetadata(ensemble), spec: inputs.spec },
+    { metadata: jobMetadata(ensemble), spec },
     pulumi.mergeOptions(options, {
-      dependsOn: [...access, ...inputs.dependsOn],
+      dependsOn: [...access, ...dependsOn],
       customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
     }),
   );

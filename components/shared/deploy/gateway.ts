@@ -1,4 +1,4 @@
-/** The one address of a service whose clients do not look for the writable member themselves: two HAProxy that follow it. */
+/** The one address of a service whose clients cannot find the writable member themselves: two HAProxy that follow it. */
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
@@ -6,49 +6,51 @@ import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionB
 import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { type GatewaySettings, gatewayMetricsPort, gatewayPaths } from "../core/gateway";
-import { gatewaySelector, instanceLabels, labels, namesOf } from "../core/names";
+import { gatewaySelector, labels, namesOf } from "../core/names";
 import { createAccess } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle, readAgentBundle } from "./bundle";
 import { gatewayImage } from "./images";
-import { clientService, metadata, networkPeer } from "./network";
-import { agentContainer, agentVolumes, containerProfile, podSecurityContext, spreadOverHosts } from "./pod";
+import { clientService, fromClients, fromMetrics, metadata } from "./network";
+import {
+  agentContainer,
+  agentVolumes,
+  containerPorts,
+  containerProfile,
+  nodePlacement,
+  podProfile,
+  spreadOverHosts,
+} from "./pod";
 
-export interface GatewayInputs {
-  /** Of the clients and of the servers alike. */
-  port: number;
-  /** Connections through one proxy, default 4096. */
-  maxConnections?: number;
-  /** The headless Service that names the members, and the policy that denies by default. */
-  dependsOn: pulumi.Resource[];
-}
-
-/** One may be on a node that is lost, and one may be stopped for an update of its node. */
+/** One proxy remains when the node of the other is lost or drained. */
 const replicas = 2;
-/** Endpoints are gone from all nodes, and connections that were on their way have arrived. */
+/** After this time no node sends connections to the pod any more, and those on their way have arrived. */
 const drainSeconds = 5;
 
 /** Returns what must run before clients get through: the proxies, and the Service `<name>`, which is the one address. */
 export function createGateway(
   ensemble: Ensemble,
-  inputs: GatewayInputs,
+  details: {
+    /** Of the clients and of the servers alike. */
+    port: number;
+    /** Connections through one proxy, default 4096. */
+    maxConnections?: number;
+    /** The headless Service that names the members, and the policy that denies by default. */
+    dependsOn: pulumi.Resource[];
+  },
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
+  const { port, maxConnections = 4096 } = details;
   const name = namesOf(ensemble.name).gateway;
   const selector = gatewaySelector(ensemble.service, ensemble.name);
-  const settings: GatewaySettings = {
-    name: ensemble.name,
-    members: ensemble.members,
-    port: inputs.port,
-    maxConnections: inputs.maxConnections ?? 4096,
-  };
-  // A program of its own: a change of the agent must not roll the proxies, which cuts the sessions of clients.
+  const settings: GatewaySettings = { name: ensemble.name, members: ensemble.members, port, maxConnections };
+  // The gateway has its own bundle: a change of the agent must not roll the proxies, which cuts the sessions of clients.
   const bundle = readAgentBundle("gateway", () => require("../../../dist/agents/gateway.json"));
   const program = createBundle(ensemble, name, bundle, options);
   const access = createAccess(ensemble, name, [], options);
-  const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, inputs.port), options);
+  const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, port), options);
   const customTimeouts = { create: "10m", update: "10m" };
-  const dependsOn = [program, policy, ...access, ...inputs.dependsOn];
+  const dependsOn = [program, policy, ...access, ...details.dependsOn];
   const deployment = new Deployment(
     name,
     gatewayDeployment(ensemble, settings, bundle),
@@ -56,7 +58,7 @@ export function createGateway(
   );
   const service = new Service(
     namesOf(ensemble.name).server,
-    clientService(ensemble, [{ name: "client", port: inputs.port }], selector),
+    clientService(ensemble, [{ name: "client", port }], selector),
     pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
   );
   new PodDisruptionBudget(
@@ -67,23 +69,14 @@ export function createGateway(
   return [deployment, service];
 }
 
-/** Clients come in here; the way out to the members is in the policy of all pods of the ensemble. */
+/** Admits clients. The policy of all pods of the ensemble lets the proxies reach the members. */
 function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkPolicy {
-  // Never empty, which would mean everybody.
-  const instance = { podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) } };
-  const from = [instance, ...ensemble.clients.map(networkPeer)];
-  const metricsFrom = ensemble.metrics.from.map(networkPeer);
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).gateway),
     spec: {
       podSelector: { matchLabels: gatewaySelector(ensemble.service, ensemble.name) },
       policyTypes: ["Ingress"],
-      ingress: [
-        { from, ports: [{ protocol: "TCP", port }] },
-        ...(metricsFrom.length > 0
-          ? [{ from: metricsFrom, ports: [{ protocol: "TCP", port: gatewayMetricsPort }] }]
-          : []),
-      ],
+      ingress: [fromClients(ensemble, port), ...fromMetrics(ensemble, gatewayMetricsPort)],
     },
   };
 }
@@ -91,12 +84,11 @@ function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkP
 function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle: AgentBundle): apps.v1.Deployment {
   const name = namesOf(ensemble.name).gateway;
   const selector = gatewaySelector(ensemble.service, ensemble.name);
-  const { nodeSelector, tolerations } = ensemble.placement;
   return {
     metadata: metadata(ensemble, name),
     spec: {
       replicas,
-      // Never fewer than what clients are used to: a proxy is cheap, and sessions are cut when one goes.
+      // A new proxy is ready before an old one stops, so the capacity for sessions never falls.
       strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
       minReadySeconds: 5,
       revisionHistoryLimit: 3,
@@ -104,14 +96,10 @@ function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle
       template: {
         metadata: { labels: { ...labels(ensemble.service, ensemble.name), ...selector } },
         spec: {
-          serviceAccountName: name,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          securityContext: podSecurityContext,
+          ...podProfile(name),
           // Two pods and a third during a roll: required anti-affinity would stop a roll on two nodes.
           affinity: { podAntiAffinity: spreadOverHosts("preferred", selector) },
-          ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
-          ...(tolerations.length > 0 ? { tolerations } : {}),
+          ...nodePlacement(ensemble),
           terminationGracePeriodSeconds: drainSeconds + 25,
           initContainers: [
             agentContainer({
@@ -135,18 +123,15 @@ function proxyContainer(settings: GatewaySettings): core.v1.Container {
     name: "haproxy",
     image: gatewayImage,
     ...containerProfile,
-    // In the foreground, one process: there is nobody who would ask a master to reload.
+    // In the foreground, one process: nothing asks for a reload, which would need a master process.
     command: ["/usr/local/sbin/haproxy", "-db", "-f", gatewayPaths.config],
-    ports: [
-      { name: "client", containerPort: settings.port, protocol: "TCP" },
-      { name: "metrics", containerPort: gatewayMetricsPort, protocol: "TCP" },
-    ],
-    // Two buffers of 16 KiB for each connection, and some MiB for itself.
+    ports: containerPorts({ client: settings.port, metrics: gatewayMetricsPort }),
+    // HAProxy needs two buffers of 16 KiB for each connection, and some MiB for itself.
     resources: {
       requests: { cpu: "20m", memory: "32Mi", "ephemeral-storage": "16Mi" },
       limits: { memory: `${64 + Math.ceil((settings.maxConnections * 40) / 1024)}Mi`, "ephemeral-storage": "64Mi" },
     },
-    // The process. Whether there is a primary is no property of a proxy: without one, all of them have none.
+    // Both probes look at the process only: without a primary a restart of the proxy would not help.
     livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 2 },
     lifecycle: { preStop: { sleep: { seconds: drainSeconds } } },

@@ -1,4 +1,4 @@
-/** The Pulumi side of the guard: a Job, the preflight, before everything that a refused change would alter. */
+/** The Pulumi side of the guard: the preflight, a Job that runs before everything that a refused change would alter. */
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
@@ -9,33 +9,32 @@ import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { jobMetadata } from "./network";
 import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
 
-export interface GuardInputs {
-  bundle: AgentBundle;
-  /** For a service whose members can leave. */
-  login?: LoginMounts;
-  /** How long members that leave may take until the others have forgotten them, at most. */
-  releaseSeconds?: number;
-}
-
-/** The image of the agent, and members that become whole in a moment. */
+/** To pull the image of the agent, and for members that are not whole yet. */
 const judgeSeconds = 240;
 
 /**
- * Creates the program of the agent and the guard that runs it. Returns the options of everything else: a refused change must
- * not alter what the living members read.
+ * Creates the bundle of the agent and the guard that runs it. Returns the options for all other resources, which wait for the
+ * guard: a refused change must not alter what the living members read.
  */
 export function createGuard(
   ensemble: Ensemble,
-  { bundle, login, releaseSeconds = 180 }: GuardInputs,
+  details: {
+    bundle: AgentBundle;
+    /** For a service whose members can leave. */
+    login?: LoginMounts;
+    /** How long the others may take to remove members that leave, default 180. */
+    releaseSeconds?: number;
+  },
   options: pulumi.CustomResourceOptions,
 ): pulumi.CustomResourceOptions {
+  const { bundle, login, releaseSeconds = 180 } = details;
   const names = namesOf(ensemble.name);
   const name = names.preflight;
-  // A release begins twice, see `changeMembers`; the second time nothing is left to do.
+  // `changeMembers` releases twice; the second time nothing is left to do.
   const deadlineSeconds = judgeSeconds + releaseSeconds;
   const program = createBundle(ensemble, names.agent, bundle, options);
   const access = createAccess(ensemble, name, changeRules(ensemble), options);
-  // The class of the volumes may be an output of a StorageClass that the same program makes.
+  // The StorageClass may be a resource of the same program, and its name an output.
   const spec = pulumi.output(ensemble.storage.class).apply((storageClass) =>
     agentJobSpec(ensemble, {
       name: "preflight",
@@ -47,15 +46,15 @@ export function createGuard(
       serviceAccount: name,
       bundle,
       deadlineSeconds,
-      // Before the first start there are no passwords, and nobody to log in to.
+      // Before the first start there are neither passwords nor members.
       ...(login === undefined ? {} : whenThere(login)),
     }),
   );
-  const dependsOn = [program, ...access];
+  const customTimeouts = { create: `${deadlineSeconds + 60}s` };
   const job = new Job(
     name,
     { metadata: jobMetadata(ensemble), spec },
-    pulumi.mergeOptions(options, { dependsOn, customTimeouts: { create: `${deadlineSeconds + 60}s` } }),
+    pulumi.mergeOptions(options, { dependsOn: [program, ...access], customTimeouts }),
   );
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

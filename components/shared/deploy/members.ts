@@ -1,5 +1,5 @@
-/** What all ensembles have in common of their StatefulSet and of the Job that sets them up: pure. */
-import type { apps, core } from "@pulumi/kubernetes/types/input";
+/** The StatefulSet of any ensemble, and the Job that sets the ensemble up: pure. */
+import type { apps, core, meta } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { labels, namesOf, serverSelector } from "../core/names";
 import { agentPorts, memberSettings, type SetupSettings, setupSettings, setupUsers } from "../core/settings";
@@ -11,10 +11,10 @@ import {
   agentContainer,
   agentJobSpec,
   agentVolumes,
+  containerPorts,
   dataClaim,
-  dataRetention,
-  placement,
-  podSecurityContext,
+  memberPlacement,
+  podProfile,
   secretVolume,
 } from "./pod";
 
@@ -33,7 +33,7 @@ export interface Pace {
   watchSeconds: number;
 }
 
-/** A server's image has some 100 MiB. */
+/** To pull the image of a server, some 100 MiB. */
 const imageSeconds = 300;
 
 /** How long one member may take until it is whole, and all of them at the first start, in parallel. */
@@ -43,98 +43,93 @@ export function stepSeconds({ terminationGraceSeconds, startSeconds, watchSecond
 
 export interface Servers {
   pace: Pace;
-  /** Of the init container that decides how, or whether, the server starts. */
+  /** Of the init container `member`, which decides whether and how the server starts. */
   memberMounts: core.v1.VolumeMount[];
-  /** After `member`, before the servers. */
+  /** They run after `member` and before the servers. */
   initContainers?: core.v1.Container[];
   /** For servers that cannot say their own role over HTTP. */
-  sidecar?: SidecarInputs;
+  sidecar?: Sidecar;
   containers: core.v1.Container[];
   volumes: core.v1.Volume[];
   /** Further fields of the pods. */
   pod?: Partial<core.v1.PodSpec>;
 }
 
-export interface SidecarInputs {
+interface Sidecar {
   /** Default: those of all members. No secrets. */
   settings?: object;
   volumeMounts: core.v1.VolumeMount[];
 }
 
 /**
- * The agent beside the servers: it is there before they start and until they have stopped. Its readiness is that of the
- * member; its death restarts nothing but itself.
+ * The agent beside the servers. It starts before them and stops after them. The member is ready when the agent is; when the
+ * agent ends, only the agent is started again.
  */
-function sidecarContainer(ensemble: Ensemble, inputs: SidecarInputs): core.v1.Container {
+function sidecarContainer(ensemble: Ensemble, sidecar: Sidecar): core.v1.Container {
   const probe = (path: string) => ({ httpGet: { path, port: "agent", scheme: "HTTP" } });
   return {
     ...agentContainer({
       name: "agent",
       command: ["sidecar"],
-      settings: inputs.settings ?? memberSettings(ensemble),
-      volumeMounts: inputs.volumeMounts,
+      settings: sidecar.settings ?? memberSettings(ensemble),
+      volumeMounts: sidecar.volumeMounts,
     }),
     restartPolicy: "Always",
-    ports: [
-      { name: "agent", containerPort: agentPorts.http, protocol: "TCP" },
-      { name: "gateway", containerPort: agentPorts.gateway, protocol: "TCP" },
-    ],
+    ports: containerPorts({ agent: agentPorts.http, gateway: agentPorts.gateway }),
     livenessProbe: { ...probe("/live"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...probe("/ready"), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3 },
   };
 }
 
-/** Of a server whose agent gives the leadership away before it stops. The kubelet waits for the answer. */
+/** For a server whose agent hands over the leadership before the server stops. The kubelet waits for the answer. */
 export const handOverHook: core.v1.Lifecycle = {
   preStop: { httpGet: { path: "/hand-over", port: agentPorts.control, scheme: "HTTP" } },
 };
 
-/** The version is on the StatefulSet and its pods only: on everything else, another version would be an update without effect. */
-export function serverMetadata(ensemble: Ensemble) {
-  const { service, name, version } = ensemble;
-  return { ...metadata(ensemble, namesOf(name).server), labels: labels(service, name, version) };
-}
-
 export interface StatefulSetInputs {
-  metadata: ReturnType<typeof serverMetadata> & { annotations: Record<string, string> };
-  spec: Input<apps.v1.StatefulSetSpec>;
+  metadata: meta.v1.ObjectMeta;
+  spec: apps.v1.StatefulSetSpec;
 }
 
-export function serverStatefulSet(
-  ensemble: Ensemble,
-  inputs: ServerInputs,
-  servers: Servers,
-): StatefulSetInputs & { spec: apps.v1.StatefulSetSpec } {
-  const names = namesOf(ensemble.name);
-  const selector = serverSelector(ensemble.service, ensemble.name);
-  const own = serverMetadata(ensemble);
+export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): StatefulSetInputs {
+  const { service, name, version } = ensemble;
+  const names = namesOf(name);
+  const selector = serverSelector(service, name);
+  // On the StatefulSet and its pods only: on other objects another version would be an update without effect.
+  const withVersion = labels(service, name, version);
   return {
-    // The roll waits for the members, and says why one does not become whole: it must begin while some cannot be ready.
-    // `skipAwait` would not wait for their end in `pulumi destroy` either.
-    metadata: { ...own, annotations: { "pulumi.com/waitFor": "jsonpath={.status.observedGeneration}" } },
+    metadata: {
+      ...metadata(ensemble, names.server),
+      labels: withVersion,
+      // Pulumi does not wait until the members are ready: the roll does, and says why one of them does not become whole.
+      // With `skipAwait` instead, `pulumi destroy` would not wait for the end of the pods.
+      annotations: { "pulumi.com/waitFor": "jsonpath={.status.observedGeneration}" },
+    },
     spec: {
       replicas: ensemble.members,
       serviceName: names.peers,
-      // All at once: members need each other to become ready, at the first start and after a full stop.
+      // Members need each other to become ready, at the first start and after a full stop.
       podManagementPolicy: "Parallel",
-      // Kubernetes would replace a member without a look at the others; the roll does it.
+      // The roll replaces the members. Kubernetes would replace one whatever the state of the others.
       updateStrategy: { type: "OnDelete" },
       revisionHistoryLimit: 10,
       selector: { matchLabels: selector },
-      persistentVolumeClaimRetentionPolicy: dataRetention(ensemble),
+      // A StatefulSet may have been made smaller by hand: the setup deletes the volumes of members that have left.
+      persistentVolumeClaimRetentionPolicy: {
+        whenDeleted: ensemble.deletion === "keep" ? "Retain" : "Delete",
+        whenScaled: "Retain",
+      },
       volumeClaimTemplates: [dataClaim(ensemble)],
       template: {
         metadata: {
-          labels: { ...own.labels, ...selector },
+          labels: { ...withVersion, ...selector },
           annotations: { "cells-services/config": inputs.configChecksum },
         },
         spec: {
-          ...placement(ensemble),
+          containers: servers.containers,
+          ...memberPlacement(ensemble),
           ...servers.pod,
-          serviceAccountName: names.server,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          securityContext: podSecurityContext,
+          ...podProfile(names.server),
           terminationGracePeriodSeconds: servers.pace.terminationGraceSeconds,
           initContainers: [
             agentContainer({
@@ -146,7 +141,6 @@ export function serverStatefulSet(
             ...(servers.initContainers ?? []),
             ...(servers.sidecar === undefined ? [] : [sidecarContainer(ensemble, servers.sidecar)]),
           ],
-          containers: servers.containers,
           volumes: [...agentVolumes(names.agent, inputs.bundle), ...servers.volumes],
         },
       },
@@ -154,28 +148,29 @@ export function serverStatefulSet(
   };
 }
 
-export interface Setup {
+interface Setup {
   bundle: AgentBundle;
   /** Default: those of every ensemble. No secrets. */
   settings?: SetupSettings;
-  /** Of all passwords: a changed one runs the setup again. */
+  /** Of all passwords: another one runs the setup again. */
   credentialsChecksum: Input<string>;
   paths: { admin: string; trust: string };
-  /** Beside administrator, users and trust. */
+  /** Further mounts, beside those of administrator, users and trust. */
   volumeMounts?: core.v1.VolumeMount[];
   volumes?: core.v1.Volume[];
 }
 
 export const setupDeadlineSeconds = 600;
 
-/** Runs again whenever its inputs change, passwords included. */
+/** The Job runs again whenever its inputs change, passwords included. */
 export function setupJob(ensemble: Ensemble, setup: Setup) {
   const admin = adminLogin(ensemble, setup.paths);
+  const name = namesOf(ensemble.name).setup;
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
     settings: setup.settings ?? setupSettings(ensemble),
-    serviceAccount: namesOf(ensemble.name).setup,
+    serviceAccount: name,
     bundle: setup.bundle,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },
     deadlineSeconds: setupDeadlineSeconds,
@@ -186,10 +181,6 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
       ...admin.volumeMounts,
       { name: "users", mountPath: setupUsers.directory, readOnly: true },
     ],
-    volumes: [
-      ...(setup.volumes ?? []),
-      ...admin.volumes,
-      secretVolume("users", namesOf(ensemble.name).setup, [setupUsers.file]),
-    ],
+    volumes: [...(setup.volumes ?? []), ...admin.volumes, secretVolume("users", name, [setupUsers.file])],
   });
 }

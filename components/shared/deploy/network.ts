@@ -1,5 +1,6 @@
 /** The objects around a StatefulSet: Services, disruption budget, network policy, Jobs. Pure. */
 import type { batch, core, networking, policy } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
@@ -8,27 +9,23 @@ export interface Port {
   port: number;
 }
 
-/** The one name that clients use; behind it are the ready members, or the gateway that follows the writable one. */
+/** The one name that clients use. It leads to the ready members, or to the gateway that follows the writable member. */
 export function clientService(
   ensemble: Ensemble,
   ports: Port[],
   selector: Record<string, string> = serverSelector(ensemble.service, ensemble.name),
 ): core.v1.Service {
   return {
-    // Pulumi would wait ten minutes for a ready pod behind it; roll and setup say why there is none.
+    // Pulumi would wait ten minutes for a ready pod behind the Service; roll and setup say why there is none.
     metadata: {
       ...metadata(ensemble, namesOf(ensemble.name).server),
       annotations: { "pulumi.com/skipAwait": "true" },
     },
-    spec: {
-      type: "ClusterIP",
-      selector,
-      ports: ports.map(servicePort),
-    },
+    spec: { type: "ClusterIP", selector, ports: ports.map(servicePort) },
   };
 }
 
-/** Names of single members. They resolve before a member is ready: members must find each other to become ready. */
+/** Gives each member a name, which resolves before the member is ready: members must find each other to become ready. */
 export function peersService(ensemble: Ensemble, ports: Port[]): core.v1.Service {
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).peers),
@@ -42,17 +39,22 @@ export function peersService(ensemble: Ensemble, ports: Port[]): core.v1.Service
   };
 }
 
+/** The ports of a Service; the containers behind it have ports of the same names. */
+export function namedPorts(ports: Record<string, number>): Port[] {
+  return Object.entries(ports).map(([name, port]) => ({ name, port }));
+}
+
 function servicePort({ name, port }: Port): core.v1.ServicePort {
   return { name, port, targetPort: name, protocol: "TCP" };
 }
 
-/** One voluntary disruption at a time; the default policy for unhealthy pods protects a member that is recovering. */
+/** One voluntary disruption at a time. */
 export function disruptionBudget(ensemble: Ensemble): policy.v1.PodDisruptionBudget {
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).server),
     spec: {
       maxUnavailable: 1,
-      // A member that is not ready may be what a drain or the roll must get rid of; those that are ready keep the budget.
+      // A drain or the roll may have to evict a member that is not ready; the budget protects the members that are.
       unhealthyPodEvictionPolicy: "AlwaysAllow",
       selector: { matchLabels: serverSelector(ensemble.service, ensemble.name) },
     },
@@ -64,9 +66,9 @@ export interface PolicyPorts {
   /** Between members only. */
   peer: number[];
   metrics: number;
-  /** For all pods of the ensemble, such as the gateway. */
+  /** Between all pods of the ensemble: members, agents, gateway. */
   internal?: number[];
-  /** Clients reach the gateway, and only the gateway reaches the members. Default: false. */
+  /** Clients reach the gateway, and only pods of the ensemble reach the members. Default: false. */
   gateway?: boolean;
 }
 
@@ -75,42 +77,49 @@ export interface PolicyPorts {
  * allowed. Port forwards end inside the pod's network namespace and need none either.
  */
 export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networking.v1.NetworkPolicy {
-  const instance = { podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) } };
+  const instance = instancePeer(ensemble);
   const servers = { podSelector: { matchLabels: serverSelector(ensemble.service, ensemble.name) } };
-  const tcp = (port: number) => ({ protocol: "TCP", port });
-  const metricsFrom = ensemble.metrics.from.map(networkPeer);
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).server),
     spec: {
-      podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
+      ...instance,
       policyTypes: ["Ingress", "Egress"],
       ingress: [
-        {
-          from: ports.gateway === true ? [instance] : [instance, ...ensemble.clients.map(networkPeer)],
-          ports: [tcp(ports.client)],
-        },
+        ports.gateway === true ? { from: [instance], ports: [tcp(ports.client)] } : fromClients(ensemble, ports.client),
         ...(ports.peer.length > 0 ? [{ from: [servers], ports: ports.peer.map(tcp) }] : []),
         ...(ports.internal === undefined ? [] : [{ from: [instance], ports: ports.internal.map(tcp) }]),
-        // An empty list of sources would mean everybody: without sources there is no rule.
-        ...(metricsFrom.length > 0 ? [{ from: metricsFrom, ports: [tcp(ports.metrics)] }] : []),
+        ...fromMetrics(ensemble, ports.metrics),
       ],
       egress: [
         // DNS may be a node-local cache outside the pod network, so its address is left open.
-        {
-          ports: [
-            { protocol: "UDP", port: 53 },
-            { protocol: "TCP", port: 53 },
-          ],
-        },
+        { ports: [{ protocol: "UDP", port: 53 }, tcp(53)] },
         { to: [instance] },
-        // The API server, for the agent: behind its Service (443) or, where policies see the real address, at 6443.
+        // The API server, for the agent: 443 is the port of its Service, 6443 the one that some network plugins see.
         { ports: [tcp(443), tcp(6443)] },
       ],
     },
   };
 }
 
-export function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
+/** All pods of the ensemble. */
+function instancePeer({ service, name }: Ensemble) {
+  return { podSelector: { matchLabels: instanceLabels(service, name) } };
+}
+
+/** Clients, and all pods of the ensemble. The list is never empty, which would mean every source. */
+export function fromClients(ensemble: Ensemble, port: number): networking.v1.NetworkPolicyIngressRule {
+  return { from: [instancePeer(ensemble), ...ensemble.clients.map(networkPeer)], ports: [tcp(port)] };
+}
+
+/** No rule without sources: an empty list of sources would mean every source. */
+export function fromMetrics(ensemble: Ensemble, port: number): networking.v1.NetworkPolicyIngressRule[] {
+  const from = ensemble.metrics.from.map(networkPeer);
+  return from.length > 0 ? [{ from, ports: [tcp(port)] }] : [];
+}
+
+const tcp = (port: number) => ({ protocol: "TCP", port });
+
+function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   return {
     ...(peer.namespaceLabels === undefined ? {} : { namespaceSelector: { matchLabels: peer.namespaceLabels } }),
     ...(peer.podLabels === undefined && peer.namespaceLabels !== undefined
@@ -119,33 +128,34 @@ export function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   };
 }
 
-/** Name, namespace and labels of any object of the ensemble. */
+/** For any object of the ensemble. */
 export function metadata(ensemble: Ensemble, name: string) {
   return { name, namespace: ensemble.namespace, labels: labels(ensemble.service, ensemble.name) };
 }
 
 /**
- * For Jobs that run once for each change: without a name of their own, so that a changed template makes a new Job before the
- * old one is removed, and replaced by the next `pulumi up` when they have failed.
+ * For Jobs that run once for each change. They have no fixed name, so Pulumi makes a new Job for a changed template before it
+ * deletes the old one. The next `pulumi up` replaces a Job that failed.
  */
-export function jobMetadata(ensemble: Ensemble) {
-  const { namespace, labels: given } = metadata(ensemble, "");
-  return { namespace, labels: given, annotations: { "pulumi.com/replaceUnready": "true" } };
-}
-
-export interface Schedule {
-  schedule: string;
-  /** A run that was missed is made up for within this time. */
-  startingDeadlineSeconds: number;
-  spec: batch.v1.JobSpec;
+export function jobMetadata({ namespace, service, name }: Ensemble) {
+  return { namespace, labels: labels(service, name), annotations: { "pulumi.com/replaceUnready": "true" } };
 }
 
 /**
  * One run at a time. A run that is retried after `up` deleted its bundle cannot start; its deadline ends it, and the next run
- * has the new one.
+ * has the new bundle.
  */
-export function cronJob(ensemble: Ensemble, name: string, inputs: Schedule) {
-  const { schedule, startingDeadlineSeconds, spec } = inputs;
+export function cronJob(
+  ensemble: Ensemble,
+  name: string,
+  details: {
+    schedule: string;
+    /** A run that was missed is made up for within this time. */
+    startingDeadlineSeconds: number;
+    spec: Input<batch.v1.JobSpec>;
+  },
+) {
+  const { schedule, startingDeadlineSeconds, spec } = details;
   return {
     metadata: metadata(ensemble, name),
     spec: {

@@ -1,6 +1,4 @@
-/**
- * The pod profile of every ensemble: who the processes are, where they run and what they may touch.
- */
+/** What all pods have in common: the user of the processes, the nodes, the volumes and mounts. */
 import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { hasPeerCertificate } from "../core/certificates";
@@ -9,24 +7,34 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName } from "./bundle";
 import { agentImage } from "./images";
 
-/** The user "node" of the agent image, used for the servers too: none of their images needs a user of its own. */
+/** The user "node" of the agent image. Servers run as the same user: none of their images needs a user of its own. */
 const userId = 1000;
 
 /** Pod Security "restricted"; fsGroup makes volumes, Secrets and tokens readable without root. */
-export const podSecurityContext: core.v1.PodSecurityContext = {
+const podSecurityContext: core.v1.PodSecurityContext = {
   runAsNonRoot: true,
   runAsUser: userId,
   runAsGroup: userId,
   fsGroup: userId,
-  // A volume with millions of files is not walked again at every start.
+  // Otherwise the kubelet would walk a volume with millions of files at every start.
   fsGroupChangePolicy: "OnRootMismatch",
   seccompProfile: { type: "RuntimeDefault" },
 };
 
-/** Of every container. */
+/** Of every pod: no token but the one of the agent container, and no variables with the addresses of Services. */
+export function podProfile(serviceAccountName: string): Partial<core.v1.PodSpec> {
+  return {
+    serviceAccountName,
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    securityContext: podSecurityContext,
+  };
+}
+
+/** What all containers have in common. */
 export const containerProfile = {
   imagePullPolicy: "IfNotPresent",
-  // Agents write a sentence. Of a server that ends with an error, `pulumi up` and `kubectl describe pod` show the last words.
+  // `pulumi up` and `kubectl describe pod` show the end of the log of a container that failed.
   terminationMessagePolicy: "FallbackToLogsOnError",
   securityContext: {
     allowPrivilegeEscalation: false,
@@ -38,12 +46,12 @@ export const containerProfile = {
 } satisfies Partial<core.v1.Container>;
 
 /** Node.js with a bundle needs about 60 MiB, most of it the program's own pages; the limit leaves room for one large answer. */
-export const agentResources: core.v1.ResourceRequirements = {
+const agentResources: core.v1.ResourceRequirements = {
   requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
   limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
 };
 
-/** Pods with these labels on different hosts. */
+/** Keeps pods with these labels on different hosts. */
 export function spreadOverHosts(
   spread: "preferred" | "required",
   matchLabels: Record<string, string>,
@@ -54,15 +62,21 @@ export function spreadOverHosts(
     : { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: hosts }] };
 }
 
+/** The nodes that members, gateway and agents may run on. */
+export function nodePlacement({ placement }: Ensemble): Partial<core.v1.PodSpec> {
+  const { nodeSelector, tolerations } = placement;
+  return {
+    ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+    ...(tolerations.length > 0 ? { tolerations } : {}),
+  };
+}
+
 /** Members on different hosts and, if asked for, in different zones. */
-export function placement(ensemble: Ensemble): core.v1.PodSpec {
-  const { spread, zones, nodeSelector, tolerations } = ensemble.placement;
+export function memberPlacement(ensemble: Ensemble): Partial<core.v1.PodSpec> {
+  const { spread, zones } = ensemble.placement;
   const matchLabels = serverSelector(ensemble.service, ensemble.name);
   return {
-    containers: [],
-    affinity: {
-      podAntiAffinity: spreadOverHosts(spread, matchLabels),
-    },
+    affinity: { podAntiAffinity: spreadOverHosts(spread, matchLabels) },
     ...(zones
       ? {
           topologySpreadConstraints: [
@@ -75,8 +89,7 @@ export function placement(ensemble: Ensemble): core.v1.PodSpec {
           ],
         }
       : {}),
-    ...(Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
-    ...(tolerations.length > 0 ? { tolerations } : {}),
+    ...nodePlacement(ensemble),
   };
 }
 
@@ -92,14 +105,6 @@ export function dataClaim(ensemble: Ensemble): core.v1.PersistentVolumeClaim {
   };
 }
 
-/**
- * Volumes are removed with the StatefulSet only when asked for. Never because it has become smaller, which may have been by hand: the
- * setup removes those of members that have left.
- */
-export function dataRetention(ensemble: Ensemble): { whenDeleted: "Retain" | "Delete"; whenScaled: "Retain" } {
-  return { whenDeleted: ensemble.deletion === "keep" ? "Retain" : "Delete", whenScaled: "Retain" };
-}
-
 const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /** The volumes of `agentContainer`. The token is mounted in agent containers only, never in those of the server. */
@@ -109,7 +114,7 @@ export function agentVolumes(program: string, bundle: AgentBundle): core.v1.Volu
     {
       name: "token",
       projected: {
-        // Readable for the group only, which is fsGroup.
+        // The processes read it as members of the group, which is fsGroup.
         defaultMode: 0o440,
         sources: [
           { serviceAccountToken: { path: "token", expirationSeconds: 3600 } },
@@ -121,6 +126,11 @@ export function agentVolumes(program: string, bundle: AgentBundle): core.v1.Volu
   ];
 }
 
+/** TCP ports of a container by name. */
+export function containerPorts(ports: Record<string, number>): core.v1.ContainerPort[] {
+  return Object.entries(ports).map(([name, containerPort]) => ({ name, containerPort, protocol: "TCP" }));
+}
+
 /** The variables POD_NAME and POD_NAMESPACE. */
 export const podIdentity: core.v1.EnvVar[] = [
   { name: "POD_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "metadata.name" } } },
@@ -128,11 +138,10 @@ export const podIdentity: core.v1.EnvVar[] = [
 ];
 
 export interface AgentContainer {
-  /** Container name. */
   name: string;
   /** The command of the agent, with its arguments. No secrets. */
   command: [string, ...string[]];
-  /** What the command must know, as one JSON value in SETTINGS. No secrets. */
+  /** The variable SETTINGS, as JSON. No secrets. */
   settings: object;
   volumeMounts?: core.v1.VolumeMount[];
   /** Options of Node.js. Default: collect young objects soon, and old ones before the limit of the container is reached. */
@@ -142,8 +151,8 @@ export interface AgentContainer {
 }
 
 /**
- * A container that runs one command of the service's agent. The bundle is kept compressed in a ConfigMap; Node.js unpacks
- * and evaluates it, so that the root file system can stay read-only and no init step has to copy anything.
+ * A container that runs one command of the service's agent. The ConfigMap holds the bundle compressed; Node.js unpacks and
+ * evaluates it in memory, so that the root file system stays read-only.
  */
 export function agentContainer(container: AgentContainer): core.v1.Container {
   return {
@@ -156,7 +165,7 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "SETTINGS", value: JSON.stringify(container.settings) },
       ...podIdentity,
       { name: "NODE_OPTIONS", value: container.nodeOptions ?? "--max-old-space-size=128 --max-semi-space-size=1" },
-      // Threads that do nothing but I/O need no memory pools of their own: 16 MiB instead of 23 to 32 (anonymous, at rest).
+      // One memory pool for all threads: 16 MiB instead of 23 to 32 (anonymous, at rest).
       { name: "MALLOC_ARENA_MAX", value: "1" },
       ...(container.env ?? []),
     ],
@@ -181,27 +190,17 @@ export interface AgentJob extends AgentContainer {
   volumes?: core.v1.Volume[];
   /** After this time the Job has failed, whatever its pods do. */
   deadlineSeconds: number;
-  /**
-   * How often a failed pod is replaced, default 0: what may pass, the agent waits for by itself, and a refusal fails the Job
-   * at once.
-   */
+  /** How often a failed pod is replaced, default 0: the agent itself waits for what may pass, and a refusal fails the Job. */
   retries?: number;
 }
 
 /** A Job that runs one command of the agent to its end. */
-export function agentJobSpec(
-  ensemble: Ensemble,
-  job: AgentJob,
-): { template: core.v1.PodTemplateSpec } & {
-  backoffLimit: number;
-  podFailurePolicy: batch.v1.PodFailurePolicy;
-  activeDeadlineSeconds: number;
-} {
+export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpec {
   return {
-    // Not a rule that fails the Job by the exit code: its reason, PodFailurePolicy, is none that the await of
-    // pulumi-kubernetes knows, which would go on waiting until its time-out.
+    // No rule fails the Job by the exit code: pulumi-kubernetes does not know its reason, PodFailurePolicy, and would wait
+    // until its time-out.
     backoffLimit: job.retries ?? 0,
-    // A pod that was evicted or lost with its node is replaced.
+    // A pod that was evicted or lost with its node is replaced, and not counted.
     podFailurePolicy: {
       rules: [{ action: "Ignore", onPodConditions: [{ type: "DisruptionTarget", status: "True" }] }],
     },
@@ -213,14 +212,8 @@ export function agentJobSpec(
       },
       spec: {
         restartPolicy: "Never",
-        serviceAccountName: job.serviceAccount,
-        automountServiceAccountToken: false,
-        enableServiceLinks: false,
-        securityContext: podSecurityContext,
-        ...(Object.keys(ensemble.placement.nodeSelector).length > 0
-          ? { nodeSelector: ensemble.placement.nodeSelector }
-          : {}),
-        ...(ensemble.placement.tolerations.length > 0 ? { tolerations: ensemble.placement.tolerations } : {}),
+        ...podProfile(job.serviceAccount),
+        ...nodePlacement(ensemble),
         containers: [agentContainer(job)],
         volumes: [...agentVolumes(namesOf(ensemble.name).agent, job.bundle), ...(job.volumes ?? [])],
       },
@@ -228,13 +221,13 @@ export function agentJobSpec(
   };
 }
 
-/** Without outputs of other resources. */
+/** A volume without outputs of other resources. */
 export interface PlainVolume extends core.v1.Volume {
   secret?: core.v1.SecretVolumeSource;
   configMap?: core.v1.ConfigMapVolumeSource;
 }
 
-/** Mounts the keys of a Secret as files. Missing keys and a missing Secret keep the pod waiting, which is what is wanted. */
+/** Mounts the keys of a Secret as files. The pod waits until the Secret and its keys exist. */
 export function secretVolume(name: string, secretName: string, items?: string[]): PlainVolume {
   return {
     name,
@@ -246,7 +239,7 @@ export function secretVolume(name: string, secretName: string, items?: string[])
   };
 }
 
-/** What a command mounts that asks the members as somebody they know. */
+/** What a command mounts to log in to the members. */
 export interface LoginMounts {
   volumeMounts: core.v1.VolumeMount[];
   volumes: PlainVolume[];
@@ -266,7 +259,7 @@ export function whenThere({ volumeMounts, volumes }: LoginMounts): LoginMounts {
   };
 }
 
-/** The trust bundle, for whoever talks to the members; nothing without TLS. */
+/** The trust bundle, for every client of the members; nothing without TLS. */
 export function trustVolumes(ensemble: Ensemble): PlainVolume[] {
   return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
 }
@@ -275,7 +268,7 @@ export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.
   return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
 }
 
-/** For a command that asks the members as the administrator. */
+/** For a command that logs in to the members as the administrator. */
 export function adminLogin(ensemble: Ensemble, paths: { admin: string; trust: string }): LoginMounts {
   return {
     volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
@@ -283,12 +276,12 @@ export function adminLogin(ensemble: Ensemble, paths: { admin: string; trust: st
   };
 }
 
-/** The certificates of a server, towards clients and towards other members; nothing without TLS. */
-export function certificateVolumes(ensemble: Ensemble): core.v1.Volume[] {
+/** The certificates of a server, towards clients and towards other members; nothing without TLS. `items`: default all keys. */
+export function certificateVolumes(ensemble: Ensemble, items?: string[]): core.v1.Volume[] {
   if (ensemble.tls === "off") return [];
   const { serverTls, peerTls } = namesOf(ensemble.name);
-  const peer = hasPeerCertificate(ensemble.service) ? [secretVolume("peer-tls", peerTls)] : [];
-  return [secretVolume("server-tls", serverTls), ...peer];
+  const peer = hasPeerCertificate(ensemble.service) ? [secretVolume("peer-tls", peerTls, items)] : [];
+  return [secretVolume("server-tls", serverTls, items), ...peer];
 }
 
 export function certificateMounts(

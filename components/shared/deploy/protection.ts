@@ -9,7 +9,7 @@ export function childOptions(component: pulumi.ComponentResource): pulumi.Custom
   return { parent: component, protect: false };
 }
 
-/** For what holds data, or opens it: protected when the component is. */
+/** For resources that hold data, or are needed to open it: they are protected when the component is. */
 export function protectable(options: pulumi.CustomResourceOptions): pulumi.CustomResourceOptions {
   const inherited = { ...options };
   delete inherited.protect;

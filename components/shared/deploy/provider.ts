@@ -1,12 +1,11 @@
-/** The provider of Kubernetes that the components need, and what they say when they get another one. */
+/** The provider of Kubernetes that the components need, and the errors for any other. */
 import { Provider, type ProviderArgs } from "@pulumi/kubernetes/provider";
 import * as pulumi from "@pulumi/pulumi";
 
 /**
- * Flags of the provider, the variables of the environment that set them, and whether they are on by default. Without the first one, an
- * object that an agent has made before, such as the Secret of an application, could not be created. Without one of the others, a changed
- * ConfigMap or Secret is deleted and created again: members that mount it by its name lose it for that time, and a Secret loses what the
- * agent added to it.
+ * Flags of the provider, the environment variables that set them, and their defaults. Without the first flag, Pulumi could not create an
+ * object that an agent made before, such as the Secret of an application. Without the others, Pulumi deletes a changed ConfigMap or Secret
+ * and creates it again: members that mount it lose it for that time, and a Secret loses what the agent added.
  */
 const needed = {
   enableServerSideApply: { variable: "PULUMI_K8S_ENABLE_SERVER_SIDE_APPLY", byDefault: "true" },
@@ -19,9 +18,9 @@ const flags = Object.keys(needed) as Flag[];
 export type KubernetesProviderArguments = Omit<ProviderArgs, Flag>;
 
 /**
- * A provider for the components. Its `clusterIdentifier` is `name` unless it is given. Only a changed identifier replaces the provider, and
- * everything in it: neither a renamed stack nor another name of the context nor a renewed credential does. Give another identifier
- * when the program moves to another cluster.
+ * A provider for the components. Its `clusterIdentifier` is `name` unless it is given. Only another identifier replaces the provider and
+ * all its resources; a renamed stack, a renamed context and renewed credentials do not. Give another identifier when the program moves to
+ * another cluster.
  */
 export function kubernetesProvider(
   name: string,
@@ -57,9 +56,9 @@ export function requireMutable(subject: string, provider: pulumi.ProviderResourc
     );
   }
   const inputs = flags.map((flag) => (provider as unknown as Record<Flag, pulumi.Output<unknown> | undefined>)[flag]);
-  // A provider that another process made shows no inputs here.
+  // The inputs of a provider that another process made are not known here.
   if (inputs.includes(undefined)) return;
-  // Inputs of a provider are outputs of the resource: their values are known only later, but before the end of the preview.
+  // The inputs are outputs of the resource, whose values are known before the end of the preview.
   pulumi.all(inputs).apply((values) => {
     const missing = flags.filter((flag, index) => String(values[index] ?? needed[flag].byDefault) !== "true");
     if (missing.length === 0) return;

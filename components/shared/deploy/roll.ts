@@ -1,5 +1,5 @@
 /**
- * The Pulumi side of the roll: a Job behind the StatefulSet that runs whenever the members are to be others, and a CronJob for what
+ * The Pulumi side of the roll: a Job after the StatefulSet that runs whenever the definition of the members changes, and a CronJob for
  * changes without a deployment: renewed certificates of servers that read them only when they start, and the claim of a lost volume.
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
@@ -11,21 +11,21 @@ import { memberSettings, type RollSettings } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, digest } from "./bundle";
 import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
-import { cronJob, jobMetadata, metadata } from "./network";
+import { cronJob, jobMetadata } from "./network";
 import { agentJobSpec, type LoginMounts } from "./pod";
 
 export interface RollInputs {
   bundle: AgentBundle;
-  /** For a server that tells an administrator alone how it is. */
+  /** For a server that shows its state to an administrator only. */
   login?: LoginMounts;
 }
 
-/** Half an hour after the certificates were looked at. */
+/** Half an hour after the CronJob of the certificates. */
 const schedule = "47 3 * * *";
 /** A run that was missed during an outage of the control plane is made up for within a day. */
 const startingDeadlineSeconds = 86_400;
 
-/** Returns what must have ended before anybody relies on the members. */
+/** When the Job that is returned has succeeded, all members are whole. */
 export function createRoll(
   ensemble: Ensemble,
   { bundle, login }: RollInputs,
@@ -34,7 +34,7 @@ export function createRoll(
   options: pulumi.CustomResourceOptions,
 ): Job {
   const name = namesOf(ensemble.name).roll;
-  // Before and after it has waited for its turn it may wait as long as for each member.
+  // One step for each member, and one each before and after the roll waits for its turn.
   const deadlineSeconds = turnSeconds + (ensemble.members + 2) * stepSeconds(pace);
   const jobSpec = (run: "now" | "nightly") =>
     pulumi.output([spec, ensemble.certificates] as const).apply(([{ template }, certificates]) => {
@@ -50,7 +50,7 @@ export function createRoll(
         name: "roll",
         command: ["roll"],
         settings,
-        // That of the guard: the two carry out changes.
+        // The roll has the rights of the guard: both carry out changes.
         serviceAccount: namesOf(ensemble.name).preflight,
         bundle,
         deadlineSeconds,
@@ -58,10 +58,7 @@ export function createRoll(
         ...login,
       });
     });
-  const inputs = jobSpec("nightly").apply((job) =>
-    cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: job }),
-  );
-  new CronJob(name, { metadata: metadata(ensemble, name), spec: inputs.spec }, options);
+  new CronJob(name, cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: jobSpec("nightly") }), options);
   return new Job(
     name,
     { metadata: jobMetadata(ensemble), spec: jobSpec("now") },

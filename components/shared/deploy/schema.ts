@@ -17,20 +17,20 @@ export interface Problem {
 /** Adds a mistake at a path below the value that is checked. */
 export type AddProblem = (path: Path, message: string) => void;
 
-/** A value without its wrong parts, which are reported already: defaults are filled in, so what is missing was wrong. */
+/** A value without its wrong parts, which are reported already. Defaults are filled in, so a part that is missing was wrong. */
 export type Sound<T> = T extends readonly (infer Element)[]
   ? (Sound<Element> | undefined)[]
   : T extends pulumi.Output<unknown> | Promise<unknown> | string | number | boolean | undefined
     ? T
     : { [Key in keyof T]?: Sound<T[Key]> | undefined };
 
-/** The value with all defaults, if nothing is wrong with it. */
+/** The value with all defaults, or undefined and what is wrong with it. */
 export function parsed<Output>(
   schema: z.ZodType<Output>,
   given: unknown,
   unknownKey = "is not an argument",
 ): { value: Output | undefined; problems: Problem[] } {
-  // Each schema parses a few values in its life: compiling code for it would take longer.
+  // A schema parses a few values only: to compile code for it would take longer.
   const result = schema.safeParse(given, { error: inWords, jitless: true });
   const issues = flat(result.error?.issues ?? []);
   const problems = issues.flatMap((issue): Problem[] => {
@@ -39,7 +39,7 @@ export function parsed<Output>(
     if (issue.code !== "unrecognized_keys") return [{ path: issue.path, message: issue.message, unknownKey: false }];
     return issue.keys.map((key) => ({
       path: [...issue.path, key],
-      // The words for unknown keys are the known ones, see `inWords`.
+      // For unknown keys the message lists the known keys, see `inWords`.
       message: `${unknownKey}; ${advice(key, issue.message.split(" "))}`,
       unknownKey: true,
     }));
@@ -55,7 +55,7 @@ export function sentence({ path, message }: Pick<Problem, "path" | "message">): 
   return `${pathText(path)} ${message}`;
 }
 
-/** Runs also when other parts of the value are wrong, on its sound parts. */
+/** A check that also runs when parts of the value are wrong; it gets the other parts. */
 export function together<T>(check: (value: Sound<T>, problem: AddProblem) => void): z.core.$ZodCheck<T> {
   return always((value, issues, problem) => {
     const wrong = issues.filter(({ code }) => code !== "unrecognized_keys").map(({ path }) => path ?? []);
@@ -64,14 +64,14 @@ export function together<T>(check: (value: Sound<T>, problem: AddProblem) => voi
   });
 }
 
-/** Of a list, runs also when some of its elements are wrong. */
+/** A check of a list that also runs when elements of the list are wrong. */
 export function ofList<T>(check: (list: T[], problem: AddProblem) => void): z.core.$ZodCheck<T[]> {
   return always((value, _, problem) => {
     if (Array.isArray(value)) check(value as T[], problem);
   });
 }
 
-/** A mistake in words, or undefined. Runs when the type is right. */
+/** A check that runs when the type is right. `judge` returns the mistake in words, or undefined. */
 export function rule<T>(judge: (value: T) => string | undefined): z.core.CheckFn<T> {
   return ({ value, issues }) => {
     const message = judge(value);
@@ -91,7 +91,7 @@ function always<T>(
   return result;
 }
 
-/** The words of a schema for a value that is missing or wrong. */
+/** The messages of a schema for a value that is missing or wrong. */
 export function says(accepted: string, advice: string): { error: z.core.$ZodErrorMap } {
   return {
     error: ({ input }) =>
@@ -108,7 +108,7 @@ export function wholeNumber(from: number, to: number, accepted: string, advice: 
   return z.number(says(accepted, advice)).refine(isWithin, says(accepted, advice));
 }
 
-/** A text that may be known only while the program runs: what it is decides on nothing but a field of an object. */
+/** A text that may be an output: it decides on the value of a field only, not on which resources exist. */
 export function laterText(accepted: string, advice: string) {
   const isText = (value: unknown): boolean => (typeof value === "string" && value !== "") || isLater(value);
   return z.custom<pulumi.Input<string>>(isText, {
@@ -126,7 +126,7 @@ function pathOfOutput(given: unknown, path: Path): Path | undefined {
   return undefined;
 }
 
-/** Of a union that an object is given for, the mistakes in the object. */
+/** When an object is given for a union: the mistakes in the object instead of the one of the union. */
 function flat(issues: z.core.$ZodIssue[]): z.core.$ZodIssue[] {
   return issues.flatMap((issue) => {
     if (issue.code !== "invalid_union") return [issue];
@@ -148,13 +148,12 @@ const typeNames: Record<string, [accepted: string, advice: string]> = {
   record: ["an object", "give one"],
 };
 
-/** The words for what a schema has none of its own for. */
+/** The messages for schemas without messages of their own. */
 const inWords: z.core.$ZodErrorMap = (issue) => {
   if (issue.code === "unrecognized_keys") return keysOf(issue.inst).join(" ");
   const [accepted, advice] = acceptedBy(issue);
-  const below =
-    issue.code === "invalid_union" && typeof issue["discriminator"] === "string" ? [issue["discriminator"]] : [];
-  const given = valueAt(issue.input, below);
+  const discriminator = issue.code === "invalid_union" ? issue["discriminator"] : undefined;
+  const given = valueAt(issue.input, typeof discriminator === "string" ? [discriminator] : []);
   return given === undefined
     ? `is missing; it must be ${accepted}`
     : `must be ${accepted}, got ${shown(given)}; ${advice}`;
@@ -207,7 +206,7 @@ export function valueAt(value: unknown, path: Path): unknown {
   return path.reduce<unknown>((each, key) => (isObject(each) ? each[key] : undefined), value);
 }
 
-/** A copy without what is at the paths. In lists a hole remains, so that the others keep their places. */
+/** A copy without the values at the paths. In a list undefined remains, so that the other elements keep their places. */
 export function without(value: unknown, paths: Path[]): unknown {
   if (paths.some(({ length }) => length === 0)) return undefined;
   if (paths.length === 0 || !isObject(value)) return value;
@@ -224,14 +223,14 @@ export function without(value: unknown, paths: Path[]): unknown {
   );
 }
 
-/** The schema without what makes it optional. */
+/** The schema inside `optional`, `default` and `prefault`. */
 export function unwrapped(type: z.ZodType): z.ZodType {
   return type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault
     ? unwrapped(type.unwrap() as z.ZodType)
     : type;
 }
 
-/** The keys of one of several kinds of objects as those of one object. */
+/** The keys of an object; of a union of objects, the keys of all of them together. */
 export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined {
   const inner = unwrapped(type);
   if (inner instanceof z.ZodObject) return inner.shape;
