@@ -43,21 +43,20 @@ export class EtcdCluster extends EnsembleComponent {
     // The key that signs the tokens of clients: all members accept them.
     const key = createPassword(tokenName(name), afterGuard);
     const authToken = createSecret(ensemble, tokenName(name), { key }, afterGuard);
-    const { config, configChecksum } = this.createBaseConfig(afterGuard);
+    const id = new RandomId(`${name}-cluster`, { byteLength: 8 }, afterGuard);
+    const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
+    const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
     const certificates = createCertificates(
       ensemble,
       { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      { network: { client: ports.client, peer: [ports.peer], metrics: ports.metrics } },
-      afterGuard,
-    );
+    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics };
+    const permissions = createPermissions(ensemble, { network }, afterGuard);
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
+        statefulSet: statefulSet(ensemble, { bundle, configChecksum: content.apply(digest) }),
         pace,
         roll: { bundle, login: login(ensemble) },
         peers: namedPorts(ports),
@@ -83,13 +82,5 @@ export class EtcdCluster extends EnsembleComponent {
     );
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     this.publish({ url, ports, durability: null, applications });
-  }
-
-  private createBaseConfig(options: pulumi.CustomResourceOptions) {
-    const { name } = this.ensemble;
-    const token = new RandomId(`${name}-cluster`, { byteLength: 8 }, options);
-    const content = token.hex.apply((hex) => JSON.stringify(baseConfig(this.ensemble, `${name}-${hex}`), null, 2));
-    const config = createConfig(this.ensemble, { [paths.baseFile]: content }, options);
-    return { config, configChecksum: content.apply(digest) };
   }
 }

@@ -64,12 +64,9 @@ export class NatsCluster extends EnsembleComponent {
       { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      // Members ask each other's monitoring port whether they run.
-      { network: { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics } },
-      afterGuard,
-    );
+    // Members ask each other's monitoring port whether they run.
+    const network = { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics };
+    const permissions = createPermissions(ensemble, { network }, afterGuard);
     const members = createMembers(
       ensemble,
       {

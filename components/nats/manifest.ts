@@ -152,14 +152,7 @@ export function usersConfig({ admin, reconciler, applications }: Users & { recon
       "    jetstream: enabled",
       "    users: [",
       ...logins.map(userOf),
-      ...reconciler.flatMap((login) =>
-        reconcilerUser(
-          application,
-          login,
-          ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"],
-          ["$JS.EVENT.ADVISORY.STREAM.>"],
-        ),
-      ),
+      ...reconciler.flatMap((login) => reconcilerUser(application, login, streamRequests, streamAdvisories)),
       "    ]",
       "  }",
     ].join("\n"),
@@ -179,6 +172,10 @@ export function usersConfig({ admin, reconciler, applications }: Users & { recon
   ].join("\n");
   return `${users}server_tags: ["${usersTag}${digest(users)}"]\n`;
 }
+
+/** What the reconciler may send, and listen to, in the account of an application. */
+const streamRequests = ["$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"];
+const streamAdvisories = ["$JS.EVENT.ADVISORY.STREAM.>"];
 
 function userOf({ username, password }: Credentials): string {
   return `      { user: "${username}", password: "${password}" }`;
@@ -257,7 +254,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
   };
 }
 
-/** What the preflight mounts to log in: servers may know only the former password of the administrator. */
+/** What the preflight mounts to log in. It mounts all users: servers may know only the former password of the administrator. */
 export function login(ensemble: Ensemble): LoginMounts {
   return {
     volumeMounts: [{ name: "users", mountPath: setupUsers.directory, readOnly: true }, ...trustMounts(ensemble, paths)],

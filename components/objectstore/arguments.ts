@@ -21,7 +21,7 @@ import { adminUsername, type Store } from "./layout";
 export const objectStoreProfile: ServiceProfile = {
   service: "objectstore",
   image: images.versitygw,
-  // Files need the most space. Uploads in parts are on the volume twice, so a few of them fill a volume below 1Gi.
+  // The volume holds the files of users. Uploads in parts are on it twice, so a few of them fill a volume below 1Gi.
   storage: { size: "20Gi", minimum: "1Gi" },
   resources: {
     requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
@@ -37,7 +37,7 @@ export const objectStoreProfile: ServiceProfile = {
 
 const bucketList = says("a list of at least one name", 'use a list like ["files"]');
 
-/** An argument that other services have and one server does not. The error has words, since a program may be written without types. */
+/** An argument of the other services that one server does not have. The error has words for programs without types. */
 function refused(why: string, advice: string) {
   return z
     .undefined({ error: ({ input }) => `cannot be given, since ${why}, got ${shown(input)}; ${advice}` })
@@ -82,12 +82,8 @@ export type ObjectStoreArguments = z.input<typeof objectStoreSchema>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveObjectStore(name: string, args: ObjectStoreArguments) {
-  const { region, buckets, applicationBuckets, ...ensemble } = resolveEnsemble(
-    objectStoreProfile,
-    objectStoreSchema,
-    name,
-    args,
-  );
+  const resolved = resolveEnsemble(objectStoreProfile, objectStoreSchema, name, args);
+  const { region, buckets, applicationBuckets, ...ensemble } = resolved;
   // Without applicationBuckets there is one application at most.
   const owners = applicationBuckets ?? Object.fromEntries(ensemble.applications.map((only) => [only, buckets]));
   return { ...ensemble, store: { region, buckets, applicationBuckets: owners } satisfies Store };

@@ -51,11 +51,8 @@ export class ObjectStore extends EnsembleComponent {
       { bundle, restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      { network: { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] } },
-      afterGuard,
-    );
+    const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
+    const permissions = createPermissions(ensemble, { network }, afterGuard);
     // The root account is all that the server reads when it starts only.
     const configChecksum = checksum(credentials.admin.data);
     const members = createMembers(

@@ -79,7 +79,7 @@ const rotation = wholeNumber(0, Number.POSITIVE_INFINITY, "a whole number from 0
 const certificates = z.strictObject({
   issuerRef: z
     .strictObject({
-      name: laterText("a text", "give the name of a cert-manager issuer").describe(
+      name: laterText("give the name of a cert-manager issuer").describe(
         "of a cert-manager issuer that signs instead of an authority of the service's own",
       ),
       kind: z.enum(["Issuer", "ClusterIssuer"]).describe("of the issuer").default("Issuer"),
@@ -105,7 +105,7 @@ const certificates = z.strictObject({
 export function ensembleShape(profile: ServiceProfile) {
   const { minimum } = profile.storage;
   return {
-    namespace: laterText("a text", "give the name of an existing namespace").describe("name of an existing namespace"),
+    namespace: laterText("give the name of an existing namespace").describe("name of an existing namespace"),
     members: z
       .number(says("3 or 5", "use 3 or 5"))
       .check(rule(membersProblem))
@@ -114,7 +114,7 @@ export function ensembleShape(profile: ServiceProfile) {
     version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.8"')
       .describe("of the server, three numbers without a prefix")
       .default(profile.image.version),
-    image: laterText("a text", "give a full image reference")
+    image: laterText("give a full image reference")
       .describe("full reference, for a mirror of the official image; `version` is then only a label")
       .optional(),
     storage: z
@@ -124,7 +124,7 @@ export function ensembleShape(profile: ServiceProfile) {
           .check(rule((size) => sizeProblem(size, minimum)))
           .describe("of each member's volume, a whole number with a unit; can grow, not shrink")
           .default(profile.storage.size),
-        class: laterText("a text", "give the name of a StorageClass")
+        class: laterText("give the name of a StorageClass")
           .describe("name of a StorageClass, without it that of the cluster; cannot be changed later")
           .optional(),
       })
@@ -278,20 +278,13 @@ function report(service: string, name: string, problems: string[]): void {
 export const nameLimit = 52 - "-certificates".length;
 
 function nameProblems(name: string): string[] {
-  const problems: string[] = [];
-  if (name.length > nameLimit) {
-    problems.push(
-      `name must have at most ${nameLimit} characters so that ${JSON.stringify("<name>-certificates")} is a valid CronJob name, ` +
-        `got ${name.length}; use a shorter name`,
-    );
-  }
-  if (!dnsLabel.test(name)) {
-    problems.push(
-      `name must be a DNS label of lower case letters, digits and hyphens that starts with a letter, ` +
-        `got ${JSON.stringify(name)}; use a name like "etcd"`,
-    );
-  }
-  return problems;
+  const tooLong =
+    `name must have at most ${nameLimit} characters so that ${JSON.stringify("<name>-certificates")} is a valid CronJob name, ` +
+    `got ${name.length}; use a shorter name`;
+  const noLabel =
+    `name must be a DNS label of lower case letters, digits and hyphens that starts with a letter, ` +
+    `got ${JSON.stringify(name)}; use a name like "etcd"`;
+  return [...(name.length > nameLimit ? [tooLong] : []), ...(dnsLabel.test(name) ? [] : [noLabel])];
 }
 
 function membersProblem(members: number): string | undefined {
@@ -385,25 +378,22 @@ function checkTlsOff({ tls, certificates }: Sound<Pick<Ensemble, "tls" | "certif
 }
 
 function checkApplications({ reserved }: ServiceProfile, applications: string[], problem: AddProblem): void {
-  applications.forEach((application, index) => {
-    if (typeof application !== "string") return;
-    const reason = reserved?.(application);
-    if (applications.indexOf(application) !== index) {
-      problem([], `must be distinct, got ${shown(application)} twice; remove one`);
-    } else if (!dnsLabel.test(application)) {
-      problem(
-        [],
-        `must be DNS labels of lower case letters, digits and hyphens that start with a letter, ` +
-          `got ${shown(application)}; use a name like "cells"`,
-      );
-    } else if (application.length > applicationLimit) {
-      problem(
-        [],
-        `must have at most ${applicationLimit} characters each, ` +
-          `got ${shown(application)} with ${application.length}; use a shorter name`,
-      );
-    } else if (reason !== undefined) {
-      problem([], `must not contain ${shown(application)}, ${reason}; use another name`);
+  const problemOf = (application: string, index: number): string | undefined => {
+    const given = shown(application);
+    if (applications.indexOf(application) !== index) return `must be distinct, got ${given} twice; remove one`;
+    if (!dnsLabel.test(application)) {
+      const label = "DNS labels of lower case letters, digits and hyphens that start with a letter";
+      return `must be ${label}, got ${given}; use a name like "cells"`;
     }
+    const { length } = application;
+    if (length > applicationLimit) {
+      return `must have at most ${applicationLimit} characters each, got ${given} with ${length}; use a shorter name`;
+    }
+    const reason = reserved?.(application);
+    return reason === undefined ? undefined : `must not contain ${given}, ${reason}; use another name`;
+  };
+  applications.forEach((application, index) => {
+    const message = typeof application === "string" ? problemOf(application, index) : undefined;
+    if (message !== undefined) problem([], message);
   });
 }

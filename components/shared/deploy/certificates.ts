@@ -12,7 +12,8 @@ import { applicationSecretName, namesOf } from "../core/names";
 import { allow, createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
-import { cronJob, jobMetadata, metadata } from "./network";
+import { cronJob, jobMetadata } from "./jobs";
+import { metadata } from "./network";
 import { agentJobSpec } from "./pod";
 
 /** At 03:17, a minute at which few other jobs start. Daily is often enough: leaf certificates live for 3 days at least. */
@@ -43,14 +44,11 @@ export function createCertificates(
     bundle: details.bundle,
     deadlineSeconds,
   });
-  const dependsOn = [...access, ...issued, ...details.dependsOn];
-  const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, pulumi.mergeOptions(options, { dependsOn }));
-  new CronJob(
-    name,
-    // A run that was missed during an outage of the control plane is made up for within a day.
-    cronJob(ensemble, name, { schedule, startingDeadlineSeconds: 86_400, spec: { ...spec, backoffLimit: 3 } }),
-    pulumi.mergeOptions(options, { dependsOn }),
-  );
+  const whenPrepared = pulumi.mergeOptions(options, { dependsOn: [...access, ...issued, ...details.dependsOn] });
+  const job = new Job(name, { metadata: jobMetadata(ensemble), spec }, whenPrepared);
+  // A run that was missed during an outage of the control plane is made up for within a day.
+  const daily = { schedule, startingDeadlineSeconds: 86_400, spec: { ...spec, backoffLimit: 3 } };
+  new CronJob(name, cronJob(ensemble, name, daily), whenPrepared);
   return [job];
 }
 

@@ -1,6 +1,6 @@
 /** The resources that every ensemble has. What a function creates waits for what the caller gives in `dependsOn`. */
 import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
-import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import type { Job } from "@pulumi/kubernetes/batch/v1/job";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
@@ -10,11 +10,11 @@ import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { allow, createAccess, type Rule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
+import { createJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
 import {
   clientService,
   disruptionBudget,
-  jobMetadata,
   metadata,
   networkPolicy,
   type PolicyPorts,
@@ -88,8 +88,7 @@ export function createMembers(
   const whenThere = pulumi.mergeOptions(options, { dependsOn: [servers] });
   const ready = [servers, createRoll(ensemble, inputs.roll, inputs.statefulSet, inputs.pace, whenThere)];
   if (inputs.client === undefined) return { peers, ready };
-  const ports = [{ name: "client", port: inputs.client }];
-  return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, ports), options)] };
+  return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, inputs.client), options)] };
 }
 
 /** When this Job has succeeded, all users can log in. */
@@ -106,12 +105,6 @@ export function createSetup(
   const { spec, rules = [], dependsOn } = details;
   const name = namesOf(ensemble.name).setup;
   const access = createAccess(ensemble, name, [...setupRules(ensemble), ...rules], options);
-  return new Job(
-    name,
-    { metadata: jobMetadata(ensemble), spec },
-    pulumi.mergeOptions(options, {
-      dependsOn: [...access, ...dependsOn],
-      customTimeouts: { create: `${setupDeadlineSeconds + 60}s` },
-    }),
-  );
+  const job = { spec, deadlineSeconds: setupDeadlineSeconds, dependsOn: [...access, ...dependsOn] };
+  return createJob(ensemble, name, job, options);
 }

@@ -27,7 +27,7 @@ const replicas = 2;
 /** After this time no node sends connections to the pod any more, and those on their way have arrived. */
 const drainSeconds = 5;
 
-/** Returns what must run before clients get through: the proxies, and the Service `<name>`, which is the one address. */
+/** Returns the proxies and the Service `<name>`, which is the one address: both must exist before clients can connect. */
 export function createGateway(
   ensemble: Ensemble,
   details: {
@@ -49,18 +49,12 @@ export function createGateway(
   const program = createBundle(ensemble, name, bundle, options);
   const access = createAccess(ensemble, name, [], options);
   const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, port), options);
-  const customTimeouts = { create: "10m", update: "10m" };
-  const dependsOn = [program, policy, ...access, ...details.dependsOn];
-  const deployment = new Deployment(
-    name,
-    gatewayDeployment(ensemble, settings, bundle),
-    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
-  );
-  const service = new Service(
-    namesOf(ensemble.name).server,
-    clientService(ensemble, [{ name: "client", port }], selector),
-    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
-  );
+  const whenPrepared = pulumi.mergeOptions(options, {
+    dependsOn: [program, policy, ...access, ...details.dependsOn],
+    customTimeouts: { create: "10m", update: "10m" },
+  });
+  const deployment = new Deployment(name, gatewayDeployment(ensemble, settings, bundle), whenPrepared);
+  const service = new Service(namesOf(ensemble.name).server, clientService(ensemble, port, selector), whenPrepared);
   new PodDisruptionBudget(
     name,
     { metadata: metadata(ensemble, name), spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },

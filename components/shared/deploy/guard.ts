@@ -1,12 +1,11 @@
 /** The Pulumi side of the guard: the preflight, a Job that runs before everything that a refused change would alter. */
-import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
 import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName, createBundle } from "./bundle";
-import { jobMetadata } from "./network";
+import { createJob } from "./jobs";
 import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
 
 /** To pull the image of the agent, and for members that are not whole yet. */
@@ -50,11 +49,6 @@ export function createGuard(
       ...(login === undefined ? {} : whenThere(login)),
     }),
   );
-  const customTimeouts = { create: `${deadlineSeconds + 60}s` };
-  const job = new Job(
-    name,
-    { metadata: jobMetadata(ensemble), spec },
-    pulumi.mergeOptions(options, { dependsOn: [program, ...access], customTimeouts }),
-  );
+  const job = createJob(ensemble, name, { spec, deadlineSeconds, dependsOn: [program, ...access] }, options);
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

@@ -15,6 +15,7 @@ export { configName, createConfig, createMembers, createPermissions, createSetup
 export { createGateway } from "./gateway";
 export { createGuard } from "./guard";
 export * from "./images";
+export { cronJob, jobMetadata } from "./jobs";
 export {
   handOverHook,
   type Pace,
@@ -24,7 +25,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
-export { cronJob, jobMetadata, metadata, namedPorts } from "./network";
+export { metadata, namedPorts } from "./network";
 export * from "./pod";
 export { childOptions } from "./protection";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";

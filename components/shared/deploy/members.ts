@@ -164,6 +164,7 @@ export const setupDeadlineSeconds = 600;
 
 /** The Job runs again whenever its inputs change, passwords included. */
 export function setupJob(ensemble: Ensemble, setup: Setup) {
+  const { volumeMounts = [], volumes = [] } = setup;
   const admin = adminLogin(ensemble, setup.paths);
   const name = namesOf(ensemble.name).setup;
   return agentJobSpec(ensemble, {
@@ -177,10 +178,10 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     // An election between two steps of the setup may fail one of them.
     retries: 2,
     volumeMounts: [
-      ...(setup.volumeMounts ?? []),
+      ...volumeMounts,
       ...admin.volumeMounts,
       { name: "users", mountPath: setupUsers.directory, readOnly: true },
     ],
-    volumes: [...(setup.volumes ?? []), ...admin.volumes, secretVolume("users", name, [setupUsers.file])],
+    volumes: [...volumes, ...admin.volumes, secretVolume("users", name, [setupUsers.file])],
   });
 }

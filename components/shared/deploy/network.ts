@@ -1,6 +1,5 @@
-/** The objects around a StatefulSet: Services, disruption budget, network policy, Jobs. Pure. */
-import type { batch, core, networking, policy } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
+/** The objects around a StatefulSet: Services, disruption budget, network policy. Pure. */
+import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
@@ -12,7 +11,7 @@ export interface Port {
 /** The one name that clients use. It leads to the ready members, or to the gateway that follows the writable member. */
 export function clientService(
   ensemble: Ensemble,
-  ports: Port[],
+  port: number,
   selector: Record<string, string> = serverSelector(ensemble.service, ensemble.name),
 ): core.v1.Service {
   return {
@@ -21,7 +20,7 @@ export function clientService(
       ...metadata(ensemble, namesOf(ensemble.name).server),
       annotations: { "pulumi.com/skipAwait": "true" },
     },
-    spec: { type: "ClusterIP", selector, ports: ports.map(servicePort) },
+    spec: { type: "ClusterIP", selector, ports: [servicePort({ name: "client", port })] },
   };
 }
 
@@ -131,40 +130,4 @@ function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
 /** For any object of the ensemble. */
 export function metadata(ensemble: Ensemble, name: string) {
   return { name, namespace: ensemble.namespace, labels: labels(ensemble.service, ensemble.name) };
-}
-
-/**
- * For Jobs that run once for each change. They have no fixed name, so Pulumi makes a new Job for a changed template before it
- * deletes the old one. The next `pulumi up` replaces a Job that failed.
- */
-export function jobMetadata({ namespace, service, name }: Ensemble) {
-  return { namespace, labels: labels(service, name), annotations: { "pulumi.com/replaceUnready": "true" } };
-}
-
-/**
- * One run at a time. A run that is retried after `up` deleted its bundle cannot start; its deadline ends it, and the next run
- * has the new bundle.
- */
-export function cronJob(
-  ensemble: Ensemble,
-  name: string,
-  details: {
-    schedule: string;
-    /** A run that was missed is made up for within this time. */
-    startingDeadlineSeconds: number;
-    spec: Input<batch.v1.JobSpec>;
-  },
-) {
-  const { schedule, startingDeadlineSeconds, spec } = details;
-  return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      schedule,
-      concurrencyPolicy: "Forbid",
-      startingDeadlineSeconds,
-      successfulJobsHistoryLimit: 1,
-      failedJobsHistoryLimit: 2,
-      jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
-    },
-  };
 }

@@ -75,20 +75,15 @@ export function nodePlacement({ placement }: Ensemble): Partial<core.v1.PodSpec>
 export function memberPlacement(ensemble: Ensemble): Partial<core.v1.PodSpec> {
   const { spread, zones } = ensemble.placement;
   const matchLabels = serverSelector(ensemble.service, ensemble.name);
+  const spreadOverZones = {
+    maxSkew: 1,
+    topologyKey: "topology.kubernetes.io/zone",
+    whenUnsatisfiable: spread === "required" ? "DoNotSchedule" : "ScheduleAnyway",
+    labelSelector: { matchLabels },
+  };
   return {
     affinity: { podAntiAffinity: spreadOverHosts(spread, matchLabels) },
-    ...(zones
-      ? {
-          topologySpreadConstraints: [
-            {
-              maxSkew: 1,
-              topologyKey: "topology.kubernetes.io/zone",
-              whenUnsatisfiable: spread === "required" ? "DoNotSchedule" : "ScheduleAnyway",
-              labelSelector: { matchLabels },
-            },
-          ],
-        }
-      : {}),
+    ...(zones ? { topologySpreadConstraints: [spreadOverZones] } : {}),
     ...nodePlacement(ensemble),
   };
 }

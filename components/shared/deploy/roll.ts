@@ -3,15 +3,15 @@
  * changes without a deployment: renewed certificates of servers that read them only when they start, and the claim of a lost volume.
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
-import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import type { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { turnSeconds } from "../core/roll";
 import { memberSettings, type RollSettings } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, digest } from "./bundle";
+import { createJob, cronJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
-import { cronJob, jobMetadata } from "./network";
 import { agentJobSpec, type LoginMounts } from "./pod";
 
 export interface RollInputs {
@@ -59,9 +59,5 @@ export function createRoll(
       });
     });
   new CronJob(name, cronJob(ensemble, name, { schedule, startingDeadlineSeconds, spec: jobSpec("nightly") }), options);
-  return new Job(
-    name,
-    { metadata: jobMetadata(ensemble), spec: jobSpec("now") },
-    pulumi.mergeOptions(options, { customTimeouts: { create: `${deadlineSeconds + 60}s` } }),
-  );
+  return createJob(ensemble, name, { spec: jobSpec("now"), deadlineSeconds, dependsOn: [] }, options);
 }

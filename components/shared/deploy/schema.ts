@@ -109,10 +109,10 @@ export function wholeNumber(from: number, to: number, accepted: string, advice: 
 }
 
 /** A text that may be an output: it decides on the value of a field only, not on which resources exist. */
-export function laterText(accepted: string, advice: string) {
+export function laterText(advice: string) {
   const isText = (value: unknown): boolean => (typeof value === "string" && value !== "") || isLater(value);
   return z.custom<pulumi.Input<string>>(isText, {
-    error: ({ input }) => (input === "" ? `is missing; ${advice}` : says(accepted, advice).error({ input } as never)),
+    error: ({ input }) => (input === "" ? `is missing; ${advice}` : says("a text", advice).error({ input } as never)),
   });
 }
 
@@ -120,10 +120,8 @@ const isLater = (value: unknown): boolean => pulumi.Output.isInstance(value) || 
 const notPlain = "must be a plain value, got an Output; it decides what is created";
 
 function pathOfOutput(given: unknown, path: Path): Path | undefined {
-  for (let length = 0; length <= path.length; length++) {
-    if (isLater(valueAt(given, path.slice(0, length)))) return path.slice(0, length);
-  }
-  return undefined;
+  const prefixes = [...path.keys(), path.length].map((length) => path.slice(0, length));
+  return prefixes.find((each) => isLater(valueAt(given, each)));
 }
 
 /** When an object is given for a union: the mistakes in the object instead of the one of the union. */
@@ -163,8 +161,7 @@ const keysOf = (type: unknown): string[] => (type instanceof z.ZodObject ? Objec
 
 function acceptedBy(issue: z.core.$ZodRawIssue): [accepted: string, advice: string] {
   if (issue.code === "invalid_value") return [choice(issue.values), "use one of these"];
-  if (issue.code === "invalid_union")
-    return [choice((issue.options as unknown[] | undefined) ?? []), "use one of these"];
+  if (issue.code === "invalid_union") return [choice((issue.options ?? []) as unknown[]), "use one of these"];
   if (issue.code === "too_small") {
     return issue.origin === "array"
       ? ["a list that is not empty", "give at least one"]
@@ -247,11 +244,10 @@ export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined 
 
 /** The known word within two edits, if any. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
-  const ranked = known
+  return known
     .map((each) => ({ each, distance: editDistance(word.toLowerCase(), each.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance);
-  const best = ranked[0];
-  return best !== undefined && best.distance <= 2 ? best.each : undefined;
+    .filter(({ distance }) => distance <= 2)
+    .sort((a, b) => a.distance - b.distance)[0]?.each;
 }
 
 function editDistance(a: string, b: string): number {

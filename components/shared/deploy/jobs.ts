@@ -1,0 +1,59 @@
+/** Jobs that run once for each change, and Jobs on a schedule. */
+import { Job } from "@pulumi/kubernetes/batch/v1/job";
+import type { batch } from "@pulumi/kubernetes/types/input";
+import * as pulumi from "@pulumi/pulumi";
+import { labels } from "../core/names";
+import type { Ensemble } from "./arguments";
+import { metadata } from "./network";
+
+/** A Job that `pulumi up` waits for. Its own deadline ends it a minute before Pulumi would stop waiting. */
+export function createJob(
+  ensemble: Ensemble,
+  name: string,
+  details: { spec: pulumi.Input<batch.v1.JobSpec>; deadlineSeconds: number; dependsOn: pulumi.Resource[] },
+  options: pulumi.CustomResourceOptions,
+): Job {
+  const { spec, deadlineSeconds, dependsOn } = details;
+  const customTimeouts = { create: `${deadlineSeconds + 60}s` };
+  return new Job(
+    name,
+    { metadata: jobMetadata(ensemble), spec },
+    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
+  );
+}
+
+/**
+ * For Jobs that run once for each change. They have no fixed name, so Pulumi makes a new Job for a changed template before it
+ * deletes the old one. The next `pulumi up` replaces a Job that failed.
+ */
+export function jobMetadata({ namespace, service, name }: Ensemble) {
+  return { namespace, labels: labels(service, name), annotations: { "pulumi.com/replaceUnready": "true" } };
+}
+
+/**
+ * One run at a time. A run that is retried after `up` deleted its bundle cannot start; its deadline ends it, and the next run
+ * has the new bundle.
+ */
+export function cronJob(
+  ensemble: Ensemble,
+  name: string,
+  details: {
+    schedule: string;
+    /** A run that was missed is made up for within this time. */
+    startingDeadlineSeconds: number;
+    spec: pulumi.Input<batch.v1.JobSpec>;
+  },
+) {
+  const { schedule, startingDeadlineSeconds, spec } = details;
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      schedule,
+      concurrencyPolicy: "Forbid",
+      startingDeadlineSeconds,
+      successfulJobsHistoryLimit: 1,
+      failedJobsHistoryLimit: 2,
+      jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
+    },
+  };
+}
