@@ -74,12 +74,9 @@ export class EtcdCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const maintenance = createAccess(ensemble, maintenanceName(name), [], afterGuard);
-    new CronJob(
-      maintenanceName(name),
-      maintenanceCronJob(ensemble, bundle),
-      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...maintenance] }),
-    );
+    const access = createAccess(ensemble, maintenanceName(name), [], afterGuard);
+    const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
+    new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     this.publish({ url, ports, durability: null, applications });
   }

@@ -70,7 +70,7 @@ export class NatsCluster extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        // Without the users: the setup makes running servers read changed ones.
+        // The checksum leaves out the users: the setup makes running servers read changed users.
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
         pace,
         roll: { bundle },
@@ -88,14 +88,11 @@ export class NatsCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    // The reconciler keeps the streams of applications, and certificates.
+    // Without applications and without TLS the reconciler would have nothing to do.
     if (ensemble.applications.length > 0 || ensemble.tls !== "off") {
       const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
-      new Deployment(
-        reconcilerName(name),
-        reconcilerDeployment(ensemble, bundle, checksum(listed(own))),
-        pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] }),
-      );
+      const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] });
+      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, bundle, checksum(listed(own))), afterSetup);
     }
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     this.publish({ url, ports, durability, applications });

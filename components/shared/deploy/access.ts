@@ -32,26 +32,15 @@ export function createAccess(
   /** Of the ServiceAccount. A cloud reads there which role the account has. */
   annotations?: Record<string, pulumi.Input<string>>,
 ): pulumi.Resource[] {
-  const serviceAccount = new ServiceAccount(
-    name,
-    {
-      metadata: { ...metadata(ensemble, name), ...(annotations === undefined ? {} : { annotations }) },
-      automountServiceAccountToken: false,
-    },
-    options,
-  );
-  if (rules.length === 0) return [serviceAccount];
-  const role = new Role(name, { metadata: metadata(ensemble, name), rules }, options);
-  const binding = new RoleBinding(
-    name,
-    {
-      metadata: metadata(ensemble, name),
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
-      subjects: [{ kind: "ServiceAccount", name, namespace: ensemble.namespace }],
-    },
-    options,
-  );
-  return [serviceAccount, role, binding];
+  const own = metadata(ensemble, name);
+  const annotated = annotations === undefined ? own : { ...own, annotations };
+  const account = new ServiceAccount(name, { metadata: annotated, automountServiceAccountToken: false }, options);
+  if (rules.length === 0) return [account];
+  const role = new Role(name, { metadata: own, rules }, options);
+  const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name };
+  const subjects = [{ kind: "ServiceAccount", name, namespace: ensemble.namespace }];
+  const binding = new RoleBinding(name, { metadata: own, roleRef, subjects }, options);
+  return [account, role, binding];
 }
 
 /** The preflight compares with what is there, grows volumes and counts members; the roll replaces pods of members. */

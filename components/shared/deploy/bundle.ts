@@ -51,12 +51,10 @@ export function createBundle(
   options: pulumi.CustomResourceOptions,
 ): ConfigMap {
   const name = bundleName(program, bundle);
-  return new ConfigMap(
-    name,
-    { metadata: metadata(ensemble, name), immutable: true, binaryData: { "agent.js.br": bundle.content } },
-    // Another version of Node.js may compress the same bundle to other bytes.
-    pulumi.mergeOptions(options, { ignoreChanges: ["binaryData"] }),
-  );
+  const binaryData = { "agent.js.br": bundle.content };
+  // Another version of Node.js may compress the same bundle to other bytes.
+  const unchanging = pulumi.mergeOptions(options, { ignoreChanges: ["binaryData"] });
+  return new ConfigMap(name, { metadata: metadata(ensemble, name), immutable: true, binaryData }, unchanging);
 }
 
 /** 16 hexadecimal characters: enough to notice any change, short enough to read. */

@@ -87,30 +87,23 @@ function createIntermediate(ensemble: Ensemble, options: pulumi.CustomResourceOp
   if (issuerRef === undefined) return [];
   const name = namesOf(ensemble.name).intermediate;
   const hours = authorityLifetimeDays * 24;
-  return [
-    new CustomResource(
-      name,
-      {
-        apiVersion: "cert-manager.io/v1",
-        kind: "Certificate",
-        metadata: {
-          ...metadata(ensemble, name),
-          // By default the provider does not wait for custom resources.
-          annotations: { "pulumi.com/waitFor": "condition=Ready" },
-        },
-        spec: {
-          isCA: true,
-          secretName: name,
-          secretTemplate: { labels: metadata(ensemble, name).labels },
-          duration: `${hours}h`,
-          renewBefore: `${Math.floor(hours / 3)}h`,
-          privateKey: { algorithm: "ECDSA", size: 256, encoding: "PKCS8", rotationPolicy: "Always" },
-          commonName: ensemble.name,
-          usages: ["digital signature", "cert sign", "crl sign"],
-          issuerRef,
-        },
-      },
-      options,
-    ),
-  ];
+  const own = metadata(ensemble, name);
+  const certificate = {
+    apiVersion: "cert-manager.io/v1",
+    kind: "Certificate",
+    // By default the provider does not wait for custom resources.
+    metadata: { ...own, annotations: { "pulumi.com/waitFor": "condition=Ready" } },
+    spec: {
+      isCA: true,
+      secretName: name,
+      secretTemplate: { labels: own.labels },
+      duration: `${hours}h`,
+      renewBefore: `${Math.floor(hours / 3)}h`,
+      privateKey: { algorithm: "ECDSA", size: 256, encoding: "PKCS8", rotationPolicy: "Always" },
+      commonName: ensemble.name,
+      usages: ["digital signature", "cert sign", "crl sign"],
+      issuerRef,
+    },
+  };
+  return [new CustomResource(name, certificate, options)];
 }

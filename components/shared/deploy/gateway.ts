@@ -55,11 +55,8 @@ export function createGateway(
   });
   const deployment = new Deployment(name, gatewayDeployment(ensemble, settings, bundle), whenPrepared);
   const service = new Service(namesOf(ensemble.name).server, clientService(ensemble, port, selector), whenPrepared);
-  new PodDisruptionBudget(
-    name,
-    { metadata: metadata(ensemble, name), spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
-    options,
-  );
+  const budget = { maxUnavailable: 1, selector: { matchLabels: selector } };
+  new PodDisruptionBudget(name, { metadata: metadata(ensemble, name), spec: budget }, options);
   return [deployment, service];
 }
 

@@ -15,11 +15,8 @@ export function createJob(
 ): Job {
   const { spec, deadlineSeconds, dependsOn } = details;
   const customTimeouts = { create: `${deadlineSeconds + 60}s` };
-  return new Job(
-    name,
-    { metadata: jobMetadata(ensemble), spec },
-    pulumi.mergeOptions(options, { dependsOn, customTimeouts }),
-  );
+  const whenPrepared = pulumi.mergeOptions(options, { dependsOn, customTimeouts });
+  return new Job(name, { metadata: jobMetadata(ensemble), spec }, whenPrepared);
 }
 
 /**
@@ -45,15 +42,16 @@ export function cronJob(
   },
 ) {
   const { schedule, startingDeadlineSeconds, spec } = details;
+  const own = metadata(ensemble, name);
   return {
-    metadata: metadata(ensemble, name),
+    metadata: own,
     spec: {
       schedule,
       concurrencyPolicy: "Forbid",
       startingDeadlineSeconds,
       successfulJobsHistoryLimit: 1,
       failedJobsHistoryLimit: 2,
-      jobTemplate: { metadata: { labels: metadata(ensemble, name).labels }, spec },
+      jobTemplate: { metadata: { labels: own.labels }, spec },
     },
   };
 }

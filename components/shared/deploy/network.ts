@@ -14,12 +14,10 @@ export function clientService(
   port: number,
   selector: Record<string, string> = serverSelector(ensemble.service, ensemble.name),
 ): core.v1.Service {
+  const own = metadata(ensemble, namesOf(ensemble.name).server);
   return {
     // Pulumi would wait ten minutes for a ready pod behind the Service; roll and setup say why there is none.
-    metadata: {
-      ...metadata(ensemble, namesOf(ensemble.name).server),
-      annotations: { "pulumi.com/skipAwait": "true" },
-    },
+    metadata: { ...own, annotations: { "pulumi.com/skipAwait": "true" } },
     spec: { type: "ClusterIP", selector, ports: [servicePort({ name: "client", port })] },
   };
 }

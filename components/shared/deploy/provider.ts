@@ -27,17 +27,9 @@ export function kubernetesProvider(
   args: KubernetesProviderArguments = {},
   opts: pulumi.ResourceOptions = {},
 ): Provider {
-  return new Provider(
-    name,
-    {
-      ...args,
-      clusterIdentifier: args.clusterIdentifier ?? name,
-      enableServerSideApply: true,
-      enableConfigMapMutable: true,
-      enableSecretMutable: true,
-    },
-    opts,
-  );
+  const clusterIdentifier = args.clusterIdentifier ?? name;
+  const enabled = { enableServerSideApply: true, enableConfigMapMutable: true, enableSecretMutable: true };
+  return new Provider(name, { ...args, clusterIdentifier, ...enabled }, opts);
 }
 
 /** Refuses a provider that lacks one of the flags. `subject` is the component, such as `etcd "config"`. */
