@@ -115,8 +115,8 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     env: [goMemoryLimit(ensemble, 0.9)],
     // Ten minutes: the server first replays a long write-ahead log, or receives a snapshot.
     startupProbe: { ...probe("/livez"), periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 300 },
-    // It asks this member only: were a missing majority a reason, all members would be restarted. A defragmentation blocks the
-    // answer, so the probe allows more time than the longest one takes (defragmentSeconds).
+    // The probe asks this member only: a lost majority must not restart all members. A defragmentation blocks the answer, so the
+    // probe allows more time than the longest one takes (defragmentSeconds).
     livenessProbe: { ...probe("/livez"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 24 },
     // Ready is a voter that has just read from a majority.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },

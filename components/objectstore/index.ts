@@ -43,7 +43,7 @@ export class ObjectStore extends EnsembleComponent {
 
     const afterGuard = createGuard(ensemble, { bundle }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
-    // The same with and without TLS.
+    // The store has the same configuration with and without TLS.
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
     const certificates = createCertificates(
       ensemble,
@@ -53,7 +53,7 @@ export class ObjectStore extends EnsembleComponent {
     );
     const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
     const permissions = createPermissions(ensemble, { network }, afterGuard);
-    // The root account is all that the server reads when it starts only.
+    // The server reads its root account only when it starts. The setup changes users and buckets of the running server.
     const configChecksum = checksum(credentials.admin.data);
     const members = createMembers(
       ensemble,

@@ -21,7 +21,7 @@ const schedule = "17 3 * * *";
 /** The Job issues within seconds; the rest is for pulling the image on a new node. */
 const deadlineSeconds = 300;
 
-/** Returns what the StatefulSet must wait for: nothing without TLS. */
+/** Returns the Job that the StatefulSet must wait for; nothing without TLS. */
 export function createCertificates(
   ensemble: Ensemble,
   details: {
@@ -65,8 +65,8 @@ function applicationSecrets({ name, applications }: Ensemble): string[] {
 }
 
 /**
- * All by name. `create` by name works because the agent only creates by server-side apply, whose request carries the name;
- * a POST would be refused.
+ * All rules are by name. `create` by name works because the agent creates by server-side apply, whose request carries the name; a
+ * POST would be refused.
  */
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);

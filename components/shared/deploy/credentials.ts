@@ -98,8 +98,8 @@ export function createApplications(
 }
 
 /**
- * Two passwords take turns: each rotation replaces the one that is not in use, and the former one stays as it is. `rotation` alone
- * decides which of the two is current.
+ * Two passwords take turns: a rotation replaces one of them, which becomes current; the other one stays as it is, and becomes the former
+ * one. `rotation` alone decides which of the two is current.
  */
 export function createLogins(
   resource: string,

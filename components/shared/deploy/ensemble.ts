@@ -24,7 +24,7 @@ import {
 import { protectable } from "./protection";
 import { createRoll, type RollInputs } from "./roll";
 
-/** Plain text has a ConfigMap of its own: a member that restarts before TLS is switched finds what its template can use. */
+/** Without TLS the ConfigMap has another name: a member that restarts before the switch finds what its template can use. */
 export function configName({ name, tls }: Pick<Ensemble, "name" | "tls">): string {
   return `${namesOf(name).config}${tls === "off" ? "-plain" : ""}`;
 }
@@ -96,7 +96,7 @@ export function createSetup(
   ensemble: Ensemble,
   details: {
     spec: pulumi.Input<batch.v1.JobSpec>;
-    /** Beside those that keep the marker. */
+    /** Further rules, beside those for the marker. */
     rules?: Rule[];
     dependsOn: pulumi.Resource[];
   },
