@@ -136,10 +136,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
 export function login(ensemble: Ensemble): LoginMounts {
   const own = ownFiles(ensemble);
   const admin = adminLogin(ensemble, paths);
-  return {
-    volumeMounts: [...own.volumeMounts, ...admin.volumeMounts],
-    volumes: [...own.volumes, ...admin.volumes],
-  };
+  return { volumeMounts: [...own.volumeMounts, ...admin.volumeMounts], volumes: [...own.volumes, ...admin.volumes] };
 }
 
 export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {

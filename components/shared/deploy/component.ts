@@ -25,7 +25,7 @@ function hostOf({ name, namespace }: Ensemble): pulumi.Output<string> {
   return namespace.apply((known) => serviceHost(name, known));
 }
 
-/** With the one DNS name. */
+/** The URL with the one DNS name of the ensemble. */
 export function urlOf(ensemble: Ensemble, scheme: string, port: number): pulumi.Output<string> {
   return pulumi.interpolate`${scheme}://${hostOf(ensemble)}:${port}`;
 }
