@@ -1,16 +1,13 @@
 /** The arguments of MongoDB: the common ones, and when the features of a release are switched on. */
 import { z } from "zod";
 import {
-  type AddProblem,
   agentPorts,
-  type Ensemble,
   ensembleSchema,
   ensembleShape,
   images,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
-  type Sound,
   shown,
 } from "../shared/deploy";
 import { compatibleWith, releaseOf, releases } from "./compatibility";
@@ -52,43 +49,34 @@ export const mongodbSchema = ensembleSchema(
       )
       .optional(),
   },
-  checkServer,
+  ({ resources, version, featureCompatibilityVersion: compatibility }, problem) => {
+    const limit = resources?.limits?.["memory"];
+    const bytes = limit === undefined ? undefined : parseQuantity(limit);
+    if (bytes !== undefined && bytes < (parseQuantity(leastMemory) ?? 0)) {
+      problem(
+        ["resources", "limits", "memory"],
+        `must be at least ${leastMemory}, half of it for the cache of the server, got ${shown(limit)}; use ${leastMemory} or more`,
+      );
+    }
+    if (version === undefined) return;
+    const accepted = compatibleWith(releaseOf(version));
+    if (accepted.length === 0) {
+      problem(
+        ["version"],
+        `must be of the release ${releaseWords}, because a set goes from one release to the next only, ` +
+          `got ${shown(version)}; use a version like "${images.mongodb.version}"`,
+      );
+    } else if (compatibility !== undefined && !accepted.includes(compatibility)) {
+      problem(
+        ["featureCompatibilityVersion"],
+        `must be ${accepted.join(" or ")} with version ${version}, got ${shown(compatibility)}; use ${accepted.at(-1) ?? ""}`,
+      );
+    }
+  },
 );
 export type MongodbClusterArguments = z.input<typeof mongodbSchema>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveMongodb(name: string, args: MongodbClusterArguments) {
   return resolveEnsemble(mongodbProfile, mongodbSchema, name, args);
-}
-
-function checkServer(
-  {
-    resources,
-    version,
-    featureCompatibilityVersion: compatibility,
-  }: Sound<Pick<Ensemble, "resources" | "version"> & { featureCompatibilityVersion?: string | undefined }>,
-  problem: AddProblem,
-): void {
-  const limit = resources?.limits?.["memory"];
-  const bytes = limit === undefined ? undefined : parseQuantity(limit);
-  if (bytes !== undefined && bytes < (parseQuantity(leastMemory) ?? 0)) {
-    problem(
-      ["resources", "limits", "memory"],
-      `must be at least ${leastMemory}, half of it for the cache of the server, got ${shown(limit)}; use ${leastMemory} or more`,
-    );
-  }
-  if (version === undefined) return;
-  const accepted = compatibleWith(releaseOf(version));
-  if (accepted.length === 0) {
-    problem(
-      ["version"],
-      `must be of the release ${releaseWords}, because a set goes from one release to the next only, ` +
-        `got ${shown(version)}; use a version like "${images.mongodb.version}"`,
-    );
-  } else if (compatibility !== undefined && !accepted.includes(compatibility)) {
-    problem(
-      ["featureCompatibilityVersion"],
-      `must be ${accepted.join(" or ")} with version ${version}, got ${shown(compatibility)}; use ${accepted.at(-1) ?? ""}`,
-    );
-  }
 }

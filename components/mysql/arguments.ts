@@ -1,18 +1,15 @@
 /** The arguments of MySQL. */
-import { z } from "zod";
+import type { z } from "zod";
 import {
-  type AddProblem,
   agentPorts,
-  type Ensemble,
   ensembleSchema,
   ensembleShape,
   images,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
-  type Sound,
-  says,
   shown,
+  wholeNumber,
   withDefaults,
 } from "../shared/deploy";
 import { mostConnections } from "./configuration";
@@ -51,20 +48,15 @@ export const mysqlProfile: ServiceProfile = {
   },
 };
 
-const connections = [
-  `a whole number from ${leastShare} to ${largestMaxConnections}`,
-  `use ${defaultMaxConnections}`,
-] as const;
-
 export const mysqlSchema = ensembleSchema(
   {
     ...ensembleShape(mysqlProfile),
-    maxConnections: z
-      .number(says(...connections))
-      .refine(
-        (given) => Number.isInteger(given) && given >= leastShare && given <= largestMaxConnections,
-        says(...connections),
-      )
+    maxConnections: wholeNumber(
+      leastShare,
+      largestMaxConnections,
+      `a whole number from ${leastShare} to ${largestMaxConnections}`,
+      `use ${defaultMaxConnections}`,
+    )
       .describe(
         `connections of all applications together, each gets an equal share; from ${leastShare} to ${largestMaxConnections}, ` +
           `at least ${leastShare} for each application, and no more than the memory limit has room for (173 with \`768Mi\`, ` +
@@ -73,49 +65,40 @@ export const mysqlSchema = ensembleSchema(
       )
       .default(defaultMaxConnections),
   },
-  checkConnections,
+  ({ maxConnections, resources, applications = [] }, problem) => {
+    const limit = withDefaults(mysqlProfile, resources).limits["memory"] ?? "";
+    const bytes = parseQuantity(limit) ?? Number.NaN;
+    const shares = leastShare * Math.max(applications.length, 1);
+    if (bytes < (parseQuantity(leastMemory) ?? 0)) {
+      problem(
+        ["resources", "limits", "memory"],
+        `must be at least ${leastMemory}, got ${shown(limit)}; use ${leastMemory} or more`,
+      );
+    } else if (maxConnections !== undefined && maxConnections > mostConnections(bytes)) {
+      problem(
+        ["maxConnections"],
+        `must be at most ${mostConnections(bytes)} with resources.limits.memory ${shown(limit)}, got ${maxConnections}; ` +
+          "lower it, or raise the limit",
+      );
+    } else if (maxConnections !== undefined && maxConnections < shares) {
+      problem(
+        ["maxConnections"],
+        `must be at least ${shares}, which is ${leastShare} for each application, got ${maxConnections}; use ${shares} or more`,
+      );
+    }
+    for (const application of applications) {
+      if (application === undefined || application.length <= usernameLimit) continue;
+      problem(
+        ["applications"],
+        `must have names of at most ${usernameLimit} characters, which is the limit of MySQL for users, ` +
+          `got ${shown(application)}; use a shorter name`,
+      );
+    }
+  },
 );
 export type MysqlClusterArguments = z.input<typeof mysqlSchema>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveMysql(name: string, args: MysqlClusterArguments) {
   return resolveEnsemble(mysqlProfile, mysqlSchema, name, args);
-}
-
-function checkConnections(
-  {
-    maxConnections,
-    resources,
-    applications = [],
-  }: Sound<Pick<Ensemble, "applications" | "resources"> & { maxConnections: number }>,
-  problem: AddProblem,
-): void {
-  const limit = withDefaults(mysqlProfile, resources).limits["memory"] ?? "";
-  const bytes = parseQuantity(limit) ?? Number.NaN;
-  const shares = leastShare * Math.max(applications.length, 1);
-  if (bytes < (parseQuantity(leastMemory) ?? 0)) {
-    problem(
-      ["resources", "limits", "memory"],
-      `must be at least ${leastMemory}, got ${shown(limit)}; use ${leastMemory} or more`,
-    );
-  } else if (maxConnections !== undefined && maxConnections > mostConnections(bytes)) {
-    problem(
-      ["maxConnections"],
-      `must be at most ${mostConnections(bytes)} with resources.limits.memory ${shown(limit)}, got ${maxConnections}; ` +
-        "lower it, or raise the limit",
-    );
-  } else if (maxConnections !== undefined && maxConnections < shares) {
-    problem(
-      ["maxConnections"],
-      `must be at least ${shares}, which is ${leastShare} for each application, got ${maxConnections}; use ${shares} or more`,
-    );
-  }
-  for (const application of applications) {
-    if (application === undefined || application.length <= usernameLimit) continue;
-    problem(
-      ["applications"],
-      `must have names of at most ${usernameLimit} characters, which is the limit of MySQL for users, ` +
-        `got ${shown(application)}; use a shorter name`,
-    );
-  }
 }

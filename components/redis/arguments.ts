@@ -1,16 +1,13 @@
 /** The arguments of Redis. */
 import { z } from "zod";
 import {
-  type AddProblem,
   agentPorts,
-  type Ensemble,
   ensembleSchema,
   ensembleShape,
   images,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
-  type Sound,
   tlsOrNot,
   withDefaults,
 } from "../shared/deploy";
@@ -57,7 +54,23 @@ export const redisSchema = ensembleSchema(
       .describe("when the memory is full: writes are refused (`OOM`), or keys that were not used for long are removed")
       .default("none"),
   },
-  checkSizes,
+  ({ resources, storage }, problem) => {
+    const memory = withDefaults(redisProfile, resources).limits["memory"] ?? "";
+    const [limit, size, minimum = 0] = [memory, storage?.size ?? "", minimumMemory].map(parseQuantity);
+    if (limit !== undefined && limit < minimum) {
+      problem(
+        ["resources", "limits", "memory"],
+        `must be at least ${minimumMemory}, got "${memory}"; use ${minimumMemory} or more`,
+      );
+    }
+    if (limit !== undefined && size !== undefined && size < limit * storageFactor) {
+      problem(
+        ["storage", "size"],
+        `must be at least ${storageFactor} times resources.limits.memory (${memory}) so that the files can be ` +
+          `rewritten, got "${storage?.size}"; use ${Math.ceil((limit * storageFactor) / 2 ** 30)}Gi or more`,
+      );
+    }
+  },
 );
 export type RedisClusterArguments = z.input<typeof redisSchema>;
 export type Durability = z.output<typeof redisSchema>["durability"];
@@ -66,22 +79,4 @@ export type Eviction = z.output<typeof redisSchema>["eviction"];
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveRedis(name: string, args: RedisClusterArguments) {
   return resolveEnsemble(redisProfile, redisSchema, name, args);
-}
-
-function checkSizes({ resources, storage }: Sound<Pick<Ensemble, "resources" | "storage">>, problem: AddProblem): void {
-  const memory = withDefaults(redisProfile, resources).limits["memory"] ?? "";
-  const [limit, size, minimum = 0] = [memory, storage?.size ?? "", minimumMemory].map(parseQuantity);
-  if (limit !== undefined && limit < minimum) {
-    problem(
-      ["resources", "limits", "memory"],
-      `must be at least ${minimumMemory}, got "${memory}"; use ${minimumMemory} or more`,
-    );
-  }
-  if (limit !== undefined && size !== undefined && size < limit * storageFactor) {
-    problem(
-      ["storage", "size"],
-      `must be at least ${storageFactor} times resources.limits.memory (${memory}) so that the files can be ` +
-        `rewritten, got "${storage?.size}"; use ${Math.ceil((limit * storageFactor) / 2 ** 30)}Gi or more`,
-    );
-  }
 }

@@ -2,14 +2,12 @@
 import { z } from "zod";
 import {
   type AddProblem,
-  type Ensemble,
   ensembleSchema,
   ensembleShape,
   images,
   nearest,
   resolveEnsemble,
   type ServiceProfile,
-  type Sound,
   says,
   shown,
   text,
@@ -17,7 +15,7 @@ import {
   together,
   wholeNumber,
 } from "../shared/deploy";
-import { capabilities, type Mount, type PolicyRule, ports, service } from "./layout";
+import { capabilities, ports, service } from "./layout";
 
 export const vaultProfile: ServiceProfile = {
   service,
@@ -162,7 +160,32 @@ export const vaultSchema = ensembleSchema(
       })
       .prefault({}),
   },
-  checkPolicies,
+  ({ applications, mounts, policies }, problem) => {
+    if (applications === undefined || policies === undefined) return;
+    const known = applications.filter((each) => each !== undefined);
+    for (const application of Object.keys(policies).filter((each) => !known.includes(each))) {
+      const near = nearest(application, known);
+      const advice = near === undefined ? "add it to applications" : `did you mean ${near}`;
+      problem(["policies", application], `is for no application; ${advice}`);
+    }
+    for (const application of known.filter((each) => !(each in policies))) {
+      problem(["policies", application], "is missing, and without it the application may do nothing; give its rules");
+    }
+    if (mounts === undefined) return;
+    const paths = Object.keys(mounts);
+    for (const [application, rules = []] of Object.entries(policies)) {
+      rules.forEach((rule, index) => {
+        if (rule?.path === undefined) return;
+        const [first = "", ...others] = rule.path.split("/");
+        if (others.length > 0 && paths.includes(first)) return;
+        problem(
+          ["policies", application, index, "path"],
+          `must begin with one of the mounts (${paths.join(", ") || "none"}), got ${shown(rule.path)}; ` +
+            `use one like "${paths[0] ?? "secret"}/data/*"`,
+        );
+      });
+    }
+  },
 );
 
 export type VaultClusterArguments = z.input<typeof vaultSchema>;
@@ -189,39 +212,5 @@ function checkMounts(mounts: Record<string, unknown>, problem: AddProblem): void
       `must have paths of one part in lower case that are not ${reservedMounts.join(", ")}, got ${shown(path)}; ` +
         'use one like "secret"',
     );
-  }
-}
-
-function checkPolicies(
-  {
-    applications,
-    mounts,
-    policies,
-  }: Sound<Pick<Ensemble, "applications"> & { mounts: Record<string, Mount>; policies: Record<string, PolicyRule[]> }>,
-  problem: AddProblem,
-): void {
-  if (applications === undefined || policies === undefined) return;
-  const known = applications.filter((each) => each !== undefined);
-  for (const application of Object.keys(policies).filter((each) => !known.includes(each))) {
-    const near = nearest(application, known);
-    const advice = near === undefined ? "add it to applications" : `did you mean ${near}`;
-    problem(["policies", application], `is for no application; ${advice}`);
-  }
-  for (const application of known.filter((each) => !(each in policies))) {
-    problem(["policies", application], "is missing, and without it the application may do nothing; give its rules");
-  }
-  if (mounts === undefined) return;
-  const paths = Object.keys(mounts);
-  for (const [application, rules = []] of Object.entries(policies)) {
-    rules.forEach((rule, index) => {
-      if (rule?.path === undefined) return;
-      const [first = "", ...others] = rule.path.split("/");
-      if (others.length > 0 && paths.includes(first)) return;
-      problem(
-        ["policies", application, index, "path"],
-        `must begin with one of the mounts (${paths.join(", ") || "none"}), got ${shown(rule.path)}; ` +
-          `use one like "${paths[0] ?? "secret"}/data/*"`,
-      );
-    });
   }
 }
