@@ -18,10 +18,11 @@ import {
   digest,
   EnsembleComponent,
   readAgentBundle,
+  namedPorts,
 } from "../shared/deploy";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
 import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";
-import { mongodbSetupJob, pace, serverConfig, statefulSet } from "./manifest";
+import { mongodbSetupJob, pace, policyPorts, serverConfig, statefulSet } from "./manifest";
 
 export { type MongodbClusterArguments, mongodbProfile, mongodbSchema, resolveMongodb } from "./arguments";
 
@@ -31,9 +32,8 @@ export class MongodbCluster extends EnsembleComponent {
     const bundle = readAgentBundle("mongodb", () => require("../../dist/agents/mongodb.json"));
     super("cells-services:index:MongodbCluster", ensemble, args, opts);
 
-    const { namespace, members: count, tls } = ensemble;
     const addressOf = (database?: string): pulumi.Output<string> =>
-      namespace.apply((known) => address({ name, namespace: known, members: count, tls, database }));
+      ensemble.namespace.apply((namespace) => address({ ...ensemble, namespace, database }));
     const url = addressOf();
 
     const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
@@ -50,21 +50,14 @@ export class MongodbCluster extends EnsembleComponent {
       { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      { network: { client: ports.client, peer: [], internal: [agentPorts.http], metrics: agentPorts.http } },
-      afterGuard,
-    );
+    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "agent", port: agentPorts.http },
-        ],
+        peers: namedPorts({ client: ports.client, agent: agentPorts.http }),
         // A Service for clients that need one name. Drivers take the members from `url`.
         client: ports.client,
         dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],

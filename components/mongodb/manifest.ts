@@ -3,8 +3,7 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
-  certificateMounts,
-  certificateVolumes,
+  agentPorts,
   configName,
   containerProfile,
   type Ensemble,
@@ -16,8 +15,8 @@ import {
   serverStatefulSet,
   setupJob,
   setupSettings,
-  trustMounts,
-  trustVolumes,
+  tlsMounts,
+  tlsVolumes,
 } from "../shared/deploy";
 import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
 
@@ -86,11 +85,7 @@ export const pace: Pace = {
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
-  const secrets = [
-    { name: "key", mountPath: paths.key, readOnly: true },
-    ...certificateMounts(ensemble, paths),
-    ...trustMounts(ensemble, paths),
-  ];
+  const secrets = [{ name: "key", mountPath: paths.key, readOnly: true }, ...tlsMounts(ensemble, paths)];
   return serverStatefulSet(ensemble, inputs, {
     pace,
     memberMounts: [{ name: "data", mountPath: paths.data }, { name: "run", mountPath: paths.run }, ...secrets],
@@ -107,8 +102,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("key", keyName(ensemble.name), ["key"]),
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      ...certificateVolumes(ensemble),
-      ...trustVolumes(ensemble),
+      ...tlsVolumes(ensemble),
     ],
   });
 }
@@ -147,3 +141,6 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     ],
   };
 }
+
+/** The agents ask each other at the port of their metrics. */
+export const policyPorts = { client: ports.client, peer: [], internal: [agentPorts.http], metrics: agentPorts.http };

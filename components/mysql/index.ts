@@ -20,12 +20,13 @@ import {
   EnsembleComponent,
   memoryLimit,
   readAgentBundle,
+  namedPorts,
   urlOf,
 } from "../shared/deploy";
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
-import { login, mysqlSetupJob, pace, statefulSet } from "./manifest";
+import { login, mysqlSetupJob, pace, policyPorts, statefulSet } from "./manifest";
 
 export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
@@ -57,30 +58,14 @@ export class MysqlCluster extends EnsembleComponent {
       { bundle, restartOn: "authority", dependsOn: secrets },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      {
-        network: {
-          client: ports.client,
-          peer: [],
-          metrics: ports.metrics,
-          gateway: true,
-          internal: [agentPorts.gateway, agentPorts.http],
-        },
-      },
-      afterGuard,
-    );
+    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
       {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "agent", port: ports.metrics },
-          { name: "gateway", port: agentPorts.gateway },
-        ],
+        peers: namedPorts({ client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway }),
         dependsOn: [config, ...secrets, ...certificates, ...permissions],
       },
       afterGuard,
@@ -107,11 +92,6 @@ export class MysqlCluster extends EnsembleComponent {
     );
     const more = (application: string) => ({ database: databaseOf(application) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
-    this.publish({
-      url,
-      ports: { client: ports.client, metrics: ports.metrics },
-      durability: "fsync",
-      applications,
-    });
+    this.publish({ url, ports, durability: "fsync", applications });
   }
 }

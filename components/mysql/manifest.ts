@@ -4,8 +4,7 @@ import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
   agentContainer,
-  certificateMounts,
-  certificateVolumes,
+  agentPorts,
   configName,
   containerProfile,
   type Ensemble,
@@ -14,10 +13,13 @@ import {
   memberSettings,
   namesOf,
   type Pace,
+  type PlainVolume,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
   setupJob,
+  tlsMounts,
+  tlsVolumes,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -38,13 +40,12 @@ const startSeconds = 4 * 3600;
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.volume };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
-  const passwords: core.v1.VolumeMount[] = [
-    { name: "admin", mountPath: paths.admin, readOnly: true },
-    { name: "internal", mountPath: paths.internal, readOnly: true },
-  ];
+  const admin: core.v1.VolumeMount = { name: "admin", mountPath: paths.admin, readOnly: true };
+  const config: core.v1.VolumeMount = { name: "config", mountPath: paths.config, readOnly: true };
+  const tls = tlsMounts(ensemble, paths);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [data, run, ...passwords, { name: "config", mountPath: paths.config, readOnly: true }],
+    memberMounts: [data, run, admin, internalMount, config],
     initContainers: [
       initializeContainer(ensemble, [data, run]),
       agentContainer({
@@ -54,25 +55,15 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
         volumeMounts: [data],
       }),
     ],
-    sidecar: {
-      volumeMounts: [
-        run,
-        { name: "internal", mountPath: paths.internal, readOnly: true },
-        ...certificateMounts(ensemble, paths),
-        ...trustMounts(ensemble, paths),
-      ],
-    },
-    containers: [
-      serverContainer(ensemble, [data, run, ...certificateMounts(ensemble, paths), ...trustMounts(ensemble, paths)]),
-    ],
+    sidecar: { volumeMounts: [run, internalMount, ...tls] },
+    containers: [serverContainer(ensemble, [data, run, ...tls])],
     volumes: [
       // Configuration with passwords: in memory only.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
       { name: "config", configMap: { name: configName(ensemble) } },
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      secretVolume("internal", internalName(ensemble.name), ["password"]),
-      ...certificateVolumes(ensemble),
-      ...trustVolumes(ensemble),
+      internalVolume(ensemble),
+      ...tlsVolumes(ensemble),
     ],
   });
 }
@@ -108,11 +99,18 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
   };
 }
 
-/** What the preflight reads to ask the members as their agents do. */
+/** The password of the internal user. */
+const internalMount: core.v1.VolumeMount = { name: "internal", mountPath: paths.internal, readOnly: true };
+
+function internalVolume({ name }: Ensemble): PlainVolume {
+  return secretVolume("internal", internalName(name), ["password"]);
+}
+
+/** What the preflight mounts to log in to the members as their agents do. */
 export function login(ensemble: Ensemble): LoginMounts {
   return {
-    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("internal", internalName(ensemble.name), ["password"]), ...trustVolumes(ensemble)],
+    volumeMounts: [internalMount, ...trustMounts(ensemble, paths)],
+    volumes: [internalVolume(ensemble), ...trustVolumes(ensemble)],
   };
 }
 
@@ -121,7 +119,15 @@ export function mysqlSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentia
     bundle,
     credentialsChecksum,
     paths,
-    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],
-    volumes: [secretVolume("internal", internalName(ensemble.name), ["password"])],
+    volumeMounts: [internalMount],
+    volumes: [internalVolume(ensemble)],
   });
 }
+
+export const policyPorts = {
+  client: ports.client,
+  peer: [],
+  metrics: ports.metrics,
+  gateway: true,
+  internal: [agentPorts.gateway, agentPorts.http],
+};

@@ -21,6 +21,7 @@ import {
   type EnsembleUsers,
   listed,
   readAgentBundle,
+  namedPorts,
   setupJob,
   urlOf,
 } from "../shared/deploy";
@@ -36,7 +37,7 @@ import {
   scheme,
   usersName,
 } from "./layout";
-import { pace, serverConfig, statefulSet, usersConfig } from "./manifest";
+import { pace, policyPorts, serverConfig, statefulSet, usersConfig } from "./manifest";
 
 export {
   type Durability,
@@ -67,19 +68,7 @@ export class RedisCluster extends EnsembleComponent {
       { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(
-      ensemble,
-      {
-        network: {
-          client: ports.client,
-          peer: [ports.sentinel],
-          internal: [agentPorts.gateway, agentPorts.http],
-          metrics: agentPorts.http,
-          gateway: true,
-        },
-      },
-      afterGuard,
-    );
+    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
       {
@@ -87,12 +76,7 @@ export class RedisCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "sentinel", port: ports.sentinel },
-          { name: "agent", port: agentPorts.http },
-          { name: "gateway", port: agentPorts.gateway },
-        ],
+        peers: namedPorts({ ...ports, agent: agentPorts.http, gateway: agentPorts.gateway }),
         dependsOn: [config, users, internal, ...certificates, ...permissions],
       },
       afterGuard,
@@ -117,17 +101,16 @@ export class RedisCluster extends EnsembleComponent {
 
   private createUsers({ accepted }: EnsembleUsers, options: pulumi.CustomResourceOptions) {
     const { name, passwords } = this.ensemble;
-    // What members, Sentinels and agents have for each other.
+    // Members, Sentinels and agents log in to each other with these.
     const internal = internalUsers.map((user) => ({
       user,
       ...createLogins(`${internalName(name)}-${user}`, user, false, passwords.rotation, options),
     }));
-    const shown = Object.fromEntries(
-      internal.flatMap(({ user, current, former }) => {
-        const both = [[user, current.password] as const];
-        return former === undefined ? both : [...both, [formerKey(user), former.password] as const];
-      }),
-    );
+    const shown: Record<string, pulumi.Output<string>> = {};
+    for (const { user, current, former } of internal) {
+      shown[user] = current.password;
+      if (former !== undefined) shown[formerKey(user)] = former.password;
+    }
     const content = pulumi
       .all([accepted, pulumi.all(internal.map(listed))])
       .apply(([known, own]) => usersConfig({ ...known, internal: own }));

@@ -3,19 +3,18 @@ import { createHash } from "node:crypto";
 import type { core } from "@pulumi/kubernetes/types/input";
 import type { Credentials, Users } from "../shared/core/users";
 import {
-  certificateMounts,
-  certificateVolumes,
+  agentPorts,
   configName,
   containerProfile,
   type Ensemble,
   handOverHook,
+  memoryLimit,
   type Pace,
-  parseQuantity,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
-  trustMounts,
-  trustVolumes,
+  tlsMounts,
+  tlsVolumes,
 } from "../shared/deploy";
 import type { Durability, Eviction } from "./arguments";
 import {
@@ -37,14 +36,11 @@ const sentinelResources = {
   limits: { memory: "64Mi", "ephemeral-storage": "64Mi" },
 };
 
-/** What a replica has not got yet: Redis keeps it beside the data and does not count it to them. */
+/** Of the memory limit, for writes that a replica has not received yet. Redis does not count them as data. */
 const replicaBufferShare = 0.15;
-function memoryShare(ensemble: Ensemble, share: number): number {
-  return Math.floor((parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 0) * share);
-}
 
 export function maximumMemory(ensemble: Ensemble): number {
-  return memoryShare(ensemble, dataShare);
+  return Math.floor(memoryLimit(ensemble) * dataShare);
 }
 
 /** The configuration that all members have in common; no secrets. */
@@ -73,7 +69,7 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
     "",
     `maxmemory ${maximumMemory(ensemble)}`,
     "# No second limit: a replica that gets a whole copy needs all of it for as long as that takes.",
-    `client-output-buffer-limit replica ${memoryShare(ensemble, replicaBufferShare)} 0 0`,
+    `client-output-buffer-limit replica ${Math.floor(memoryLimit(ensemble) * replicaBufferShare)} 0 0`,
     `maxmemory-policy ${eviction === "none" ? "noeviction" : eviction}`,
     "",
     "# Without a majority behind it a master takes no writes: they would be lost when the others elect another one.",
@@ -144,9 +140,10 @@ const internalRules: Record<InternalUser, string> = {
 };
 
 /**
- * All data of the databases of clients, and all channels. KEYS, INFO and SORT count as dangerous because they can be slow; what
- * is left of these is refused. So is what Sentinels and agents tell each other by: whoever publishes on `__sentinel__:hello`
- * can make the Sentinels follow whom he likes, and COPY and MOVE reach the database of the mark without SELECT.
+ * All data in the databases of clients, and all channels. Dangerous commands are refused, except KEYS, INFO and SORT, which count
+ * as dangerous because they can be slow. A client that publishes on `__sentinel__:hello` could make the Sentinels follow any
+ * server, so channels that begin with an underscore are refused. COPY and MOVE are refused, because they reach the database of the
+ * mark without SELECT.
  */
 const applicationRules = [
   "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro",
@@ -155,46 +152,37 @@ const applicationRules = [
 ].join(" ");
 
 export const pace: Pace = {
-  // The hand-over (20 s), the replicas get the rest (10 s), and the end of the file reaches the disk.
+  // The hand-over takes 20 s, the last writes to the replicas 10 s. The rest is for writing the file to the disk.
   terminationGraceSeconds: 60,
-  // Its files, and a whole copy.
+  // The server reads its files, then gets a whole copy from the master.
   startSeconds: 180,
-  // Longer than Sentinel believes what it last heard of a replica.
+  // Longer than a Sentinel relies on the last answer of a replica.
   watchSeconds: 15,
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+  const passwords: core.v1.VolumeMount[] = [
+    { name: "run", mountPath: paths.run },
+    { name: "users", mountPath: paths.users, readOnly: true },
+    { name: "internal", mountPath: paths.internal, readOnly: true },
+  ];
+  const data: core.v1.VolumeMount = { name: "data", mountPath: paths.data };
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [
-      { name: "data", mountPath: paths.data },
-      { name: "run", mountPath: paths.run },
-      { name: "users", mountPath: paths.users, readOnly: true },
-      { name: "internal", mountPath: paths.internal, readOnly: true },
-    ],
-    sidecar: {
-      volumeMounts: [
-        { name: "data", mountPath: paths.data, readOnly: true },
-        { name: "run", mountPath: paths.run },
-        { name: "users", mountPath: paths.users, readOnly: true },
-        { name: "internal", mountPath: paths.internal, readOnly: true },
-        ...certificateMounts(ensemble, paths),
-        ...trustMounts(ensemble, paths),
-      ],
-    },
+    memberMounts: [data, ...passwords],
+    sidecar: { volumeMounts: [{ ...data, readOnly: true }, ...passwords, ...tlsMounts(ensemble, paths)] },
     containers: [serverContainer(ensemble), sentinelContainer(ensemble)],
     volumes: [
       { name: "config", configMap: { name: configName(ensemble) } },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
       secretVolume("users", usersName(ensemble.name), [paths.usersFile]),
       secretVolume("internal", internalName(ensemble.name)),
-      ...certificateVolumes(ensemble),
-      ...trustVolumes(ensemble),
+      ...tlsVolumes(ensemble),
     ],
   });
 }
 
-/** A server that does not like a line of its configuration prints the line, and some hold passwords: nothing of a log in the status of a pod. */
+/** A server prints a line of its configuration that it refuses. The line may hold a password, so the status of the pod quotes no log. */
 const silent = { terminationMessagePolicy: "File" };
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {
@@ -211,11 +199,10 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     volumeMounts: [
       { name: "data", mountPath: paths.data },
       { name: "config", mountPath: paths.config, readOnly: true },
-      // Only read: what Sentinel tells the server to keep must not become what it starts with.
+      // Read-only, so that the server cannot save what Sentinel tells it, and never starts with that.
       { name: "run", mountPath: paths.run, readOnly: true },
       { name: "users", mountPath: paths.users, readOnly: true },
-      ...certificateMounts(ensemble, paths),
-      ...trustMounts(ensemble, paths),
+      ...tlsMounts(ensemble, paths),
     ],
   };
 }
@@ -230,20 +217,16 @@ function sentinelContainer(ensemble: Ensemble): core.v1.Container {
     ports: [{ name: "sentinel", containerPort: ports.sentinel, protocol: "TCP" }],
     resources: sentinelResources,
     livenessProbe: answers(ensemble, ports.sentinel),
-    // Its vote is needed until the master beside it has handed over.
+    // The vote of this Sentinel is needed until the master in the same pod has handed over.
     lifecycle: handOverHook,
-    volumeMounts: [
-      { name: "data", mountPath: paths.data },
-      ...certificateMounts(ensemble, paths),
-      ...trustMounts(ensemble, paths),
-    ],
+    volumeMounts: [{ name: "data", mountPath: paths.data }, ...tlsMounts(ensemble, paths)],
   };
 }
 
 /**
- * Whether the process answers, not what: without a password it is a refusal, also while files are read, and that is enough. A
- * connection alone would say nothing, since the kernel accepts those. The certificate is not verified: a server whose
- * certificate has expired does not get a better one by a restart.
+ * Any answer counts, also a refusal: without a password, and while the server reads its files, the answer is one. A connection
+ * alone proves nothing, because the kernel accepts it. The certificate is not verified, because a restart does not renew an
+ * expired certificate.
  */
 function answers(ensemble: Ensemble, port: number): core.v1.Probe {
   const tls = ensemble.tls === "off" ? [] : ["--tls", "--insecure"];
@@ -251,7 +234,16 @@ function answers(ensemble: Ensemble, port: number): core.v1.Probe {
     exec: { command: ["redis-cli", "-h", "127.0.0.1", "-p", String(port), ...tls, "ping"] },
     periodSeconds: 20,
     timeoutSeconds: 10,
-    // Each is a process of its own, which a machine without time starts late; a master that hangs is replaced by Sentinel.
+    // Each probe starts a process, which takes long on a busy node. Sentinel replaces a master that hangs.
     failureThreshold: 6,
   };
 }
+
+/** The gateway and the members read the ports of the agents. */
+export const policyPorts = {
+  client: ports.client,
+  peer: [ports.sentinel],
+  internal: [agentPorts.gateway, agentPorts.http],
+  metrics: agentPorts.http,
+  gateway: true,
+};

@@ -23,10 +23,11 @@ import {
   jobMetadata,
   namesOf,
   readAgentBundle,
+  namedPorts,
   urlOf,
 } from "../shared/deploy";
 import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
-import { paths, ports, scheme, sealName, tokensName } from "./layout";
+import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
 import {
   login,
   memberRules,
@@ -35,7 +36,7 @@ import {
   sealJob,
   sealPolicy,
   serverConfig,
-  setupJobRules,
+  serverPorts,
   statefulSet,
   tokensCronJob,
   tokensRules,
@@ -97,11 +98,7 @@ export class VaultCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
         roll: { bundle },
-        peers: [
-          { name: "client", port: ports.client },
-          { name: "peer", port: ports.peer },
-          { name: "metrics", port: ports.metrics },
-        ],
+        peers: namedPorts(serverPorts),
         client: ports.client,
         dependsOn: [config, sealed, ...certificates, ...permissions],
       },
@@ -111,7 +108,7 @@ export class VaultCluster extends EnsembleComponent {
       ensemble,
       {
         spec: vaultSetupJob(ensemble, bundle),
-        rules: setupJobRules(ensemble),
+        rules: tokensRules(ensemble, [rootName(name)]),
         dependsOn: [...members.ready, ...secrets],
       },
       afterGuard,

@@ -7,8 +7,8 @@ import {
   agentJobSpec,
   agentPorts,
   certificateMounts,
-  certificateVolumes,
   configName,
+  containerPorts,
   containerProfile,
   cronJob,
   digest,
@@ -16,10 +16,10 @@ import {
   instanceLabels,
   type LoginMounts,
   memberSettings,
+  memoryLimit,
   metadata,
   namesOf,
   type Pace,
-  parseQuantity,
   podIdentity,
   type Rule,
   type ServerInputs,
@@ -27,6 +27,8 @@ import {
   serverStatefulSet,
   settingsOf,
   setupDeadlineSeconds,
+  tlsMounts,
+  tlsVolumes,
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
@@ -86,14 +88,14 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
   };
 }
 
-export function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
+function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
   return { ...memberSettings(ensemble), seal: sealSettings(ensemble.seal) };
 }
 
-export function setupSettings(ensemble: VaultEnsemble): SetupSettings {
-  const { mounts, policies, audit, tokens, passwords } = ensemble;
-  const own = { mounts, policies, audit, tokenPeriodDays: tokens.periodDays, passwords };
-  return { ...settingsOf(ensemble), seal: sealSettings(ensemble.seal), ...own };
+function setupSettings(ensemble: VaultEnsemble): SetupSettings {
+  const { seal, mounts, policies, audit, tokens, passwords } = ensemble;
+  const own = { seal: sealSettings(seal), mounts, policies, audit, tokenPeriodDays: tokens.periodDays, passwords };
+  return { ...settingsOf(ensemble), ...own };
 }
 
 export const pace: Pace = {
@@ -121,12 +123,7 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     sidecar: {
       settings: vaultSettings(ensemble),
-      volumeMounts: [
-        { name: "data", mountPath: paths.volume },
-        ...shares.volumeMounts,
-        ...certificateMounts(ensemble, paths),
-        ...trustMounts(ensemble, paths),
-      ],
+      volumeMounts: [{ name: "data", mountPath: paths.volume }, ...shares.volumeMounts, ...tlsMounts(ensemble, paths)],
     },
     containers: [serverContainer(ensemble)],
     volumes: [
@@ -134,9 +131,8 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
       { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
       ...shares.volumes,
       ...awsAccess(ensemble.seal).volumes,
-      // The cluster port has certificates of Vault's own making.
-      ...certificateVolumes(ensemble),
-      ...trustVolumes(ensemble),
+      // Without a certificate for members: Vault makes those of the cluster port itself.
+      ...tlsVolumes(ensemble),
     ],
     // The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user.
     pod: { shareProcessNamespace: true },
@@ -164,11 +160,13 @@ function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.En
   };
 }
 
+/** Of the containers, and of the Service that names the members. */
+export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
+
 function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
   const own = `$(POD_NAME).${namesOf(ensemble.name).peers}.$(POD_NAMESPACE).svc`;
   const protocol = scheme(ensemble.tls);
   const aws = awsAccess(ensemble.seal);
-  const memoryBytes = parseQuantity(ensemble.resources.limits["memory"] ?? "") ?? 2 ** 30;
   const probe = (query: string) => ({
     httpGet: { path: `/v1/sys/health?${query}`, port: "client", scheme: protocol.toUpperCase() },
   });
@@ -179,18 +177,14 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
     image: ensemble.image,
     ...containerProfile,
     command: ["/bin/vault", "server", `-config=${paths.configFile}`],
-    ports: [
-      { name: "client", containerPort: ports.client, protocol: "TCP" },
-      { name: "peer", containerPort: ports.peer, protocol: "TCP" },
-      { name: "metrics", containerPort: ports.metrics, protocol: "TCP" },
-    ],
+    ports: containerPorts(serverPorts),
     env: [
       ...podIdentity,
       // Names, never addresses: the raft configuration keeps what is set here, and addresses change with every restart.
       { name: "VAULT_API_ADDR", value: `${protocol}://${own}:${ports.client}` },
       { name: "VAULT_CLUSTER_ADDR", value: `https://${own}:${ports.peer}` },
       // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(Math.floor(0.9 * memoryBytes)) },
+      { name: "GOMEMLIMIT", value: String(Math.floor(0.9 * memoryLimit(ensemble))) },
       ...aws.env,
     ],
     resources: ensemble.resources,
@@ -257,14 +251,9 @@ export function login(ensemble: Ensemble): LoginMounts {
   };
 }
 
-function loginJob(
-  ensemble: VaultEnsemble,
-  name: "setup" | "tokens",
-  job: Pick<AgentJob, "serviceAccount" | "bundle" | "deadlineSeconds">,
-) {
+function loginJob(ensemble: VaultEnsemble, job: Omit<AgentJob, "command" | "settings">) {
   return agentJobSpec(ensemble, {
-    name,
-    command: [name],
+    command: [job.name],
     settings: setupSettings(ensemble),
     // An election between two steps may fail one of them.
     retries: 2,
@@ -275,12 +264,12 @@ function loginJob(
 
 export function vaultSetupJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   const serviceAccount = namesOf(ensemble.name).setup;
-  return loginJob(ensemble, "setup", { serviceAccount, bundle, deadlineSeconds: setupDeadlineSeconds });
+  return loginJob(ensemble, { name: "setup", serviceAccount, bundle, deadlineSeconds: setupDeadlineSeconds });
 }
 
 export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   const name = tokensName(ensemble.name);
-  const spec = loginJob(ensemble, "tokens", { serviceAccount: name, bundle, deadlineSeconds: 300 });
+  const spec = loginJob(ensemble, { name: "tokens", serviceAccount: name, bundle, deadlineSeconds: 300 });
   return cronJob(ensemble, name, {
     // A revoked token is replaced within the hour. A token is renewed daily, and lives for weeks.
     schedule: "41 * * * *",
@@ -289,14 +278,9 @@ export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   });
 }
 
-/** Secrets that the jobs fill with tokens. */
-function tokenSecrets({ name, applications }: Ensemble): string[] {
-  return [namesOf(name).admin, ...applications.map((application) => applicationSecretName(name, application))];
-}
-
-const rule = (resource: string, verbs: string[], resourceNames: string[]): Rule => {
+function rule(resource: string, verbs: string[], resourceNames: string[]): Rule {
   return { apiGroups: [""], resources: [resource], verbs, resourceNames };
-};
+}
 
 /**
  * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
@@ -314,12 +298,10 @@ export function memberRules({ name, seal }: VaultEnsemble): Rule[] {
   ];
 }
 
-export function setupJobRules(ensemble: Ensemble): Rule[] {
-  return [rule("secrets", ["get", "patch"], [rootName(ensemble.name), ...tokenSecrets(ensemble)])];
-}
-
-export function tokensRules(ensemble: Ensemble): Rule[] {
-  return [rule("secrets", ["get", "patch"], tokenSecrets(ensemble))];
+/** Of a Job that fills Secrets with tokens. `others`: further Secrets that it changes. */
+export function tokensRules({ name, applications }: Ensemble, others: string[] = []): Rule[] {
+  const ofApplications = applications.map((application) => applicationSecretName(name, application));
+  return [rule("secrets", ["get", "patch"], [...others, namesOf(name).admin, ...ofApplications])];
 }
 
 /** Peers ask each other's agent who is active, while one of them has no data. */

@@ -30,3 +30,4 @@ export * from "./pod";
 export { childOptions } from "./protection";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";
+export { tlsMounts, tlsVolumes } from "./tls";
