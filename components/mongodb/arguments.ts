@@ -75,6 +75,7 @@ export const mongodbSchema = ensembleSchema(
   },
 );
 export type MongodbClusterArguments = z.input<typeof mongodbSchema>;
+export type MongodbEnsemble = ReturnType<typeof resolveMongodb>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveMongodb(name: string, args: MongodbClusterArguments) {

@@ -44,12 +44,9 @@ export class MongodbCluster extends EnsembleComponent {
     // JSON is valid YAML.
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
-    const certificates = createCertificates(
-      ensemble,
-      // The agents make the running servers read renewed certificates.
-      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
-      afterGuard,
-    );
+    // The agents make running servers read renewed certificates.
+    const renewal = { bundle, restartOn: "authority" as const, dependsOn: [credentials.admin] };
+    const certificates = createCertificates(ensemble, renewal, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
@@ -64,14 +61,8 @@ export class MongodbCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const setup = createSetup(
-      ensemble,
-      {
-        spec: mongodbSetupJob(ensemble, bundle, credentials.checksum),
-        dependsOn: [...members.ready, ...credentials.secrets],
-      },
-      afterGuard,
-    );
+    const spec = mongodbSetupJob(ensemble, bundle, credentials.checksum);
+    const setup = createSetup(ensemble, { spec, dependsOn: [...members.ready, ...credentials.secrets] }, afterGuard);
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });

@@ -6,7 +6,7 @@ import type { SetupSettings } from "../shared/core/settings";
 export const ports = { client: 27017 } as const;
 
 export interface MongodbSetupSettings extends SetupSettings {
-  featureCompatibilityVersion?: string;
+  featureCompatibilityVersion?: string | undefined;
 }
 
 export const paths = {

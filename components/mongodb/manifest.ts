@@ -18,6 +18,7 @@ import {
   tlsMounts,
   tlsVolumes,
 } from "../shared/deploy";
+import type { MongodbEnsemble } from "./arguments";
 import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
 
 /**
@@ -107,16 +108,9 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
-export function mongodbSetupJob(
-  ensemble: Ensemble & { featureCompatibilityVersion?: string | undefined },
-  bundle: AgentBundle,
-  credentialsChecksum: Input<string>,
-) {
-  const { featureCompatibilityVersion: wanted } = ensemble;
-  const settings: MongodbSetupSettings = {
-    ...setupSettings(ensemble),
-    ...(wanted === undefined ? {} : { featureCompatibilityVersion: wanted }),
-  };
+export function mongodbSetupJob(ensemble: MongodbEnsemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+  const { featureCompatibilityVersion } = ensemble;
+  const settings: MongodbSetupSettings = { ...setupSettings(ensemble), featureCompatibilityVersion };
   return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });
 }
 

@@ -52,12 +52,9 @@ export class MysqlCluster extends EnsembleComponent {
     );
     const config = createConfig(ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, afterGuard);
     const configChecksum = checksum(pulumi.all([server, group]));
-    const certificates = createCertificates(
-      ensemble,
-      // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
-      { bundle, restartOn: "authority", dependsOn: secrets },
-      afterGuard,
-    );
+    // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
+    const renewal = { bundle, restartOn: "authority" as const, dependsOn: secrets };
+    const certificates = createCertificates(ensemble, renewal, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
@@ -71,25 +68,17 @@ export class MysqlCluster extends EnsembleComponent {
       afterGuard,
     );
     // Created beside the StatefulSet: the proxies are ready without members too.
-    const gateway = createGateway(
-      ensemble,
-      {
-        port: ports.client,
-        // More than the server accepts: the server answers a surplus client, a proxy would let it wait.
-        maxConnections: 2 * (maxConnections + reservedConnections),
-        dependsOn: [members.peers, ...permissions],
-      },
-      afterGuard,
-    );
+    const proxies = {
+      port: ports.client,
+      // More than the server accepts: the server answers a surplus client, a proxy would let it wait.
+      maxConnections: 2 * (maxConnections + reservedConnections),
+      dependsOn: [members.peers, ...permissions],
+    };
+    const gateway = createGateway(ensemble, proxies, afterGuard);
     const credentialsChecksum = checksum(pulumi.all([credentials.checksum, password, maxConnections]));
-    const setup = createSetup(
-      ensemble,
-      {
-        spec: mysqlSetupJob(ensemble, bundle, credentialsChecksum),
-        dependsOn: [...members.ready, ...gateway, ...credentials.secrets],
-      },
-      afterGuard,
-    );
+    const spec = mysqlSetupJob(ensemble, bundle, credentialsChecksum);
+    const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
+    const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const more = (application: string) => ({ database: databaseOf(application) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
     this.publish({ url, ports, durability: "fsync", applications });

@@ -48,12 +48,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     memberMounts: [data, run, admin, internalMount, config],
     initContainers: [
       initializeContainer(ensemble, [data, run]),
-      agentContainer({
-        name: "adopt",
-        command: ["adopt"],
-        settings: memberSettings(ensemble),
-        volumeMounts: [data],
-      }),
+      agentContainer({ name: "adopt", command: ["adopt"], settings: memberSettings(ensemble), volumeMounts: [data] }),
     ],
     sidecar: { volumeMounts: [run, internalMount, ...tls] },
     containers: [serverContainer(ensemble, [data, run, ...tls])],

@@ -62,12 +62,9 @@ export class RedisCluster extends EnsembleComponent {
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
-    const certificates = createCertificates(
-      ensemble,
-      // The agents make servers and Sentinels read renewed ones.
-      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
-      afterGuard,
-    );
+    // The agents make running servers and Sentinels read renewed certificates.
+    const renewal = { bundle, restartOn: "authority" as const, dependsOn: [credentials.admin] };
+    const certificates = createCertificates(ensemble, renewal, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,
@@ -81,20 +78,12 @@ export class RedisCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    // Beside the StatefulSet: the proxies need the names of the members, not the members.
-    const gateway = createGateway(
-      ensemble,
-      { port: ports.client, dependsOn: [members.peers, ...permissions] },
-      afterGuard,
-    );
-    const setup = createSetup(
-      ensemble,
-      {
-        spec: setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths }),
-        dependsOn: [...members.ready, ...gateway, ...credentials.secrets],
-      },
-      afterGuard,
-    );
+    // Created beside the StatefulSet: the proxies are ready without members too.
+    const proxies = { port: ports.client, dependsOn: [members.peers, ...permissions] };
+    const gateway = createGateway(ensemble, proxies, afterGuard);
+    const spec = setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths });
+    const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
+    const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
@@ -106,21 +95,17 @@ export class RedisCluster extends EnsembleComponent {
       user,
       ...createLogins(`${internalName(name)}-${user}`, user, false, passwords.rotation, options),
     }));
-    const shown: Record<string, pulumi.Output<string>> = {};
+    const shown: Record<string, pulumi.Input<string>> = {};
     for (const { user, current, former } of internal) {
       shown[user] = current.password;
       if (former !== undefined) shown[formerKey(user)] = former.password;
     }
+    shown[rotationKey] = String(passwords.rotation);
     const content = pulumi
       .all([accepted, pulumi.all(internal.map(listed))])
       .apply(([known, own]) => usersConfig({ ...known, internal: own }));
     return {
-      internal: createSecret(
-        this.ensemble,
-        internalName(name),
-        { ...shown, [rotationKey]: String(passwords.rotation) },
-        options,
-      ),
+      internal: createSecret(this.ensemble, internalName(name), shown, options),
       users: createSecret(this.ensemble, usersName(name), { [paths.usersFile]: content }, options),
     };
   }

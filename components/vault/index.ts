@@ -62,23 +62,15 @@ export class VaultCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
     const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
-    const permissions = createPermissions(
-      ensemble,
-      {
-        network: policyPorts,
-        rules: memberRules(ensemble),
-        annotations: ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined,
-      },
-      afterGuard,
-    );
+    const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
+    const rights = { network: policyPorts, rules: memberRules(ensemble), annotations };
+    const permissions = createPermissions(ensemble, rights, afterGuard);
     const policy = sealPolicy(ensemble);
     const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];
+    const sealSpec = pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle));
     const sealed = new Job(
       sealName(name),
-      {
-        metadata: jobMetadata(ensemble),
-        spec: pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle)),
-      },
+      { metadata: jobMetadata(ensemble), spec: sealSpec },
       pulumi.mergeOptions(afterGuard, { dependsOn: [...permissions, ...keyService] }),
     );
     // A change of what the members read waits for the proof that they can open their seal.
@@ -86,12 +78,9 @@ export class VaultCluster extends EnsembleComponent {
     const secrets = this.createTokenSecrets(ensemble, url, afterGuard);
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
-    const certificates = createCertificates(
-      ensemble,
-      // The agent tells the server to read new certificates.
-      { bundle, restartOn: "authority", dependsOn: secrets },
-      afterGuard,
-    );
+    // The agent makes the running server read renewed certificates.
+    const renewal = { bundle, restartOn: "authority" as const, dependsOn: secrets };
+    const certificates = createCertificates(ensemble, renewal, afterGuard);
     const members = createMembers(
       ensemble,
       {
@@ -104,21 +93,12 @@ export class VaultCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const setup = createSetup(
-      ensemble,
-      {
-        spec: vaultSetupJob(ensemble, bundle),
-        rules: tokensRules(ensemble, [rootName(name)]),
-        dependsOn: [...members.ready, ...secrets],
-      },
-      afterGuard,
-    );
+    const spec = vaultSetupJob(ensemble, bundle);
+    const rules = tokensRules(ensemble, [rootName(name)]);
+    const setup = createSetup(ensemble, { spec, rules, dependsOn: [...members.ready, ...secrets] }, afterGuard);
     const tokensAccess = createAccess(ensemble, tokensName(name), tokensRules(ensemble), afterGuard);
-    new CronJob(
-      tokensName(name),
-      tokensCronJob(ensemble, bundle),
-      pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] }),
-    );
+    const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] });
+    new CronJob(tokensName(name), tokensCronJob(ensemble, bundle), afterSetup);
 
     const applications = Object.fromEntries(
       ensemble.applications.map((application) => {
