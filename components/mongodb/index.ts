@@ -17,8 +17,8 @@ import {
   createSetup,
   digest,
   EnsembleComponent,
-  readAgentBundle,
   namedPorts,
+  readAgentBundle,
 } from "../shared/deploy";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
 import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";

@@ -21,12 +21,14 @@ import {
   memoryLimit,
   readAgentBundle,
   namedPorts,
+  setupJob,
   urlOf,
 } from "../shared/deploy";
+
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
-import { login, mysqlSetupJob, pace, policyPorts, statefulSet } from "./manifest";
+import { internalPassword, login, pace, policyPorts, statefulSet } from "./manifest";
 
 export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
@@ -41,11 +43,11 @@ export class MysqlCluster extends EnsembleComponent {
 
     const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
-    // Of the agents, and of the members towards each other. Members log in only when they start, so it is not rotated.
+    // The agents use it, and members towards each other. Members log in only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
     const internal = createSecret(ensemble, internalName(name), { password }, afterGuard);
     const secrets = [credentials.admin, internal];
-    // The name of the group, for life: transactions carry it. A kept volume keeps the name that it was made with.
+    // The name of the group never changes, because transactions carry it. A kept volume keeps its first name.
     const { result: group } = new RandomUuid(name, {}, afterGuard);
     const server = ensemble.namespace.apply((known) =>
       serverConfig({ ...ensemble, memoryLimit: memoryLimit(ensemble) }, known),
@@ -76,7 +78,7 @@ export class MysqlCluster extends EnsembleComponent {
     };
     const gateway = createGateway(ensemble, proxies, afterGuard);
     const credentialsChecksum = checksum(pulumi.all([credentials.checksum, password, maxConnections]));
-    const spec = mysqlSetupJob(ensemble, bundle, credentialsChecksum);
+    const spec = setupJob(ensemble, { bundle, credentialsChecksum, paths, ...internalPassword(ensemble) });
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const more = (application: string) => ({ database: databaseOf(application) });

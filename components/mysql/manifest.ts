@@ -1,8 +1,6 @@
 /** From resolved arguments to Kubernetes specs: pure. The configuration of the server is in `configuration.ts`. */
 import type { core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
 import {
-  type AgentBundle,
   agentContainer,
   agentPorts,
   configName,
@@ -13,11 +11,9 @@ import {
   memberSettings,
   namesOf,
   type Pace,
-  type PlainVolume,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   tlsMounts,
   tlsVolumes,
   trustMounts,
@@ -42,22 +38,23 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
   const admin: core.v1.VolumeMount = { name: "admin", mountPath: paths.admin, readOnly: true };
   const config: core.v1.VolumeMount = { name: "config", mountPath: paths.config, readOnly: true };
+  const internal = internalPassword(ensemble);
   const tls = tlsMounts(ensemble, paths);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [data, run, admin, internalMount, config],
+    memberMounts: [data, run, admin, ...internal.volumeMounts, config],
     initContainers: [
       initializeContainer(ensemble, [data, run]),
       agentContainer({ name: "adopt", command: ["adopt"], settings: memberSettings(ensemble), volumeMounts: [data] }),
     ],
-    sidecar: { volumeMounts: [run, internalMount, ...tls] },
+    sidecar: { volumeMounts: [run, ...internal.volumeMounts, ...tls] },
     containers: [serverContainer(ensemble, [data, run, ...tls])],
     volumes: [
       // Configuration with passwords: in memory only.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
       { name: "config", configMap: { name: configName(ensemble) } },
       secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      internalVolume(ensemble),
+      ...internal.volumes,
       ...tlsVolumes(ensemble),
     ],
   });
@@ -95,28 +92,20 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
 }
 
 /** The password of the internal user. */
-const internalMount: core.v1.VolumeMount = { name: "internal", mountPath: paths.internal, readOnly: true };
-
-function internalVolume({ name }: Ensemble): PlainVolume {
-  return secretVolume("internal", internalName(name), ["password"]);
+export function internalPassword({ name }: Ensemble): LoginMounts {
+  return {
+    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],
+    volumes: [secretVolume("internal", internalName(name), ["password"])],
+  };
 }
 
 /** What the preflight mounts to log in to the members as their agents do. */
 export function login(ensemble: Ensemble): LoginMounts {
+  const { volumeMounts, volumes } = internalPassword(ensemble);
   return {
-    volumeMounts: [internalMount, ...trustMounts(ensemble, paths)],
-    volumes: [internalVolume(ensemble), ...trustVolumes(ensemble)],
+    volumeMounts: [...volumeMounts, ...trustMounts(ensemble, paths)],
+    volumes: [...volumes, ...trustVolumes(ensemble)],
   };
-}
-
-export function mysqlSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, {
-    bundle,
-    credentialsChecksum,
-    paths,
-    volumeMounts: [internalMount],
-    volumes: [internalVolume(ensemble)],
-  });
 }
 
 export const policyPorts = {

@@ -20,8 +20,8 @@ import {
   EnsembleComponent,
   type EnsembleUsers,
   listed,
-  readAgentBundle,
   namedPorts,
+  readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";

@@ -21,9 +21,9 @@ import {
   digest,
   EnsembleComponent,
   jobMetadata,
+  namedPorts,
   namesOf,
   readAgentBundle,
-  namedPorts,
   urlOf,
 } from "../shared/deploy";
 import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
