@@ -13,16 +13,16 @@ import {
 } from "../shared/deploy";
 import { dataShare, reservedUsers } from "./layout";
 
-/** With less, the share of the replicas would be smaller than the backlog of 16 MiB, which is a part of it. */
+/** The memory for replicas, 15 % of the limit, holds the backlog of 16 MiB. A smaller limit has no room for it. */
 const minimumMemory = "128Mi";
-/** The files hold the data once and, while they are rewritten, twice, beside what was written since: three times the share. */
+/** The volume holds the data, a second copy while the files are rewritten, and what is written meanwhile. */
 const storageFactor = 3 * dataShare;
 
 export const redisProfile: ServiceProfile = {
   service: "redis",
   image: images.redis,
   storage: { size: "8Gi", minimum: "1Gi" },
-  // No limit on CPU: a throttled server is taken for dead.
+  // No limit on CPU: the Sentinels take a throttled server for dead.
   resources: {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
     limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },

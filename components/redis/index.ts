@@ -69,7 +69,7 @@ export class RedisCluster extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        // Users and passwords reach running members, so they are in no checksum.
+        // The agents give changed users and passwords to running members, so the checksum leaves them out.
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
         pace,
         roll: { bundle },

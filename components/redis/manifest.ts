@@ -125,25 +125,21 @@ export function usersConfig({ admin, internal, applications }: Users & { interna
   ].join("\n");
 }
 
-const agentRules =
-  `~${markKey} +ping +select +info +get +set +replicaof +config|set +client|setname +client|pause +client|unpause ` +
-  "+acl|setuser +acl|deluser +acl|users";
-
-/** As documented for Sentinel: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ */
-const sentinelRules =
-  "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill";
-
 const internalRules: Record<InternalUser, string> = {
-  agent: agentRules,
+  agent:
+    `~${markKey} +ping +select +info +get +set +replicaof +config|set +client|setname +client|pause +client|unpause ` +
+    "+acl|setuser +acl|deluser +acl|users",
   replication: "+psync +replconf +ping",
-  sentinel: sentinelRules,
+  // As documented for Sentinel: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
+  sentinel:
+    "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill",
 };
 
 /**
- * All data in the databases of clients, and all channels. Dangerous commands are refused, except KEYS, INFO and SORT, which count
- * as dangerous because they can be slow. A client that publishes on `__sentinel__:hello` could make the Sentinels follow any
- * server, so channels that begin with an underscore are refused. COPY and MOVE are refused, because they reach the database of the
- * mark without SELECT.
+ * All data in the databases of clients, and all channels. Dangerous commands are refused, except KEYS, INFO and SORT, which
+ * count as dangerous because they can be slow. A client that publishes on `__sentinel__:hello` could make the Sentinels
+ * follow any server, so it cannot publish on channels that begin with an underscore. COPY and MOVE are refused, because
+ * they reach the database of the mark without SELECT.
  */
 const applicationRules = [
   "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro",
@@ -182,7 +178,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
-/** A server prints a line of its configuration that it refuses. The line may hold a password, so the status of the pod quotes no log. */
+/** A server prints the line of its configuration that it refuses, which may hold a password: no log in the pod's status. */
 const silent = { terminationMessagePolicy: "File" };
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {
@@ -224,9 +220,9 @@ function sentinelContainer(ensemble: Ensemble): core.v1.Container {
 }
 
 /**
- * Any answer counts, also a refusal: without a password, and while the server reads its files, the answer is one. A connection
- * alone proves nothing, because the kernel accepts it. The certificate is not verified, because a restart does not renew an
- * expired certificate.
+ * Any answer counts, also a refusal, which is what a client without a password gets, and any client while the server
+ * reads its files. A connection alone proves nothing, because the kernel accepts it. The certificate is not verified,
+ * because a restart does not renew an expired certificate.
  */
 function answers(ensemble: Ensemble, port: number): core.v1.Probe {
   const tls = ensemble.tls === "off" ? [] : ["--tls", "--insecure"];

@@ -102,7 +102,7 @@ export class VaultCluster extends EnsembleComponent {
 
     const applications = Object.fromEntries(
       ensemble.applications.map((application) => {
-        // The setup makes the token, so the name of the Secret resolves after it.
+        // The name of the Secret resolves after the setup, which makes the token.
         const secret = setup.id.apply(() => applicationSecretName(name, application));
         return [application, { secret, username: undefined, password: undefined }];
       }),

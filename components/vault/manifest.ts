@@ -64,13 +64,13 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
     storage: {
       raft: {
         path: paths.data,
-        // Vault's default of 5 waits for 5 to 10 seconds until it misses its leader.
+        // With Vault's default of 5 a member notices the loss of its leader after 5 to 10 seconds.
         performance_multiplier: "1",
       },
     },
     listener: [
       listener(ports.client, `0.0.0.0:${ports.peer}`),
-      // Metrics name mounts and policies: without a token only where the network policy admits nobody else.
+      // Metrics name mounts and policies. This port asks for no token, so the network policy says who reads them.
       listener(ports.metrics, `127.0.0.1:${ports.metricsCluster}`, {
         telemetry: { unauthenticated_metrics_access: true },
       }),
@@ -101,9 +101,9 @@ function setupSettings(ensemble: VaultEnsemble): SetupSettings {
 export const pace: Pace = {
   // The server seals itself, hands over and closes its files; most of the time is for a full disk queue.
   terminationGraceSeconds: 60,
-  // It replays its log.
+  // The server replays its log.
   startSeconds: 120,
-  // A member that lost its volume votes after it was well for 10 s, and is looked at every few seconds.
+  // A member that lost its volume gets a vote when it was healthy for 10 s. Vault looks every few seconds.
   watchSeconds: 15,
 };
 
@@ -139,7 +139,7 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
   });
 }
 
-/** Optional: before the initialisation the Secret is missing, and later a member without it must say so instead of hanging. */
+/** Optional: the Secret is missing before the initialisation. Later a pod without it still starts, and its agent says so. */
 function keyShares({ name, seal }: VaultEnsemble): LoginMounts {
   if (seal.type !== "shamir") return { volumes: [], volumeMounts: [] };
   const secret = { secretName: keysName(name, seal.type), optional: true, defaultMode: 0o440 };
@@ -149,7 +149,7 @@ function keyShares({ name, seal }: VaultEnsemble): LoginMounts {
   };
 }
 
-/** The credentials as a file: the environment of a process ends up in dumps and child processes. */
+/** Mounts the credentials as a file, because the environment of a process ends up in dumps and child processes. */
 function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.EnvVar[] } {
   const secret = seal.type === "awskms" ? seal.credentialsSecret : undefined;
   if (secret === undefined) return { volumes: [], volumeMounts: [], env: [] };
@@ -160,7 +160,7 @@ function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.En
   };
 }
 
-/** Of the containers, and of the Service that names the members. */
+/** Of the container, and of the headless Service. */
 export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
 
 function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
@@ -188,13 +188,13 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       ...aws.env,
     ],
     resources: ensemble.resources,
-    // It answers within seconds, whatever its state; the rest is for a machine under load.
+    // The server answers within seconds in any state. Allows five minutes for a machine under load.
     startupProbe: { ...alive, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150 },
     livenessProbe: { ...alive, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 12 },
     // 200: active, or standby that has an answer of the active one; 501 not initialised, 503 sealed, 474 standby alone,
     // 530 removed. The agent's own probe is stricter at the start: a standby must have had its first answer.
     readinessProbe: { ...probe("standbyok=true"), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2 },
-    // The address leaves the Service before the server stops. No shell needed. On SIGTERM the active one hands over.
+    // The address leaves the Service before the server stops. No shell needed. On SIGTERM the active member hands over.
     lifecycle: { preStop: { sleep: { seconds: 2 } } },
     volumeMounts: [
       { name: "data", mountPath: paths.volume },
@@ -220,7 +220,7 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
       "cells-services/members": digest(JSON.stringify([image, ensemble.resources, serverConfig(ensemble)])),
     },
     deadlineSeconds: 180,
-    // Another attempt does not mend a wrong key, but a network that is just coming up.
+    // A second attempt helps while the network is coming up, though not with a wrong key.
     retries: 1,
     ...awsAccess(ensemble.seal),
   });
@@ -304,7 +304,7 @@ export function tokensRules({ name, applications }: Ensemble, others: string[] =
   return [rule("secrets", ["get", "patch"], [...others, namesOf(name).admin, ...ofApplications])];
 }
 
-/** Peers ask each other's agent who is active, while one of them has no data. */
+/** A member without data asks the agents of the others which member is active. */
 export const policyPorts = {
   client: ports.client,
   peer: [ports.peer],
