@@ -19,8 +19,8 @@ import {
   createSetup,
   EnsembleComponent,
   memoryLimit,
-  readAgentBundle,
   namedPorts,
+  readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";
