@@ -11,13 +11,13 @@
  */
 import type { Redis } from "ioredis";
 import { certificatesCommand } from "../shared/agent/certificates";
-import { askMarker, keepMarker, preflightCommand, setupCommand, watchMarker } from "../shared/agent/guard";
+import { keepMarker, preflightCommand, setupCommand, watchMarker } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
-import { core, impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
+import { core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
-import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import type { Commands, Pod } from "../shared/agent/main";
 import { type Examine, examineSidecars, type MemberPod, rollCommand } from "../shared/agent/roll";
-import { runSidecar } from "../shared/agent/sidecar";
+import { sidecarCommand } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
@@ -40,12 +40,7 @@ const releaseSeconds = 180;
 export const commands: Commands = {
   preflight: () => preflightCommand({ release }),
   member: () => memberCommand(paths.data, startMember),
-  sidecar: async () => {
-    const settings = readSettings<EnsembleSettings>();
-    const pod = readPod();
-    const marker = watchMarker(() => askMarker(settings, pod.namespace, inClusterApi(impatient)));
-    return runSidecar(createSidecar(settings, pod, marker));
-  },
+  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
   roll: () => rollCommand(examineMembers),
   setup: () => setupCommand(setup),
   certificates: certificatesCommand,

@@ -1,4 +1,5 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
+import { type Wait, wait } from "../shared/core/decision";
 import { beginAnew } from "../shared/core/marker";
 import { mostMembers } from "../shared/core/names";
 import { electablePriority, majority, neededReplicas, paths } from "./layout";
@@ -79,7 +80,7 @@ export type Decision =
   /** The data gets its next mark. */
   | { kind: "mark"; reason: string }
   /** Passes when others are back, or needs a person. */
-  | { kind: "wait"; reason: string }
+  | Wait
   | { kind: "nothing" };
 
 export type Agreement =
@@ -208,10 +209,6 @@ export function decide(observed: Observed, self: Identity): Decision {
 }
 
 const electing = "the sentinels are electing a master";
-
-function wait(reason: string): Decision {
-  return { kind: "wait", reason };
-}
 
 /** A Sentinel that knows no master was made new: its volume was lost, or the ensemble is new. */
 function remind(observed: Observed, self: Identity, view: Agreement): Decision | undefined {

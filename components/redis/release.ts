@@ -1,5 +1,6 @@
 /** How members that are to leave are released: pure. `agent.ts` asks the servers and does what is decided here. */
 import type { Condition } from "../shared/agent/roll";
+import { type Wait, wait } from "../shared/core/decision";
 import { electablePriority, membersGauge } from "./layout";
 import type { Server } from "./membership";
 
@@ -9,7 +10,7 @@ export type ReleaseStep =
   | { kind: "lower"; members: string[] }
   /** It is master, and hands over when its pod is stopped. */
   | { kind: "replace"; member: string }
-  | { kind: "wait"; reason: string };
+  | Wait;
 
 /** A leaving member that does not answer may never have joined: what matters is that all that stay follow one of their own. */
 export function nextRelease(servers: Record<string, Server>, staying: string[], leaving: string[]): ReleaseStep {
@@ -22,12 +23,12 @@ export function nextRelease(servers: Record<string, Server>, staying: string[], 
   const masters = [...staying, ...leaving].filter((member) => isUp(member, ({ role }) => role === "master"));
   const [master] = masters;
   if (master === undefined || masters.length > 1) {
-    return { kind: "wait", reason: `masters: ${masters.join(", ") || "none"}` };
+    return wait(`masters: ${masters.join(", ") || "none"}`);
   }
   const others = staying.filter(
     (member) => member !== master && !isUp(member, ({ follows, linked }) => linked && follows === master),
   );
-  if (others.length > 0) return { kind: "wait", reason: `not connected to ${master}: ${others.join(", ")}` };
+  if (others.length > 0) return wait(`not connected to ${master}: ${others.join(", ")}`);
   return leaving.includes(master) ? { kind: "replace", member: master } : { kind: "done" };
 }
 

@@ -7,13 +7,12 @@ import { kubectl, loadImage } from "../../sandbox/cluster";
 import { formerVersions, makeOtherImage, nextVersions, type OtherVersion } from "../../sandbox/images";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
-import { everything } from "../support/scope";
+import { changed, everything } from "../support/scope";
 import { heldBy, placeOf, refusalOf, runNow } from "../support/workload";
 
 /** Changes of a living service, under load. The tests of a service build on each other. */
 const stack = "roll";
 const namespace = `cells-${stack}`;
-const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
 interface Upgrade {
   title: string;
   service: DrilledService;
@@ -79,7 +78,7 @@ afterAll(async () => {
   await deployment.clear();
 });
 
-describe.each(services)("a change of %s", (service) => {
+describe.each(changed)("a change of %s", (service) => {
   beforeAll(() => {
     rotation = 0;
   });

@@ -6,13 +6,12 @@ import { kubectl } from "../../sandbox/cluster";
 import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
-import { everything } from "../support/scope";
+import { changed, everything } from "../support/scope";
 import { openWorkload } from "../support/workload";
 
 /** The number of members of a living service, by one number. The tests of a service build on each other. */
 const stack = "scale";
 const namespace = `cells-${stack}`;
-const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
 let deployment: Deployment;
 
 const configuration = (service: DrilledService, members: number, deletion: "delete" | "keep"): string =>
@@ -53,7 +52,7 @@ afterAll(async () => {
   await deployment.clear();
 });
 
-describe.each(services)("the number of members of %s", (service) => {
+describe.each(changed)("the number of members of %s", (service) => {
   it("grows, and loses no acknowledged write", async () => {
     const first = await up(service, 3, "keep");
     expect(first.code, first.output).toBe(0);

@@ -1,20 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memberNames } from "../../components/shared/core/names";
-import { startWriters } from "../../drills/ledger";
 import type { DrilledService } from "../../drills/profiles";
 import type { Workload } from "../../drills/workload";
 import { kubectl } from "../../sandbox/cluster";
 import { until } from "../../sandbox/shell";
 import { type Deployment, openDeployment, type Result } from "../support/deployment";
-import { podsOf } from "../support/load";
-import { everything } from "../support/scope";
+import { podsOf, startClients } from "../support/load";
+import { changed, everything } from "../support/scope";
 import { expectStored, openWorkload } from "../support/workload";
 
 /** TLS of a living service on and off, by a planned stop. The tests of a service build on each other. */
 const stack = "tls";
 const namespace = `cells-${stack}`;
-const services: DrilledService[] = everything ? ["etcd", "vault", "nats", "redis", "mongodb", "mysql"] : ["etcd"];
 let deployment: Deployment;
 
 const configuration = (service: DrilledService, tls: "required" | "off", plannedStop: boolean): string =>
@@ -39,12 +37,7 @@ async function living(service: DrilledService): Promise<string[]> {
 /** The ids of all writes that were acknowledged within some seconds. */
 async function acknowledged(workload: Workload, run: string): Promise<string[]> {
   await until("a first write", 60, () => workload.prepare().then(() => true));
-  const writers = startWriters({
-    writers: 3,
-    paceMilliseconds: 50,
-    run,
-    write: (id, writer) => workload.write(id, writer),
-  });
+  const writers = startClients(workload, run);
   await delay(3_000);
   const ids = (await writers.stop()).flatMap(({ id, outcome }) => (outcome === "ok" ? [id] : []));
   expect(ids.length).toBeGreaterThan(50);
@@ -83,7 +76,7 @@ afterAll(async () => {
   await deployment.clear();
 });
 
-describe.each(services)("TLS of %s", (service) => {
+describe.each(changed)("TLS of %s", (service) => {
   it("is not switched on without a planned stop, and then nothing has changed", async () => {
     const first = await up(service, "off", false);
     expect(first.code, first.output).toBe(0);

@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import { labelSelectorOf, serverSelector } from "../../components/shared/core/names";
 import { startWriters, writeGap } from "../../drills/ledger";
 import { type DrilledService, profileOf } from "../../drills/profiles";
+import type { Workload } from "../../drills/workload";
 import { kubectl } from "../../sandbox/cluster";
 import { until } from "../../sandbox/shell";
 import { budgetFactor } from "./pace";
@@ -40,6 +41,10 @@ export interface UnderLoad<T> {
   failures: string[];
 }
 
+/** Clients that write all the time. */
+export const startClients = (workload: Workload, run: string) =>
+  startWriters({ writers: 3, paceMilliseconds: 50, run, write: (id, writer) => workload.write(id, writer) });
+
 /** Writes while something happens, and proves that each member that is there then holds every acknowledged write. */
 export async function underLoad<T>(
   stack: string,
@@ -51,12 +56,7 @@ export async function underLoad<T>(
   try {
     await until("a first write", 60, () => workload.prepare().then(() => true));
     const { member: leader } = await workload.leader();
-    const writers = startWriters({
-      writers: 3,
-      paceMilliseconds: 50,
-      run: "change",
-      write: (id, writer) => workload.write(id, writer),
-    });
+    const writers = startClients(workload, "change");
     const begin = performance.now() + 2_000;
     await delay(2_000);
     const result = await happens();

@@ -12,18 +12,15 @@ interface PersistentVolumeClaim extends KubernetesObject {
   status?: { phase?: string };
 }
 
-interface Volumes {
-  name: string;
-  members: number;
-  storage: { size: string };
-}
-
 /**
  * Grows each claim that is smaller than wanted, also that of a lost volume, which Kubernetes makes with the first size. Throws when
  * one is larger, and when its class cannot grow.
  */
-export async function growClaims(volumes: Volumes, namespace: string, api: KubernetesApi): Promise<void> {
-  const { name, members, storage } = volumes;
+export async function growClaims(
+  { name, members, storage }: { name: string; members: number; storage: { size: string } },
+  namespace: string,
+  api: KubernetesApi,
+): Promise<void> {
   const claims = await readClaims(claimNames(name, members), namespace, api);
   const reason = sizeContradiction(claims, storage.size);
   if (reason !== undefined) throw new Error(reason);

@@ -1,7 +1,4 @@
-/**
- * Until the server of a member may start, and beside the server: what the agents of several services do in the same
- * way.
- */
+/** Until the server of a member may start, and beside the server: what the agents of several services do in the same way. */
 import { log } from "../core/log";
 import type { MarkerAnswer } from "../core/marker";
 import type { EnsembleSettings } from "../core/settings";
@@ -11,9 +8,7 @@ import { impatient, inClusterApi } from "./kubernetes";
 import { type Pod, readPod, readSettings } from "./main";
 import { runSidecar, type Sidecar } from "./sidecar";
 
-/**
- * How long a member waits for what may pass before its container ends and the kubelet starts it again with a back-off.
- */
+/** How long a member waits for what may pass before its container ends and the kubelet starts it again with a back-off. */
 const startDeadlineSeconds = 300;
 
 /**

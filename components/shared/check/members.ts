@@ -14,10 +14,7 @@ export interface Answering<C> {
   places: Place[];
 }
 
-/**
- * Greets each member as the administrator, and examines the ensemble when at least one answers. Then closes the
- * session.
- */
+/** Greets each member as the administrator, and examines the ensemble when at least one answers. Then closes the session. */
 export async function checkMembers<C>(
   context: CheckContext,
   session: Connections<C>,

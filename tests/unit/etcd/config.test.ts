@@ -4,7 +4,7 @@ import { memberConfig } from "../../../components/etcd/agent";
 import { metricValue } from "../../../components/etcd/check";
 import { baseConfig } from "../../../components/etcd/manifest";
 import type { TlsMode } from "../../../components/shared/core/check";
-import type { EnsembleSettings } from "../../../components/shared/core/settings";
+import { ensembleSettings } from "../../support/settings";
 
 function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
   return baseConfig(resolveEtcd("etcd", { namespace: "cells", tls, storage: { size } }), "etcd-1f");
@@ -42,16 +42,8 @@ describe("the configuration of etcd", () => {
   });
 
   it("gives a member its own names only", () => {
-    const settings: EnsembleSettings = {
-      service: "etcd",
-      name: "etcd",
-      members: 3,
-      tls: "required",
-      applications: [],
-      deletion: "keep",
-    };
     const start = { state: "new", cluster: "etcd-1=https://etcd-1.etcd-peers.cells.svc:2380" };
-    const config = memberConfig(base("required"), settings, { name: "etcd-1", namespace: "cells" }, start);
+    const config = memberConfig(base("required"), ensembleSettings, { name: "etcd-1", namespace: "cells" }, start);
     expect(config).toMatchObject({
       name: "etcd-1",
       "advertise-client-urls": "https://etcd-1.etcd-peers.cells.svc:2379",

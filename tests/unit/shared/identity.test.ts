@@ -11,6 +11,7 @@ import {
 } from "../../../components/shared/core/change";
 import { type Marker, peerTls, toMarker } from "../../../components/shared/core/marker";
 import type { SetupSettings } from "../../../components/shared/core/settings";
+import { ensembleSettings } from "../../support/settings";
 
 const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 const data = { ...marker, members: "3" };
@@ -154,15 +155,7 @@ describe("what a living cluster cannot do", () => {
   });
 });
 
-const settings: SetupSettings = {
-  passwords: { rotation: 0 },
-  service: "etcd",
-  name: "etcd",
-  members: 3,
-  tls: "required",
-  applications: [],
-  deletion: "keep",
-};
+const settings: SetupSettings = { ...ensembleSettings, passwords: { rotation: 0 } };
 const markerPath = "/api/v1/namespaces/cells/configmaps/etcd-marker";
 const accountPath = "/api/v1/namespaces/cells/serviceaccounts/etcd-setup";
 const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";

@@ -3,6 +3,7 @@ import type { KubernetesApi, KubernetesObject } from "../../../components/shared
 import { takeTurn } from "../../../components/shared/agent/lease";
 import { type Condition, type MemberPod, roll, toRollMember, whyAway } from "../../../components/shared/agent/roll";
 import { nextStep, type RollMember, type RollStep } from "../../../components/shared/core/roll";
+import { ensembleSettings } from "../../support/settings";
 
 const container = "server";
 
@@ -265,12 +266,8 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
       }),
     );
   const settings = {
-    service: "etcd" as const,
-    name: "etcd",
-    members: 3,
+    ...ensembleSettings,
     tls: "off" as const,
-    applications: [],
-    deletion: "keep" as const,
     storage: { size: "8Gi" },
     stepSeconds: 0.05,
     watchSeconds: 0.02,

@@ -4,21 +4,9 @@ import type { KubernetesApi, KubernetesObject } from "../../../components/shared
 import type { Examine } from "../../../components/shared/agent/roll";
 import { changeMembers } from "../../../components/shared/agent/scale";
 import type { MarkerAnswer } from "../../../components/shared/core/marker";
-import type { PreflightSettings } from "../../../components/shared/core/settings";
+import { etcdPreflight } from "../../support/settings";
 
-const settings: PreflightSettings = {
-  service: "etcd",
-  name: "etcd",
-  members: 5,
-  tls: "required",
-  applications: [],
-  deletion: "keep",
-  agent: "etcd-agent-1",
-  plannedStop: false,
-  version: "3.6.8",
-  passwords: { rotation: 0 },
-  storage: { size: "8Gi" },
-};
+const settings = { ...etcdPreflight, members: 5 };
 const whole = { whole: true, leads: false, detail: "" };
 let objects: Record<string, KubernetesObject>;
 let said: Record<string, { whole: boolean; leads: boolean; detail: string }>;

@@ -5,20 +5,9 @@ import type { Examine } from "../../../components/shared/agent/roll";
 import { switchTls } from "../../../components/shared/agent/tls";
 import { toMarker } from "../../../components/shared/core/marker";
 import { memberSettings, type PreflightSettings, preflightSettings } from "../../../components/shared/core/settings";
+import { etcdPreflight } from "../../support/settings";
 
-const settings: PreflightSettings = {
-  service: "etcd",
-  name: "etcd",
-  members: 3,
-  tls: "required",
-  applications: [],
-  deletion: "keep",
-  agent: "etcd-agent-1",
-  plannedStop: true,
-  version: "3.6.8",
-  passwords: { rotation: 0 },
-  storage: { size: "8Gi" },
-};
+const settings: PreflightSettings = { ...etcdPreflight, plannedStop: true };
 const markerPath = "/api/v1/namespaces/cells/configmaps/etcd-marker";
 const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";
 const podPath = (ordinal: number) => `/api/v1/namespaces/cells/pods/etcd-${ordinal}`;
