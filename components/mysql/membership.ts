@@ -51,6 +51,8 @@ export interface Observed {
   certificate: { file: string | undefined; loaded: string | undefined };
   /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
+  /** For how long the server has not heard a member of its group. */
+  unreachableSeconds: number;
   /**
    * While the local member is in no group: all other possible members. For a primary: the members outside its group.
    */
@@ -67,6 +69,7 @@ export type Action =
   /** Replace all that this member has by what the donor has. */
   | { kind: "clone"; donor: string; reason: string }
   | { kind: "reload"; certificate: string; reason: string }
+  | { kind: "hand-over"; reason: string }
   /**
    * "open": let clients in again. "disarm": switch the bootstrap flag off. "close": make the server read-only, because
    * the group would lack what it writes alone.
@@ -96,6 +99,11 @@ export function hasMajority(server: Server): boolean {
   const reached = server.members.filter(({ state }) => state === "ONLINE" || state === "RECOVERING");
   return 2 * reached.length > server.members.length;
 }
+
+/** Several times what the group needs to expel a member. */
+const deafSeconds = 60;
+/** Two members that do not hear each other begin anew one after the other. */
+const deafTurnSeconds = 30;
 
 /** The transactions that the server has executed, or has received and will execute. */
 export function transactionsOf(server: Server): GtidSet {
@@ -172,11 +180,23 @@ export function decide(observed: Observed): Decision {
     return { kind: "reload", certificate: certificate.file, reason: "the certificate may have changed" };
   }
   const rival = isPrimary(local) ? rivalOf(observed) : undefined;
-  if (rival === undefined) return { kind: "none" };
+  if (rival === undefined) return decideDeaf(observed);
   return refuse(
     `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
       "which one holds the data, and stop the members of the other one",
   );
+}
+
+/**
+ * The others expel a member within seconds when they do not hear it either. So the connection between the two is broken
+ * for good, and the group goes on for ever with a member that counts and is not reached (seen with 9.7.4; also
+ * https://bugs.mysql.com/bug.php?id=118704).
+ */
+function decideDeaf({ local, self, unreachableSeconds }: Observed): Decision {
+  const patience = deafSeconds + ordinalOf(self) * deafTurnSeconds;
+  if (unreachableSeconds < patience || !hasMajority(local)) return { kind: "none" };
+  const reason = `${self} alone has not heard a member of the group for ${Math.floor(unreachableSeconds)} seconds`;
+  return isPrimary(local) ? { kind: "hand-over", reason } : { kind: "join", group: local.group, reason };
 }
 
 interface Found {
@@ -202,7 +222,10 @@ function decideOutside(observed: Observed): Decision {
   return decideFound(observed);
 }
 
-/** There is a living group. */
+/**
+ * There is a living group. It refuses a member that it has not expelled yet, which then tries for half a minute (9.7.4
+ * says "Old incarnation found").
+ */
 function decideJoin(observed: Observed, online: Found[]): Decision {
   const { local, self, marker, requests } = observed;
   const group = online[0]?.server.group ?? local.group;
@@ -229,7 +252,11 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
   const there = union(...online.map(({ server }) => transactionsOf(server)));
   const errant = subtract(here, there);
   // The name of the group does not matter: a recovered group has a new name, and still what was acknowledged before.
-  if (isEmpty(errant)) return { kind: "join", group, reason: `${self} has nothing that the group lacks` };
+  if (isEmpty(errant)) {
+    return online.some(({ server }) => server.members.some(({ host }) => host.split(".")[0] === self))
+      ? wait(`${self} was not expelled yet: the group still waits for the server that ran before this one`)
+      : { kind: "join", group, reason: `${self} has nothing that the group lacks` };
+  }
   if (requests.discard) {
     return {
       kind: "clone",

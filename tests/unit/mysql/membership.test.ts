@@ -51,7 +51,9 @@ const outside = (ordinal: number, transactions: string, more: Partial<Server> = 
   member: `mysql-${ordinal}`,
   server: server(ordinal, transactions, [], more),
 });
-const inside = (ordinal: number, transactions: string, members = whole()): Answer => ({
+/** In a group without the first secondary. */
+const without = whole().filter(({ uuid }) => uuid !== "uuid-1");
+const inside = (ordinal: number, transactions: string, members = without): Answer => ({
   member: `mysql-${ordinal}`,
   server: server(ordinal, transactions, members, { superReadOnly: ordinal !== 0 }),
 });
@@ -66,6 +68,7 @@ function observed(self: number, transactions: string, others: Answer[], more: Pa
     bootstrapArmed: false,
     certificate: { file: undefined, loaded: undefined },
     requests: { recover: false, discard: false },
+    unreachableSeconds: 0,
     others,
     marker: { reason: "not read" },
     gauges: {},
@@ -129,6 +132,15 @@ suite("a member that comes back", () => {
     ["while another one is outside, with more than the group", "1-4", [inside(0, "1-10"), outside(2, "1-12")]],
   ])("joins: %s", (_, own, others) => {
     expect(decide(observed(1, own, others, formed)).kind).toBe("join");
+  });
+
+  it("waits until the group has expelled the server that ran before, whatever identity it had", () => {
+    const others = (former: GroupMember) => [inside(0, "1-10", [...without, former]), inside(2, "1-10")];
+    for (const former of [row(1, "ONLINE"), row(1, "UNREACHABLE"), { ...row(1, "UNREACHABLE"), uuid: "former" }]) {
+      const decision = decide(observed(1, "1-10", others(former), formed));
+      expect(reasonOf(decision)).toContain("mysql-1 was not expelled yet");
+      expect(decision.kind).toBe("wait");
+    }
   });
 
   it("is filled when it is empty, by a member that is not the primary", () => {
@@ -351,7 +363,9 @@ suite("while the number of members changes", () => {
 
   it("fills new members from different ones", () => {
     const donor = (self: number): unknown =>
-      decide(observed(self, "", [inside(0, "1-9"), inside(1, "1-9"), inside(2, "1-9"), outside(7 - self, "")], five));
+      decide(
+        observed(self, "", [...[0, 1, 2].map((each) => inside(each, "1-9", whole())), outside(7 - self, "")], five),
+      );
     expect(donor(3)).toMatchObject({ kind: "clone", donor: "mysql-2" });
     expect(donor(4)).toMatchObject({ kind: "clone", donor: "mysql-1" });
   });
@@ -437,6 +451,22 @@ suite("a member in the group", () => {
     expect(decide(member({}, { offlineMode: true, members: alone })).kind).toBe("none");
   });
 
+  it("begins anew when it alone does not hear a member: the others would have expelled one that is gone", () => {
+    const deaf = (self: number, primary: number, seconds: number, view = [row(2, "UNREACHABLE")]) => {
+      const members = [...whole(primary).slice(0, 3 - view.length), ...view];
+      const local = server(self, "1-10", members, { superReadOnly: self !== primary });
+      return decide(observed(self, "1-10", [], { local, unreachableSeconds: seconds }));
+    };
+    expect(deaf(0, 1, 59).kind).toBe("none");
+    expect(deaf(0, 1, 61)).toMatchObject({ kind: "join", group });
+    // Two that do not hear each other take turns.
+    expect(deaf(1, 0, 61).kind).toBe("none");
+    expect(deaf(1, 0, 91)).toMatchObject({ kind: "join", group });
+    expect(deaf(0, 0, 61)).toMatchObject({ kind: "hand-over" });
+    // In a minority it is the member itself that is cut off.
+    expect(deaf(0, 0, 61, [row(1, "UNREACHABLE"), row(2, "UNREACHABLE")]).kind).toBe("none");
+  });
+
   it("forgets requests, so that they do not lie in wait", () => {
     expect(decide(member({ requests: { recover: true, discard: false } })).kind).toBe("forget");
     expect(decide(member({ requests: { recover: false, discard: true } })).kind).toBe("forget");
@@ -454,7 +484,7 @@ suite("a member in the group", () => {
 suite("a group that a person has recovered", () => {
   const recovered = (transactions: string): Answer => ({
     member: "mysql-0",
-    server: server(0, "", whole(), {
+    server: server(0, "", without, {
       group: stranger,
       superReadOnly: false,
       executed: parseGtidSet(`${group}:${transactions},${stranger}:1-3`),
