@@ -108,6 +108,8 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
     identity: async (member) => (await serverOf(member)).uuid,
     clusterIdentity: async (member) => (await serverOf(member)).group,
     async stored(member) {
+      // A secondary executes a moment later what the group has acknowledged: it waits for all that was before.
+      await ask(member, "SET SESSION group_replication_consistency = 'BEFORE'");
       const found = await ask<{ id: string }>(
         member,
         `SELECT id FROM ${application.database}.${table}`,
