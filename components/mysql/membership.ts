@@ -51,8 +51,6 @@ export interface Observed {
   certificate: { file: string | undefined; loaded: string | undefined };
   /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
-  /** For how long the server has not heard a member of its group. */
-  unreachableSeconds: number;
   /**
    * While the local member is in no group: all other possible members. For a primary: the members outside its group.
    */
@@ -69,7 +67,6 @@ export type Action =
   /** Replace all that this member has by what the donor has. */
   | { kind: "clone"; donor: string; reason: string }
   | { kind: "reload"; certificate: string; reason: string }
-  | { kind: "hand-over"; reason: string }
   /**
    * "open": let clients in again. "disarm": switch the bootstrap flag off. "close": make the server read-only, because
    * the group would lack what it writes alone.
@@ -99,11 +96,6 @@ export function hasMajority(server: Server): boolean {
   const reached = server.members.filter(({ state }) => state === "ONLINE" || state === "RECOVERING");
   return 2 * reached.length > server.members.length;
 }
-
-/** Several times what the group needs to expel a member. */
-const deafSeconds = 60;
-/** Two members that do not hear each other begin anew one after the other. */
-const deafTurnSeconds = 30;
 
 /** The transactions that the server has executed, or has received and will execute. */
 export function transactionsOf(server: Server): GtidSet {
@@ -180,23 +172,11 @@ export function decide(observed: Observed): Decision {
     return { kind: "reload", certificate: certificate.file, reason: "the certificate may have changed" };
   }
   const rival = isPrimary(local) ? rivalOf(observed) : undefined;
-  if (rival === undefined) return decideDeaf(observed);
+  if (rival === undefined) return { kind: "none" };
   return refuse(
     `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
       "which one holds the data, and stop the members of the other one",
   );
-}
-
-/**
- * The others expel a member within seconds when they do not hear it either. So the connection between the two is broken
- * for good, and the group goes on for ever with a member that counts and is not reached (seen with 9.7.4; also
- * https://bugs.mysql.com/bug.php?id=118704).
- */
-function decideDeaf({ local, self, unreachableSeconds }: Observed): Decision {
-  const patience = deafSeconds + ordinalOf(self) * deafTurnSeconds;
-  if (unreachableSeconds < patience || !hasMajority(local)) return { kind: "none" };
-  const reason = `${self} alone has not heard a member of the group for ${Math.floor(unreachableSeconds)} seconds`;
-  return isPrimary(local) ? { kind: "hand-over", reason } : { kind: "join", group: local.group, reason };
 }
 
 interface Found {
@@ -222,10 +202,7 @@ function decideOutside(observed: Observed): Decision {
   return decideFound(observed);
 }
 
-/**
- * There is a living group. It refuses a member that it has not expelled yet, which then tries for half a minute (9.7.4
- * says "Old incarnation found").
- */
+/** There is a living group. */
 function decideJoin(observed: Observed, online: Found[]): Decision {
   const { local, self, marker, requests } = observed;
   const group = online[0]?.server.group ?? local.group;
@@ -235,6 +212,11 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
       `${online[0]?.member} is in the group ${group}, but ${second.member} in ${second.server.group}: a second group was ` +
         "formed beside the first; find out which one holds the data before anything is changed",
     );
+  }
+  // A server that joins before its former run was expelled is refused ("Old incarnation found"), and tries for up to
+  // 80 s (seen with 9.7.4).
+  if (stateOf(local) === "OFFLINE" && online.some(({ server }) => knows(server, self))) {
+    return wait(`the group has ${self} already: it expels the server that ran before, or is taking this one in`);
   }
   // A secondary gives the copy, if there is one, because the primary has the most work. A donor gives one copy at a
   // time, so members that begin together ask different donors.
@@ -252,11 +234,7 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
   const there = union(...online.map(({ server }) => transactionsOf(server)));
   const errant = subtract(here, there);
   // The name of the group does not matter: a recovered group has a new name, and still what was acknowledged before.
-  if (isEmpty(errant)) {
-    return online.some(({ server }) => server.members.some(({ host }) => host.split(".")[0] === self))
-      ? wait(`${self} was not expelled yet: the group still waits for the server that ran before this one`)
-      : { kind: "join", group, reason: `${self} has nothing that the group lacks` };
-  }
+  if (isEmpty(errant)) return { kind: "join", group, reason: `${self} has nothing that the group lacks` };
   if (requests.discard) {
     return {
       kind: "clone",
@@ -269,6 +247,11 @@ function decideJoin(observed: Observed, online: Found[]): Decision {
       `${formatGtidSet(here)}, the group has ${formatGtidSet(there)}; save what is needed of them, and then ` +
       `let ${self} lose them with: ${command(observed, self, paths.discard)}`,
   );
+}
+
+/** By the name: an empty server has another identity than its former run. */
+function knows(server: Server, member: string): boolean {
+  return server.members.some(({ host }) => host.split(".")[0] === member);
 }
 
 /** No member that answers is in a group: the first start, or after a full stop. */

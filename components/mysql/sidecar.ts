@@ -58,7 +58,6 @@ export function createSidecar(
   let failedStarts = 0;
   let startAfter = 0;
   let binlog: { bytes: number; until: number } | undefined;
-  let unreachableSince: number | undefined;
   let rivals: Answer[] = [];
   let asking: Promise<void> | undefined;
 
@@ -119,19 +118,14 @@ export function createSidecar(
         "performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid) AS queue",
     );
     const others = inGroup(server) ? outside(server) : await askOthers();
-    const now = performance.now();
-    unreachableSince = server.members.some((each) => each.state === "UNREACHABLE")
-      ? (unreachableSince ?? now)
-      : undefined;
     return {
       self: pod.name,
       namespace: pod.namespace,
       members: settings.members,
       local: server,
       bootstrapArmed: Number(state?.armed ?? 0) === 1,
-      certificate: { file: now < reloadAfter ? loaded : await certificate(settings), loaded },
+      certificate: { file: performance.now() < reloadAfter ? loaded : await certificate(settings), loaded },
       requests: { recover: await exists(paths.recover), discard: await exists(paths.discard) },
-      unreachableSeconds: (now - (unreachableSince ?? now)) / 1000,
       others,
       marker: marker(),
       gauges: {
@@ -221,8 +215,6 @@ async function carryOut(
     case "reload":
       // The interface inside the pod has no certificate of its own: it shows this one too.
       return run("ALTER INSTANCE RELOAD TLS");
-    case "hand-over":
-      return log(await handOver(settings));
     case "join":
     case "bootstrap": {
       // A request of a person holds for one start.

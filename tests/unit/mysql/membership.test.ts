@@ -68,7 +68,6 @@ function observed(self: number, transactions: string, others: Answer[], more: Pa
     bootstrapArmed: false,
     certificate: { file: undefined, loaded: undefined },
     requests: { recover: false, discard: false },
-    unreachableSeconds: 0,
     others,
     marker: { reason: "not read" },
     gauges: {},
@@ -134,13 +133,24 @@ suite("a member that comes back", () => {
     expect(decide(observed(1, own, others, formed)).kind).toBe("join");
   });
 
-  it("waits until the group has expelled the server that ran before, whatever identity it had", () => {
-    const others = (former: GroupMember) => [inside(0, "1-10", [...without, former]), inside(2, "1-10")];
-    for (const former of [row(1, "ONLINE"), row(1, "UNREACHABLE"), { ...row(1, "UNREACHABLE"), uuid: "former" }]) {
-      const decision = decide(observed(1, "1-10", others(former), formed));
-      expect(reasonOf(decision)).toContain("mysql-1 was not expelled yet");
+  it.each<[string, GroupMember]>([
+    ["its former run", row(1, "ONLINE")],
+    ["its former run, not heard any more", row(1, "UNREACHABLE")],
+    ["a former run with another volume", { ...row(1, "UNREACHABLE"), uuid: "former" }],
+  ])("waits while the group has %s", (_, former) => {
+    const others = [inside(0, "1-10", [...without, former]), inside(2, "1-10")];
+    for (const [own, marker] of [
+      ["1-10", formed],
+      ["", formed],
+      ["", unformed],
+    ] as const) {
+      const decision = decide(observed(1, own, others, marker));
+      expect(reasonOf(decision)).toContain("the group has mysql-1 already");
       expect(decision.kind).toBe("wait");
     }
+    // A server that has left by itself has the first step of a join yet to take.
+    const local = server(1, "1-10", [row(1, "ERROR")]);
+    expect(decide(observed(1, "1-10", others, { ...formed, local })).kind).toBe("join");
   });
 
   it("is filled when it is empty, by a member that is not the primary", () => {
@@ -268,7 +278,8 @@ suite("after a full stop", () => {
     const others = [outside(0, "1-10"), outside(1, "1-10")];
     const local = server(2, "", [], left);
     expect(reasonOf(decide(observed(2, "", others, { ...formed, local })))).toContain("mysql-2 lost the volume");
-    const living = [inside(0, "1-10"), inside(1, "1-10")];
+    const view = whole().slice(0, 2);
+    const living = [inside(0, "1-10", view), inside(1, "1-10", view)];
     expect(decide(observed(2, "", living, { ...formed, local })).kind).toBe("clone");
   });
 
@@ -449,22 +460,6 @@ suite("a member in the group", () => {
     expect(decide(member({}, { offlineMode: true })).kind).toBe("open");
     const alone = [row(0, "ONLINE", "PRIMARY"), row(1, "UNREACHABLE"), row(2, "UNREACHABLE")];
     expect(decide(member({}, { offlineMode: true, members: alone })).kind).toBe("none");
-  });
-
-  it("begins anew when it alone does not hear a member: the others would have expelled one that is gone", () => {
-    const deaf = (self: number, primary: number, seconds: number, view = [row(2, "UNREACHABLE")]) => {
-      const members = [...whole(primary).slice(0, 3 - view.length), ...view];
-      const local = server(self, "1-10", members, { superReadOnly: self !== primary });
-      return decide(observed(self, "1-10", [], { local, unreachableSeconds: seconds }));
-    };
-    expect(deaf(0, 1, 59).kind).toBe("none");
-    expect(deaf(0, 1, 61)).toMatchObject({ kind: "join", group });
-    // Two that do not hear each other take turns.
-    expect(deaf(1, 0, 61).kind).toBe("none");
-    expect(deaf(1, 0, 91)).toMatchObject({ kind: "join", group });
-    expect(deaf(0, 0, 61)).toMatchObject({ kind: "hand-over" });
-    // In a minority it is the member itself that is cut off.
-    expect(deaf(0, 0, 61, [row(1, "UNREACHABLE"), row(2, "UNREACHABLE")]).kind).toBe("none");
   });
 
   it("forgets requests, so that they do not lie in wait", () => {
