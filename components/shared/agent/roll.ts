@@ -8,7 +8,7 @@ import { type Marker, peerTls } from "../core/marker";
 import { labelKeys, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep, turnSeconds } from "../core/roll";
 import type { EnsembleSettings, RollSettings } from "../core/settings";
-import { waitFor } from "../core/wait";
+import { type Attempt, waitFor } from "../core/wait";
 import { growClaims } from "./claims";
 import { askAgent } from "./http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
@@ -32,20 +32,24 @@ export type Examine = (
 
 /** For members that may be busy with an election just now. */
 const wholeSeconds = 60;
-/** What has not become better by then, such as an image that is nowhere or a Secret that is missing, seldom does. */
-const patienceSeconds = 120;
+/** What has not become better within `patienceSeconds`, such as an image that is nowhere or a Secret that is missing, seldom does. */
+const usual = { patienceSeconds: 120, intervalSeconds: 2 };
 const hopeless = /^(ErrImagePull|ImagePullBackOff|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/;
-const intervalSeconds = 2;
-const othersRun = "the other members run as they did; ";
 const remedy = "correct the change or set it back, and run pulumi up again";
 
-interface StatefulSet extends KubernetesObject {
-  spec: { replicas: number; template?: { spec?: MemberSpec } };
-  status?: { observedGeneration?: number; updateRevision?: string };
+export interface StatefulSet extends KubernetesObject {
+  spec: {
+    replicas: number;
+    template?: { metadata?: { annotations?: Record<string, string> }; spec?: MemberSpec };
+    volumeClaimTemplates?: { spec: { storageClassName?: string } }[];
+  };
+  status?: { observedGeneration?: number; updateRevision?: string; readyReplicas?: number; updatedReplicas?: number };
 }
 
 interface ContainerStatus {
   name: string;
+  /** Empty until the image was pulled. */
+  imageID?: string;
   state?: {
     waiting?: { reason?: string; message?: string };
     terminated?: { reason?: string; message?: string; exitCode: number };
@@ -58,6 +62,7 @@ interface ContainerStatus {
 export interface MemberSpec {
   containers?: { name: string }[];
   initContainers?: { name: string; env?: { name: string; value?: string }[] }[];
+  volumes?: { name: string; configMap?: { name: string } }[];
 }
 
 export interface MemberPod extends KubernetesObject {
@@ -76,6 +81,8 @@ export async function rollCommand(examine: Examine = examineSidecars): Promise<v
   await roll({ settings: readSettings<RollSettings>(), pod: name, namespace, api: inClusterApi(), examine });
 }
 
+type Removal = Extract<RollStep, { members: string[] }>;
+
 interface Context {
   settings: RollSettings;
   /** Who replaces members. */
@@ -86,91 +93,96 @@ interface Context {
 }
 
 /** Ends when all members are whole and what they should be; throws when one does not become whole. */
-export async function roll(context: Context, interval = intervalSeconds, patience = patienceSeconds): Promise<void> {
-  const { settings, namespace, api } = context;
+export async function roll(context: Context, timing = usual): Promise<void> {
+  const { settings, pod, namespace, api } = context;
   await growClaims(settings, namespace, api);
+  let stopped = false;
   let endTurn: (() => Promise<void>) | undefined;
-  let unharmed = othersRun;
-  try {
-    let watchSeconds = 0;
-    for (let what = "all members to be whole"; ; ) {
-      const begin = performance.now();
-      const since = (time: number): number => (performance.now() - time) / 1000;
-      let hopelessSince = begin;
-      let wholeSince = begin;
-      const step = await waitFor<Exclude<RollStep, { kind: "wait" }> | { kind: "turn" }>(
-        what,
-        async () => {
-          const seen = await observe(context);
-          if ("waiting" in seen) return { waiting: seen.waiting };
-          if (seen.members.some(({ condition }) => condition !== "whole")) wholeSince = performance.now();
-          else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
-          const next = nextStep(seen.members, since(begin) > patience);
-          if (next.kind === "done") return { done: next };
-          if (next.kind === "wait") {
-            if (!hopeless.test(next.reason)) hopelessSince = performance.now();
-            if (since(hopelessSince) > patience) throw new Error(`${next.member} cannot start: ${next.reason}`);
-            return { waiting: `${next.member}: ${next.reason}` };
-          }
-          if (endTurn === undefined) return { done: { kind: "turn" } };
-          const uidOf = (member: string): string => seen.uids.get(member) ?? "";
-          if (next.kind === "stop") {
-            unharmed = "";
-            for (const member of next.members) await api.remove(core(namespace, "pods", member), uidOf(member));
-            return { done: next };
-          }
-          const refused = await replace(api, namespace, { ...next, uid: uidOf(next.member) });
-          return refused === undefined ? { done: next } : { waiting: `${next.member} stays: ${refused}` };
-        },
-        { deadlineSeconds: settings.stepSeconds, intervalSeconds: interval },
-      );
-      if (step.kind === "done") {
-        log("all members are whole, and what they should be");
-        return;
-      }
-      if (step.kind === "turn") {
-        endTurn = await takeTurn(context.pod, namespace, api, turnSeconds);
-        continue;
-      }
-      if (step.kind === "replace") unharmed = othersRun;
-      if (step.kind === "stop") log(`stopped ${step.members.join(", ")} at once, for other TLS between the members`);
-      else log(`replaced ${step.member}${step.how === "evict" ? "" : ", without asking the disruption budget"}`);
-      what = `${step.kind === "stop" ? "all members" : step.member} to be whole with what is new`;
-      watchSeconds = settings.watchSeconds;
+  const act = async ({ kind, members }: Removal, uids: Map<string, string>): Promise<string | undefined> => {
+    stopped ||= kind === "stop";
+    for (const member of members) {
+      const uid = uids.get(member) ?? "";
+      // Kubernetes counts an eviction together with the drain of a node.
+      const refused = kind === "evict" ? await api.evict(namespace, member, uid) : undefined;
+      if (refused !== undefined) return `${member} stays: ${refused}`;
+      if (kind !== "evict") await api.remove(core(namespace, "pods", member), uid);
     }
+    return undefined;
+  };
+  try {
+    const whole = "all members to be whole";
+    // Most runs find nothing to do, and need no turn to see that.
+    let step = await awaitStep(whole, 0, context, timing);
+    if (step.kind !== "done") {
+      endTurn = await takeTurn(pod, namespace, api, turnSeconds);
+      step = await awaitStep(whole, 0, context, timing, act);
+    }
+    while (step.kind !== "done") {
+      const members = step.members.join(", ");
+      stopped = step.kind === "stop";
+      if (stopped) log(`stopped ${members} at once, for other TLS between the members`);
+      else log(`replaced ${members}${step.kind === "evict" ? "" : ", without asking the disruption budget"}`);
+      const what = `${stopped ? "all members" : members} to be whole with what is new`;
+      step = await awaitStep(what, settings.watchSeconds, context, timing, act);
+    }
+    log("all members are whole, and what they should be");
   } catch (error) {
+    const unharmed = stopped ? "" : "the other members run as they did; ";
     throw new Error(`${messageOf(error)}; ${unharmed}${remedy}`, { cause: error });
   } finally {
     await endTurn?.();
   }
 }
 
-/** In words why Kubernetes keeps the pod for now. An eviction counts together with the drain of a node. */
-async function replace(
-  api: KubernetesApi,
-  namespace: string,
-  { member, how, uid }: { member: string; how: "evict" | "delete"; uid: string },
-): Promise<string | undefined> {
-  if (how === "evict") return api.evict(namespace, member, uid);
-  await api.remove(core(namespace, "pods", member), uid);
-  return undefined;
+/** Waits until nothing is left to do, or until `act` has taken a step; `act` returns why it cannot be taken yet. Without `act` it only looks. */
+function awaitStep(
+  what: string,
+  watchSeconds: number,
+  context: Context,
+  { patienceSeconds, intervalSeconds }: typeof usual,
+  act: (step: Removal, uids: Map<string, string>) => Promise<string | undefined> = async () => undefined,
+): Promise<Removal | { kind: "done" }> {
+  const begin = performance.now();
+  const since = (time: number): number => (performance.now() - time) / 1000;
+  let hopelessSince = begin;
+  let wholeSince = begin;
+  const attempt = async (): Promise<Attempt<Removal | { kind: "done" }>> => {
+    const seen = await observe(context);
+    if (typeof seen === "string") return { waiting: seen };
+    if (seen.members.some(({ condition }) => condition !== "whole")) wholeSince = performance.now();
+    else if (since(wholeSince) < watchSeconds) return { waiting: "all are whole, and watched for a moment" };
+    const next = nextStep(seen.members, since(begin) > patienceSeconds);
+    if (next.kind === "done") return { done: next };
+    if (next.kind === "wait") {
+      if (!hopeless.test(next.reason)) hopelessSince = performance.now();
+      if (since(hopelessSince) > patienceSeconds) throw new Error(`${next.member} cannot start: ${next.reason}`);
+      return { waiting: `${next.member}: ${next.reason}` };
+    }
+    const refused = await act(next, seen.uids);
+    return refused === undefined ? { done: next } : { waiting: refused };
+  };
+  return waitFor(what, attempt, { deadlineSeconds: context.settings.stepSeconds, intervalSeconds });
 }
 
+/** In words what Kubernetes has not done yet, or the members. */
 async function observe({ settings, namespace, api, examine }: Context) {
-  const { name } = settings;
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(name).server));
+  const set = await readStatefulSet(settings.name, namespace, api);
   const revision = set?.status?.updateRevision;
-  if (set === undefined || revision === undefined) return { waiting: "the StatefulSet has no revision yet" };
+  if (set === undefined || revision === undefined) return "the StatefulSet has no revision yet";
   if ((set.status?.observedGeneration ?? 0) < (set.metadata?.generation ?? 0)) {
-    return { waiting: "Kubernetes has not looked at the StatefulSet yet" };
+    return "Kubernetes has not looked at the StatefulSet yet";
   }
-  const names = memberNames(name, set.spec.replicas);
   const wanted = { revision, tls: tlsOf(set.spec.template?.spec) };
+  const names = memberNames(settings.name, set.spec.replicas);
   const { pods, conditions } = await examinePods(names, { settings, namespace, api, examine });
   return {
     members: [...pods].map(([member, pod]) => toRollMember(member, pod, wanted, conditions.get(member))),
-    uids: new Map([...pods].map(([member, pod]) => [member, pod?.metadata?.uid])),
+    uids: new Map([...pods].map(([member, pod]) => [member, pod?.metadata?.uid ?? ""])),
   };
+}
+
+export function readStatefulSet(name: string, namespace: string, api: KubernetesApi): Promise<StatefulSet | undefined> {
+  return api.get(group("apps/v1", namespace, "statefulsets", namesOf(name).server));
 }
 
 /** Between members, as the init container of each is told. undefined: there are none, or it does not say so. */

@@ -21,10 +21,8 @@ export interface RollMember {
 
 export type RollStep =
   | { kind: "done" }
-  /** `evict` respects the disruption budget; what counts for nothing is deleted. */
-  | { kind: "replace"; member: string; how: "evict" | "delete" }
-  /** All at once, without the disruption budget. */
-  | { kind: "stop"; members: string[] }
+  /** `evict` respects the disruption budget; `delete` is for what counts for nothing; `stop` is for all with other TLS, at once. */
+  | { kind: "evict" | "delete" | "stop"; members: string[] }
   | { kind: "wait"; member: string; reason: string };
 
 /**
@@ -45,15 +43,14 @@ export function nextStep(members: RollMember[], late: boolean): RollStep {
   const stale = members.filter(({ revision }) => revision === "stale");
   const starts = members.every(({ revision, condition }) => revision !== "current" || condition !== "away");
   const away = stale.find(({ condition }) => condition === "away");
-  if (away !== undefined && (starts || late)) return { kind: "replace", member: away.name, how: "delete" };
+  if (away !== undefined && (starts || late)) return { kind: "delete", members: [away.name] };
   const stuck = stale.find(({ condition }) => condition === "behind");
   if (late && starts && stuck !== undefined) {
-    const served = members.some(({ ready }) => ready);
-    return { kind: "replace", member: stuck.name, how: served ? "evict" : "delete" };
+    return { kind: members.some(({ ready }) => ready) ? "evict" : "delete", members: [stuck.name] };
   }
   const waited = members.find(({ condition }) => condition !== "whole");
   if (waited !== undefined) return { kind: "wait", member: waited.name, reason: waited.reason };
   // The highest ordinal first, as Kubernetes does it.
   const next = stale.filter(({ leads }) => !leads).at(-1) ?? stale.at(-1);
-  return next === undefined ? { kind: "done" } : { kind: "replace", member: next.name, how: "evict" };
+  return next === undefined ? { kind: "done" } : { kind: "evict", members: [next.name] };
 }

@@ -15,8 +15,8 @@ const behind = { condition: "behind", reason: "catches up" } as const;
 const away = { condition: "away", reason: "crashed" } as const;
 const current = { revision: "current" } as const;
 const apart = { revision: "otherTls" } as const;
-const evicted = (ordinal: number): RollStep => ({ kind: "replace", member: `etcd-${ordinal}`, how: "evict" });
-const deleted = (ordinal: number): RollStep => ({ kind: "replace", member: `etcd-${ordinal}`, how: "delete" });
+const evicted = (ordinal: number): RollStep => ({ kind: "evict", members: [`etcd-${ordinal}`] });
+const deleted = (ordinal: number): RollStep => ({ kind: "delete", members: [`etcd-${ordinal}`] });
 const waitFor = (ordinal: number, reason: string): RollStep => ({ kind: "wait", member: `etcd-${ordinal}`, reason });
 
 describe("a roll", () => {
@@ -273,7 +273,8 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
     watchSeconds: 0.02,
   };
   const run = async () => {
-    await roll({ settings, pod: "etcd-roll-x", namespace: "cells", api, examine }, 0.01, 0.02).finally(() =>
+    const timing = { patienceSeconds: 0.02, intervalSeconds: 0.01 };
+    await roll({ settings, pod: "etcd-roll-x", namespace: "cells", api, examine }, timing).finally(() =>
       expect(lease.holder()).toBeUndefined(),
     );
   };
