@@ -12,27 +12,19 @@ interface PersistentVolumeClaim extends KubernetesObject {
   status?: { phase?: string };
 }
 
-/**
- * Grows each claim that is smaller than wanted, also that of a lost volume, which Kubernetes makes with the first size. Throws when
- * one is larger, and when its class cannot grow.
- */
-export async function growClaims(
-  { name, members, storage }: { name: string; members: number; storage: { size: string } },
-  namespace: string,
-  api: KubernetesApi,
-): Promise<void> {
-  const claims = await readClaims(claimNames(name, members), namespace, api);
-  const reason = sizeContradiction(claims, storage.size);
+/** Grows each claim that is smaller than wanted. Throws when one is larger, and when its class cannot grow. */
+export async function growClaims(claims: Claim[], size: string, namespace: string, api: KubernetesApi): Promise<void> {
+  const reason = sizeContradiction(claims, size);
   if (reason !== undefined) throw new Error(reason);
-  for (const claim of smallerClaims(claims, storage.size)) {
+  for (const claim of smallerClaims(claims, size)) {
     const object = {
       apiVersion: "v1",
       kind: "PersistentVolumeClaim",
       metadata: { name: claim.name },
-      spec: { resources: { requests: { storage: storage.size } } },
+      spec: { resources: { requests: { storage: size } } },
     };
     await api.apply(core(namespace, "persistentvolumeclaims", claim.name), object, manager);
-    log(`the claim ${claim.name} grows from ${claim.size} to ${storage.size}`);
+    log(`the claim ${claim.name} grows from ${claim.size} to ${size}`);
   }
 }
 

@@ -32,15 +32,14 @@ import { growClaims, readClaims, removeLeftClaims } from "./claims";
 import {
   type ConfigMap,
   core,
-  group,
   inClusterApi,
   type KubernetesApi,
   type KubernetesObject,
   ownerReference,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
-import { type Examine, examineSidecars } from "./roll";
-import { changeMembers, type Scaling } from "./scale";
+import { type Examine, examineSidecars, type MemberPod, readStatefulSet, type StatefulSet } from "./roll";
+import { changeMembers, type Release } from "./scale";
 import { type PrepareTls, switchTls } from "./tls";
 
 /** Field manager of the marker's owner: its data belong to nobody, since nobody may change them. */
@@ -50,14 +49,6 @@ const rotationManager = "cells-services-passwords";
 const membersManager = "cells-services-members";
 const tlsManager = "cells-services-tls";
 
-interface StatefulSet extends KubernetesObject {
-  spec: {
-    replicas?: number;
-    template?: { spec: { volumes?: { name: string; configMap?: { name: string } }[] } };
-    volumeClaimTemplates: { spec: { storageClassName?: string } }[];
-  };
-}
-
 /** What one service alone knows of a change. */
 export interface ServiceGuard {
   /** Returns why its living members cannot become what is wanted. */
@@ -65,7 +56,7 @@ export interface ServiceGuard {
   /** Which members are whole. By default the agent beside each server is asked. */
   examine?: Examine;
   /** Not given: the number of its members is for life. */
-  release?: Scaling["release"];
+  release?: Release;
   /** Not given: nothing in its data depends on TLS between the members. */
   prepareTls?: PrepareTls;
 }
@@ -82,44 +73,43 @@ export async function preflight(
   api: KubernetesApi,
   service: ServiceGuard = {},
 ): Promise<void> {
-  const { judge = async () => undefined, release } = service;
-  const known = await readMarkerObject(settings.name, namespace, api);
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", namesOf(settings.name).server));
-  const [claim] = set?.spec.volumeClaimTemplates ?? [];
+  const known = await readMarker(settings.name, namespace, api);
+  const set = await readStatefulSet(settings.name, namespace, api);
+  const [template] = set?.spec.volumeClaimTemplates ?? [];
   const claims = await readClaims(claimNames(settings.name, settings.members), namespace, api);
   const versions = known === undefined ? [] : await livingVersions(settings, namespace, api);
   const reason =
-    (claim && classContradiction(claim.spec.storageClassName, settings.storage.class)) ??
+    (template && classContradiction(template.spec.storageClassName, settings.storage.class)) ??
     sizeContradiction(claims, settings.storage.size) ??
     // Without a marker no server of these pods has data to lose.
-    (known === undefined
-      ? undefined
-      : // Kept volumes come back as they were, with all their members.
-        ((set === undefined
-          ? livingContradiction(known.marker, settings)
-          : (tlsRefusal(settings, known, set, { versions, claims }) ??
-            (release === undefined ? membersContradiction(known.marker, settings) : undefined))) ??
+    (known &&
+      // Kept volumes come back as they were, with all their members.
+      ((set === undefined
+        ? livingContradiction(known, settings)
+        : (tlsRefusal(settings, known, set, { versions, claims }) ??
+          (service.release === undefined ? membersContradiction(known, settings) : undefined))) ??
         rotationContradiction(known.rotation, settings.passwords.rotation) ??
         versionContradiction(settings.service, versions, settings.version) ??
-        (await judge(settings, namespace))));
+        (await service.judge?.(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
   if (known === undefined) log("the cluster has not been formed yet");
   else await changeLiving(service, { settings, known, set, namespace, api });
-  await growClaims(settings, namespace, api);
+  // A claim that was made since it was read is grown by the roll.
+  await growClaims(claims, settings.storage.size, namespace, api);
 }
 
 /** Why TLS between the living members is not switched, or what waits until a switch that was interrupted has come to its end. */
 function tlsRefusal(
   settings: PreflightSettings,
-  { marker, formedTls }: Known,
+  known: Known,
   set: StatefulSet,
   { versions, claims }: { versions: string[]; claims: Claim[] },
 ): string | undefined {
-  const switches = marker.tls !== peerTls(settings.tls);
-  if (!switches && formedTls === marker.tls) return undefined;
-  if (switches && !settings.plannedStop) return tlsContradiction(marker, settings, plannedStopRemedy);
+  const switches = known.tls !== peerTls(settings.tls);
+  if (!switches && known.formedTls === known.tls) return undefined;
+  if (switches && !settings.plannedStop) return tlsContradiction(known, settings, plannedStopRemedy);
   return plannedStopContradiction(settings, [
-    ...(membersBefore(settings, marker, set) === settings.members ? [] : [`members ${settings.members}`]),
+    ...(membersBefore(settings, known, set) === settings.members ? [] : [`members ${settings.members}`]),
     ...(versions.every((version) => version === settings.version) ? [] : [`version ${settings.version}`]),
     ...(smallerClaims(claims, settings.storage.size).length === 0 ? [] : [`storage.size ${settings.storage.size}`]),
     // Living agents of another release may know nothing of TLS that changes.
@@ -133,49 +123,38 @@ function membersBefore({ members }: PreflightSettings, marker: Marker, set: Stat
 }
 
 function agentOf(set: StatefulSet | undefined): string | undefined {
-  return set?.spec.template?.spec.volumes?.find(({ name }) => name === "agent")?.configMap?.name;
+  return set?.spec.template?.spec?.volumes?.find(({ name }) => name === "agent")?.configMap?.name;
+}
+
+interface Living {
+  settings: PreflightSettings;
+  known: Known;
+  set: StatefulSet | undefined;
+  namespace: string;
+  api: KubernetesApi;
 }
 
 async function changeLiving(
   { examine = examineSidecars, release, prepareTls }: ServiceGuard,
-  {
-    settings,
-    known,
-    set,
-    namespace,
-    api,
-  }: {
-    settings: PreflightSettings;
-    known: Known;
-    set: StatefulSet | undefined;
-    namespace: string;
-    api: KubernetesApi;
-  },
+  { settings, known, set, namespace, api }: Living,
 ): Promise<void> {
-  const { marker, formedTls } = known;
   const { members, tls } = settings;
-  const record = (annotation: string, value: string, manager: string) => (): Promise<void> =>
-    annotateMarker(settings.name, namespace, api, () => ({ [annotation]: value }), manager);
-  if (marker.tls !== peerTls(tls)) {
-    const change = { settings, marker, formedTls, namespace, api, examine, prepare: prepareTls };
-    await switchTls({ ...change, record: record(tlsAnnotation, peerTls(tls), tlsManager) });
+  const change = { settings, namespace, api, examine };
+  if (known.tls !== peerTls(tls)) {
+    const annotations = { [tlsAnnotation]: peerTls(tls) };
+    const record = () => applyMarker(settings, namespace, api, known, { annotations }, tlsManager);
+    await switchTls({ ...change, known, prepare: prepareTls, record });
   }
-  const from = membersBefore(settings, marker, set);
+  const from = membersBefore(settings, known, set);
   if (release === undefined || from === members) {
-    log(`the cluster ${marker.clusterId} keeps its ${members} members`);
+    log(`the cluster ${known.clusterId} keeps its ${members} members`);
   } else if (agentOf(set) !== settings.agent) {
     throw new Error(agentContradiction(from, members));
   } else {
-    const change = { settings, from, namespace, api };
-    await changeMembers(
-      { examine, release },
-      { ...change, record: record(membersAnnotation, String(members), membersManager) },
-    );
+    const annotations = { [membersAnnotation]: String(members) };
+    const record = () => applyMarker(settings, namespace, api, known, { annotations }, membersManager);
+    await changeMembers({ ...change, from, release, record });
   }
-}
-
-interface Pod extends KubernetesObject {
-  status?: { containerStatuses?: { imageID: string }[] };
 }
 
 /**
@@ -187,7 +166,7 @@ async function livingVersions(
   namespace: string,
   api: KubernetesApi,
 ): Promise<string[]> {
-  const pods = memberNames(name, members).map((member) => api.get<Pod>(core(namespace, "pods", member)));
+  const pods = memberNames(name, members).map((member) => api.get<MemberPod>(core(namespace, "pods", member)));
   return (await Promise.all(pods)).flatMap((pod) => {
     const pulled = pod?.status?.containerStatuses?.every(({ imageID }) => imageID !== "") === true;
     return pulled ? (pod?.metadata?.labels?.[labelKeys.version] ?? []) : [];
@@ -205,13 +184,12 @@ export async function askMarker(
   namespace: string,
   api: KubernetesApi,
 ): Promise<MarkerAnswer> {
-  const found = await readMarkerObject(settings.name, namespace, api).catch((error: unknown) => error as Error);
-  if (found instanceof Error) return { reason: found.message };
-  if (found === undefined) return { formed: false };
-  const { clusterId, members } = found.marker;
-  const reason = tlsContradiction(found.marker, settings);
+  const known = await readMarker(settings.name, namespace, api).catch((error: unknown) => error as Error);
+  if (known instanceof Error) return { reason: known.message };
+  if (known === undefined) return { formed: false };
+  const reason = tlsContradiction(known, settings);
   if (reason !== undefined) throw new Error(reason);
-  return { formed: true, clusterId, members, rotation: found.rotation };
+  return { formed: true, clusterId: known.clusterId, members: known.members, rotation: known.rotation };
 }
 
 /** How often an agent that always wants to know asks. */
@@ -236,19 +214,23 @@ export function watchMarker(ask: () => Promise<MarkerAnswer>, now = () => perfor
   };
 }
 
-/** undefined: the cluster was never formed. */
-export async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Marker | undefined> {
-  return (await readMarkerObject(name, namespace, api))?.marker;
+/** What the object says beside the marker. */
+interface Known extends Marker {
+  uid: string;
+  rotation: number | undefined;
+  acceptedAt: string | undefined;
+  formedTls: string;
 }
 
-async function readMarkerObject(name: string, namespace: string, api: KubernetesApi) {
+/** undefined: the cluster was never formed. */
+export async function readMarker(name: string, namespace: string, api: KubernetesApi): Promise<Known | undefined> {
   const { marker } = namesOf(name);
   const object = await api.get<ConfigMap>(core(namespace, "configmaps", marker));
   if (object === undefined) return undefined;
-  const { uid, annotations } = object.metadata ?? {};
+  const { uid = "", annotations } = object.metadata ?? {};
   const rotation = annotations?.[rotationAnnotation];
   return {
-    marker: toMarker(marker, object.data ?? {}, annotations),
+    ...toMarker(marker, object.data ?? {}, annotations),
     uid,
     rotation: rotation === undefined ? undefined : Number(rotation),
     acceptedAt: annotations?.[acceptedAnnotation],
@@ -256,7 +238,25 @@ async function readMarkerObject(name: string, namespace: string, api: Kubernetes
   };
 }
 
-type Known = NonNullable<Awaited<ReturnType<typeof readMarkerObject>>>;
+async function existingMarker({ name }: EnsembleSettings, namespace: string, api: KubernetesApi): Promise<Known> {
+  const known = await readMarker(name, namespace, api);
+  if (known === undefined) throw new Error(`the ConfigMap ${namesOf(name).marker} was removed while it was read`);
+  return known;
+}
+
+/** With its uid, a marker that was removed in between is not made again without data. */
+async function applyMarker(
+  { name }: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+  { uid }: Known,
+  metadata: KubernetesObject["metadata"],
+  manager: string,
+): Promise<void> {
+  const { marker } = namesOf(name);
+  const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: marker, uid, ...metadata } };
+  await api.apply(core(namespace, "configmaps", marker), object, manager);
+}
 
 function rotationOf({ passwords }: SetupSettings, known?: Known): Record<string, string> {
   // Of a marker that an earlier release made, nobody knows since when.
@@ -267,10 +267,6 @@ function rotationOf({ passwords }: SetupSettings, known?: Known): Record<string,
   };
 }
 
-function removedMarker(name: string): string {
-  return `the ConfigMap ${name} was removed while it was read`;
-}
-
 /** The command for `commands` of a service's agent. Safe to be killed at any point and to be run again at any time. */
 export async function setupCommand<Settings extends SetupSettings>(
   setup: (settings: Settings, namespace: string, api: KubernetesApi) => Promise<void>,
@@ -279,27 +275,12 @@ export async function setupCommand<Settings extends SetupSettings>(
   const { namespace } = readPod();
   const api = inClusterApi();
   await setup(settings, namespace, api);
-  await annotateMarker(settings.name, namespace, api, (known) => rotationOf(settings, known), rotationManager);
-  const { marker } = (await readMarkerObject(settings.name, namespace, api)) ?? {};
+  const known = await existingMarker(settings, namespace, api);
+  await applyMarker(settings, namespace, api, known, { annotations: rotationOf(settings, known) }, rotationManager);
   // Their number may have changed since this Job began.
-  if (settings.deletion === "delete" && marker?.members === settings.members) {
+  if (settings.deletion === "delete" && known.members === settings.members) {
     await removeLeftClaims(settings, namespace, api);
   }
-}
-
-async function annotateMarker(
-  name: string,
-  namespace: string,
-  api: KubernetesApi,
-  annotationsOf: (known: Known) => Record<string, string>,
-  manager: string,
-): Promise<void> {
-  const { marker } = namesOf(name);
-  const known = await readMarkerObject(name, namespace, api);
-  if (known?.uid === undefined) throw new Error(removedMarker(marker));
-  // With its uid, a marker that was removed in between is not made again without data.
-  const metadata = { name: marker, uid: known.uid, annotations: annotationsOf(known) };
-  await api.apply(core(namespace, "configmaps", marker), { apiVersion: "v1", kind: "ConfigMap", metadata }, manager);
 }
 
 /**
@@ -329,29 +310,16 @@ export async function keepMarker(
   if ((await api.create(core(namespace, "configmaps"), object)) === "created") {
     log(`marked the cluster ${clusterId} as formed`);
   }
-  const existing = await readMarkerObject(settings.name, namespace, api);
-  if (existing === undefined) throw new Error(removedMarker(names.marker));
-  const { marker, uid } = existing;
-  if (marker.clusterId !== clusterId) {
+  const known = await existingMarker(settings, namespace, api);
+  if (known.clusterId !== clusterId) {
     throw new Error(
-      `the marker ${names.marker} says cluster ${marker.clusterId}, but the members are cluster ${clusterId}: ` +
+      `the marker ${names.marker} says cluster ${known.clusterId}, but the members are cluster ${clusterId}: ` +
         "a second cluster was formed beside the first; find out which one holds the data before anything is changed",
     );
   }
-  const reason = livingContradiction(marker, settings);
+  const reason = livingContradiction(known, settings);
   if (reason !== undefined) throw new Error(reason);
-
+  const annotations = { [formedTlsAnnotation]: peerTls(settings.tls) };
   const ownerReferences = await ownersOfKept(settings, namespace, api);
-  const owned = {
-    apiVersion: "v1",
-    kind: "ConfigMap",
-    // With its uid, a marker that was removed in between is not made again without data.
-    metadata: {
-      name: names.marker,
-      ...(uid === undefined ? {} : { uid }),
-      annotations: { [formedTlsAnnotation]: peerTls(settings.tls) },
-      ownerReferences,
-    },
-  };
-  await api.apply(core(namespace, "configmaps", names.marker), owned, setupManager);
+  await applyMarker(settings, namespace, api, known, { annotations, ownerReferences }, setupManager);
 }

@@ -7,14 +7,11 @@ import { readClaims } from "./claims";
 import { core, type KubernetesApi } from "./kubernetes";
 import { awaitWhole, type Examine } from "./roll";
 
-export interface Scaling {
-  examine: Examine;
-  /**
-   * Makes the members that stay forget `leaving`, whose servers may still run, or never ran: none of them leads, votes or holds what
-   * nobody else has when it ends. It may be killed at any point and is then called again. Throws while it is not safe.
-   */
-  release: (leaving: string[], settings: PreflightSettings, namespace: string) => Promise<void>;
-}
+/**
+ * Makes the members that stay forget `leaving`, whose servers may still run, or never ran: none of them leads, votes or holds what
+ * nobody else has when it ends. It may be killed at any point and is then called again. Throws while it is not safe.
+ */
+export type Release = (leaving: string[], settings: PreflightSettings, namespace: string) => Promise<void>;
 
 export interface MembersChange {
   settings: PreflightSettings;
@@ -22,6 +19,8 @@ export interface MembersChange {
   from: number;
   namespace: string;
   api: KubernetesApi;
+  examine: Examine;
+  release: Release;
   /** Writes the number of `settings` to the marker. */
   record: () => Promise<void>;
 }
@@ -30,12 +29,8 @@ export interface MembersChange {
  * The marker says the larger number as long as the data may know one of the members more: an ensemble that returns from kept
  * volumes comes back with all of them. What was killed in between is done again.
  */
-export async function changeMembers(
-  { examine, release }: Scaling,
-  change: MembersChange,
-  deadlineSeconds?: number,
-): Promise<void> {
-  const { settings, from, namespace, api, record } = change;
+export async function changeMembers(change: MembersChange, deadlineSeconds?: number): Promise<void> {
+  const { settings, from, namespace, api, examine, release, record } = change;
   const { name, members: wanted } = settings;
   if (wanted > from) {
     const claims = await readClaims(claimNames(name, wanted).slice(from), namespace, api);

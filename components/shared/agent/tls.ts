@@ -14,9 +14,8 @@ export type PrepareTls = (living: EnsembleSettings, wanted: EnsembleSettings, na
 
 export interface TlsChange {
   settings: PreflightSettings;
-  marker: Marker;
-  /** The setting with which a setup last saw the cluster formed. */
-  formedTls: string | undefined;
+  /** `formedTls`: the setting with which a setup last saw the cluster formed. */
+  known: { tls: Marker["tls"]; formedTls: string };
   namespace: string;
   api: KubernetesApi;
   examine: Examine;
@@ -30,14 +29,14 @@ export interface TlsChange {
  * only the former template can start them.
  */
 export async function switchTls(change: TlsChange, deadlineSeconds?: number): Promise<void> {
-  const { settings, marker, formedTls, namespace, api, examine, prepare, record } = change;
-  if (formedTls === marker.tls) {
-    const living = { ...settings, tls: marker.tls === "on" ? "required" : "off" } as const;
+  const { settings, known, namespace, api, examine, prepare, record } = change;
+  if (known.formedTls === known.tls) {
+    const living = { ...settings, tls: known.tls === "on" ? "required" : "off" } as const;
     const members = memberNames(settings.name, settings.members);
     const context = { settings: living, namespace, api, examine };
     await awaitWhole("before all of them stop", members, context, deadlineSeconds);
     await prepare?.(living, settings, namespace);
   }
   await record();
-  log(`TLS between the members was ${marker.tls}, and is to be ${peerTls(settings.tls)}`);
+  log(`TLS between the members was ${known.tls}, and is to be ${peerTls(settings.tls)}`);
 }

@@ -26,8 +26,9 @@ const examine: Examine = async (pods) => new Map([...pods.keys()].map((member) =
 const release = async (leaving: string[]): Promise<void> => void done.push(`released ${leaving.join(" ")}`);
 const change = (from: number, members: number, released = release) =>
   changeMembers(
-    { examine, release: released },
     {
+      examine,
+      release: released,
       settings: { ...settings, members },
       from,
       namespace: "cells",

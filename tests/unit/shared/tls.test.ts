@@ -145,7 +145,7 @@ describe("other TLS between the members", () => {
 
   it("waits for members that are not whole, and prepares nothing", async () => {
     objects.delete(podPath(1));
-    const change = { settings, marker: marker(), formedTls: "off", namespace: "cells", api, examine };
+    const change = { settings, known: { ...marker(), formedTls: "off" }, namespace: "cells", api, examine };
     const record = async () => void done.push("recorded");
     const switched = switchTls({ ...change, prepare: service.prepareTls, record }, 0);
     await expect(switched).rejects.toThrow(
@@ -170,8 +170,8 @@ describe("other TLS between the members", () => {
     await keepMarker(settings, "cells", api, "77");
     expect(annotations()?.["cells-services/tls-formed"]).toBe("on");
     objects.delete(podPath(1));
-    const formedTls = annotations()?.["cells-services/tls-formed"];
-    const change = { settings: { ...settings, tls: "off" as const }, marker: marker(), formedTls, namespace: "cells" };
+    const known = { ...marker(), formedTls: annotations()?.["cells-services/tls-formed"] ?? "" };
+    const change = { settings: { ...settings, tls: "off" as const }, known, namespace: "cells" };
     const record = async () => void done.push("recorded");
     await expect(switchTls({ ...change, api, examine, prepare: undefined, record }, 0)).rejects.toThrow("no pod yet");
   });
