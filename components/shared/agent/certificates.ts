@@ -11,11 +11,10 @@ import {
   decideCertificates,
   leafSecretNames,
   type Phase,
-  subjectList,
   subjectNames,
 } from "../core/certificates";
 import { log } from "../core/log";
-import { agentLabels, memberNames, namesOf } from "../core/names";
+import { agentLabels, namesOf } from "../core/names";
 import {
   type Authority,
   createAuthority,
@@ -37,12 +36,11 @@ import {
   group,
   inClusterApi,
   type KubernetesApi,
-  type KubernetesObject,
   ownerReference,
   type Secret,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
-import { type MemberSpec, tlsOf } from "./roll";
+import { readStatefulSet, tlsOf } from "./roll";
 
 const day = 24 * 60 * 60 * 1000;
 /** Field managers: fields of different purposes never fall with each other. */
@@ -61,23 +59,17 @@ interface AuthoritySecret {
   missed?: number | undefined;
   current: Authority;
   /** The key is there only while the other authority is the one that comes. */
-  other?: Omit<Authority, "key"> & { key?: string };
+  other?: (Omit<Authority, "key"> & { key?: string | undefined }) | undefined;
 }
+
+/** By the name of the Secret; undefined: missing. */
+type Leaves = Record<string, KeyPair | undefined>;
 
 interface Context {
   settings: CertificateSettings;
   namespace: string;
   api: KubernetesApi;
   now: () => number;
-}
-
-interface StatefulSet extends KubernetesObject {
-  spec: { replicas: number; template: { metadata?: { annotations?: Record<string, string> }; spec?: MemberSpec } };
-  status?: {
-    observedGeneration?: number;
-    readyReplicas?: number;
-    updatedReplicas?: number;
-  };
 }
 
 /** The command for `commands` of a service's agent. */
@@ -91,13 +83,14 @@ export async function certificatesCommand(): Promise<void> {
 }
 
 export async function keepCertificates(context: Context): Promise<void> {
-  const secret = await keepAuthority(context);
-  await publishTrust(context, secret);
-  await rollIfNeeded(context, secret);
+  const { secret, leaves } = await keepAuthority(context);
+  const hash = rollHash(context.settings, secret, leaves);
+  await publishTrust(context, secret, hash);
+  await rollIfNeeded(context, hash);
 }
 
 /** Takes steps until there is nothing to do, but at most one that changes the authority. */
-async function keepAuthority(context: Context): Promise<AuthoritySecret> {
+async function keepAuthority(context: Context): Promise<{ secret: AuthoritySecret; leaves: Leaves }> {
   const issued = await readIntermediate(context);
   let phaseChanged = false;
   let timesIssued = 0;
@@ -110,7 +103,7 @@ async function keepAuthority(context: Context): Promise<AuthoritySecret> {
       if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
       if (secret === undefined) throw new Error("the certificate authority was removed while certificates were issued");
       await writeLeaves(context, secret, leaves);
-      return secret;
+      return { secret, leaves };
     }
     phaseChanged ||= isPhaseChange(action);
     // Once because they are old, once more because the phase changed.
@@ -130,12 +123,11 @@ function isPhaseChange(action: CertificatesAction): boolean {
 async function nextAction(
   context: Context,
   secret: AuthoritySecret | undefined,
-  leaves: Record<string, KeyPair | undefined>,
+  leaves: Leaves,
   issued: Authority | undefined,
 ): Promise<CertificatesAction> {
   const { settings, namespace, now } = context;
   const signers = [secret?.current, secret?.other].flatMap((each) => each?.certificate ?? []);
-  const servers = await readServers(context);
   const observed: CertificatesObserved = {
     authority: secret && {
       phase: secret.phase,
@@ -143,20 +135,19 @@ async function nextAction(
       rotation: secret.rotation,
       current: readAuthority(secret.current.certificate),
       issued: secret.current.issued !== undefined,
-      ...(secret.other === undefined ? {} : { other: readAuthority(secret.other.certificate) }),
+      other: secret.other && readAuthority(secret.other.certificate),
     },
     leaves: Object.fromEntries(
       Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, signers)] as const),
     ),
-    servers,
+    servers: await readServers(context),
   };
+  const { dns, ip } = subjectNames(settings.name, namespace, settings.members);
+  const trusted = issued !== undefined && (await readTrust(context)).includes(rootOf(issued));
   const wanted = {
-    subjects: subjectList(settings.name, namespace, settings.members),
+    subjects: [...dns, ...ip],
     rotation: settings.rotation,
-    issued: issued && {
-      ...readAuthority(issued.certificate),
-      trusted: (await readTrust(context)).includes(rootOf(issued)),
-    },
+    issued: issued && { ...readAuthority(issued.certificate), trusted },
   };
   return decideCertificates(observed, wanted, rollHash(settings, secret, leaves), now());
 }
@@ -165,7 +156,7 @@ async function act(
   context: Context,
   action: CertificatesAction,
   secret: AuthoritySecret | undefined,
-  leaves: Record<string, KeyPair | undefined>,
+  leaves: Leaves,
   issued: Authority | undefined,
 ): Promise<void> {
   const { settings, now } = context;
@@ -206,7 +197,7 @@ async function act(
         since: now(),
         current: { ...other, key: other.key },
         // The key of the old authority is forgotten: nothing is signed with it again.
-        other: withoutKey(current),
+        other: { certificate: current.certificate, issued: current.issued },
       });
       return;
     }
@@ -231,11 +222,9 @@ function newAuthority({ settings, namespace, now }: Context): Promise<KeyPair> {
 }
 
 async function newLeaf({ settings, namespace, now }: Context, authority: Authority): Promise<KeyPair> {
-  const { dns, ip } = subjectNames(settings.name, namespace, memberNames(settings.name, settings.members));
   const leaf = await issueLeaf(authority, {
     commonName: settings.name,
-    dns,
-    ip,
+    ...subjectNames(settings.name, namespace, settings.members),
     notBefore: now() - backdateMilliseconds,
     // A root may end before the intermediate authority that it signed.
     notAfter: Math.min(now() + settings.lifetimeDays * day, readAuthority(rootOf(authority)).notAfter),
@@ -243,13 +232,9 @@ async function newLeaf({ settings, namespace, now }: Context, authority: Authori
   return withChain(leaf, authority);
 }
 
-function withoutKey({ certificate, issued }: Authority): Omit<Authority, "key"> {
-  return { certificate, ...(issued === undefined ? {} : { issued }) };
-}
-
 /** Two intermediate authorities may have the same root. */
 function trustBundle({ current, other }: AuthoritySecret): string[] {
-  return [...new Set([rootOf(current), ...(other === undefined ? [] : [rootOf(other)])])];
+  return [...new Set([current, ...(other === undefined ? [] : [other])].map(rootOf))];
 }
 
 /** A renewed one is noticed within a day, introduced, and signs a day or two later. cert-manager renews in the last third. */
@@ -261,8 +246,7 @@ async function readIntermediate(context: Context): Promise<Authority | undefined
   if (settings.issuer === "own") return undefined;
   const name = namesOf(settings.name).intermediate;
   const data = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data);
-  const root = data["ca.crt"];
-  const key = data["tls.key"];
+  const { "ca.crt": root, "tls.key": key } = data;
   const [certificate, ...above] = splitPem(data["tls.crt"] ?? "");
   if (!root || !key || certificate === undefined || !isAuthority(certificate)) {
     throw new Error(
@@ -291,11 +275,7 @@ async function readIntermediate(context: Context): Promise<Authority | undefined
 }
 
 /** What the members must have started with. */
-function rollHash(
-  settings: CertificateSettings,
-  secret: AuthoritySecret | undefined,
-  leaves: Record<string, KeyPair | undefined>,
-): string {
+function rollHash(settings: CertificateSettings, secret: AuthoritySecret | undefined, leaves: Leaves): string {
   const more = {
     authority: [],
     signer: secret === undefined ? [] : [secret.current.certificate],
@@ -308,74 +288,57 @@ function rollHash(
 }
 
 async function readAuthoritySecret({ api, namespace, settings }: Context): Promise<AuthoritySecret | undefined> {
-  const secret = await api.get<Secret>(core(namespace, "secrets", namesOf(settings.name).authority));
+  const name = namesOf(settings.name).authority;
+  const secret = await api.get<Secret>(core(namespace, "secrets", name));
   if (secret === undefined) return undefined;
   const data = decoded(secret.data);
   const { phase, since, rotation, missed } = JSON.parse(data["state.json"] ?? "{}") as Partial<AuthoritySecret>;
-  const certificate = data["ca.crt"];
-  const key = data["ca.key"];
-  const other = data["other.crt"];
-  const otherKey = data["other.key"];
-  const issued = (root: string | undefined, chain = "") => (root ? { issued: { chain, root } } : {});
+  const { "ca.crt": certificate, "ca.key": key, "other.crt": other, "other.key": otherKey } = data;
+  const issued = (root: string | undefined, chain = "") => (root ? { chain, root } : undefined);
   if (phase === undefined || since === undefined || rotation === undefined || !certificate || !key) {
     // Making a new one would cut off every client that trusts the old one.
-    throw new Error(
-      `the Secret ${namesOf(settings.name).authority} has no complete certificate authority; ` +
-        "restore it from a backup",
-    );
+    throw new Error(`the Secret ${name} has no complete certificate authority; restore it from a backup`);
   }
+  const otherIssued = issued(data["other-root.crt"], data["other-chain.crt"]);
   return {
     phase,
     since,
     rotation,
     missed,
-    current: { certificate, key, ...issued(data["root.crt"], data["chain.crt"]) },
-    ...(other
-      ? {
-          other: {
-            certificate: other,
-            ...(otherKey ? { key: otherKey } : {}),
-            ...issued(data["other-root.crt"], data["other-chain.crt"]),
-          },
-        }
-      : {}),
+    current: { certificate, key, issued: issued(data["root.crt"], data["chain.crt"]) },
+    other: other ? { certificate: other, key: otherKey || undefined, issued: otherIssued } : undefined,
   };
 }
 
 async function writeAuthoritySecret(context: Context, secret: AuthoritySecret): Promise<void> {
-  const { phase, since, rotation, missed, current, other } = secret;
+  const { current, other, ...state } = secret;
   await applyObject(context, "Secret", namesOf(context.settings.name).authority, {
     type: "Opaque",
     data: encoded({
-      "state.json": JSON.stringify({ phase, since, rotation, missed }),
+      "state.json": JSON.stringify(state),
       "ca.crt": current.certificate,
       "ca.key": current.key,
-      ...(current.issued === undefined ? {} : { "root.crt": current.issued.root, "chain.crt": current.issued.chain }),
-      ...(other === undefined ? {} : { "other.crt": other.certificate }),
-      ...(other?.issued === undefined
-        ? {}
-        : { "other-root.crt": other.issued.root, "other-chain.crt": other.issued.chain }),
-      ...(other?.key === undefined ? {} : { "other.key": other.key }),
+      "root.crt": current.issued?.root,
+      "chain.crt": current.issued?.chain,
+      "other.crt": other?.certificate,
+      "other.key": other?.key,
+      "other-root.crt": other?.issued?.root,
+      "other-chain.crt": other?.issued?.chain,
     }),
   });
 }
 
-async function readLeaves({ api, namespace, settings }: Context): Promise<Record<string, KeyPair | undefined>> {
+async function readLeaves({ api, namespace, settings }: Context): Promise<Leaves> {
   const entries = leafSecretNames(settings.service, settings.name).map(async (name) => {
     const data = decoded((await api.get<Secret>(core(namespace, "secrets", name)))?.data);
-    const certificate = data["tls.crt"];
-    const key = data["tls.key"];
+    const { "tls.crt": certificate, "tls.key": key } = data;
     return [name, certificate && key ? { certificate, key } : undefined] as const;
   });
   return Object.fromEntries(await Promise.all(entries));
 }
 
 /** All keys at once: a key that is left out of a server-side apply is removed. */
-async function writeLeaves(
-  context: Context,
-  secret: AuthoritySecret,
-  leaves: Record<string, KeyPair | undefined>,
-): Promise<void> {
+async function writeLeaves(context: Context, secret: AuthoritySecret, leaves: Leaves): Promise<void> {
   for (const [name, pair] of Object.entries(leaves)) {
     if (pair === undefined) continue;
     await applyObject(context, "Secret", name, {
@@ -385,31 +348,36 @@ async function writeLeaves(
   }
 }
 
-async function readTrust({ api, namespace, settings }: Context): Promise<string[]> {
-  const published = await api.get<ConfigMap>(core(namespace, "configmaps", namesOf(settings.name).trust));
-  return splitPem(published?.data?.["ca.crt"] ?? "");
+function readTrustObject({ api, namespace, settings }: Context): Promise<ConfigMap | undefined> {
+  return api.get(core(namespace, "configmaps", namesOf(settings.name).trust));
 }
 
-async function publishTrust(context: Context, secret: AuthoritySecret): Promise<void> {
+async function readTrust(context: Context): Promise<string[]> {
+  return splitPem((await readTrustObject(context))?.data?.["ca.crt"] ?? "");
+}
+
+async function readBaseline(context: Context): Promise<string | undefined> {
+  return (await readTrustObject(context))?.metadata?.annotations?.[baselineAnnotation];
+}
+
+async function publishTrust(context: Context, secret: AuthoritySecret, hash: string): Promise<void> {
   const { api, namespace, settings } = context;
-  const trust = namesOf(settings.name).trust;
-  const text = trustBundle(secret).join("");
-  const published = await api.get<ConfigMap>(core(namespace, "configmaps", trust));
-  // Members that do not exist yet will start with what is published now.
+  const data = { "ca.crt": trustBundle(secret).join("") };
   const servers = await readServers(context);
+  // Members that do not exist yet will start with what is published now.
   const unborn = servers === undefined || servers.plain === true;
-  const hash = rollHash(settings, secret, await readLeaves(context));
-  const baseline = unborn ? hash : (published?.metadata?.annotations?.[baselineAnnotation] ?? "");
-  await applyObject(context, "ConfigMap", trust, { data: { "ca.crt": text } }, { [baselineAnnotation]: baseline });
+  const baseline = unborn ? hash : await readBaseline(context);
+  const annotations = { [baselineAnnotation]: baseline ?? "" };
+  await applyObject(context, "ConfigMap", namesOf(settings.name).trust, { data }, annotations);
   for (const name of settings.publishTo) {
-    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded({ "ca.crt": text }) };
+    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded(data) };
     await api.apply(core(namespace, "secrets", name), object, manager);
   }
 }
 
-async function readServers({ api, namespace, settings }: Context): Promise<CertificatesObserved["servers"]> {
-  const names = namesOf(settings.name);
-  const set = await api.get<StatefulSet>(group("apps/v1", namespace, "statefulsets", names.server));
+async function readServers(context: Context): Promise<CertificatesObserved["servers"]> {
+  const { api, namespace, settings } = context;
+  const set = await readStatefulSet(settings.name, namespace, api);
   if (set === undefined) return undefined;
   const { spec, status, metadata } = set;
   const settled =
@@ -418,21 +386,17 @@ async function readServers({ api, namespace, settings }: Context): Promise<Certi
     status.readyReplicas === spec.replicas &&
     // Not the current revision: it never moves on when Kubernetes does not roll.
     status.updatedReplicas === spec.replicas;
-  const annotation = spec.template.metadata?.annotations?.[rollAnnotation];
-  const plain = tlsOf(spec.template.spec) === "off";
-  if (annotation !== undefined) return { settled, rolled: annotation, plain };
-  const trust = await api.get<ConfigMap>(core(namespace, "configmaps", names.trust));
-  return { settled, rolled: trust?.metadata?.annotations?.[baselineAnnotation], plain };
+  const annotation = spec.template?.metadata?.annotations?.[rollAnnotation];
+  return { settled, rolled: annotation ?? (await readBaseline(context)), plain: tlsOf(spec.template?.spec) === "off" };
 }
 
 /**
  * Makes all members stale. The roll then replaces them, and looks at the others first; those that are not ready may be so because
  * their certificates have ended.
  */
-async function rollIfNeeded(context: Context, secret: AuthoritySecret): Promise<void> {
+async function rollIfNeeded(context: Context, hash: string): Promise<void> {
   const { api, namespace, settings } = context;
   const servers = await readServers(context);
-  const hash = rollHash(settings, secret, await readLeaves(context));
   if (servers === undefined || servers.rolled === hash) return;
   log("the members are to be restarted for new certificates");
   const name = namesOf(settings.name).server;
@@ -461,7 +425,7 @@ async function applyObject(
       name,
       labels: agentLabels(settings),
       ownerReferences: [await ownerReference(api, namespace, namesOf(settings.name).certificates)],
-      ...(annotations === undefined ? {} : { annotations }),
+      annotations,
     },
     ...content,
   };

@@ -42,7 +42,7 @@ export interface Authority extends KeyPair {
    * Of an intermediate authority: the certificates above it without the root, which servers show together with their own,
    * and the root, which clients trust. An authority of the ensemble's own is its own root.
    */
-  issued?: { chain: string; root: string };
+  issued?: { chain: string; root: string } | undefined;
 }
 
 export function rootOf({ certificate, issued }: Pick<Authority, "certificate" | "issued">): string {

@@ -13,7 +13,7 @@ export interface KubernetesObject {
     uid?: string;
     generation?: number;
     labels?: Record<string, string>;
-    annotations?: Record<string, string>;
+    annotations?: Record<string, string> | undefined;
     ownerReferences?: object[];
   };
 }
@@ -191,8 +191,11 @@ export function decoded(data: Record<string, string> | undefined): Record<string
   );
 }
 
-export function encoded(values: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, base64(value)]));
+/** Without the keys that have no value. */
+export function encoded(values: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : [[key, base64(value)]])),
+  );
 }
 
 export function base64(text: string): string {

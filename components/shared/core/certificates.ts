@@ -70,7 +70,7 @@ export interface CertificatesObserved {
         /** Whether an issuer gave the current one. */
         issued: boolean;
         /** The authority that comes ("introduced") or that goes ("switched"). */
-        other?: AuthorityCertificate;
+        other?: AuthorityCertificate | undefined;
       };
   /** By Secret name; undefined: missing or unreadable. */
   leaves: Record<string, Leaf | undefined>;
@@ -132,8 +132,7 @@ export function decideCertificates(
   const { authority, servers } = observed;
   if (authority === undefined) {
     // The last release had certificates of the issuer and no authority of its own: its members trust the same root.
-    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true)
-      return { kind: "create-authority" };
+    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true) return { kind: "create-authority" };
     // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
     return {
       kind: "refuse",
@@ -237,16 +236,11 @@ export function leafSecretNames(service: ServiceKind, name: string): string[] {
 }
 
 /** Every name under which a member may be reached, each written out: servers that verify wildcards need reverse DNS. */
-export function subjectNames(name: string, namespace: string, members: string[]): { dns: string[]; ip: string[] } {
-  const hosts = [...members.map((member) => memberHost(name, namespace, member)), serviceHost(name, namespace)];
+export function subjectNames(name: string, namespace: string, members: number): { dns: string[]; ip: string[] } {
+  const own = memberNames(name, members).map((member) => memberHost(name, namespace, member));
+  const hosts = [...own, serviceHost(name, namespace)];
   return {
     dns: [...hosts, ...hosts.map((host) => `${host}.cluster.local`), name, `${name}.${namespace}`, "localhost"].sort(),
     ip: ["127.0.0.1", "::1"],
   };
-}
-
-/** All subjects as one sorted list, as `Leaf` holds them. */
-export function subjectList(name: string, namespace: string, members: number): string[] {
-  const { dns, ip } = subjectNames(name, namespace, memberNames(name, members));
-  return [...dns, ...ip].sort();
 }

@@ -8,7 +8,6 @@ import {
   type CertificatesAction,
   type CertificatesObserved,
   decideCertificates,
-  subjectList,
   subjectNames,
 } from "../../../components/shared/core/certificates";
 
@@ -202,7 +201,7 @@ describe("decisions about certificates", () => {
 
 describe("subjects", () => {
   it("names every member in both forms, the service, and this host", () => {
-    expect(subjectNames("etcd", "cells", ["etcd-0"]).dns).toEqual([
+    expect(subjectNames("etcd", "cells", 1).dns).toEqual([
       "etcd",
       "etcd-0.etcd-peers.cells.svc",
       "etcd-0.etcd-peers.cells.svc.cluster.local",
@@ -211,20 +210,20 @@ describe("subjects", () => {
       "etcd.cells.svc.cluster.local",
       "localhost",
     ]);
-    expect(subjectNames("etcd", "cells", []).ip).toEqual(["127.0.0.1", "::1"]);
+    expect(subjectNames("etcd", "cells", 0).ip).toEqual(["127.0.0.1", "::1"]);
   });
 });
 
 describe("certificates", () => {
   const validity = { notBefore: Date.now() - 300_000, notAfter: Date.now() + 10 * day };
-  const { dns, ip } = subjectNames("etcd", "cells", ["etcd-0", "etcd-1", "etcd-2"]);
+  const { dns, ip } = subjectNames("etcd", "cells", 3);
 
   it("are signed by the authority, carry the names and fit their key", async () => {
     const authority = await createAuthority("etcd.cells", validity);
     const pair = await issueLeaf(authority, { commonName: "etcd", dns, ip, ...validity });
     const leaf = readLeaf(pair, [authority.certificate]);
     expect(leaf?.signedBy).toBe(readAuthority(authority.certificate).fingerprint);
-    expect(leaf?.subjects).toEqual(subjectList("etcd", "cells", 3));
+    expect(leaf?.subjects).toEqual([...dns, ...ip].sort());
     const parsed = new X509Certificate(pair.certificate);
     expect(parsed.ca).toBe(false);
     expect(parsed.checkHost("etcd-1.etcd-peers.cells.svc")).toBeDefined();
