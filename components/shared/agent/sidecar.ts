@@ -76,9 +76,9 @@ export function isLive(passBegan: number, now: number): boolean {
 export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Action>): Promise<void> {
   let view: View | undefined;
   let acting: Promise<void> | undefined;
-  let failure = "";
-  let blindness = "";
   let passed = performance.now();
+  const reportObservation = newsOf("not observed");
+  const reportAction = newsOf("failed");
 
   const now = (): Status => current(view, performance.now());
   const live = (): boolean => isLive(passed, performance.now());
@@ -87,37 +87,22 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
 
   const pass = async (): Promise<void> => {
     passed = performance.now();
-    let action: Action | undefined;
     try {
       const observed = await sidecar.observe();
       view = show(view, sidecar.status(observed));
-      action = sidecar.decide(observed);
+      const action = sidecar.decide(observed);
+      reportObservation(undefined);
+      if (acting !== undefined || action === undefined) return;
+      acting = Promise.resolve()
+        .then(() => sidecar.act(action))
+        .then(() => reportAction(undefined), reportAction)
+        .finally(() => {
+          acting = undefined;
+        });
     } catch (error) {
       // One answer that is late says nothing: what was seen before counts until it is old.
-      const { message } = error as Error;
-      if (message !== blindness) log(`not observed: ${message}`);
-      blindness = message;
-      return;
+      reportObservation(error);
     }
-    blindness = "";
-    if (acting !== undefined || action === undefined) return;
-    const wanted = action;
-    acting = Promise.resolve()
-      .then(() => sidecar.act(wanted))
-      .then(
-        () => {
-          failure = "";
-        },
-        (error: unknown) => {
-          const { message } = error as Error;
-          // It is decided anew with every pass; what fails for the same reason again is no news.
-          if (message !== failure) log(`failed: ${message}`);
-          failure = message;
-        },
-      )
-      .finally(() => {
-        acting = undefined;
-      });
   };
   // Not before something was observed: a restarted agent that said "down" would cut all sessions of a healthy primary.
   const begin = performance.now();
@@ -130,6 +115,16 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
     await pass();
     await delay(Math.max(0, began + pauseSeconds(view, performance.now()) * 1000 - performance.now()));
   }
+}
+
+/** Logs an error unless it was the last one too: each pass observes and decides anew, and fails for the same reason again. */
+function newsOf(what: string): (error: unknown) => void {
+  let last = "";
+  return (error) => {
+    const message = error === undefined ? "" : (error as Error).message;
+    if (message !== last && message !== "") log(`${what}: ${message}`);
+    last = message;
+  };
 }
 
 function show(before: View | undefined, status: Status): View {
