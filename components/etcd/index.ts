@@ -3,7 +3,6 @@ import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import * as pulumi from "@pulumi/pulumi";
 import { RandomId } from "@pulumi/random/randomId";
 import {
-  childOptions,
   claimNames,
   createAccess,
   createApplications,
@@ -18,7 +17,6 @@ import {
   createSetup,
   digest,
   EnsembleComponent,
-  namedPorts,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
@@ -38,7 +36,7 @@ export class EtcdCluster extends EnsembleComponent {
 
     // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
-    const afterGuard = createGuard(ensemble, { bundle, login: guardLogin }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: guardLogin });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key that signs the tokens of clients: all members accept them.
     const key = createPassword(tokenName(name), afterGuard);
@@ -59,7 +57,7 @@ export class EtcdCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: content.apply(digest) }),
         pace,
         roll: { bundle, login: login(ensemble) },
-        peers: namedPorts(ports),
+        peers: ports,
         client: ports.client,
         dependsOn: [config, authToken, credentials.admin, ...certificates, ...permissions],
       },

@@ -3,7 +3,6 @@ import * as pulumi from "@pulumi/pulumi";
 import {
   adminLogin,
   agentPorts,
-  childOptions,
   claimNames,
   createApplications,
   createCertificates,
@@ -17,7 +16,6 @@ import {
   createSetup,
   digest,
   EnsembleComponent,
-  namedPorts,
   readAgentBundle,
 } from "../shared/deploy";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
@@ -36,7 +34,7 @@ export class MongodbCluster extends EnsembleComponent {
       ensemble.namespace.apply((namespace) => address({ ...ensemble, namespace, database }));
     const url = addressOf();
 
-    const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: adminLogin(ensemble, paths) });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key of the set: every process that has it can join as a member.
     const key = createPassword(keyName(name), afterGuard);
@@ -54,7 +52,7 @@ export class MongodbCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
         roll: { bundle },
-        peers: namedPorts({ client: ports.client, agent: agentPorts.http }),
+        peers: { client: ports.client, agent: agentPorts.http },
         // A Service for clients that need one name. Drivers take the members from `url`.
         client: ports.client,
         dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],

@@ -4,7 +4,6 @@ import { RandomUuid } from "@pulumi/random/randomUuid";
 import {
   agentPorts,
   checksum,
-  childOptions,
   claimNames,
   createApplications,
   createCertificates,
@@ -19,7 +18,6 @@ import {
   createSetup,
   EnsembleComponent,
   memoryLimit,
-  namedPorts,
   readAgentBundle,
   setupJob,
   urlOf,
@@ -41,7 +39,7 @@ export class MysqlCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, "mysql", ports.client);
 
-    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble) });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The agents use it, and members towards each other. Members log in only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
@@ -64,7 +62,7 @@ export class MysqlCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
         roll: { bundle },
-        peers: namedPorts({ client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway }),
+        peers: { client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway },
         dependsOn: [config, ...secrets, ...certificates, ...permissions],
       },
       afterGuard,

@@ -3,7 +3,6 @@ import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import * as pulumi from "@pulumi/pulumi";
 import {
   checksum,
-  childOptions,
   claimNames,
   createAccess,
   createApplications,
@@ -18,7 +17,6 @@ import {
   createSetup,
   EnsembleComponent,
   listed,
-  namedPorts,
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
@@ -47,7 +45,7 @@ export class NatsCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble), releaseSeconds }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble), releaseSeconds });
     const takeTurns = ["admin", "applications"] as const;
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
@@ -74,7 +72,7 @@ export class NatsCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
         pace,
         roll: { bundle },
-        peers: namedPorts(serverPorts),
+        peers: serverPorts,
         client: ports.client,
         dependsOn: [config, users, ...certificates, ...permissions],
       },

@@ -2,7 +2,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import {
   checksum,
-  childOptions,
   claimNames,
   createApplications,
   createCertificates,
@@ -14,7 +13,6 @@ import {
   createSetup,
   EnsembleComponent,
   type Login,
-  namedPorts,
   namesOf,
   readAgentBundle,
   urlOf,
@@ -41,7 +39,7 @@ export class ObjectStore extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, { bundle }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The store has the same configuration with and without TLS.
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
@@ -61,7 +59,7 @@ export class ObjectStore extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum }, store.region),
         pace,
         roll: { bundle },
-        peers: namedPorts(ports),
+        peers: ports,
         client: ports.client,
         dependsOn: [credentials.admin, ...certificates, ...permissions],
       },

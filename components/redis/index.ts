@@ -4,7 +4,6 @@ import {
   adminLogin,
   agentPorts,
   checksum,
-  childOptions,
   claimNames,
   createApplications,
   createCertificates,
@@ -20,7 +19,6 @@ import {
   EnsembleComponent,
   type EnsembleUsers,
   listed,
-  namedPorts,
   readAgentBundle,
   setupJob,
   urlOf,
@@ -57,7 +55,7 @@ export class RedisCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(ensemble, { bundle, login: adminLogin(ensemble, paths) }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: adminLogin(ensemble, paths) });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
@@ -73,7 +71,7 @@ export class RedisCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
         pace,
         roll: { bundle },
-        peers: namedPorts({ ...ports, agent: agentPorts.http, gateway: agentPorts.gateway }),
+        peers: { ...ports, agent: agentPorts.http, gateway: agentPorts.gateway },
         dependsOn: [config, users, internal, ...certificates, ...permissions],
       },
       afterGuard,

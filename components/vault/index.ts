@@ -7,7 +7,6 @@ import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import {
   applicationSecretName,
-  childOptions,
   claimNames,
   createAccess,
   createApplicationSecret,
@@ -21,7 +20,6 @@ import {
   digest,
   EnsembleComponent,
   jobMetadata,
-  namedPorts,
   namesOf,
   readAgentBundle,
   urlOf,
@@ -61,7 +59,7 @@ export class VaultCluster extends EnsembleComponent {
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
-    const afterGuard = createGuard(ensemble, { bundle, login: login(ensemble) }, childOptions(this));
+    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble) });
     const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
     const rights = { network: policyPorts, rules: memberRules(ensemble), annotations };
     const permissions = createPermissions(ensemble, rights, afterGuard);
@@ -87,7 +85,7 @@ export class VaultCluster extends EnsembleComponent {
         statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
         pace,
         roll: { bundle },
-        peers: namedPorts(serverPorts),
+        peers: serverPorts,
         client: ports.client,
         dependsOn: [config, sealed, ...certificates, ...permissions],
       },

@@ -132,7 +132,8 @@ export function decideCertificates(
   const { authority, servers } = observed;
   if (authority === undefined) {
     // The last release had certificates of the issuer and no authority of its own: its members trust the same root.
-    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true) return { kind: "create-authority" };
+    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true)
+      return { kind: "create-authority" };
     // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
     return {
       kind: "refuse",

@@ -12,15 +12,7 @@ import { allow, createAccess, type Rule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
 import { createJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
-import {
-  clientService,
-  disruptionBudget,
-  metadata,
-  networkPolicy,
-  type PolicyPorts,
-  type Port,
-  peersService,
-} from "./network";
+import { clientService, disruptionBudget, metadata, networkPolicy, type PolicyPorts, peersService } from "./network";
 import { protectable } from "./protection";
 import { createRoll, type RollInputs } from "./roll";
 
@@ -69,7 +61,7 @@ export function createMembers(
     pace: Pace;
     roll: RollInputs;
     /** Ports of the headless Service. */
-    peers: Port[];
+    peers: Record<string, number>;
     /** Port of the client Service; without it the Service is that of the gateway. */
     client?: number;
     dependsOn: pulumi.Resource[];

@@ -7,6 +7,7 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { createJob } from "./jobs";
 import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
+import { childOptions } from "./protection";
 
 /** To pull the image of the agent, and for members that are not whole yet. */
 const judgeSeconds = 240;
@@ -16,6 +17,7 @@ const judgeSeconds = 240;
  * guard: a refused change must not alter what the living members read.
  */
 export function createGuard(
+  component: pulumi.ComponentResource,
   ensemble: Ensemble,
   details: {
     bundle: AgentBundle;
@@ -24,9 +26,9 @@ export function createGuard(
     /** How long the others may take to remove members that leave, default 180. */
     releaseSeconds?: number;
   },
-  options: pulumi.CustomResourceOptions,
 ): pulumi.CustomResourceOptions {
   const { bundle, login, releaseSeconds = 180 } = details;
+  const options = childOptions(component);
   const names = namesOf(ensemble.name);
   const name = names.preflight;
   // `changeMembers` releases twice; the second time nothing is left to do.

@@ -25,9 +25,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
-export { metadata, namedPorts } from "./network";
+export { metadata } from "./network";
 export * from "./pod";
-export { childOptions } from "./protection";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";
-export { tlsMounts, tlsVolumes } from "./tls";

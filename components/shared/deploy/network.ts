@@ -3,11 +3,6 @@ import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
-export interface Port {
-  name: string;
-  port: number;
-}
-
 /** The one name that clients use. It leads to the ready members, or to the gateway that follows the writable member. */
 export function clientService(
   ensemble: Ensemble,
@@ -18,12 +13,12 @@ export function clientService(
   return {
     // Pulumi would wait ten minutes for a ready pod behind the Service; roll and setup say why there is none.
     metadata: { ...own, annotations: { "pulumi.com/skipAwait": "true" } },
-    spec: { type: "ClusterIP", selector, ports: [servicePort({ name: "client", port })] },
+    spec: { type: "ClusterIP", selector, ports: servicePorts({ client: port }) },
   };
 }
 
 /** Gives each member a name, which resolves before the member is ready: members must find each other to become ready. */
-export function peersService(ensemble: Ensemble, ports: Port[]): core.v1.Service {
+export function peersService(ensemble: Ensemble, ports: Record<string, number>): core.v1.Service {
   return {
     metadata: metadata(ensemble, namesOf(ensemble.name).peers),
     spec: {
@@ -31,18 +26,14 @@ export function peersService(ensemble: Ensemble, ports: Port[]): core.v1.Service
       clusterIP: "None",
       publishNotReadyAddresses: true,
       selector: serverSelector(ensemble.service, ensemble.name),
-      ports: ports.map(servicePort),
+      ports: servicePorts(ports),
     },
   };
 }
 
-/** The ports of a Service; the containers behind it have ports of the same names. */
-export function namedPorts(ports: Record<string, number>): Port[] {
-  return Object.entries(ports).map(([name, port]) => ({ name, port }));
-}
-
-function servicePort({ name, port }: Port): core.v1.ServicePort {
-  return { name, port, targetPort: name, protocol: "TCP" };
+/** The containers behind the Service have ports of the same names. */
+function servicePorts(ports: Record<string, number>): core.v1.ServicePort[] {
+  return Object.entries(ports).map(([name, port]) => ({ name, port, targetPort: name, protocol: "TCP" }));
 }
 
 /** One voluntary disruption at a time. */

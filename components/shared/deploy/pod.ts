@@ -287,3 +287,15 @@ export function certificateMounts(
   const peer = paths.peerTls === undefined ? [] : [{ name: "peer-tls", mountPath: paths.peerTls, readOnly: true }];
   return [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }, ...peer];
 }
+
+/** For a container that needs the certificates and the trust bundle. */
+export function tlsVolumes(ensemble: Ensemble): core.v1.Volume[] {
+  return [...certificateVolumes(ensemble), ...trustVolumes(ensemble)];
+}
+
+export function tlsMounts(
+  ensemble: Ensemble,
+  paths: { serverTls: string; peerTls?: string; trust: string },
+): core.v1.VolumeMount[] {
+  return [...certificateMounts(ensemble, paths), ...trustMounts(ensemble, paths)];
+}
