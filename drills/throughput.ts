@@ -8,6 +8,7 @@ import { gzipSync } from "node:zlib";
 import { BatchV1Api, CoreV1Api, type KubeConfig, type V1Job } from "@kubernetes/client-node";
 import { build } from "esbuild";
 import { patient, waitFor } from "../checks";
+import { bundleOptions } from "../components/build";
 import type { CheckTarget } from "../components/shared/core/check";
 import { agentSelector, labels, memberHost } from "../components/shared/core/names";
 import { agentImage } from "../components/shared/deploy/images";
@@ -133,14 +134,8 @@ const loadName = (target: CheckTarget): string => `${target.name}-bench`;
 /** One file, without anything to install. */
 export async function loadBundle(): Promise<string> {
   const { outputFiles } = await build({
+    ...bundleOptions,
     entryPoints: [require.resolve("./load")],
-    bundle: true,
-    minify: true,
-    platform: "node",
-    target: "node22",
-    format: "iife",
-    legalComments: "none",
-    logLevel: "silent",
     write: false,
   });
   return gzipSync(outputFiles[0]?.contents ?? "").toString("base64");
