@@ -10,17 +10,7 @@ import { mysqlSchema } from "../components/mysql";
 import { natsSchema } from "../components/nats";
 import { objectStoreSchema } from "../components/objectstore";
 import { redisSchema } from "../components/redis";
-import {
-  parsed,
-  pathText,
-  says,
-  sentence,
-  shapeOf,
-  text,
-  unwrapped,
-  wholeNumber,
-  without,
-} from "../components/shared/deploy";
+import { parsed, pathText, says, sentence, text, wholeNumber, without } from "../components/shared/deploy";
 import { vaultSchema } from "../components/vault";
 
 export const environments = ["dev", "prod"] as const;
@@ -61,6 +51,28 @@ function partial(type: z.ZodType): z.ZodType {
   if (shape === undefined) return unwrapped(type).optional();
   const entries = Object.entries(shape).map(([key, each]) => [key, partial(each)]);
   return z.strictObject(Object.fromEntries(entries) as z.ZodRawShape).optional();
+}
+
+/** The schema inside `optional`, `default` and `prefault`. */
+export function unwrapped(type: z.ZodType): z.ZodType {
+  return type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault
+    ? unwrapped(type.unwrap() as z.ZodType)
+    : type;
+}
+
+/** The keys of an object; of a union of objects, the keys of all of them together. */
+export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined {
+  const inner = unwrapped(type);
+  if (inner instanceof z.ZodObject) return inner.shape;
+  if (!(inner instanceof z.ZodDiscriminatedUnion)) return undefined;
+  const options = inner.options as unknown as z.ZodObject[];
+  const { discriminator } = inner.def;
+  const kinds = options.map(({ shape }) => (shape[discriminator] as z.ZodLiteral<string>).value);
+  const first = options[0]?.shape[discriminator] as z.ZodType;
+  return {
+    ...(Object.assign({}, ...options.map(({ shape }) => shape)) as Record<string, z.ZodType>),
+    [discriminator]: z.enum(kinds).describe(first.description ?? ""),
+  };
 }
 
 /** Of each service, in the order in which they are deployed. */

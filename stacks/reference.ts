@@ -1,8 +1,8 @@
 /** The tables of arguments in the pages, from the schemas and from what each environment has. */
 import { z } from "zod";
-import { shapeOf, unwrapped, valueAt } from "../components/shared/deploy";
+import { valueAt } from "../components/shared/deploy";
 import { tlsDefaults } from "./cells";
-import { cellsVersions, type ServiceName, schema, serviceNames, services } from "./config";
+import { cellsVersions, type ServiceName, schema, serviceNames, services, shapeOf, unwrapped } from "./config";
 import { environment as dev } from "./dev";
 import { merged } from "./merge";
 import { environment as prod } from "./prod";

@@ -220,28 +220,6 @@ export function without(value: unknown, paths: Path[]): unknown {
   );
 }
 
-/** The schema inside `optional`, `default` and `prefault`. */
-export function unwrapped(type: z.ZodType): z.ZodType {
-  return type instanceof z.ZodOptional || type instanceof z.ZodDefault || type instanceof z.ZodPrefault
-    ? unwrapped(type.unwrap() as z.ZodType)
-    : type;
-}
-
-/** The keys of an object; of a union of objects, the keys of all of them together. */
-export function shapeOf(type: z.ZodType): Record<string, z.ZodType> | undefined {
-  const inner = unwrapped(type);
-  if (inner instanceof z.ZodObject) return inner.shape;
-  if (!(inner instanceof z.ZodDiscriminatedUnion)) return undefined;
-  const options = inner.options as unknown as z.ZodObject[];
-  const { discriminator } = inner.def;
-  const kinds = options.map(({ shape }) => (shape[discriminator] as z.ZodLiteral<string>).value);
-  const first = options[0]?.shape[discriminator] as z.ZodType;
-  return {
-    ...(Object.assign({}, ...options.map(({ shape }) => shape)) as Record<string, z.ZodType>),
-    [discriminator]: z.enum(kinds).describe(first.description ?? ""),
-  };
-}
-
 /** The known word within two edits, if any. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   return known
