@@ -85,14 +85,11 @@ function readKey(key: string): KeyObject {
   }
 }
 
-export interface LeafRequest extends Validity {
-  commonName: string;
-  dns: string[];
-  ip: string[];
-}
-
 /** For both sides of a connection: members are server and client to each other. */
-export async function issueLeaf(authority: KeyPair, request: LeafRequest): Promise<KeyPair> {
+export async function issueLeaf(
+  authority: KeyPair,
+  request: Validity & { commonName: string; dns: string[]; ip: string[] },
+): Promise<KeyPair> {
   const issuer = new NodeCertificate(authority.certificate);
   const signingKey = readKey(authority.key);
   if (signingKey.asymmetricKeyType !== "ec") {

@@ -28,21 +28,14 @@ export async function run(
     return;
   }
   // Process 1 of a container has no default handler for SIGTERM. Every command may be killed at any point, so what it has
-  // begun must not keep the pod.
-  process.once("SIGTERM", () => setTimeout(() => process.exit(128 + 15), lingerSeconds(name) * 1000));
+  // begun must not keep the pod. The agent beside a server is stopped after the server: a gateway asks it four times a second,
+  // and must have heard "down", since silence changes nothing there.
+  process.once("SIGTERM", () => setTimeout(() => process.exit(128 + 15), name === "sidecar" ? 1000 : 0));
   try {
     await command();
   } catch (error) {
     await fail(1, `${name} failed: ${messageOf(error)}; ${help}`);
   }
-}
-
-/**
- * The agent beside a server is stopped after the server. For a gateway, silence changes nothing: it must have heard "down" first, and asks
- * four times a second.
- */
-function lingerSeconds(command: string): number {
-  return command === "sidecar" ? 1 : 0;
 }
 
 export interface Pod {

@@ -2,7 +2,8 @@
 import { X509Certificate } from "node:crypto";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { leafSecretNames } from "../core/certificates";
+import { readAuthority, splitPem } from "../agent/issue";
+import { leafSecretNames, type Validity } from "../core/certificates";
 import { messageOf } from "../core/errors";
 import { within } from "../core/wait";
 import { answerSeconds, type CheckContext, everywhere, failIfAny, type Place } from "./context";
@@ -28,11 +29,6 @@ export interface TlsPort extends Place {
   startTls?: StartTls;
 }
 
-export interface Validity {
-  validFrom: number;
-  validTo: number;
-}
-
 export interface ShownCertificate extends Validity {
   fingerprint: string;
   /** Why a client that trusts the authority refuses it: its signature, its name or its time; undefined: it does not. */
@@ -53,7 +49,7 @@ export async function checkCertificates(
   const remedy = "look at the log of the certificates job; the members named read what it issued within five minutes";
   await step("certificates", remedy, async () => {
     const now = Date.now();
-    failIfAny(trustProblems(bundleOf(ca), now));
+    failIfAny(trustProblems(splitPem(ca).map(readAuthority), now));
     const leaves = leafSecretNames(target.service, target.name).map(async (name) => {
       const { "tls.crt": certificate = "" } = await environment.secret(name);
       if (!certificate.includes("BEGIN CERTIFICATE"))
@@ -65,7 +61,7 @@ export async function checkCertificates(
     const shown = await everywhere(ports, async (port) => {
       const certificate = await observeCertificate(port, ca);
       failIfAny(certificateProblems(certificate, issued, now));
-      soonest = Math.min(soonest, certificate.validTo);
+      soonest = Math.min(soonest, certificate.notAfter);
       return "TLS of the own authority";
     });
     return `${shown}; the first certificate ends in ${Math.floor((soonest - now) / day)} days`;
@@ -92,7 +88,7 @@ export async function observeCertificate(port: TlsPort, ca: string): Promise<Sho
       });
       const { valid_from: from, valid_to: to, fingerprint256: fingerprint } = connection.getPeerCertificate();
       const reason = connection.authorizationError as unknown as string | null | undefined;
-      return { fingerprint, refused: reason ?? undefined, validFrom: Date.parse(from), validTo: Date.parse(to) };
+      return { fingerprint, refused: reason ?? undefined, notBefore: Date.parse(from), notAfter: Date.parse(to) };
     };
     return await within(shake(), answerSeconds, "a TLS handshake");
   } finally {
@@ -114,28 +110,20 @@ export function certificateProblems(
 
 /** Of several authorities one comes and one goes: the one that stays longest counts. */
 export function trustProblems(authorities: Validity[], now: number): string[] {
-  const [last] = [...authorities].sort((a, b) => b.validTo - a.validTo);
+  const [last] = [...authorities].sort((a, b) => b.notAfter - a.notAfter);
   if (last === undefined) return ["the trust bundle holds no certificate"];
   return isSpent(last, now) ? [`the authority in the trust bundle ${ending(last, now)}`] : [];
 }
 
-function isSpent({ validFrom, validTo }: Validity, now: number): boolean {
-  return validTo - now < (validTo - validFrom) * leastShareOfLife;
+function isSpent({ notBefore, notAfter }: Validity, now: number): boolean {
+  return notAfter - now < (notAfter - notBefore) * leastShareOfLife;
 }
 
-function ending({ validFrom, validTo }: Validity, now: number): string {
+function ending({ notBefore, notAfter }: Validity, now: number): string {
   const days = (time: number): string => (time / day).toFixed(1);
-  const left = validTo - now;
+  const left = notAfter - now;
   if (left <= 0) return `ended ${days(-left)} days ago`;
-  return `ends in ${days(left)} days of ${days(validTo - validFrom)}: it should have been renewed`;
-}
-
-function bundleOf(pem: string): Validity[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  return blocks.map((block) => {
-    const { validFrom, validTo } = new X509Certificate(block);
-    return { validFrom: Date.parse(validFrom), validTo: Date.parse(validTo) };
-  });
+  return `ends in ${days(left)} days of ${days(notAfter - notBefore)}: it should have been renewed`;
 }
 
 /** Where a port shows no certificate to strangers: it ends the handshake with an alert of TLS, which plain text has not. */

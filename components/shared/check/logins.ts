@@ -1,11 +1,7 @@
 /** How the checks log in: as the administrator, and as each application. Loads no library. */
 import type { CheckEnvironment, CheckTarget } from "../core/check";
+import type { Credentials } from "../core/users";
 import { type CheckContext, everywhere, type Place } from "./context";
-
-export interface Credentials {
-  username: string;
-  password: string;
-}
 
 export interface Access {
   /** Trust bundle; undefined for plain text. */

@@ -20,7 +20,11 @@ export function membersContradiction(marker: Marker, wanted: { members: number }
 /** Members with TLS between them cannot talk to members without it. `remedy`: beside setting it back. */
 export function tlsContradiction(marker: Marker, wanted: { tls: TlsMode }, remedy = ""): string | undefined {
   if (marker.tls === peerTls(wanted.tls)) return undefined;
-  return `${tlsWords(marker, wanted)}; they can change it only all at once; set tls to ${modesOf(marker.tls)}${remedy}`;
+  const [between, modes] = marker.tls === "on" ? ["TLS", '"required" or "optional"'] : ["no TLS", '"off"'];
+  return (
+    `the cluster has ${between} between its members, as its marker says, got tls ${JSON.stringify(wanted.tls)}; they can change it ` +
+    `only all at once; set tls to ${modes}${remedy}`
+  );
 }
 
 /** For `tlsContradiction`, before anything was changed. */
@@ -33,15 +37,6 @@ export function plannedStopContradiction(wanted: { tls: TlsMode }, others: strin
     `the members switch to tls ${JSON.stringify(wanted.tls)}, got ${others.join(" and ")} as well; a planned stop changes tls alone; ` +
     "set the others as they were, run pulumi up, and change them after that"
   );
-}
-
-function tlsWords(marker: Marker, wanted: { tls: TlsMode }): string {
-  const between = marker.tls === "on" ? "TLS" : "no TLS";
-  return `the cluster has ${between} between its members, as its marker says, got tls ${JSON.stringify(wanted.tls)}`;
-}
-
-function modesOf(tls: Marker["tls"]): string {
-  return tls === "on" ? '"required" or "optional"' : '"off"';
 }
 
 /**

@@ -5,53 +5,34 @@
 export const serviceKinds = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
 export type ServiceKind = (typeof serviceKinds)[number];
 
-export interface Names {
-  /** StatefulSet, client Service, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the members. */
-  server: string;
-  /** Headless Service of the members. */
-  peers: string;
-  /** ConfigMap with the server's base configuration. */
-  config: string;
-  /** Prefix of the ConfigMap with the agent bundle; `-<checksum>` follows. */
-  agent: string;
-  /** Secret of the administrator. */
-  admin: string;
-  /** Secret with the key of the certificate authority. */
-  authority: string;
-  /** Certificate of cert-manager and its Secret: the intermediate authority, when an issuer is given. */
-  intermediate: string;
-  /** ConfigMap with the trust bundle, key `ca.crt`. */
-  trust: string;
-  serverTls: string;
-  peerTls: string;
-  /** ConfigMap that says that this ensemble was formed once. */
-  marker: string;
-  certificates: string;
-  preflight: string;
-  roll: string;
-  /** Job and its ServiceAccount, and the Secret with the users that it keeps. */
-  setup: string;
-  /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
-  gateway: string;
-}
-
-export function namesOf(name: string): Names {
+export function namesOf(name: string) {
   return {
+    /** StatefulSet, client Service, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the members. */
     server: name,
+    /** Headless Service of the members. */
     peers: `${name}-peers`,
+    /** ConfigMap with the server's base configuration. */
     config: `${name}-config`,
+    /** Prefix of the ConfigMap with the agent bundle; `-<checksum>` follows. */
     agent: `${name}-agent`,
+    /** Secret of the administrator. */
     admin: `${name}-admin`,
+    /** Secret with the key of the certificate authority. */
     authority: `${name}-ca`,
+    /** Certificate of cert-manager and its Secret: the intermediate authority, when an issuer is given. */
     intermediate: `${name}-intermediate`,
+    /** ConfigMap with the trust bundle, key `ca.crt`. */
     trust: `${name}-ca`,
     serverTls: `${name}-server-tls`,
     peerTls: `${name}-peer-tls`,
+    /** ConfigMap that says that this ensemble was formed once. */
     marker: `${name}-marker`,
     certificates: `${name}-certificates`,
     preflight: `${name}-preflight`,
     roll: `${name}-roll`,
+    /** Job and its ServiceAccount, and the Secret with the users that it keeps. */
     setup: `${name}-setup`,
+    /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
     gateway: `${name}-gateway`,
   };
 }

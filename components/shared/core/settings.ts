@@ -36,7 +36,7 @@ export interface PreflightSettings extends SetupSettings {
   /** All members may stop at once. Not for members: to set it back must change nothing of them. */
   plannedStop: boolean;
   version: string;
-  storage: { size: string; class?: string };
+  storage: { size: string; class?: string | undefined };
 }
 
 /** Of the roll. */
@@ -63,21 +63,15 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
   return { ...settingsOf(ensemble), applications: [] };
 }
 
-export function preflightSettings(
-  ensemble: SetupSettings & {
-    plannedStop: boolean;
-    version: string;
-    storage: { size: string; class: string | undefined };
-  },
-  agent: string,
-): PreflightSettings {
-  const { size, class: storageClass } = ensemble.storage;
+export function preflightSettings(ensemble: Omit<PreflightSettings, "agent">, agent: string): PreflightSettings {
+  const { plannedStop, version, passwords, storage } = ensemble;
+  const { size, class: storageClass } = storage;
   return {
     ...memberSettings(ensemble),
     agent,
-    plannedStop: ensemble.plannedStop,
-    version: ensemble.version,
-    passwords: ensemble.passwords,
-    storage: { size, ...(storageClass === undefined ? {} : { class: storageClass }) },
+    plannedStop,
+    version,
+    passwords,
+    storage: { size, class: storageClass },
   };
 }

@@ -10,12 +10,12 @@ import {
   refusedWithAlert,
   type ShownCertificate,
   trustProblems,
-  type Validity,
 } from "../../../components/shared/check/certificates";
 import { beginCheck, everywhere, type Place } from "../../../components/shared/check/context";
 import { type Access, administrator, enterAsApplication } from "../../../components/shared/check/logins";
 import { judgePlainText, observePlainText, type PlainText } from "../../../components/shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../../../components/shared/check/strangers";
+import type { Validity } from "../../../components/shared/core/certificates";
 import type { CheckEnvironment, CheckTarget } from "../../../components/shared/core/check";
 import { target as targetOf } from "../checks/target";
 
@@ -206,7 +206,7 @@ describe("plain text on the wire", () => {
 });
 
 describe("certificates", () => {
-  const lasting = (from: number, to: number) => ({ validFrom: now + from * day, validTo: now + to * day });
+  const lasting = (from: number, to: number) => ({ notBefore: now + from * day, notAfter: now + to * day });
 
   it.each<[string, Partial<ShownCertificate> & Validity, string[]]>([
     [
@@ -264,7 +264,7 @@ describe("certificates", () => {
     const seen = await observeCertificate(place, own.certificate);
     expect(seen.refused).toBeUndefined();
     expect(seen.fingerprint).toBe(new X509Certificate(leaf.cert).fingerprint256);
-    expect(Math.abs(seen.validTo - validity.notAfter)).toBeLessThan(2000);
+    expect(Math.abs(seen.notAfter - validity.notAfter)).toBeLessThan(2000);
     expect((await observeCertificate(place, other.certificate)).refused).toMatch(/VERIFY|SIGNED|ISSUER/);
     expect((await observeCertificate({ ...place, host: "m-1" }, own.certificate)).refused).toMatch(/ALTNAME/);
   });
