@@ -44,11 +44,7 @@ export class EtcdCluster extends EnsembleComponent {
     const id = new RandomId(`${name}-cluster`, { byteLength: 8 }, afterGuard);
     const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
     const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
-    const certificates = createCertificates(
-      ensemble,
-      { bundle, restartOn: "authority", dependsOn: [credentials.admin] },
-      afterGuard,
-    );
+    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
     const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics };
     const permissions = createPermissions(ensemble, { network }, afterGuard);
     const members = createMembers(

@@ -43,8 +43,7 @@ export class MongodbCluster extends EnsembleComponent {
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers read renewed certificates.
-    const renewal = { bundle, restartOn: "authority" as const, dependsOn: [credentials.admin] };
-    const certificates = createCertificates(ensemble, renewal, afterGuard);
+    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,

@@ -53,8 +53,7 @@ export class MysqlCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, afterGuard);
     const configChecksum = checksum(pulumi.all([server, group]));
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
-    const renewal = { bundle, restartOn: "authority" as const, dependsOn: secrets };
-    const certificates = createCertificates(ensemble, renewal, afterGuard);
+    const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,

@@ -61,8 +61,7 @@ export class RedisCluster extends EnsembleComponent {
     const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers and Sentinels read renewed certificates.
-    const renewal = { bundle, restartOn: "authority" as const, dependsOn: [credentials.admin] };
-    const certificates = createCertificates(ensemble, renewal, afterGuard);
+    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
     const members = createMembers(
       ensemble,

@@ -77,8 +77,7 @@ export class VaultCluster extends EnsembleComponent {
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
     // The agent makes the running server read renewed certificates.
-    const renewal = { bundle, restartOn: "authority" as const, dependsOn: secrets };
-    const certificates = createCertificates(ensemble, renewal, afterGuard);
+    const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -67,7 +67,7 @@ export interface Element {
 }
 
 /** The elements in the content of a constructed one, or one after another in a buffer. */
-export function elementsOf(content: Buffer): Element[] {
+export function elementsOf(content: Buffer = Buffer.alloc(0)): Element[] {
   const found: Element[] = [];
   for (let at = 0; at < content.length; ) {
     const first = content.readUInt8(at + 1);

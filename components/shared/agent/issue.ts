@@ -230,7 +230,7 @@ function serialNumber(): Buffer {
 
 /** RFC 5280 section 4.2.1.2, method 1: of the bits of the key. */
 function keyIdentifier(key: KeyObject): Buffer {
-  const [, bits] = elementsOf(elementsOf(key.export({ type: "spki", format: "der" }))[0]?.content ?? Buffer.alloc(0));
+  const [, bits] = elementsOf(elementsOf(key.export({ type: "spki", format: "der" }))[0]?.content);
   // The first byte says how many bits are unused.
   return createHash("sha1")
     .update(bits?.content.subarray(1) ?? "")
@@ -240,8 +240,8 @@ function keyIdentifier(key: KeyObject): Buffer {
 /** The fields of a certificate from its serial number on. */
 function fieldsOf(certificate: NodeCertificate): ReturnType<typeof elementsOf> {
   const [whole] = elementsOf(certificate.raw);
-  const [toBeSigned] = elementsOf(whole?.content ?? Buffer.alloc(0));
-  return elementsOf(toBeSigned?.content ?? Buffer.alloc(0)).filter(({ tag }) => tag !== contextTag(0, "constructed"));
+  const [toBeSigned] = elementsOf(whole?.content);
+  return elementsOf(toBeSigned?.content).filter(({ tag }) => tag !== contextTag(0, "constructed"));
 }
 
 /** As it stands: the issuer of a leaf must be the same byte by byte, and another library may have encoded it differently. */
@@ -255,9 +255,7 @@ function subjectOf(certificate: NodeCertificate): Buffer {
 function keyIdentifierOf(certificate: NodeCertificate): Buffer {
   const extensions = fieldsOf(certificate).find(({ tag }) => tag === contextTag(3, "constructed"));
   const identifier = objectIdentifier(identifiers.subjectKeyIdentifier);
-  for (const { content } of elementsOf(
-    elementsOf(extensions?.content ?? Buffer.alloc(0))[0]?.content ?? Buffer.alloc(0),
-  )) {
+  for (const { content } of elementsOf(elementsOf(extensions?.content)[0]?.content)) {
     const [name, ...values] = elementsOf(content);
     const value = values.at(-1);
     if (name?.whole.equals(identifier) !== true || value === undefined) continue;

@@ -26,7 +26,8 @@ export function createCertificates(
   ensemble: Ensemble,
   details: {
     bundle: AgentBundle;
-    restartOn: CertificateSettings["restartOn"];
+    /** Default: another trusted authority, for servers that read renewed certificates while they run. */
+    restartOn?: CertificateSettings["restartOn"];
     /** Secrets that receive `ca.crt`. Those of the applications may not exist yet: the agent then creates them. */
     dependsOn: pulumi.Resource[];
   },
@@ -39,7 +40,7 @@ export function createCertificates(
   const spec = agentJobSpec(ensemble, {
     name: "certificates",
     command: ["certificates"],
-    settings: certificateSettings(ensemble, details.restartOn),
+    settings: certificateSettings(ensemble, details.restartOn ?? "authority"),
     serviceAccount: name,
     bundle: details.bundle,
     deadlineSeconds,
