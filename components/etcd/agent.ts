@@ -24,21 +24,15 @@ import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
+import { waitForStart } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { agentLabels, alternateName, memberHost, memberNames, ordinalOf, serviceHost } from "../shared/core/names";
+import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import {
-  type EtcdClient,
-  type EtcdError,
-  etcdClient,
-  everyKey,
-  type Member,
-  type Permission,
-  refusedPassword,
-} from "./client";
+import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Permission, refusedPassword } from "./client";
 import {
   adminUsername,
   applicationRole,
@@ -53,8 +47,6 @@ import {
 import { decideHousekeeping, isHousekeepingDue, type MemberStatus, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 
-/** How long a member waits for what may pass before its container ends and is started again with a back-off. */
-const memberDeadlineSeconds = 300;
 /** Until the next run, which begins a minute after this one did. */
 const promotionDeadlineSeconds = 45;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
@@ -125,45 +117,34 @@ export async function keepPeerUrls(
 // --- member
 
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
-  const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
-  const self: Identity = {
-    name: pod.name,
-    ordinal: ordinalOf(pod.name),
-    peerUrl: peerUrl(settings, pod.namespace, pod.name),
-    members: settings.members,
-    tls: settings.tls,
+  const { name, members, tls } = settings;
+  const { namespace } = pod;
+  const urlOf = (member: string): string => peerUrl(settings, namespace, member);
+  const self: Identity = { name: pod.name, peerUrl: urlOf(pod.name), members, tls };
+  let client: EtcdClient | undefined;
+  const choose = async (): Promise<Action> => {
+    const data = await observeData();
+    // A member with data needs neither the marker nor the others, so it restarts even while the API server is away.
+    if (data === "present") return decide({ data, marker: undefined, cluster: { unreachable: "not asked" } }, self);
+    const marker = await readMarker(name, namespace, api);
+    const majority = await askMajority(settings, pod);
+    client = majority.client;
+    return decide({ data, marker, cluster: majority }, self);
   };
-  const everybody = memberNames(settings.name, settings.members)
-    .map((member) => `${member}=${peerUrl(settings, pod.namespace, member)}`)
-    .join(",");
-  const { state, cluster } = await waitFor(
-    `a safe way to start ${self.name}`,
-    async () => {
-      const { action, client } = await chooseAction(settings, pod.namespace, self, api);
-      if (!("reason" in action)) log(`decision for ${self.name}: ${action.kind}`);
-      switch (action.kind) {
-        case "start":
-        case "form":
-          return { done: { state: "new", cluster: everybody } };
-        case "join":
-        case "rejoin":
-          try {
-            const members = await enter(client, action, self);
-            return { done: { state: "existing", cluster: initialCluster(members, self) } };
-          } catch (error) {
-            // Such as a reconfiguration that etcd refuses because too few members are connected right now.
-            return { waiting: (error as Error).message };
-          }
-        case "wait":
-        case "refuse":
-          return { waiting: action.reason };
-      }
-    },
-    { deadlineSeconds: memberDeadlineSeconds, intervalSeconds: 5 },
-  );
-  const config = memberConfig(base, settings, pod, { state, cluster });
-  await writeFile(paths.config, JSON.stringify(config, null, 2));
-  log(`wrote ${paths.config} with initial-cluster-state ${state}`);
+  const act = async (action: Action): Promise<void> => {
+    if (action.kind !== "join") return;
+    // First remove, then add: the other order would need a majority of a larger cluster.
+    if (action.remove !== undefined) await client?.memberRemove(action.remove);
+    await client?.memberAddLearner(self.peerUrl);
+  };
+  const { joins } = await waitForStart(self.name, choose, { act });
+  const everybody = memberNames(name, members).map((member) => ({ name: member, peerUrls: [urlOf(member)] }));
+  const start = {
+    state: joins === undefined ? "new" : "existing",
+    cluster: initialCluster(joins ?? everybody, self.name),
+  };
+  const base = JSON.parse(await readFile(join(paths.base, paths.baseFile), "utf8")) as Record<string, unknown>;
+  await writeFile(paths.config, JSON.stringify(memberConfig(base, settings, pod, start), null, 2));
 }
 
 /** The configuration of one member: what all have in common, and its own names. */
@@ -192,26 +173,6 @@ export function memberConfig(
   return config;
 }
 
-async function chooseAction(
-  settings: EnsembleSettings,
-  namespace: string,
-  self: Identity,
-  api: KubernetesApi,
-): Promise<{ action: Action; client: EtcdClient | undefined }> {
-  const data = await observeData();
-  // With data neither the marker nor the others matter, and a member restarts even while the API server is away.
-  if (data === "present") {
-    const nobody = { unreachable: "not asked" };
-    return { action: decide({ data, marker: undefined, cluster: nobody }, self), client: undefined };
-  }
-  const marker = await readMarker(settings.name, namespace, api);
-  const majority = await askMajority(settings, namespace, self.name);
-  return {
-    action: decide({ data, marker, cluster: majority.cluster }, self),
-    client: "client" in majority ? majority.client : undefined,
-  };
-}
-
 async function observeData(): Promise<"present" | "partial" | "empty"> {
   const wal = await readdir(join(paths.data, "member", "wal")).catch(absent);
   if (wal?.some((file) => file.endsWith(".wal"))) return "present";
@@ -219,36 +180,19 @@ async function observeData(): Promise<"present" | "partial" | "empty"> {
   return database === undefined ? "empty" : "partial";
 }
 
-/** The member list, read through any other member from a majority. */
-async function askMajority(settings: EnsembleSettings, namespace: string, self: string) {
+/** The member list, which the first other member that answers has read from a majority. */
+async function askMajority(settings: EnsembleSettings, pod: Pod) {
   const reasons: string[] = [];
   for (const member of memberNames(settings.name, settings.members)) {
-    if (member === self) continue;
-    const client = await memberClient(settings, namespace, member);
+    if (member === pod.name) continue;
+    const client = await memberClient(settings, pod.namespace, member);
     try {
-      return { cluster: await client.memberList(), client };
+      return { client, ...(await client.memberList()) };
     } catch (error) {
-      reasons.push(`${member}: ${(error as Error).message}`);
+      reasons.push(`${member}: ${messageOf(error)}`);
     }
   }
-  return { cluster: { unreachable: reasons.join("; ") } };
-}
-
-/** Returns the members that the new one must know. */
-async function enter(
-  client: EtcdClient | undefined,
-  action: Extract<Action, { kind: "join" | "rejoin" }>,
-  self: Identity,
-): Promise<Member[]> {
-  if (client === undefined) throw new Error("no other member was asked");
-  if (action.kind === "rejoin") return (await client.memberList()).members;
-  // First remove, then add: the other order would need a majority of a larger cluster.
-  if (action.remove !== undefined) {
-    log(`removing the entry ${action.remove} of the lost member ${self.name}`);
-    await client.memberRemove(action.remove);
-  }
-  log(`adding ${self.name} as a learner`);
-  return (await client.memberAddLearner(self.peerUrl)).list.members;
+  return { client: undefined, unreachable: reasons.join("; ") };
 }
 
 // --- setup

@@ -22,7 +22,6 @@ import type { Commands, Pod } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
-import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -116,9 +115,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
     return decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, pod.name);
   };
   const act = async ({ kind }: Awaited<ReturnType<typeof decide>>): Promise<void> => {
-    if (kind === "wait") return;
-    const change = kind === "join" ? joinSet(self) : setVotes(self, 0);
-    await change.catch((error: unknown) => log(messageOf(error)));
+    if (kind !== "wait") await (kind === "join" ? joinSet(self) : setVotes(self, 0));
   };
   await waitForStart(pod.name, decide, { act, intervalSeconds: 1 });
 }

@@ -1,4 +1,5 @@
 /** Until the server of a member may start, and beside the server: what the agents of several services do in the same way. */
+import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import type { MarkerAnswer } from "../core/marker";
 import type { EnsembleSettings } from "../core/settings";
@@ -13,7 +14,7 @@ const startDeadlineSeconds = 300;
 
 /**
  * Decides every `intervalSeconds` (default 5) until the server of `member` may start, and returns that decision. `act`
- * does what another decision asks for.
+ * does what another decision asks for, and may fail, as when too few members answer.
  */
 export function waitForStart<Decision extends { kind: string; reason: string }>(
   member: string,
@@ -28,8 +29,7 @@ export function waitForStart<Decision extends { kind: string; reason: string }>(
     const decision = await decide();
     log(`decision: ${decision.kind}: ${decision.reason}`);
     if (decision.kind === "start") return { done: decision as Start };
-    await act(decision);
-    return { waiting: decision.reason };
+    return { waiting: await act(decision).then(() => decision.reason, messageOf) };
   };
   return waitFor(`a safe way to start ${member}`, attempt, { deadlineSeconds: startDeadlineSeconds, intervalSeconds });
 }

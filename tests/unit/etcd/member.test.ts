@@ -5,7 +5,7 @@ import { type Action, decide, type Identity, initialCluster, type Observed } fro
 import type { Marker } from "../../../components/shared/core/marker";
 
 const peerUrl = (ordinal: number): string => `https://etcd-${ordinal}.etcd-peers.cells.svc:2380`;
-const self: Identity = { name: "etcd-2", ordinal: 2, peerUrl: peerUrl(2), members: 3, tls: "required" };
+const self: Identity = { name: "etcd-2", peerUrl: peerUrl(2), members: 3, tls: "required" };
 const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 
 function member(ordinal: number, changes: Partial<Member> = {}): Member {
@@ -52,9 +52,9 @@ describe("how the members name each other while TLS is switched", () => {
 
   it("lets a member whose volume is lost in between join them", () => {
     const cluster = quorum(...between);
-    expect(decide({ data: "empty", marker, cluster }, self)).toEqual({ kind: "join", remove: "102" });
+    expect(decide({ data: "empty", marker, cluster }, self)).toMatchObject({ kind: "join", remove: "102" });
     const added = [...between.slice(0, 2), member(2, { name: "", learner: true })];
-    expect(initialCluster(added, self)).toBe(
+    expect(initialCluster(added, self.name)).toBe(
       [
         ...both(0).map((url) => `etcd-0=${url}`),
         ...both(1).map((url) => `etcd-1=${url}`),
@@ -65,46 +65,47 @@ describe("how the members name each other while TLS is switched", () => {
 });
 
 describe("how a member starts", () => {
+  const forms: Action = { kind: "start", reason: "the cluster has not been formed yet" };
+  const restarts: Action = { kind: "start", reason: "the volume has data, and raft decides" };
+  const joins = (remove?: string): Action => ({
+    kind: "join",
+    remove,
+    reason: "the volume is empty; it is filled from the other members",
+  });
+  const added = quorum(member(0), member(1), member(2, { name: "", learner: true }));
+  const isAdded: Action = {
+    kind: "start",
+    joins: added.members,
+    reason: "the other members have added it as a learner",
+  };
+
   it.each<[string, Observed, Action]>([
-    ["first start", { data: "empty", marker: undefined, cluster: nobody }, { kind: "form" }],
-    ["crash during the first start", { data: "partial", marker: undefined, cluster: nobody }, { kind: "form" }],
+    ["first start", { data: "empty", marker: undefined, cluster: nobody }, forms],
+    ["crash during the first start", { data: "partial", marker: undefined, cluster: nobody }, forms],
     [
       "first start, late: the others have formed the cluster",
       { data: "empty", marker: undefined, cluster: quorum(member(0), member(1), member(2)) },
-      { kind: "form" },
+      forms,
     ],
-    ["restart", { data: "present", marker, cluster: nobody }, { kind: "start" }],
-    ["restart before the setup", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
-    ["full stop without the API", { data: "present", marker: undefined, cluster: nobody }, { kind: "start" }],
-    [
-      "volume lost",
-      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) },
-      { kind: "join", remove: "102" },
-    ],
+    ["restart", { data: "present", marker, cluster: nobody }, restarts],
+    ["restart before the setup, or without the API", { data: "present", marker: undefined, cluster: nobody }, restarts],
+    ["volume lost", { data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) }, joins("102")],
     [
       "volume lost, crash between remove and add",
       { data: "empty", marker, cluster: quorum(member(0), member(1)) },
-      { kind: "join", remove: undefined },
+      joins(),
     ],
     [
       "volume lost while the number of members changes",
       { data: "empty", marker: { ...marker, members: 5 }, cluster: quorum(member(0), member(1)) },
-      { kind: "join", remove: undefined },
+      joins(),
     ],
-    [
-      "volume lost, crash between add and start",
-      { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
-      { kind: "rejoin" },
-    ],
-    [
-      "volume lost, crash of the server in its first moments",
-      { data: "partial", marker, cluster: quorum(member(0), member(1), member(2, { name: "", learner: true })) },
-      { kind: "rejoin" },
-    ],
+    ["volume lost, crash between add and start", { data: "empty", marker, cluster: added }, isAdded],
+    ["volume lost, crash of the server in its first moments", { data: "partial", marker, cluster: added }, isAdded],
     [
       "volume lost again while it was a learner",
       { data: "empty", marker, cluster: quorum(member(0), member(1), member(2, { learner: true })) },
-      { kind: "join", remove: "102" },
+      joins("102"),
     ],
     [
       "known by its name only",
@@ -113,7 +114,7 @@ describe("how a member starts", () => {
         marker,
         cluster: quorum(member(0), member(1), member(2, { peerUrls: ["http://elsewhere:2380"] })),
       },
-      { kind: "join", remove: "102" },
+      joins("102"),
     ],
   ])("%s", (_, observed, action) => {
     expect(decide(observed, self)).toEqual(action);
@@ -177,7 +178,7 @@ describe("how a member starts", () => {
   it("never forms a cluster when there is a marker", () => {
     for (const data of ["empty", "partial"] as const) {
       for (const cluster of [nobody, quorum(), quorum(member(0)), quorum(member(2))]) {
-        expect(decide({ data, marker, cluster }, self).kind).not.toBe("form");
+        expect(decide({ data, marker, cluster }, self).kind).not.toBe("start");
       }
     }
   });
@@ -185,7 +186,7 @@ describe("how a member starts", () => {
 
 describe("initial cluster", () => {
   it("gives the entry without a name the own one", () => {
-    expect(initialCluster([member(1), member(0), member(2, { name: "" })], self)).toBe(
+    expect(initialCluster([member(1), member(0), member(2, { name: "" })], self.name)).toBe(
       `etcd-0=${peerUrl(0)},etcd-1=${peerUrl(1)},etcd-2=${peerUrl(2)}`,
     );
   });
@@ -205,7 +206,7 @@ describe("a member that must not start", () => {
   });
 
   it("was added by scaling the StatefulSet", () => {
-    const fourth = { ...self, name: "etcd-3", ordinal: 3, peerUrl: peerUrl(3) };
+    const fourth = { ...self, name: "etcd-3", peerUrl: peerUrl(3) };
     expect(decide({ data: "empty", marker, cluster: quorum(member(0), member(1), member(2)) }, fourth)).toEqual({
       kind: "refuse",
       reason:
