@@ -10,6 +10,7 @@
  */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { certificatesCommand } from "../shared/agent/certificates";
 import { absent } from "../shared/agent/files";
 import {
@@ -32,7 +33,7 @@ import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type EtcdClient, type EtcdError, etcdClient, everyKey, type Permission, refusedPassword } from "./client";
+import { type EtcdClient, etcdClient, everyKey, refusedPassword } from "./client";
 import {
   adminUsername,
   applicationRole,
@@ -284,36 +285,31 @@ export async function keepUsers(
 ): Promise<void> {
   const enabled = await client.authEnabled();
   const users = await client.userList().catch((error: Error) => {
-    throw error.message.includes(refusedPassword) ? new Error(foreignPassword(admin.username)) : error;
+    throw error.message.includes(refusedPassword) ? new Error(foreignPassword) : error;
   });
   const roles = await client.roleList();
-  if (!users.includes(admin.username)) {
-    log(`adding the user ${admin.username}`);
-    await client.userAdd(admin.username, admin.password);
-  } else if (!enabled || !(await client.authenticates(admin.username, admin.password))) {
-    log(`setting the password of the user ${admin.username}`);
-    await client.userChangePassword(admin.username, admin.password);
-  }
+  const keepUser = async (login: Credentials, role: string): Promise<void> => {
+    const { username } = login;
+    if (!users.includes(username)) {
+      log(`adding the user ${username}`);
+      await client.userAdd(login);
+    } else if (!enabled || !(await client.authenticates(login))) {
+      log(`setting the password of the user ${username}`);
+      await client.userChangePassword(login);
+    }
+    if (!(await client.userRoles(username)).includes(role)) await client.userGrantRole(username, role);
+  };
   // The role root always exists.
-  if (!(await client.userRoles(admin.username)).includes("root")) await client.userGrantRole(admin.username, "root");
-
+  await keepUser(admin, "root");
   for (const [application, logins] of Object.entries(applications)) {
     const role = applicationRole(application);
     if (!roles.includes(role)) {
       log(`adding the role ${role}`);
       await client.roleAdd(role);
     }
-    if (!(await client.rolePermissions(role)).some(isEveryKey)) await client.roleGrant(role, everyKey);
-    for (const { username, password } of logins) {
-      if (!users.includes(username)) {
-        log(`adding the user ${username}`);
-        await client.userAdd(username, password);
-      } else if (!enabled || !(await client.authenticates(username, password))) {
-        log(`setting the password of the user ${username}`);
-        await client.userChangePassword(username, password);
-      }
-      if (!(await client.userRoles(username)).includes(role)) await client.userGrantRole(username, role);
-    }
+    const permissions = await client.rolePermissions(role);
+    if (!permissions.some((each) => isDeepStrictEqual(each, everyKey))) await client.roleGrant(role, everyKey);
+    for (const login of logins) await keepUser(login, role);
   }
 
   // Users that no application has any more. Users that somebody else made are left alone.
@@ -322,7 +318,7 @@ export async function keepUsers(
     const own = (await client.userRoles(user))
       .filter(isOfApplication)
       .map((role) => role.slice(applicationRolePrefix.length));
-    if (!own.some((application) => user === application || user === alternateName(application))) continue;
+    if (!own.flatMap((application) => [application, alternateName(application)]).includes(user)) continue;
     log(`removing the user ${user}, which no application has any more`);
     await client.userDelete(user);
   }
@@ -339,22 +335,15 @@ export async function keepUsers(
 
 const isOfApplication = (role: string): boolean => role.startsWith(applicationRolePrefix);
 
-function foreignPassword(username: string): string {
-  return (
-    `etcd does not accept the password of ${username}, nor those in the Secret that is kept with the data; restore that Secret, ` +
-    "or the state of the deployment that made the data, or delete the volume claims when their data is not needed"
-  );
-}
-
-function isEveryKey({ permType, key, rangeEnd }: Permission): boolean {
-  return permType === everyKey.permType && key === everyKey.key && rangeEnd === everyKey.rangeEnd;
-}
+const foreignPassword =
+  `etcd does not accept the password of ${adminUsername}, nor those in the Secret that is kept with the data; restore that Secret, ` +
+  "or the state of the deployment that made the data, or delete the volume claims when their data is not needed";
 
 /** Reads back what has been set up. */
 async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<void> {
   if (!(await client.authEnabled())) throw new Error("authentication is not enabled");
-  for (const { username, password } of users) {
-    if (!(await client.authenticates(username, password))) throw new Error(`the user ${username} is not accepted`);
+  for (const login of users) {
+    if (!(await client.authenticates(login))) throw new Error(`the user ${login.username} is not accepted`);
   }
 }
 
@@ -380,7 +369,7 @@ async function maintain(settings: EnsembleSettings, namespace: string): Promise<
     case "free-space": {
       log("the space quota is used up: compacting, defragmenting, then allowing writes again");
       const revision = members[0]?.status.revision ?? "0";
-      await client.compact(revision).catch((error: EtcdError) => {
+      await client.compact(revision).catch((error: Error) => {
         // Compacted by etcd itself in the meantime.
         if (!error.message.includes("compacted")) throw error;
       });
@@ -480,7 +469,7 @@ export async function askStatuses(
       members.push({ name, status: await client.status() });
     } catch (error) {
       const { message } = error as Error;
-      if (message.includes(refusedPassword)) throw new Error(foreignPassword(adminUsername));
+      if (message.includes(refusedPassword)) throw new Error(foreignPassword);
       unreachable.push(`${name}: ${message}`);
     }
   }

@@ -1,101 +1,33 @@
 /**
  * The etcd calls of the agent, over the JSON gateway: the gRPC client would bring its .proto files and four times the code
- * into the bundle. Numbers of 64 bits arrive as strings and stay strings.
+ * into the bundle. Numbers of 64 bits arrive as strings and stay strings, and fields with the zero value are left out.
  */
 import { type HttpResponse, http } from "../shared/agent/http";
 import type { Credentials } from "../shared/core/users";
 
-export interface Member {
-  id: string;
-  /** Empty until the member has started for the first time. */
-  name: string;
-  peerUrls: string[];
-  clientUrls: string[];
-  learner: boolean;
-}
-
-interface MemberList {
-  clusterId: string;
-  members: Member[];
-}
-
-export interface Status {
-  clusterId: string;
-  memberId: string;
-  leader: string;
-  learner: boolean;
-  dbSize: number;
-  dbSizeInUse: number;
-  revision: string;
-  errors: string[];
-}
+export type EtcdClient = ReturnType<typeof etcdClient>;
+export type Member = Awaited<ReturnType<EtcdClient["memberList"]>>["members"][number];
+export type Status = Awaited<ReturnType<EtcdClient["status"]>>;
 
 export interface Alarm {
   memberId: string;
   alarm: string;
 }
 
-export interface Endpoint {
+/** On the keys from `key` to `rangeEnd`, which are base64; on one key when `rangeEnd` is empty. */
+export interface Permission {
+  permType: string;
+  key: string;
+  rangeEnd: string;
+}
+
+interface Endpoint {
   /** Such as https://etcd-0.etcd-peers.cells.svc:2379 */
   url: string;
   /** Trust bundle, PEM; undefined without TLS. */
-  ca?: string | undefined;
-  /** The name that the certificate must carry, default: the host of the URL. */
-  servername?: string;
+  ca: string | undefined;
   /** The first that etcd accepts counts. */
-  credentials?: Credentials[];
-  timeoutSeconds?: number;
-}
-
-/** An answer of etcd that is an error. The message is etcd's own and names no password. */
-export class EtcdError extends Error {
-  readonly status: number;
-
-  constructor(path: string, status: number, message: string) {
-    super(`etcd refused ${path}: ${message}`);
-    this.status = status;
-  }
-}
-
-export interface EtcdClient {
-  url: string;
-  /** Asks a majority, so the answer is true for the cluster. */
-  memberList(): Promise<MemberList>;
-  memberAddLearner(peerUrl: string): Promise<{ id: string; list: MemberList }>;
-  memberUpdate(id: string, peerUrls: string[]): Promise<void>;
-  memberRemove(id: string): Promise<void>;
-  memberPromote(id: string): Promise<void>;
-  /** Only the leader does it. */
-  moveLeader(id: string): Promise<void>;
-  status(): Promise<Status>;
-  alarms(): Promise<Alarm[]>;
-  disarm(alarm: Alarm): Promise<void>;
-  compact(revision: string): Promise<void>;
-  defragment(): Promise<void>;
-  /** Whether passwords are asked for. */
-  authEnabled(): Promise<boolean>;
-  authEnable(): Promise<void>;
-  /** false when etcd does not accept this user with this password. */
-  authenticates(username: string, password: string): Promise<boolean>;
-  userList(): Promise<string[]>;
-  userAdd(username: string, password: string): Promise<void>;
-  userDelete(username: string): Promise<void>;
-  userRoles(username: string): Promise<string[]>;
-  userChangePassword(username: string, password: string): Promise<void>;
-  userGrantRole(username: string, role: string): Promise<void>;
-  roleList(): Promise<string[]>;
-  roleAdd(role: string): Promise<void>;
-  roleDelete(role: string): Promise<void>;
-  rolePermissions(role: string): Promise<Permission[]>;
-  roleGrant(role: string, permission: Permission): Promise<void>;
-}
-
-export interface Permission {
-  permType: string;
-  /** Base64. */
-  key: string;
-  /** Base64; empty for a single key. */
-  rangeEnd: string;
+  credentials: Credentials[];
 }
 
 /** Read and write on every key: from the zero byte up to the end. */
@@ -104,151 +36,132 @@ export const everyKey: Permission = { permType: "READWRITE", key: "AA==", rangeE
 /** In the answer of etcd to a user that it does not know, or whose password is another one. */
 export const refusedPassword = "invalid user ID or password";
 
-const defaultTimeoutSeconds = 10;
+const usualSeconds = 10;
 /** Defragmentation copies the database: 8 GiB at 50 MB/s. */
 const defragmentSeconds = 180;
 
-export function etcdClient(endpoint: Endpoint): EtcdClient {
+export function etcdClient({ url, ca, credentials }: Endpoint) {
   let token: string | undefined;
 
-  const send = (path: string, body: object, timeoutSeconds = endpoint.timeoutSeconds ?? defaultTimeoutSeconds) =>
+  const send = (path: string, body: object, timeoutSeconds = usualSeconds) =>
     http({
-      url: `${endpoint.url}/v3/${path}`,
+      url: `${url}/v3/${path}`,
       method: "POST",
       body: JSON.stringify(body),
       headers: { "content-type": "application/json", ...(token === undefined ? {} : { authorization: token }) },
       timeoutSeconds,
-      ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
-      ...(endpoint.servername === undefined ? {} : { servername: endpoint.servername }),
+      ca,
     });
 
   /** The token is asked for when etcd wants one, and again when it has expired or users have changed since. */
   const call = async <T>(path: string, body: object, timeoutSeconds?: number): Promise<T> => {
     let response = await send(path, body, timeoutSeconds);
-    if (endpoint.credentials !== undefined && needsToken(response)) {
+    if (needsToken(response)) {
       token = undefined;
-      token = await authenticate(endpoint.credentials);
+      token = await logIn();
       response = await send(path, body, timeoutSeconds);
     }
     return parse<T>(path, response);
   };
+  const change = async (path: string, body: object, timeoutSeconds?: number): Promise<void> => {
+    await call(path, body, timeoutSeconds);
+  };
 
-  const authenticate = async (credentials: Credentials[]): Promise<string | undefined> => {
+  const authenticate = (login: Credentials) => send("auth/authenticate", userOf(login));
+  const logIn = async (): Promise<string | undefined> => {
     let answer: HttpResponse | undefined;
     for (const each of credentials) {
-      answer = await send("auth/authenticate", authentication(each));
+      answer = await authenticate(each);
       if (!answer.body.includes(refusedPassword)) break;
     }
     return answer && parse<{ token?: string }>("auth/authenticate", answer).token;
   };
 
   return {
-    url: endpoint.url,
-    memberList: async () => toMemberList(await call<RawMemberList>("cluster/member/list", { linearizable: true })),
-    memberAddLearner: async (peerUrl) => {
-      const raw = await call<RawMemberList & { member?: RawMember }>("cluster/member/add", {
-        peerURLs: [peerUrl],
-        isLearner: true,
-      });
-      return { id: raw.member?.ID ?? "", list: toMemberList(raw) };
+    /** Asks a majority, so the answer is true for the cluster. */
+    async memberList() {
+      const { header, members = [] } = await call<{
+        header?: { cluster_id?: string };
+        members?: { ID?: string; name?: string; peerURLs?: string[]; clientURLs?: string[]; isLearner?: boolean }[];
+      }>("cluster/member/list", { linearizable: true });
+      return {
+        clusterId: header?.cluster_id ?? "",
+        members: members.map(({ ID = "", name = "", peerURLs = [], clientURLs = [], isLearner = false }) => ({
+          id: ID,
+          /** Empty until the member has started for the first time, as are its client URLs. */
+          name,
+          peerUrls: peerURLs,
+          clientUrls: clientURLs,
+          learner: isLearner,
+        })),
+      };
     },
-    memberUpdate: async (id, peerURLs) => void (await call("cluster/member/update", { ID: id, peerURLs })),
-    memberRemove: async (id) => void (await call("cluster/member/remove", { ID: id })),
-    memberPromote: async (id) => void (await call("cluster/member/promote", { ID: id })),
-    moveLeader: async (id) => void (await call("maintenance/transfer-leadership", { targetID: id })),
-    status: async () => toStatus(await call<RawStatus>("maintenance/status", {})),
-    alarms: async () => {
-      const raw = await call<{ alarms?: { memberID?: string; alarm?: string }[] }>("maintenance/alarm", {
+    memberAddLearner: (peerUrl: string) => change("cluster/member/add", { peerURLs: [peerUrl], isLearner: true }),
+    memberUpdate: (id: string, peerURLs: string[]) => change("cluster/member/update", { ID: id, peerURLs }),
+    memberRemove: (id: string) => change("cluster/member/remove", { ID: id }),
+    memberPromote: (id: string) => change("cluster/member/promote", { ID: id }),
+    /** Only the leader does it. */
+    moveLeader: (id: string) => change("maintenance/transfer-leadership", { targetID: id }),
+    async status() {
+      const { header, leader, isLearner, dbSize, dbSizeInUse } = await call<{
+        header?: { cluster_id?: string; member_id?: string; revision?: string };
+        leader?: string;
+        isLearner?: boolean;
+        dbSize?: string;
+        dbSizeInUse?: string;
+      }>("maintenance/status", {});
+      return {
+        clusterId: header?.cluster_id ?? "",
+        memberId: header?.member_id ?? "",
+        leader: leader ?? "0",
+        learner: isLearner ?? false,
+        dbSize: Number(dbSize ?? 0),
+        dbSizeInUse: Number(dbSizeInUse ?? 0),
+        revision: header?.revision ?? "0",
+      };
+    },
+    async alarms(): Promise<Alarm[]> {
+      const { alarms = [] } = await call<{ alarms?: { memberID?: string; alarm?: string }[] }>("maintenance/alarm", {
         action: "GET",
       });
-      return (raw.alarms ?? []).map(({ memberID = "0", alarm = "NONE" }) => ({ memberId: memberID, alarm }));
+      return alarms.map(({ memberID = "0", alarm = "NONE" }) => ({ memberId: memberID, alarm }));
     },
-    disarm: async ({ memberId, alarm }) =>
-      void (await call("maintenance/alarm", { action: "DEACTIVATE", memberID: memberId, alarm })),
-    compact: async (revision) => void (await call("kv/compaction", { revision, physical: true }, defragmentSeconds)),
-    defragment: async () => void (await call("maintenance/defragment", {}, defragmentSeconds)),
+    disarm: ({ memberId, alarm }: Alarm) =>
+      change("maintenance/alarm", { action: "DEACTIVATE", memberID: memberId, alarm }),
+    compact: (revision: string) => change("kv/compaction", { revision, physical: true }, defragmentSeconds),
+    defragment: () => change("maintenance/defragment", {}, defragmentSeconds),
+    /** Whether passwords are asked for. */
     authEnabled: async () => (await call<{ enabled?: boolean }>("auth/status", {})).enabled ?? false,
-    authEnable: async () => void (await call("auth/enable", {})),
-    authenticates: async (username, password) => {
-      const response = await send("auth/authenticate", authentication({ username, password }));
+    authEnable: () => change("auth/enable", {}),
+    /** false when etcd does not accept this user with this password. */
+    async authenticates(login: Credentials) {
+      const response = await authenticate(login);
       if (response.body.includes(refusedPassword)) return false;
       parse("auth/authenticate", response);
       return true;
     },
     userList: async () => (await call<{ users?: string[] }>("auth/user/list", {})).users ?? [],
-    userAdd: async (name, password) => void (await call("auth/user/add", { name, password })),
-    userDelete: async (name) => void (await call("auth/user/delete", { name })),
-    userRoles: async (name) => (await call<{ roles?: string[] }>("auth/user/get", { name })).roles ?? [],
-    userChangePassword: async (name, password) => void (await call("auth/user/changepw", { name, password })),
-    userGrantRole: async (user, role) => void (await call("auth/user/grant", { user, role })),
+    userAdd: (login: Credentials) => change("auth/user/add", userOf(login)),
+    userDelete: (name: string) => change("auth/user/delete", { name }),
+    userRoles: async (name: string) => (await call<{ roles?: string[] }>("auth/user/get", { name })).roles ?? [],
+    userChangePassword: (login: Credentials) => change("auth/user/changepw", userOf(login)),
+    userGrantRole: (user: string, role: string) => change("auth/user/grant", { user, role }),
     roleList: async () => (await call<{ roles?: string[] }>("auth/role/list", {})).roles ?? [],
-    roleAdd: async (name) => void (await call("auth/role/add", { name })),
-    roleDelete: async (role) => void (await call("auth/role/delete", { role })),
-    rolePermissions: async (role) => {
-      const raw = await call<{ perm?: { permType?: string; key?: string; range_end?: string }[] }>("auth/role/get", {
-        role,
-      });
-      // Fields with the zero value are left out: READ is 0.
-      return (raw.perm ?? []).map(({ permType = "READ", key = "", range_end = "" }) => ({
-        permType,
-        key,
-        rangeEnd: range_end,
-      }));
+    roleAdd: (name: string) => change("auth/role/add", { name }),
+    roleDelete: (role: string) => change("auth/role/delete", { role }),
+    async rolePermissions(role: string): Promise<Permission[]> {
+      const { perm = [] } = await call<{ perm?: { permType?: string; key?: string; range_end?: string }[] }>(
+        "auth/role/get",
+        { role },
+      );
+      return perm.map(({ permType = "READ", key = "", range_end: rangeEnd = "" }) => ({ permType, key, rangeEnd }));
     },
-    roleGrant: async (name, { permType, key, rangeEnd }) =>
-      void (await call("auth/role/grant", { name, perm: { permType, key, range_end: rangeEnd } })),
+    roleGrant: (name: string, { permType, key, rangeEnd }: Permission) =>
+      change("auth/role/grant", { name, perm: { permType, key, range_end: rangeEnd } }),
   };
 }
 
-interface RawMember {
-  ID?: string;
-  name?: string;
-  peerURLs?: string[];
-  clientURLs?: string[];
-  isLearner?: boolean;
-}
-
-interface RawMemberList {
-  header?: { cluster_id?: string };
-  members?: RawMember[];
-}
-
-interface RawStatus {
-  header?: { cluster_id?: string; member_id?: string; revision?: string };
-  leader?: string;
-  isLearner?: boolean;
-  dbSize?: string;
-  dbSizeInUse?: string;
-  errors?: string[];
-}
-
-function toMemberList(raw: RawMemberList): MemberList {
-  return {
-    clusterId: raw.header?.cluster_id ?? "",
-    members: (raw.members ?? []).map(({ ID = "", name = "", peerURLs = [], clientURLs = [], isLearner = false }) => ({
-      id: ID,
-      name,
-      peerUrls: peerURLs,
-      clientUrls: clientURLs,
-      learner: isLearner,
-    })),
-  };
-}
-
-function toStatus(raw: RawStatus): Status {
-  return {
-    clusterId: raw.header?.cluster_id ?? "",
-    memberId: raw.header?.member_id ?? "",
-    leader: raw.leader ?? "0",
-    learner: raw.isLearner ?? false,
-    dbSize: Number(raw.dbSize ?? 0),
-    dbSizeInUse: Number(raw.dbSizeInUse ?? 0),
-    revision: raw.header?.revision ?? "0",
-    errors: raw.errors ?? [],
-  };
-}
-
-function authentication({ username, password }: Credentials): object {
+function userOf({ username, password }: Credentials): object {
   return { name: username, password };
 }
 
@@ -259,6 +172,7 @@ function needsToken({ status, body }: HttpResponse): boolean {
   );
 }
 
+/** An answer that is an error throws in etcd's own words, which name no password. */
 function parse<T>(path: string, { status, body }: HttpResponse): T {
   if (status >= 200 && status < 300) return JSON.parse(body) as T;
   let message = `status ${status}`;
@@ -267,5 +181,5 @@ function parse<T>(path: string, { status, body }: HttpResponse): T {
   } catch {
     // Not an answer of the gateway; its text is not repeated, since it could be anything.
   }
-  throw new EtcdError(path, status, message);
+  throw new Error(`etcd refused ${path}: ${message}`);
 }

@@ -13,7 +13,6 @@ function member(name: string, changes: Partial<Status> = {}): MemberStatus {
     dbSize: 200 * mebibyte,
     dbSizeInUse: 190 * mebibyte,
     revision: "9",
-    errors: [],
   };
   return { name, status: { ...status, ...changes } };
 }

@@ -13,7 +13,6 @@ const member = (name: string, changes: Partial<Status> = {}) => ({
     dbSize: 0,
     dbSizeInUse: 0,
     revision: "100",
-    errors: [],
     ...changes,
   },
 });

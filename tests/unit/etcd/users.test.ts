@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { askStatuses, keepUsers } from "../../../components/etcd/agent";
-import { type EtcdClient, EtcdError, everyKey, type Permission, type Status } from "../../../components/etcd/client";
+import { type EtcdClient, everyKey, type Permission, type Status } from "../../../components/etcd/client";
+import type { Credentials } from "../../../components/shared/core/users";
 
 interface State {
   enabled: boolean;
@@ -17,7 +18,7 @@ const cells = (...passwords: string[]) => ({
   cells: passwords.map((password, index) => ({ username: index === 0 ? "cells" : "cells_alternate", password })),
 });
 
-const message = "etcdserver: authentication failed, invalid user ID or password";
+const message = "etcd refused auth/authenticate: etcdserver: authentication failed, invalid user ID or password";
 
 /** An etcd that can be killed before its n-th change. */
 function fakeEtcd(candidates = [admin.password]) {
@@ -36,7 +37,7 @@ function fakeEtcd(candidates = [admin.password]) {
   };
   const client = {
     authEnabled: async () => state.enabled,
-    authenticates: async (name: string, password: string) => state.users.get(name)?.password === password,
+    authenticates: async ({ username, password }: Credentials) => state.users.get(username)?.password === password,
     authEnable: () =>
       change(() => {
         if (!user("root").roles.includes("root")) throw new Error("root user does not have root role");
@@ -44,18 +45,19 @@ function fakeEtcd(candidates = [admin.password]) {
       }),
     userList: async () => {
       if (state.enabled && !candidates.includes(user("root").password)) {
-        throw new EtcdError("auth/authenticate", 400, message);
+        throw new Error(message);
       }
       return [...state.users.keys()];
     },
-    userAdd: (name: string, password: string) =>
+    userAdd: ({ username, password }: Credentials) =>
       change(() => {
-        if (state.users.has(name)) throw new Error(`user ${name} exists`);
-        state.users.set(name, { password, roles: [] });
+        if (state.users.has(username)) throw new Error(`user ${username} exists`);
+        state.users.set(username, { password, roles: [] });
       }),
     userDelete: (name: string) => change(() => void state.users.delete(name)),
     userRoles: async (name: string) => user(name).roles,
-    userChangePassword: (name: string, password: string) => change(() => void (user(name).password = password)),
+    userChangePassword: ({ username, password }: Credentials) =>
+      change(() => void (user(username).password = password)),
     userGrantRole: (name: string, role: string) => change(() => void user(name).roles.push(role)),
     roleList: async () => [...state.roles.keys()],
     roleAdd: (role: string) =>
@@ -176,7 +178,7 @@ describe("the status of all members", () => {
   });
 
   it("is not waited for with a foreign administrator password", async () => {
-    const refused = () => Promise.reject(new EtcdError("auth/authenticate", 400, message));
+    const refused = () => Promise.reject(new Error(message));
     await expect(members({ "etcd-0": refused, "etcd-1": async () => status })).rejects.toThrow(foreign);
   });
 });
