@@ -22,7 +22,7 @@ import {
   setupManager,
 } from "../shared/agent/guard";
 import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
-import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
@@ -418,10 +418,9 @@ async function defragment(settings: EnsembleSettings, namespace: string, members
 const caughtUpShare = 0.9;
 
 const examineMembers: Examine = async (pods, settings, namespace) => {
-  const { members, unreachable } = await askStatuses([...pods.keys()], (member) =>
-    memberClient(settings, namespace, member),
-  );
-  return conditionsOf([...pods.keys()], members, unreachable);
+  const names = [...pods.keys()];
+  const { members, unreachable } = await readStatuses(settings, namespace, names);
+  return conditionsOf(names, members, unreachable);
 };
 
 export function conditionsOf(names: string[], members: MemberStatus[], unreachable: string[]): Map<string, Condition> {
@@ -446,21 +445,16 @@ export function conditionsOf(names: string[], members: MemberStatus[], unreachab
 
 // --- members
 
-async function readStatuses(settings: EnsembleSettings, namespace: string): Promise<Statuses> {
-  const names = memberNames(settings.name, settings.members);
+function readStatuses(
+  settings: EnsembleSettings,
+  namespace: string,
+  names = memberNames(settings.name, settings.members),
+) {
   return askStatuses(names, (member) => memberClient(settings, namespace, member));
 }
 
-interface Statuses {
-  members: MemberStatus[];
-  unreachable: string[];
-}
-
 /** A member that does not answer may be back soon; one that refuses the password of the administrator never is. */
-export async function askStatuses(
-  names: string[],
-  connect: (member: string) => Promise<Pick<EtcdClient, "status">>,
-): Promise<Statuses> {
+export async function askStatuses(names: string[], connect: (member: string) => Promise<Pick<EtcdClient, "status">>) {
   const members: MemberStatus[] = [];
   const unreachable: string[] = [];
   for (const name of names) {
@@ -476,13 +470,13 @@ export async function askStatuses(
   return { members, unreachable };
 }
 
-async function memberClient(settings: EnsembleSettings, namespace: string, member: string): Promise<EtcdClient> {
+function memberClient(settings: EnsembleSettings, namespace: string, member: string): Promise<EtcdClient> {
   return clientOf(settings, memberHost(settings.name, namespace, member));
 }
 
-async function clientOf(settings: EnsembleSettings, host: string): Promise<EtcdClient> {
-  const { credentials, tls } = await readLogin(settings.tls, paths.trust, host, await readCredentials(paths.admin));
-  const kept = (await keptPasswords()).map((password) => ({ ...credentials, password }));
-  const url = `${scheme(settings.tls)}://${host}:${ports.client}`;
-  return etcdClient({ url, ca: tls?.ca, credentials: [credentials, ...kept] });
+async function clientOf({ tls }: EnsembleSettings, host: string): Promise<EtcdClient> {
+  const admin = await readCredentials(paths.admin);
+  const kept = (await keptPasswords()).map((password) => ({ ...admin, password }));
+  const url = `${scheme(tls)}://${host}:${ports.client}`;
+  return etcdClient({ url, ca: await readTrust(tls, paths.trust), credentials: [admin, ...kept] });
 }

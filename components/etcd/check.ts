@@ -13,34 +13,28 @@ import {
   type CheckContext,
   everywhere,
   failIfAny,
-  greetMembers,
   observeAll,
   type Place,
 } from "../shared/check/context";
-import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import { type Access, enterAsApplication } from "../shared/check/logins";
+import { checkMembers } from "../shared/check/members";
 import { checkStrangers, loginStrangers } from "../shared/check/strangers";
 import type { Check } from "../shared/core/check";
 import { within } from "../shared/core/wait";
 import { ports, scheme } from "./layout";
 
-export const check: Check = async (target, environment) => {
+export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
-  const { findings, step, member: memberPlace, address } = context;
+  const { step, member, address } = context;
   const session = openSession();
-  try {
-    const access = await administrator(context);
-    if (access === undefined) return findings;
-
-    const clients = new Map<string, Etcd3>();
-    await greetMembers(context, async (place) => {
-      const client = await session.open(place, access);
-      const { version, dbSize } = await client.maintenance.status();
-      clients.set(place.name, client);
-      return `etcd ${version}, database ${dbSize} bytes`;
-    });
+  const greet = async (client: Etcd3): Promise<string> => {
+    const { version, dbSize } = await client.maintenance.status();
+    return `etcd ${version}, database ${dbSize} bytes`;
+  };
+  return checkMembers(context, session, greet, async ({ access, clients, places }) => {
     const [first, ...others] = [...clients];
-    if (first === undefined) return findings;
-
+    if (first === undefined) return;
+    const [writer, client] = first;
     await step(
       "membership",
       "look at the logs of the members, and of the maintenance job when there is a learner",
@@ -50,7 +44,7 @@ export const check: Check = async (target, environment) => {
       "alarms",
       "look at the log of the last maintenance job; NOSPACE: delete what is not needed, the next maintenance then frees the space and allows writes",
       async () => {
-        const { alarms } = await first[1].maintenance.alarm({ action: "Get" });
+        const { alarms } = await client.maintenance.alarm({ action: "Get" });
         if (alarms.length > 0) throw new Error(`raised: ${alarms.map(({ alarm }) => String(alarm)).join(", ")}`);
         return "none raised";
       },
@@ -63,24 +57,23 @@ export const check: Check = async (target, environment) => {
       "replication",
       "a majority must answer: look at readiness and network policy of the members",
       async () => {
-        await first[1].put(key).value(value);
-        const read = await everywhere(clients.keys(), async (member) => {
-          if ((await answering(clients, member).get(key).string()) !== value)
+        await client.put(key).value(value);
+        const read = await everywhere(clients.keys(), async (each) => {
+          if ((await answering(clients, each).get(key).string()) !== value)
             throw new Error("it did not read what was written");
           return "read";
         });
-        return `written through ${first[0]}; ${read}`;
+        return `written through ${writer}; ${read}`;
       },
     );
-    await step("watch", "look at the network between the members", () => checkWatch(prefix, [first, ...others]));
+    await step("watch", "look at the network between the members", () =>
+      checkWatch(prefix, first, others.at(-1) ?? first),
+    );
     await step("durability", "etcd must not run with unsafe-no-fsync", () => checkDurability(context, prefix, clients));
 
-    const places = [...[...clients.keys()].map((each) => memberPlace(each)), address];
     /** Logs in, and reads what needs the right to read. */
-    const enter = async (place: Place, as: Access): Promise<unknown> => {
-      const client = await session.open(place, as);
-      return client.get(key).string();
-    };
+    const enter = async (place: Place, as: Access): Promise<unknown> =>
+      (await session.open(place, as)).get(key).string();
     await step("address", "look at the Service and at which members are ready", async () => {
       if ((await enter(address, access)) !== value) throw new Error(`${target.host} did not read what was written`);
       return `${target.host} leads to a member`;
@@ -111,16 +104,13 @@ export const check: Check = async (target, environment) => {
       },
       remedy: "authentication is not enabled: look at the log of the setup job",
     });
-    const peers = [...clients.keys()].map((each) => memberPlace(each, ports.peer));
+    const peers = [...clients.keys()].map((each) => member(each, ports.peer));
     await checkCertificates(context, access.ca, [...places, ...peers]);
     await step("clean-up", `delete the keys that begin with ${prefix}`, async () => {
-      const { deleted } = await first[1].delete().prefix(prefix);
+      const { deleted } = await client.delete().prefix(prefix);
       return `${deleted} test keys removed`;
     });
-    return findings;
-  } finally {
-    await session.close();
-  }
+  });
 };
 
 /** What one member says about the cluster. */
@@ -133,13 +123,13 @@ export interface ClusterView {
   leader: string | undefined;
 }
 
-async function checkMembership({ target }: CheckContext, clients: Map<string, Etcd3>): Promise<string> {
+async function checkMembership({ target }: CheckContext, clients: ReadonlyMap<string, Etcd3>): Promise<string> {
   const { seen, failures } = await observeAll(target.members, (member) => observeCluster(clients, member));
   failIfAny([...failures, ...membershipProblems(target.members, seen)]);
   return `${target.members.join(", ")}; leader ${seen[0]?.leader ?? ""}`;
 }
 
-async function observeCluster(clients: Map<string, Etcd3>, member: string): Promise<ClusterView> {
+async function observeCluster(clients: ReadonlyMap<string, Etcd3>, member: string): Promise<ClusterView> {
   const client = answering(clients, member);
   const { members } = await client.cluster.memberList({ linearizable: true });
   const { leader } = await client.maintenance.status();
@@ -167,10 +157,10 @@ export function membershipProblems(members: string[], views: ClusterView[]): str
   ];
 }
 
-/** A watch on the last member must deliver what is written through the first. */
-async function checkWatch(prefix: string, clients: [string, Etcd3][]): Promise<string> {
-  const [writer, watching] = [clients[0], clients.at(-1)];
-  if (writer === undefined || watching === undefined) throw new Error("no member answers");
+type Client = [member: string, client: Etcd3];
+
+/** A watch on one member must deliver what is written through another one. */
+async function checkWatch(prefix: string, writer: Client, watching: Client): Promise<string> {
   const key = `${prefix}watch`;
   const watcher = await within(watching[1].watch().key(key).create(), answerSeconds, "the watch to begin");
   try {
@@ -187,17 +177,23 @@ async function checkWatch(prefix: string, clients: [string, Etcd3][]): Promise<s
 }
 
 /** A write must make every member force its log to disk: with unsafe-no-fsync the counter stands still. */
-async function checkDurability(context: CheckContext, prefix: string, clients: Map<string, Etcd3>): Promise<string> {
+async function checkDurability(
+  context: CheckContext,
+  prefix: string,
+  clients: ReadonlyMap<string, Etcd3>,
+): Promise<string> {
   const key = `${prefix}durability`;
-  const all = [...clients];
-  const before = await Promise.all(all.map(([member]) => readSyncs(context, member)));
-  await all[0]?.[1].put(key).value("synced");
+  const members = [...clients.keys()];
+  const readAll = () => Promise.all(members.map((member) => readSyncs(context, member)));
+  const before = await readAll();
+  const [writer] = clients.values();
+  await writer?.put(key).value("synced");
   // When a member has read the write from a majority, the write is in its own log.
-  for (const [, client] of all) await client.get(key).string();
-  const after = await Promise.all(all.map(([member]) => readSyncs(context, member)));
-  const idle = all.filter((_, index) => (after[index] ?? 0) <= (before[index] ?? 0)).map(([member]) => member);
+  for (const client of clients.values()) await client.get(key).string();
+  const after = await readAll();
+  const idle = members.filter((_, index) => (after[index] ?? 0) <= (before[index] ?? 0));
   if (idle.length > 0) throw new Error(`no sync to disk for a write on ${idle.join(", ")}`);
-  return `a write was synced to disk on ${all.map(([member]) => member).join(", ")}`;
+  return `a write was synced to disk on ${members.join(", ")}`;
 }
 
 async function readSyncs({ target, environment, member: place }: CheckContext, member: string): Promise<number> {

@@ -3,6 +3,7 @@ import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import * as pulumi from "@pulumi/pulumi";
 import { RandomId } from "@pulumi/random/randomId";
 import {
+  allow,
   claimNames,
   createAccess,
   createApplications,
@@ -18,11 +19,12 @@ import {
   digest,
   EnsembleComponent,
   readAgentBundle,
+  setupJob,
   urlOf,
 } from "../shared/deploy";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
-import { adminUsername, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, etcdSetupJob, login, maintenanceCronJob, pace, setupJobRules, statefulSet } from "./manifest";
+import { adminUsername, keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
+import { baseConfig, login, maintenanceCronJob, ownFiles, pace, statefulSet } from "./manifest";
 
 export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
@@ -62,8 +64,8 @@ export class EtcdCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: etcdSetupJob(ensemble, bundle, credentials.checksum),
-        rules: setupJobRules(ensemble),
+        spec: setupJob(ensemble, { ...ownFiles(ensemble), bundle, credentialsChecksum: credentials.checksum, paths }),
+        rules: [allow("", "secrets", ["create", "patch"], [keptName(name)])],
         dependsOn: [...members.ready, ...credentials.secrets],
       },
       afterGuard,

@@ -1,11 +1,9 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of etcd: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
   adminLogin,
   agentJobSpec,
-  allow,
   certificateMounts,
   certificateVolumes,
   configName,
@@ -17,11 +15,9 @@ import {
   type LoginMounts,
   memberSettings,
   type Pace,
-  type Rule,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
-  setupJob,
   trustMounts,
 } from "../shared/deploy";
 import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
@@ -139,13 +135,8 @@ export function login(ensemble: Ensemble): LoginMounts {
   return { volumeMounts: [...own.volumeMounts, ...admin.volumeMounts], volumes: [...own.volumes, ...admin.volumes] };
 }
 
-export function etcdSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  return setupJob(ensemble, { bundle, credentialsChecksum, paths, ...ownFiles(ensemble) });
-}
-
 /** The base configuration, and the Secret `kept`, which is missing until the first setup has written it. */
-function ownFiles(ensemble: Ensemble): LoginMounts {
-  const kept = { secretName: keptName(ensemble.name), defaultMode: 0o440, optional: true };
+export function ownFiles(ensemble: Ensemble): LoginMounts {
   return {
     volumeMounts: [
       { name: "base", mountPath: paths.base, readOnly: true },
@@ -153,13 +144,9 @@ function ownFiles(ensemble: Ensemble): LoginMounts {
     ],
     volumes: [
       { name: "base", configMap: { name: configName(ensemble) } },
-      { name: "kept", secret: kept },
+      { name: "kept", secret: { secretName: keptName(ensemble.name), defaultMode: 0o440, optional: true } },
     ],
   };
-}
-
-export function setupJobRules({ name }: Ensemble): Rule[] {
-  return [allow("", "secrets", ["create", "patch"], [keptName(name)])];
 }
 
 /** One run at a time: two could defragment two members at once. */
