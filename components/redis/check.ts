@@ -14,12 +14,12 @@ import {
   type CheckContext,
   everywhere,
   failIfAny,
-  greetMembers,
   observeAll,
   type Place,
   waiting,
 } from "../shared/check/context";
-import { type Access, administrator, enterAsApplication } from "../shared/check/logins";
+import { type Access, enterAsApplication } from "../shared/check/logins";
+import { checkMembers } from "../shared/check/members";
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
@@ -55,30 +55,19 @@ export interface SentinelState {
   quorum: string;
 }
 
-export const check: Check = async (target, environment) => {
+export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
-  const { findings, step, member: memberPlace, address } = context;
+  const { step, member, address } = context;
   const session = openSession();
-  try {
-    const access = await administrator(context);
-    if (access === undefined) return findings;
-
-    const servers = new Map<string, Redis>();
-    const states: MemberState[] = [];
-    await greetMembers(context, async (place) => {
-      const client = await session.open(place, access);
-      const { toInfo } = await import("./client.js");
-      const info = toInfo(await client.info("server", "replication"));
-      servers.set(place.name, client);
-      const state = toMemberState(place.name, info);
-      states.push(state);
-      const problem = memberProblem(state);
-      if (problem !== undefined) throw new Error(problem);
-      return `redis ${info["redis_version"] ?? "unknown"}; ${state.role === "master" ? "master" : "replica, up to date"}`;
-    });
-    if (servers.size === 0) return findings;
-    const members = [...servers.keys()];
-
+  const states: MemberState[] = [];
+  const greet = async (client: Redis, { name }: Place): Promise<string> => {
+    const { toInfo } = await import("./client.js");
+    const info = toInfo(await client.info("server", "replication"));
+    const state = toMemberState(name, info);
+    states.push(state);
+    return `redis ${info["redis_version"] ?? "unknown"}; ${state.role}`;
+  };
+  return checkMembers(context, session, greet, async ({ access, clients: servers, members, places }) => {
     await step("one master", "look at the logs of the agents, container agent of each member", async () =>
       oneMaster(target, states),
     );
@@ -86,7 +75,7 @@ export const check: Check = async (target, environment) => {
       checkSentinels(context, session, access, states),
     );
     await step("persistence", "a member runs with another configuration than it should: look at its pod", () =>
-      everywhere(members, async (member) => checkPersistence(target, answering(servers, member))),
+      everywhere(servers.keys(), async (each) => checkPersistence(target, answering(servers, each))),
     );
     await step("address", `look at the pods of ${target.name}-gateway and at the members' agents`, async () => {
       const role = await (await session.open(address, access)).role();
@@ -99,7 +88,6 @@ export const check: Check = async (target, environment) => {
     await step("expiry", "look at the clocks of the nodes", async () =>
       checkExpiry(await session.open(address, access), probeName(keyPrefix), environment.signal),
     );
-    const places = [...members.map((each) => memberPlace(each)), address];
     const enter = async (place: Place, as: Access): Promise<unknown> => (await session.open(place, as)).ping();
     for (const application of Object.keys(target.applications)) {
       const granted = await enterAsApplication(context, application, {
@@ -128,7 +116,7 @@ export const check: Check = async (target, environment) => {
       remedy,
     });
     const prefix = "sentinel ";
-    const sentinels = members.map((each) => memberPlace(each, ports.sentinel));
+    const sentinels = members.map(({ name }) => member(name, ports.sentinel));
     await checkStrangers(context, {
       places: sentinels,
       access,
@@ -139,10 +127,7 @@ export const check: Check = async (target, environment) => {
       prefix,
     });
     await checkCertificates(context, access.ca, [...places, ...sentinels]);
-    return findings;
-  } finally {
-    await session.close();
-  }
+  });
 };
 
 /** A server that speaks TLS only ends the connection without a word. */
@@ -158,26 +143,23 @@ export function toMemberState(member: string, info: Record<string, string>): Mem
   };
 }
 
-/** In words; undefined when it is well. */
-export function memberProblem({ role, link, syncing, master }: MemberState): string | undefined {
-  if (role === "master") return undefined;
-  if (syncing) return `it gets a whole copy from ${master ?? "its master"}`;
-  return link === "up" ? undefined : `it is a replica and not connected to its master ${master ?? ""}`;
-}
-
-function oneMaster(target: CheckTarget, states: MemberState[]): string {
+/** Throws unless one member is master, and all others that answer have what it has. */
+export function oneMaster({ name, namespace }: CheckTarget, states: MemberState[]): string {
   const masters = states.filter(({ role }) => role === "master").map(({ member }) => member);
   const [master] = masters;
   if (master === undefined) throw new Error("no member that answers is master");
   if (masters.length > 1) throw new Error(`several members are master: ${masters.join(", ")}`);
-  const host = memberHost(target.name, target.namespace, master);
-  const elsewhere = states.filter((state) => state.role === "replica" && state.master !== host);
-  if (elsewhere.length > 0) {
-    throw new Error(
-      elsewhere.map(({ member, master: other }) => `${member} replicates ${other ?? "nobody"}`).join("; "),
-    );
-  }
-  return `${master}; ${states.length - 1} replicas follow it`;
+  const host = memberHost(name, namespace, master);
+  const replicas = states.filter(({ member }) => member !== master);
+  failIfAny(replicas.flatMap((replica) => replicaProblem(replica, host) ?? []));
+  return `${master}; ${replicas.length} replicas follow it`;
+}
+
+/** In words; undefined when it is well. */
+function replicaProblem({ member, link, syncing, master }: MemberState, host: string): string | undefined {
+  if (master !== host) return `${member} replicates ${master ?? "nobody"}`;
+  if (syncing) return `${member} gets a whole copy from its master`;
+  return link === "up" ? undefined : `${member} is not connected to its master`;
 }
 
 async function checkSentinels(
@@ -253,7 +235,7 @@ async function checkPersistence(target: CheckTarget, client: Redis): Promise<str
 async function checkReplication(
   client: Redis,
   key: string,
-  servers: Map<string, Redis>,
+  servers: ReadonlyMap<string, Redis>,
   states: MemberState[],
 ): Promise<string> {
   const replicas = states.filter(({ role }) => role === "replica").map(({ member }) => member);

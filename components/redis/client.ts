@@ -3,35 +3,25 @@ import type { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { Redis } from "ioredis";
+import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
 
-export interface Endpoint {
-  host: string;
-  port: number;
-  /** undefined: plain text. */
-  tls?:
-    | {
-        /** Trust bundle, PEM. */
-        ca: string;
-        /** The name that the certificate must carry, default: the host. */
-        servername?: string;
-      }
-    /** For the own server only, see `createConnections`. */
-    | "unverified";
-  credentials?: { username: string; password: string };
+export interface Endpoint extends Omit<CommonEndpoint, "tls"> {
+  /** "unverified": for the own server only, see `createConnections`. */
+  tls?: CommonEndpoint["tls"] | "unverified";
   /** Shown in the server's list of connections. */
-  name?: string;
+  name: string;
   timeoutMilliseconds?: number;
 }
 
 /** One attempt to one server. Nothing is queued or repeated: who wants more asks again. */
 export async function open(endpoint: Endpoint): Promise<Redis> {
-  const { host, port, tls, credentials, timeoutMilliseconds = 2000 } = endpoint;
+  const { host, port, tls, credentials, name, timeoutMilliseconds = 2000 } = endpoint;
   const client = new Redis({
     host,
     port,
     ...(tls === undefined ? {} : { tls: tlsOptions(tls, host) }),
-    ...(credentials === undefined ? {} : credentials),
-    ...(endpoint.name === undefined ? {} : { connectionName: endpoint.name }),
+    ...credentials,
+    connectionName: name,
     protocol: 2,
     disableClientInfo: true,
     lazyConnect: true,

@@ -33,7 +33,6 @@ export function memberConfig({ name, namespace, member }: Member, passwords: Int
     `masterauth ${passwords.replication}`,
     `replicaof ${parking.host} ${parking.port}`,
     "replica-priority 0",
-    "",
   ].join("\n");
 }
 
@@ -72,7 +71,7 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
   const kept = former.split("\n").filter((line) => memory.test(line));
   const monitor = kept.find((line) => line.startsWith("sentinel monitor "));
   return [
-    ...sentinelPort(tls),
+    ...listen(tls, ports.sentinel, paths.peerTls),
     "protected-mode no",
     "daemonize no",
     `dir ${paths.sentinelData}`,
@@ -95,7 +94,6 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
           ...replicasOf(self, monitor),
         ]),
     ...kept.filter((line) => line !== monitor),
-    "",
   ].join("\n");
 }
 
@@ -107,16 +105,17 @@ function replicasOf({ name, namespace, members }: Member, monitor: string): stri
     .map((host) => `sentinel known-replica ${name} ${host} ${ports.client}`);
 }
 
-function sentinelPort(tls: TlsMode): string[] {
-  if (tls === "off") return [`port ${ports.sentinel}`];
+/** `folder`: of the certificate. With TLS also towards the members, whoever connects. */
+export function listen(tls: TlsMode, port: number, folder: string): string[] {
+  if (tls === "off") return [`port ${port}`];
   return [
     "port 0",
-    `tls-port ${ports.sentinel}`,
-    "# Towards servers and other Sentinels.",
+    `tls-port ${port}`,
     "tls-replication yes",
-    `tls-cert-file ${paths.peerTls}/tls.crt`,
-    `tls-key-file ${paths.peerTls}/tls.key`,
+    `tls-cert-file ${folder}/tls.crt`,
+    `tls-key-file ${folder}/tls.key`,
     `tls-ca-cert-file ${paths.trust}/ca.crt`,
+    "# Clients prove themselves by password.",
     "tls-auth-clients no",
   ];
 }

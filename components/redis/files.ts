@@ -1,7 +1,7 @@
 /** The files of the agent: passwords that it reads, configurations that it writes. */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { absent } from "../shared/agent/files";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { absent, writeNote } from "../shared/agent/files";
 import { type InternalPasswords, type Member, memberConfig, sentinelConfig } from "./configuration";
 import { formerKey, type InternalUser, paths, rotationKey } from "./layout";
 
@@ -28,7 +28,7 @@ export async function shownPasswords(): Promise<InternalPasswords> {
 }
 
 export async function showPasswords(passwords: InternalPasswords): Promise<void> {
-  await replace(paths.shownPasswords, JSON.stringify(passwords));
+  await writeNote(paths.shownPasswords, JSON.stringify(passwords));
 }
 
 export async function usersFile(): Promise<string> {
@@ -41,10 +41,10 @@ export async function writeMemberFiles(self: Member): Promise<void> {
   await showPasswords(passwords);
   await mkdir(paths.serverData, { recursive: true });
   await mkdir(paths.sentinelData, { recursive: true });
-  await replace(paths.memberConfig, memberConfig(self, passwords));
+  await writeNote(paths.memberConfig, memberConfig(self, passwords));
   const former = await readFile(paths.sentinelConfig, "utf8").catch(absent);
   const users = sentinelUsers(await usersFile());
-  await replace(paths.sentinelConfig, sentinelConfig(self, passwords, users, former ?? ""));
+  await writeNote(paths.sentinelConfig, sentinelConfig(self, passwords, users, former ?? ""));
 }
 
 /** Of all users, those that may talk to a Sentinel, with the same passwords: there they may do everything. */
@@ -57,18 +57,4 @@ export function sentinelUsers(acl: string): string[] {
       const digests = line.split(" ").filter((word) => word.startsWith("#"));
       return `user ${user} on ${digests.join(" ")} ~* &* +@all`;
     });
-}
-
-/** Whole or not at all, and on the disk before anybody relies on it. */
-async function replace(file: string, content: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const temporary = `${file}.new`;
-  const handle = await open(temporary, "w", 0o600);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
 }

@@ -17,6 +17,7 @@ import {
   tlsVolumes,
 } from "../shared/deploy";
 import type { Durability, Eviction } from "./arguments";
+import { listen } from "./configuration";
 import {
   dataShare,
   type InternalUser,
@@ -46,7 +47,8 @@ export function maximumMemory(ensemble: Ensemble): number {
 /** The configuration that all members have in common; no secrets. */
 export function serverConfig(ensemble: Ensemble, durability: Durability, eviction: Eviction): string {
   return [
-    ...serverPorts(ensemble),
+    ...listen(ensemble.tls, ports.client, paths.serverTls),
+    ...(ensemble.tls === "off" ? [] : ['tls-protocols "TLSv1.2 TLSv1.3"']),
     "# Users with passwords are in the ACL file; the network policy decides who gets this far.",
     "protected-mode no",
     `aclfile ${paths.users}/${paths.usersFile}`,
@@ -90,21 +92,6 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
     "shutdown-timeout 10",
     "",
   ].join("\n");
-}
-
-function serverPorts(ensemble: Ensemble): string[] {
-  if (ensemble.tls === "off") return [`port ${ports.client}`];
-  return [
-    "port 0",
-    `tls-port ${ports.client}`,
-    "tls-replication yes",
-    `tls-cert-file ${paths.serverTls}/tls.crt`,
-    `tls-key-file ${paths.serverTls}/tls.key`,
-    `tls-ca-cert-file ${paths.trust}/ca.crt`,
-    "# Clients prove themselves by password.",
-    "tls-auth-clients no",
-    'tls-protocols "TLSv1.2 TLSv1.3"',
-  ];
 }
 
 /**

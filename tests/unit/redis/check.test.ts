@@ -1,11 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  check,
-  memberProblem,
-  type SentinelState,
-  sentinelProblems,
-  toMemberState,
-} from "../../../components/redis/check";
+import { check, oneMaster, type SentinelState, sentinelProblems, toMemberState } from "../../../components/redis/check";
 import { password, targetOf, unreachable } from "../../support/check";
 
 const target = targetOf("redis", { clientPort: 6379, metricsPort: 8008, durability: "everysecond" });
@@ -31,22 +25,41 @@ describe("the check when nothing works", () => {
   });
 });
 
-describe("a member", () => {
-  it.each<[string, Record<string, string>, string | undefined]>([
-    ["master", { role: "master" }, undefined],
-    ["replica", { role: "slave", master_link_status: "up", master_sync_in_progress: "0" }, undefined],
+describe("the master", () => {
+  const host = (ordinal: number): string => `redis-${ordinal}.redis-peers.cells.svc`;
+  const follows = (ordinal: number, changes: Record<string, string> = {}): Record<string, string> => ({
+    role: "slave",
+    master_host: host(ordinal),
+    master_link_status: "up",
+    master_sync_in_progress: "0",
+    ...changes,
+  });
+  const judge = (...infos: Record<string, string>[]): string =>
+    oneMaster(
+      target,
+      infos.map((info, ordinal) => toMemberState(`redis-${ordinal}`, info)),
+    );
+
+  it("is one that all others have the data of", () => {
+    expect(judge({ role: "master" }, follows(0), follows(0))).toBe("redis-0; 2 replicas follow it");
+  });
+
+  it.each<[string, Record<string, string>[], string]>([
+    ["none", [follows(1), follows(0)], "no member that answers is master"],
+    ["several", [{ role: "master" }, { role: "master" }], "several members are master: redis-0, redis-1"],
+    ["one that another one does not replicate", [{ role: "master" }, follows(2)], `redis-1 replicates ${host(2)}`],
     [
-      "replica without its master",
-      { role: "slave", master_host: "redis-1", master_link_status: "down" },
-      "it is a replica and not connected to its master redis-1",
+      "one that another one is not connected to",
+      [{ role: "master" }, follows(0, { master_link_status: "down" })],
+      "redis-1 is not connected to its master",
     ],
     [
-      "replica that gets a copy",
-      { role: "slave", master_host: "redis-1", master_link_status: "down", master_sync_in_progress: "1" },
-      "it gets a whole copy from redis-1",
+      "one that another one gets a copy from",
+      [{ role: "master" }, follows(0, { master_link_status: "down", master_sync_in_progress: "1" })],
+      "redis-1 gets a whole copy from its master",
     ],
-  ])("as %s", (_, info, expected) => {
-    expect(memberProblem(toMemberState("redis-0", info))).toBe(expected);
+  ])("must not be %s", (_, infos, problem) => {
+    expect(() => judge(...infos)).toThrow(problem);
   });
 });
 
