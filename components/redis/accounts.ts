@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Redis } from "ioredis";
+import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import {
   formerPassword,
@@ -15,13 +16,7 @@ import {
   usersFile,
 } from "./files";
 
-export interface Accounts {
-  /** `run`: a server that was started anew has read old files, or files that only the start of the pod writes. */
-  changed(run: string | undefined): Promise<boolean>;
-  apply(run: string | undefined, server: Redis, sentinel: Redis, log: (text: string) => void): Promise<void>;
-}
-
-export function createAccounts(name: string, marker: () => MarkerAnswer): Accounts {
+export function createAccounts(name: string, marker: () => MarkerAnswer) {
   let applied: { files: string; shows: boolean; run: string | undefined } | undefined;
   /** Whether all members have the passwords of this rotation: the setup says so when it has logged in to each. */
   const isAccepted = (rotation: number): boolean => {
@@ -29,20 +24,19 @@ export function createAccounts(name: string, marker: () => MarkerAnswer): Accoun
     return rotation === 0 || ("members" in answer && (answer.rotation ?? 0) >= rotation);
   };
   const look = async () => {
-    const [acl, current, former] = [
-      await usersFile(),
-      await internalPasswords(),
-      await internalPasswords(formerPassword),
-    ];
+    const acl = await usersFile();
+    const current = await internalPasswords();
+    const former = await internalPasswords(formerPassword);
     const files = JSON.stringify([acl, current, former]);
     return { acl, current, former, files, shows: isAccepted(await rotationOfFiles()) };
   };
   return {
-    async changed(run) {
+    /** `run`: a server that was started anew has read old files, or files that only the start of the pod writes. */
+    async changed(run: string | undefined): Promise<boolean> {
       const { files, shows } = await look();
       return applied?.files !== files || applied.shows !== shows || (run !== undefined && run !== applied.run);
     },
-    async apply(run, server, sentinel, log) {
+    async apply(run: string | undefined, server: Redis, sentinel: Redis): Promise<void> {
       const { acl, current, former, files, shows } = await look();
       for (const line of usersOf(acl)) await server.call("ACL", "SETUSER", ...commandsOf(line));
       for (const line of sentinelUsers(acl)) await sentinel.call("ACL", "SETUSER", ...commandsOf(line));

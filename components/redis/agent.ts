@@ -21,16 +21,16 @@ import { sidecarCommand } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberHost, memberNames, mostMembers } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type Endpoint, open, toInfo } from "./client";
+import { type Endpoint, open, toInfo, toServer } from "./client";
 import { writeMemberFiles } from "./files";
 import { leavingPriority, markDatabase, markKey, newsSeconds, paths, ports } from "./layout";
-import type { Server } from "./membership";
+import { isMaster, type Server, up } from "./membership";
 import { afterForgetting, nextRelease } from "./release";
-import { createSidecar, toServer } from "./sidecar";
+import { askEach, createSidecar } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
@@ -60,10 +60,10 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   await waitFor(
     `a master among ${staying.join(", ")}`,
     async () => {
-      const seen = await Promise.all(
-        members.map(async (member) => [member, await readServer(settings, namespace, member, members)] as const),
+      const servers = await askEach(members, (member) =>
+        readServer(settings, namespace, member).catch((error): Server => ({ state: "away", reason: messageOf(error) })),
       );
-      const step = nextRelease(Object.fromEntries(seen), staying, leaving);
+      const step = nextRelease(servers, staying, leaving);
       switch (step.kind) {
         case "done":
           return { done: true };
@@ -95,17 +95,15 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   );
 }
 
-async function readServer(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  members: string[],
-): Promise<Server> {
+/** As the administrator. */
+async function readServer(settings: EnsembleSettings, namespace: string, member: string): Promise<Server> {
   const memberOf = (host: string): string =>
-    members.find((each) => memberHost(settings.name, namespace, each) === host) ?? host;
-  return withServer(settings, namespace, member, async (client) =>
-    toServer(toInfo(await client.info("replication")), null, memberOf),
-  ).catch((error: unknown): Server => ({ state: "away", reason: messageOf(error) }));
+    memberNames(settings.name, mostMembers).find((each) => memberHost(settings.name, namespace, each) === host) ?? host;
+  return withServer(settings, namespace, member, async (client) => {
+    const info = toInfo(await client.info("replication"));
+    await client.select(markDatabase);
+    return toServer(info, await client.get(markKey), memberOf);
+  });
 }
 
 // --- roll
@@ -154,23 +152,12 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   return waitFor(
     `one master and ${settings.members - 1} replicas`,
     async () => {
-      const seen = await Promise.all(
-        members.map((member) =>
-          withServer(settings, namespace, member, async (client) => {
-            const info = toInfo(await client.info("replication"));
-            await client.select(markDatabase);
-            return { member, info, clusterId: (await client.get(markKey))?.split(" ")[0] };
-          }),
-        ),
-      );
-      const masters = seen.filter(({ info }) => info["role"] === "master");
-      if (masters.length !== 1)
-        return { waiting: `masters: ${masters.map(({ member }) => member).join(", ") || "none"}` };
-      const unlinked = seen.filter(({ info }) => info["role"] !== "master" && info["master_link_status"] !== "up");
-      if (unlinked.length > 0) {
-        return { waiting: `not connected to the master: ${unlinked.map(({ member }) => member).join(", ")}` };
-      }
-      const ids = new Set(seen.map(({ clusterId }) => clusterId));
+      const servers = await askEach(members, (member) => readServer(settings, namespace, member));
+      const masters = members.filter((member) => isMaster(servers[member]));
+      if (masters.length !== 1) return { waiting: `masters: ${masters.join(", ") || "none"}` };
+      const unlinked = members.filter((member) => !masters.includes(member) && up(servers[member])?.linked !== true);
+      if (unlinked.length > 0) return { waiting: `not connected to the master: ${unlinked.join(", ")}` };
+      const ids = new Set(members.map((member) => up(servers[member])?.clusterId));
       const [id] = ids;
       return ids.size === 1 && id !== undefined
         ? { done: id }
@@ -180,7 +167,6 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   );
 }
 
-/** As the administrator. */
 async function withServer<T>(
   settings: EnsembleSettings,
   namespace: string,

@@ -26,6 +26,7 @@ import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
 import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
+import type { Server, Up } from "./membership";
 
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */
 const newsSeconds = 15;
@@ -35,14 +36,7 @@ const leftoverSeconds = 600;
 const shortMilliseconds = 1_500;
 const keyPrefix = "cells-services-check:";
 
-export interface MemberState {
-  member: string;
-  role: string;
-  link: string | undefined;
-  syncing: boolean;
-  /** The host that it replicates. */
-  master: string | undefined;
-}
+export type MemberState = Up<Server> & { member: string };
 
 /** What a Sentinel says. */
 export interface SentinelState {
@@ -59,17 +53,19 @@ export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
   const { step, member, address } = context;
   const session = openSession();
+  const memberOf = (host: string): string =>
+    target.members.find((each) => memberHost(target.name, target.namespace, each) === host) ?? host;
   const states: MemberState[] = [];
   const greet = async (client: Redis, { name }: Place): Promise<string> => {
-    const { toInfo } = await import("./client.js");
+    const { toInfo, toServer } = await import("./client.js");
     const info = toInfo(await client.info("server", "replication"));
-    const state = toMemberState(name, info);
-    states.push(state);
+    const state = toServer(info, null, memberOf);
+    states.push({ member: name, ...state });
     return `redis ${info["redis_version"] ?? "unknown"}; ${state.role}`;
   };
   return checkMembers(context, session, greet, async ({ access, clients: servers, members, places }) => {
     await step("one master", "look at the logs of the agents, container agent of each member", async () =>
-      oneMaster(target, states),
+      oneMaster(states),
     );
     await step("sentinels", "look at the containers sentinel and agent of the members named", () =>
       checkSentinels(context, session, access, states),
@@ -133,33 +129,20 @@ export const check: Check = (target, environment) => {
 /** A server that speaks TLS only ends the connection without a word. */
 const plainText: PlainText = { hello: "PING\r\n", served: /^(\+PONG|-NOAUTH)/ };
 
-export function toMemberState(member: string, info: Record<string, string>): MemberState {
-  return {
-    member,
-    role: info["role"] === "slave" ? "replica" : (info["role"] ?? "unknown"),
-    link: info["master_link_status"],
-    syncing: info["master_sync_in_progress"] === "1",
-    master: info["master_host"],
-  };
-}
-
 /** Throws unless one member is master, and all others that answer have what it has. */
-export function oneMaster({ name, namespace }: CheckTarget, states: MemberState[]): string {
+export function oneMaster(states: MemberState[]): string {
   const masters = states.filter(({ role }) => role === "master").map(({ member }) => member);
   const [master] = masters;
   if (master === undefined) throw new Error("no member that answers is master");
   if (masters.length > 1) throw new Error(`several members are master: ${masters.join(", ")}`);
-  const host = memberHost(name, namespace, master);
   const replicas = states.filter(({ member }) => member !== master);
-  failIfAny(replicas.flatMap((replica) => replicaProblem(replica, host) ?? []));
+  const problems = replicas.flatMap(({ member, follows, syncing, linked }) => {
+    if (follows !== master) return `${member} replicates ${follows ?? "nobody"}`;
+    if (syncing) return `${member} gets a whole copy from its master`;
+    return linked ? [] : `${member} is not connected to its master`;
+  });
+  failIfAny(problems);
   return `${master}; ${replicas.length} replicas follow it`;
-}
-
-/** In words; undefined when it is well. */
-function replicaProblem({ member, link, syncing, master }: MemberState, host: string): string | undefined {
-  if (master !== host) return `${member} replicates ${master ?? "nobody"}`;
-  if (syncing) return `${member} gets a whole copy from its master`;
-  return link === "up" ? undefined : `${member} is not connected to its master`;
 }
 
 async function checkSentinels(

@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { Redis } from "ioredis";
 import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
+import type { Server, Up } from "./membership";
 
 export interface Endpoint extends Omit<CommonEndpoint, "tls"> {
   /** "unverified": for the own server only, see `createConnections`. */
@@ -86,4 +87,36 @@ export function toInfo(text: string): Record<string, string> {
 export function toRecord(list: unknown): Record<string, string> {
   const flat = (list as unknown[]).map(String);
   return Object.fromEntries(flat.flatMap((key, index) => (index % 2 === 0 ? [[key, flat[index + 1] ?? ""]] : [])));
+}
+
+/** How far the data goes, and of which ensemble it is; `value` is null without a mark. */
+export function toMark(value: string | null): { clusterId: string | undefined; position: number } {
+  const [clusterId, position] = (value ?? "").split(" ");
+  // What is no number was not written by an agent.
+  return position === undefined || !Number.isSafeInteger(Number(position))
+    ? { clusterId: undefined, position: 0 }
+    : { clusterId, position: Number(position) };
+}
+
+/** What a server says of itself in INFO, and the mark of its data. */
+export function toServer(
+  info: Record<string, string>,
+  mark: string | null,
+  memberOf: (host: string, port: number) => string,
+): Up<Server> {
+  const keys = Object.entries(info).flatMap(([key, value]) =>
+    /^db\d+$/.test(key) ? [Number(/keys=(\d+)/.exec(value)?.[1] ?? 0)] : [],
+  );
+  const master = info["role"] === "master";
+  return {
+    state: "up",
+    role: master ? "master" : "replica",
+    ...(master ? {} : { follows: memberOf(info["master_host"] ?? "", Number(info["master_port"])) }),
+    linked: info["master_link_status"] === "up",
+    syncing: info["master_sync_in_progress"] === "1",
+    priority: Number(info["slave_priority"] ?? 0),
+    keys: keys.reduce((sum, each) => sum + each, 0),
+    ...toMark(mark),
+    replicas: Number(info["min_slaves_good_slaves"] ?? 0),
+  };
 }

@@ -1,4 +1,5 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
+import type { Status } from "../shared/agent/sidecar";
 import { type Wait, wait } from "../shared/core/decision";
 import { beginAnew } from "../shared/core/marker";
 import { mostMembers } from "../shared/core/names";
@@ -65,7 +66,7 @@ export interface Identity {
   leaving?: boolean;
 }
 
-export type Decision =
+export type Action =
   /** The server here becomes a replica of this member. */
   | { kind: "follow"; master: string; reason: string }
   /** The server here becomes the master that the Sentinels name, or that there is none of. */
@@ -78,10 +79,9 @@ export type Decision =
   /** Whether Sentinels may promote the server here. */
   | { kind: "priority"; value: number; reason: string }
   /** The data gets its next mark. */
-  | { kind: "mark"; reason: string }
-  /** Passes when others are back, or needs a person. */
-  | Wait
-  | { kind: "nothing" };
+  | { kind: "mark" };
+
+export type Decision = Action | { kind: "none" } | Wait;
 
 export type Agreement =
   /** A majority names it, and nobody names another one that was made master later. */
@@ -93,31 +93,35 @@ export type Agreement =
   | { kind: "none" }
   | { kind: "unclear"; reason: string };
 
-type Up<T> = Extract<T, { state: "up" }>;
+export type Up<T> = Extract<T, { state: "up" }>;
 
-export function agreement(observed: Pick<Observed, "sentinels">, members: string[]): Agreement {
-  const all = members.map((member) => observed.sentinels[member]);
-  const up = all.filter((each): each is Up<Sentinel> => each?.state === "up");
-  if (up.some(({ failover }) => failover)) return { kind: "failover" };
-  const naming = up.filter(({ master }) => master !== undefined);
+/** undefined: it does not answer, or reads its files. */
+export function up<T extends { state: string }>(each: T | undefined): Up<T> | undefined {
+  return each?.state === "up" ? (each as Up<T>) : undefined;
+}
+
+export function isMaster(server: Server | undefined): boolean {
+  return up(server)?.role === "master";
+}
+
+export function agreement({ sentinels }: Pick<Observed, "sentinels">, members: string[]): Agreement {
+  const seen = members.flatMap((member) => up(sentinels[member]) ?? []);
+  if (seen.some(({ failover }) => failover)) return { kind: "failover" };
+  const naming = seen.filter(({ master }) => master !== undefined);
   const epoch = Math.max(...naming.map((each) => each.epoch));
   const latest = new Set(naming.filter((each) => each.epoch === epoch).map(({ master }) => master));
   const [master] = latest;
-  const away = members.filter((member) => observed.sentinels[member]?.state !== "up");
   if (latest.size > 1) {
     return { kind: "unclear", reason: `the sentinels name different masters: ${[...latest].join(" and ")}` };
   }
-  if (master !== undefined) {
-    const votes = naming.filter((each) => each.master === master).length;
-    if (votes >= majority(members.length)) return { kind: "agreed", master };
-    if (away.length === 0) return { kind: "remembered", master };
-  } else if (away.length === 0) {
-    return { kind: "none" };
-  }
+  const votes = naming.filter((each) => each.master === master).length;
+  if (master !== undefined && votes >= majority(members.length)) return { kind: "agreed", master };
+  if (seen.length === members.length) return master === undefined ? { kind: "none" } : { kind: "remembered", master };
   const known = master === undefined ? "none of them names a master" : `they do not agree on ${master}`;
+  const away = members.filter((member) => up(sentinels[member]) === undefined).join(", ");
   return {
     kind: "unclear",
-    reason: `${up.length} of ${members.length} sentinels answer and ${known} (away: ${away.join(", ") || "none"})`,
+    reason: `${seen.length} of ${members.length} sentinels answer and ${known} (away: ${away})`,
   };
 }
 
@@ -144,10 +148,10 @@ export function mayForget({ servers, sentinels }: Observed, name: string, stayin
   const master = namedMaster({ sentinels }, staying);
   if (master === undefined || !staying.includes(master)) return false;
   return staying.every((member, ordinal) => {
-    const server = servers[member];
-    const sentinel = sentinels[member];
-    if (server?.state !== "up" || !(member === master ? server.role === "master" : server.linked)) return false;
-    if (sentinel?.state !== "up" || sentinel.master !== master || sentinel.failover) return false;
+    const server = up(servers[member]);
+    const sentinel = up(sentinels[member]);
+    const whole = member === master ? isMaster(server) : server?.linked === true;
+    if (!whole || sentinel?.master !== master || sentinel.failover) return false;
     if (member === name) return true;
     const counts = [sentinel.others ?? 0, sentinel.replicas ?? 0];
     const most = ordinal < staying.indexOf(name) ? staying.length - 1 : Number.POSITIVE_INFINITY;
@@ -156,13 +160,12 @@ export function mayForget({ servers, sentinels }: Observed, name: string, stayin
 }
 
 /** The master that a majority of the Sentinels names, whatever they are just doing. */
-export function namedMaster(observed: Pick<Observed, "sentinels">, members: string[]): string | undefined {
-  const names = members.map((member) => {
-    const sentinel = observed.sentinels[member];
-    return sentinel?.state === "up" ? sentinel.master : undefined;
-  });
+export function namedMaster({ sentinels }: Pick<Observed, "sentinels">, members: string[]): string | undefined {
+  const names = members.map((member) => up(sentinels[member])?.master);
   return names.find((name) => names.filter((each) => each === name).length >= majority(members.length));
 }
+
+const none = { kind: "none" } as const;
 
 /** It can take writes: of two masters only one has a majority behind it. */
 function hasReplicas(own: Up<Server>, { members }: Identity): boolean {
@@ -187,13 +190,12 @@ export function decide(observed: Observed, self: Identity): Decision {
   const memory = remind(observed, self, view);
   if (memory !== undefined) return memory;
   const own = observed.servers[self.name];
-  if (own === undefined || own.state === "away") return wait(`the server does not answer: ${own?.reason ?? "unknown"}`);
-  if (own.state === "loading") return wait("the server reads its files");
+  if (own?.state !== "up") return wait(whyNotUp(own));
   if (own.role === "master") return keep(own, view, self);
 
   const priority = electability(own, self);
   if (priority !== undefined) return priority;
-  if (own.linked || own.syncing) return view.kind === "failover" ? wait(electing) : { kind: "nothing" };
+  if (own.linked || own.syncing) return view.kind === "failover" ? wait(electing) : none;
   switch (view.kind) {
     case "failover":
       return wait(electing);
@@ -208,12 +210,17 @@ export function decide(observed: Observed, self: Identity): Decision {
   }
 }
 
+function whyNotUp(server: Exclude<Server, Up<Server>> | undefined): string {
+  if (server?.state === "loading") return "the server reads its files";
+  return `the server does not answer: ${server?.reason ?? "unknown"}`;
+}
+
 const electing = "the sentinels are electing a master";
 
 /** A Sentinel that knows no master was made new: its volume was lost, or the ensemble is new. */
 function remind(observed: Observed, self: Identity, view: Agreement): Decision | undefined {
-  const own = observed.sentinels[self.name];
-  if (own?.state !== "up") return undefined;
+  const own = up(observed.sentinels[self.name]);
+  if (own === undefined) return undefined;
   if (own.master !== undefined) {
     return own.outdated === true
       ? { kind: "watch", reason: "its settings are not those that are wanted now" }
@@ -223,10 +230,7 @@ function remind(observed: Observed, self: Identity, view: Agreement): Decision |
     return { kind: "monitor", master: view.master, reason: "the other sentinels name it" };
   }
   if (view.kind !== "none") return undefined;
-  const masters = self.members.filter((member) => {
-    const server = observed.servers[member];
-    return server?.state === "up" && server.role === "master";
-  });
+  const masters = self.members.filter((member) => isMaster(observed.servers[member]));
   const [master] = masters;
   return master !== undefined && masters.length === 1
     ? { kind: "monitor", master, reason: "it is the only master, and no sentinel knows of one" }
@@ -238,9 +242,9 @@ function keep(own: Up<Server>, view: Agreement, self: Identity): Decision {
     return wait(`the sentinels name ${view.master}, which this master has to follow`);
   }
   if (!hasReplicas(own, self)) return wait("too few replicas are connected, so no write is accepted");
-  if (view.kind === "agreed") return { kind: "mark", reason: "" };
+  if (view.kind === "agreed") return { kind: "mark" };
   if (view.kind === "failover") return wait(electing);
-  return view.kind === "unclear" ? wait(view.reason) : { kind: "nothing" };
+  return view.kind === "unclear" ? wait(view.reason) : none;
 }
 
 /** A server starts as one that may not be elected, and becomes one that may with the first whole copy. */
@@ -259,8 +263,7 @@ function electability(own: Up<Server>, { leaving = false }: Identity): Decision 
 
 /** The Sentinels name this member, and it has just started. */
 function lead(observed: Observed, self: Identity, own: Up<Server>): Decision {
-  const source = observed.servers[own.follows ?? ""];
-  if (source?.state === "up" && source.role === "master") {
+  if (isMaster(observed.servers[own.follows ?? ""])) {
     return wait(`the sentinels name this member, but it follows ${own.follows ?? ""}, which is a master`);
   }
   const loading = self.members.filter((member) => observed.servers[member]?.state === "loading");
@@ -276,14 +279,17 @@ function join(observed: Observed, self: Identity, own: Up<Server>, master: strin
   if (!self.members.includes(master))
     return wait(`the sentinels name ${master}, which this agent does not count as a member`);
   const server = observed.servers[master];
-  if (server?.state === "up" && server.role === "master") {
+  if (isMaster(server)) {
     return own.follows === master
       ? wait(`it is not connected to its master ${master}`)
       : { kind: "follow", master, reason: "the sentinels name it, and it is master" };
   }
-  if (server?.state === "up" && !isUsable(observed, self.members, master)) return elect(observed, self, master);
-  if (server?.state === "up") return wait(`${master} is about to become master`);
   if (server?.state === "loading") return wait(`${master}, which the sentinels name as master, reads its files`);
+  if (server?.state === "up") {
+    return isUsable(observed, self.members, master)
+      ? wait(`${master} is about to become master`)
+      : elect(observed, self, master);
+  }
   // Those that replicated until now may be promoted by the Sentinels; those that have just started may not.
   if (own.follows !== "nobody") return wait(`its master ${master} does not answer`);
   return elect(observed, self, master);
@@ -291,35 +297,37 @@ function join(observed: Observed, self: Identity, own: Up<Server>, master: strin
 
 /** It has data, and nobody who answers has newer. */
 function isUsable(observed: Observed, members: string[], member: string): boolean {
-  const server = observed.servers[member];
-  if (server?.state !== "up" || server.keys === 0) return false;
-  return members.every((other) => {
-    const each = observed.servers[other];
-    return each?.state !== "up" || each.position <= server.position;
-  });
+  const server = up(observed.servers[member]);
+  if (server === undefined || server.keys === 0) return false;
+  return members.every((other) => (up(observed.servers[other])?.position ?? server.position) <= server.position);
 }
 
 /** Nobody is master, and the one that the Sentinels name, if any, cannot be. */
 function elect(observed: Observed, self: Identity, named: string | undefined): Decision {
-  const reports = self.members.map((member) => ({ member, server: observed.servers[member] }));
-  const master = reports.find(({ server }) => server?.state === "up" && server.role === "master");
-  if (master !== undefined) return wait(`${master.member} is a master, and the sentinels do not name it yet`);
-  const up = reports.flatMap(({ member, server }) => (server?.state === "up" ? [{ member, ...server }] : []));
-  const missing = reports.filter(({ server }) => server?.state !== "up");
-  const loading = missing.filter(({ server }) => server?.state === "loading");
-  if (loading.length > 0) return wait(`${loading.map(({ member }) => member).join(", ")} reads its files`);
-  const filled = up.filter(({ keys }) => keys > 0);
+  const { servers } = observed;
+  const master = self.members.find((member) => isMaster(servers[member]));
+  if (master !== undefined) return wait(`${master} is a master, and the sentinels do not name it yet`);
+  const loading = self.members.filter((member) => servers[member]?.state === "loading");
+  if (loading.length > 0) return wait(`${loading.join(", ")} reads its files`);
+  const answers = self.members.flatMap((member) => {
+    const server = up(servers[member]);
+    return server === undefined ? [] : [{ member, ...server }];
+  });
+  const missing = self.members.flatMap((member) => {
+    const server = servers[member];
+    return server?.state === "up" ? [] : [`${member}: ${server?.state === "away" ? server.reason : ""}`];
+  });
+  const filled = answers.filter(({ keys }) => keys > 0);
   const newest = newestOf(filled, named);
   const approved = newest !== undefined && observed.approval === report(observed, self);
   if (missing.length > 0 && !approved) {
-    const words = missing.map(({ member, server }) => `${member}: ${server?.state === "away" ? server.reason : ""}`);
     const remedy = newest === undefined ? "" : `, or, when its data is lost: ${approve(newest, observed, self)}`;
     return wait(
-      `nobody is master, and a member that does not answer may have the newest data (${words.join("; ")}); ` +
+      `nobody is master, and a member that does not answer may have the newest data (${missing.join("; ")}); ` +
         `bring it back${remedy}`,
     );
   }
-  const clusters = new Set(up.flatMap(({ clusterId }) => (clusterId === undefined ? [] : [clusterId])));
+  const clusters = new Set(answers.flatMap(({ clusterId }) => (clusterId === undefined ? [] : [clusterId])));
   if (clusters.size > 1) {
     return wait(
       `the volumes belong to different ensembles: ${[...clusters].join(", ")}; give each member its own volume`,
@@ -356,33 +364,19 @@ function newestOf(filled: { member: string; position: number }[], named: string 
 
 /** How far the data of each member goes. An approval holds these words, so it is one for this case and for no later one. */
 function report({ servers }: Observed, { members }: Identity): string {
-  const words = members.map((member) => {
-    const server = servers[member];
-    return `${member}:${server?.state === "up" ? server.position : "away"}`;
-  });
-  return words.join(",");
+  return members.map((member) => `${member}:${up(servers[member])?.position ?? "away"}`).join(",");
 }
 
 function approve(member: string, observed: Observed, self: Identity): string {
   return `kubectl -n ${self.namespace} exec ${member} -c redis -- sh -c 'echo ${report(observed, self)} > ${paths.approval}'`;
 }
 
-export interface View {
-  ready: boolean;
-  primary: boolean;
-  detail: string;
-}
-
 /** What the agent tells probes and gateway. */
-export function describe(observed: Observed, self: Identity): View {
+export function describe(observed: Observed, self: Identity): Status {
   const own = observed.servers[self.name];
   const decision = decide(observed, self);
   const news = decision.kind === "wait" ? `; ${decision.reason}` : "";
-  if (own?.state !== "up") {
-    const reason =
-      own?.state === "loading" ? "the server reads its files" : `the server does not answer: ${own?.reason}`;
-    return { ready: false, primary: false, detail: reason };
-  }
+  if (own?.state !== "up") return { ready: false, primary: false, detail: whyNotUp(own) };
   if (own.role === "master") {
     // Sentinels that are silent take nothing away from a master that takes writes, nor does an election in progress.
     const named = namedMaster(observed, self.members);

@@ -2,7 +2,7 @@
 import type { Condition } from "../shared/agent/roll";
 import { type Wait, wait } from "../shared/core/decision";
 import { electablePriority, membersGauge } from "./layout";
-import type { Server } from "./membership";
+import { isMaster, type Server, up } from "./membership";
 
 export type ReleaseStep =
   | { kind: "done" }
@@ -14,19 +14,16 @@ export type ReleaseStep =
 
 /** A leaving member that does not answer may never have joined: what matters is that all that stay follow one of their own. */
 export function nextRelease(servers: Record<string, Server>, staying: string[], leaving: string[]): ReleaseStep {
-  const isUp = (member: string, fits: (server: Extract<Server, { state: "up" }>) => boolean): boolean => {
-    const server = servers[member];
-    return server?.state === "up" && fits(server);
-  };
-  const electable = leaving.filter((member) => isUp(member, ({ priority }) => priority === electablePriority));
+  const seen = (member: string) => up(servers[member]);
+  const electable = leaving.filter((member) => seen(member)?.priority === electablePriority);
   if (electable.length > 0) return { kind: "lower", members: electable };
-  const masters = [...staying, ...leaving].filter((member) => isUp(member, ({ role }) => role === "master"));
+  const masters = [...staying, ...leaving].filter((member) => isMaster(servers[member]));
   const [master] = masters;
   if (master === undefined || masters.length > 1) {
     return wait(`masters: ${masters.join(", ") || "none"}`);
   }
   const others = staying.filter(
-    (member) => member !== master && !isUp(member, ({ follows, linked }) => linked && follows === master),
+    (member) => member !== master && !(seen(member)?.linked === true && seen(member)?.follows === master),
   );
   if (others.length > 0) return wait(`not connected to ${master}: ${others.join(", ")}`);
   return leaving.includes(master) ? { kind: "replace", member: master } : { kind: "done" };

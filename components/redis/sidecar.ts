@@ -4,14 +4,16 @@ import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
 import { absent } from "../shared/agent/files";
 import type { Pod } from "../shared/agent/main";
-import type { Sidecar, Status } from "../shared/agent/sidecar";
+import type { Sidecar } from "../shared/agent/sidecar";
+import { actionOf } from "../shared/core/decision";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames, mostMembers } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import { createAccounts } from "./accounts";
-import { isLoading, toInfo, toRecord } from "./client";
+import { isLoading, toInfo, toMark, toRecord, toServer } from "./client";
 import { watchSettings } from "./configuration";
 import { createConnections } from "./connections";
 import { shownPasswords } from "./files";
@@ -28,43 +30,48 @@ import {
   ports,
 } from "./layout";
 import {
+  type Action,
   countMembers,
-  type Decision,
   decide,
   describe,
   haveLeft,
   type Identity,
+  isMaster,
   mayForget,
   namedMaster,
   type Observed,
   type Sentinel,
   type Server,
+  up,
 } from "./membership";
 import { createRenewal, type Process } from "./renewal";
 
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
 const catchUpSeconds = 3;
+
 interface Look extends Observed {
   /** Of the server here: gauges. */
   metrics: Record<string, number>;
-  /** Members that have left are in the tables of the Sentinel here, which may forget them now. */
-  forgettable: boolean;
-  /** The passwords of the files are not those that server and Sentinel have. */
-  accounts: "changed" | "same";
-  /** What still shows a certificate that was renewed, and may read the new one now. */
-  renewable: Process | undefined;
+  chore: Chore | undefined;
 }
 
-type Action =
-  | Decision
+/** Done while the ensemble needs nothing else: who is master waits neither for passwords nor for certificates. */
+type Chore =
+  /** The passwords of the files are not those that server and Sentinel have. */
   | { kind: "accounts" }
-  | { kind: "renew"; which: Process }
   /** The server here is told how many replicas it needs for a write: their number follows the number of members. */
   | { kind: "minReplicas" }
-  | { kind: "forget" };
+  /** The Sentinel here forgets members that have left. */
+  | { kind: "forget"; reason: string }
+  /** It shows a certificate that was renewed, and reads the new one. */
+  | { kind: "renew"; which: Process; reason: string };
 
-export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () => MarkerAnswer): Sidecar<Look, Action> {
+export function createSidecar(
+  settings: EnsembleSettings,
+  pod: Pod,
+  marker: () => MarkerAnswer,
+): Sidecar<Look, Action | Chore> {
   const everybody = memberNames(settings.name, mostMembers);
   const ordinal = everybody.indexOf(pod.name);
   let self: Identity = { ...pod, members: everybody.slice(0, settings.members) };
@@ -76,6 +83,9 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
   const connections = createConnections(settings, pod.name, hostOf);
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
+  /** To the Sentinel here, of the master that it watches. */
+  const tell = async (command: string, ...words: (string | number)[]): Promise<unknown> =>
+    (await sentinel(pod.name)).call("SENTINEL", command, settings.name, ...words);
   const accounts = createAccounts(settings.name, marker);
   const renewal = settings.tls === "off" ? undefined : createRenewal(ordinal);
   /** The mark that was written last, while this server is master. */
@@ -90,6 +100,8 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     const answer = marker();
     return "members" in answer ? answer.members : undefined;
   };
+  /** What the server here has said last. */
+  let ownInfo: Record<string, string> = {};
   /** Of the server here; another one after each start. */
   let run: string | undefined;
   let handingOver: Promise<string> | undefined;
@@ -97,17 +109,18 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
   let minReplicasSet = "";
   const minReplicas = (): string => `${run} ${neededReplicas(self.members.length)}`;
 
-  const observeServer = async (member: string): Promise<{ server: Server; info: Record<string, string> }> => {
+  const observeServer = async (member: string): Promise<Server> => {
+    let info: Record<string, string> = {};
     try {
       const client = await server(member);
-      const info = toInfo(await client.info("server", "replication", "keyspace", "persistence", "memory", "clients"));
-      if (info["loading"] === "1") return { server: { state: "loading" }, info };
-      const mark = await client.get(markKey);
-      return { server: toServer(info, mark, memberOf), info };
+      info = toInfo(await client.info("server", "replication", "keyspace", "persistence", "memory", "clients"));
+      return info["loading"] === "1" ? { state: "loading" } : toServer(info, await client.get(markKey), memberOf);
     } catch (error) {
-      if (isLoading(error)) return { server: { state: "loading" }, info: {} };
+      if (isLoading(error)) return { state: "loading" };
       connections.drop(member, ports.client);
-      return { server: { state: "away", reason: (error as Error).message }, info: {} };
+      return { state: "away", reason: messageOf(error) };
+    } finally {
+      if (member === pod.name) ownInfo = info;
     }
   };
   const observeSentinel = async (member: string): Promise<Sentinel> => {
@@ -136,68 +149,40 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
       };
     } catch (error) {
       connections.drop(member, ports.sentinel);
-      return { state: "away", reason: (error as Error).message };
+      return { state: "away", reason: messageOf(error) };
     }
   };
   /** All members that count; the Sentinel here tells how many these are. */
   const observeMembers = async () => {
     for (;;) {
       const { members } = self;
-      const [seen, views] = await Promise.all([
-        Promise.all(members.map(observeServer)),
-        Promise.all(members.map(observeSentinel)),
+      const [servers, sentinels] = await Promise.all([
+        askEach(members, observeServer),
+        askEach(members, observeSentinel),
       ]);
-      const byMember = <T>(values: T[]): Record<string, T> =>
-        Object.fromEntries(members.map((member, index) => [member, values[index] as T]));
-      const sentinels = byMember(views);
-      const view = sentinels[pod.name];
+      const view = up(sentinels[pod.name]);
       // A Sentinel that is away has not forgotten what it knew.
-      if (view?.state === "up") {
+      if (view !== undefined) {
         const settled = Math.min(settings.members, recorded() ?? settings.members);
         const number = countMembers(settled, [ordinal, view.others ?? 0, everybody.indexOf(view.master ?? "")]);
         self = { ...self, members: everybody.slice(0, number), leaving: ordinal >= (recorded() ?? mostMembers) };
       }
-      if (self.members.length === members.length) {
-        const servers = byMember(seen.map(({ server: each }) => each));
-        return { servers, sentinels, info: seen[members.indexOf(pod.name)]?.info ?? {} };
-      }
+      if (self.members.length === members.length) return { servers, sentinels };
     }
   };
   const observeMarker = (servers: Record<string, Server>): Observed["marker"] => {
-    const empty = Object.values(servers).every((each) => each.state === "up" && each.keys === 0);
+    const empty = Object.values(servers).every((each) => up(each)?.keys === 0);
     const answer = marker();
     if (!empty || "reason" in answer) return "unknown";
     return answer.formed ? "present" : "absent";
   };
 
-  const promote = async (): Promise<void> => {
-    await (await server(pod.name)).replicaof("NO", "ONE");
-  };
-  const follow = async (master: string): Promise<void> => {
-    await (await server(pod.name)).replicaof(hostOf(master), ports.client);
-  };
   const setPriority = async (value: number): Promise<void> => {
-    await (await server(pod.name)).config("SET", "replica-priority", String(value));
-  };
-  const monitor = async (master: string): Promise<void> => {
-    const client = await sentinel(pod.name);
-    const quorum = majority(self.members.length);
-    await client.call("SENTINEL", "MONITOR", settings.name, hostOf(master), ports.client, quorum);
-    await watch();
+    await (await server(pod.name)).config("SET", "replica-priority", value);
   };
   const watch = async (): Promise<void> => {
     const { sentinel: password } = await shownPasswords();
-    const wanted = [...watchSettings(password).flat(), "quorum", majority(self.members.length)];
-    await (await sentinel(pod.name)).call("SENTINEL", "SET", settings.name, ...wanted);
-  };
-  const setMinReplicas = async (): Promise<void> => {
-    const wanted = minReplicas();
-    await (await server(pod.name)).config("SET", "min-replicas-to-write", neededReplicas(self.members.length));
-    minReplicasSet = wanted;
-  };
-  const forget = async (): Promise<void> => {
-    log("decision: forget: its sentinel knows members that have left");
-    await (await sentinel(pod.name)).call("SENTINEL", "RESET", settings.name);
+    await tell("SET", ...watchSettings(password).flat(), "quorum", majority(self.members.length));
   };
   const mark = async (): Promise<void> => {
     const client = await server(pod.name);
@@ -220,13 +205,7 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     }
   };
 
-  /** Asked when both have just answered: their connections are open. */
-  const observeCertificates = async (own: Server | undefined, sentinels: Record<string, Sentinel>) => {
-    if (own?.state !== "up" || sentinels[pod.name]?.state !== "up") return undefined;
-    return renewal?.wanted({ server: await server(pod.name), sentinel: await sentinel(pod.name) }, sentinels);
-  };
   const renew = async (which: Process): Promise<void> => {
-    log(`the certificates were renewed: ${which === "server" ? "the server reads them" : "the sentinel starts anew"}`);
     const port = which === "server" ? ports.client : ports.sentinel;
     await renewal?.renew(which, await connections.get(pod.name, port), () =>
       Promise.all(self.members.map(connections.find)),
@@ -235,16 +214,13 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     connections.drop(pod.name, port);
   };
 
-  const observeForgettable = async (observed: Observed): Promise<boolean> => {
+  const isForgettable = async (observed: Observed): Promise<boolean> => {
     const number = recorded();
     if (number === undefined || ordinal >= number) return false;
-    const own = observed.sentinels[pod.name];
-    const known = own?.state === "up" ? Math.max(own.others ?? 0, own.replicas ?? 0) : 0;
+    const own = up(observed.sentinels[pod.name]);
+    const known = Math.max(own?.others ?? 0, own?.replicas ?? 0);
     if (known < number || !mayForget(observed, pod.name, everybody.slice(0, number))) return false;
-    const client = await sentinel(pod.name);
-    const tables = await Promise.all(
-      ["SENTINELS", "REPLICAS"].map((table) => client.call("SENTINEL", table, settings.name)),
-    );
+    const tables = await Promise.all([tell("SENTINELS"), tell("REPLICAS")]);
     const entries = (tables as unknown[][]).flat().map((entry) => {
       const { ip = "", port, flags = "" } = toRecord(entry);
       return { member: memberOf(ip, Number(port)), flags };
@@ -252,67 +228,79 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     return haveLeft(entries, everybody.slice(number));
   };
 
+  const observeChore = async (observed: Observed): Promise<Chore | undefined> => {
+    const { servers, sentinels } = observed;
+    if (up(servers[pod.name]) === undefined || up(sentinels[pod.name]) === undefined) return undefined;
+    if (await accounts.changed(run)) return { kind: "accounts" };
+    if (minReplicasSet !== minReplicas()) return { kind: "minReplicas" };
+    if (await isForgettable(observed)) {
+      return { kind: "forget", reason: "its sentinel knows members that have left" };
+    }
+    // Both have just answered: their connections are open.
+    const both = { server: await server(pod.name), sentinel: await sentinel(pod.name) };
+    const which = await renewal?.wanted(both, sentinels);
+    if (which === undefined) return undefined;
+    const reading = which === "server" ? "the server reads them" : "the sentinel starts anew";
+    return { kind: "renew", which, reason: `the certificates were renewed: ${reading}` };
+  };
+
   return {
     service: "redis",
     async observe(): Promise<Look> {
-      const [{ servers, sentinels, info }, approval] = await Promise.all([
+      const [{ servers, sentinels }, approval] = await Promise.all([
         observeMembers(),
         readFile(paths.approval, "utf8").catch(absent),
       ]);
-      const own = servers[pod.name];
-      run = own?.state === "up" ? info["run_id"] : undefined;
-      if (own?.state !== "up" || own.role !== "master") marked = undefined;
+      const own = up(servers[pod.name]);
+      run = own && ownInfo["run_id"];
+      if (!isMaster(own)) marked = undefined;
       const observed = { servers, sentinels, marker: observeMarker(servers), approval: approval?.trim() };
-      return {
-        ...observed,
-        metrics: { ...gauges(info, own), [membersGauge]: self.members.length },
-        forgettable: await observeForgettable(observed),
-        accounts: (await accounts.changed(run)) ? "changed" : "same",
-        renewable: await observeCertificates(own, sentinels),
-      };
+      const metrics = { ...gauges(ownInfo, own), [membersGauge]: self.members.length };
+      return { ...observed, metrics, chore: await observeChore(observed) };
     },
-    status(observed): Status {
-      return { ...describe(observed, self), metrics: observed.metrics };
-    },
+    status: (observed) => ({ ...describe(observed, self), metrics: observed.metrics }),
     decide(observed) {
-      const decision = decide(observed, self);
+      const action = actionOf(decide(observed, self));
       // A mark would wait behind the pause, and everything else on its connection behind it.
       if (handingOver !== undefined) return undefined;
-      const idle = decision.kind === "nothing" || decision.kind === "wait";
-      // Beside everything else: who is master waits neither for passwords nor for certificates.
-      const reachable = observed.servers[pod.name]?.state === "up" && observed.sentinels[pod.name]?.state === "up";
-      if (reachable && (idle || decision.kind === "mark")) {
-        if (observed.accounts === "changed") return { kind: "accounts" };
-        if (minReplicasSet !== minReplicas()) return { kind: "minReplicas" };
-        if (observed.forgettable) return { kind: "forget" };
-        if (observed.renewable !== undefined) return { kind: "renew", which: observed.renewable };
-      }
-      return idle ? undefined : decision;
+      return action === undefined || action.kind === "mark" ? (observed.chore ?? action) : action;
     },
     async act(action) {
-      if (action.kind === "mark") return mark();
-      if (action.kind === "accounts") {
-        return accounts.apply(run, await server(pod.name), await sentinel(pod.name), (user) => log(user));
+      if ("reason" in action) {
+        const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
+        log(`decision: ${action.kind}${object}: ${action.reason}`);
       }
-      if (action.kind === "renew") return renew(action.which);
-      if (action.kind === "minReplicas") return setMinReplicas();
-      if (action.kind === "forget") return forget();
-      if (action.kind === "nothing" || action.kind === "wait") return;
-      const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
-      log(`decision: ${action.kind}${object}: ${action.reason}`);
       switch (action.kind) {
         case "follow":
-          return follow(action.master);
+          await (await server(pod.name)).replicaof(hostOf(action.master), ports.client);
+          return;
         case "promote":
-          return promote();
+          await (await server(pod.name)).replicaof("NO", "ONE");
+          return;
         case "priority":
           return setPriority(action.value);
         case "monitor":
-          return monitor(action.master);
+          await tell("MONITOR", hostOf(action.master), ports.client, majority(self.members.length));
+          return watch();
         case "watch":
           return watch();
         case "elect":
           return takeOver();
+        case "mark":
+          return mark();
+        case "accounts":
+          return accounts.apply(run, await server(pod.name), await sentinel(pod.name));
+        case "minReplicas": {
+          const wanted = minReplicas();
+          await (await server(pod.name)).config("SET", "min-replicas-to-write", neededReplicas(self.members.length));
+          minReplicasSet = wanted;
+          return;
+        }
+        case "forget":
+          await tell("RESET");
+          return;
+        case "renew":
+          return renew(action.which);
       }
     },
     handOver() {
@@ -328,11 +316,10 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
   async function takeOver(): Promise<void> {
     await setPriority(electablePriority);
     const chosen = async (): Promise<Attempt<void>> => {
-      const [own, view] = await Promise.all([observeServer(pod.name), observeSentinel(pod.name)]);
-      const settled = own.server.state !== "up" || own.server.role === "master" || view.state !== "up";
-      return settled || view.failover || view.master === pod.name
-        ? { done: undefined }
-        : { waiting: `the sentinels name ${view.master ?? "nobody"}` };
+      const [mine, beside] = await Promise.all([observeServer(pod.name), observeSentinel(pod.name)]);
+      const [own, view] = [up(mine), up(beside)];
+      const settled = own?.role !== "replica" || view === undefined || view.failover || view.master === pod.name;
+      return settled ? { done: undefined } : { waiting: `the sentinels name ${view.master ?? "nobody"}` };
     };
     // Sentinels ask replicas that are not connected every second.
     await waitFor("an election", chosen, { deadlineSeconds: 2, intervalSeconds: 0.2 }).catch(startFailover);
@@ -340,8 +327,7 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
 
   /** The master writes nothing any more until its replicas have everything; then the Sentinels promote one of them. */
   async function handOver(): Promise<string> {
-    const own = await observeServer(pod.name);
-    if (own.server.state !== "up" || own.server.role !== "master") return "this member is no master";
+    if (!isMaster(await observeServer(pod.name))) return "this member is no master";
     const begin = performance.now();
     try {
       await waitForNews();
@@ -374,8 +360,7 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
     if (successor === undefined || successor === pod.name) {
       return { waiting: `a majority of the sentinels names ${successor ?? "nobody"}` };
     }
-    const { server: seen } = await observeServer(successor);
-    return seen.state === "up" && seen.role === "master"
+    return isMaster(await observeServer(successor))
       ? { done: successor }
       : { waiting: `${successor} is named and is no master yet` };
   }
@@ -383,12 +368,12 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
   /** Sentinel chooses by what it last heard; whoever has lost its data since then must not be chosen. */
   async function waitForNews(): Promise<void> {
     const known = async (): Promise<Attempt<void>> => {
-      const list = (await (await sentinel(pod.name)).call("SENTINEL", "REPLICAS", settings.name)) as unknown[];
+      const list = (await tell("REPLICAS")) as unknown[];
       const believed = await Promise.all(
         believedAble(list.map(toRecord)).map(async ({ ip = "", port = "" }) => {
           const member = memberOf(ip, Number(port));
-          const { server: seen } = self.members.includes(member) ? await observeServer(member) : { server: undefined };
-          return { member, able: seen?.state === "up" && seen.role === "replica" && seen.linked && seen.priority > 0 };
+          const seen = self.members.includes(member) ? up(await observeServer(member)) : undefined;
+          return { member, able: seen?.role === "replica" && seen.linked && seen.priority > 0 };
         }),
       );
       const wrong = believed.filter((each) => !each.able).map(({ member }) => member);
@@ -424,20 +409,22 @@ export function createSidecar(settings: EnsembleSettings, pod: Pod, marker: () =
 
   /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
   async function named(): Promise<string | undefined> {
-    const { members } = self;
-    const views = await Promise.all(members.map(observeSentinel));
-    const sentinels = Object.fromEntries(members.map((member, index) => [member, views[index] as Sentinel]));
-    return namedMaster({ sentinels }, members);
+    return namedMaster({ sentinels: await askEach(self.members, observeSentinel) }, self.members);
   }
 
   async function startFailover(): Promise<void> {
     try {
-      await (await sentinel(pod.name)).call("SENTINEL", "FAILOVER", settings.name);
+      await tell("FAILOVER");
     } catch (error) {
       // Another Sentinel is at it already.
       if (!(error as Error).message.startsWith("INPROG")) throw error;
     }
   }
+}
+
+export async function askEach<T>(members: string[], ask: (member: string) => Promise<T>): Promise<Record<string, T>> {
+  const answers = members.map(async (member) => [member, await ask(member)] as const);
+  return Object.fromEntries(await Promise.all(answers));
 }
 
 /** Of what a master says of its replicas: those that are connected and get what it writes. */
@@ -456,39 +443,9 @@ export function believedAble(replicas: Record<string, string>[]): Record<string,
 /** Seconds in which one master may go on marking: thirty years. */
 const generation = 1_000_000_000;
 
-function toMark(value: string | null): { clusterId: string | undefined; position: number } {
-  const [clusterId, position] = (value ?? "").split(" ");
-  // What is no number was not written by an agent.
-  return position === undefined || !Number.isSafeInteger(Number(position))
-    ? { clusterId: undefined, position: 0 }
-    : { clusterId, position: Number(position) };
-}
-
-export function toServer(
-  info: Record<string, string>,
-  mark: string | null,
-  memberOf: (host: string, port: number) => string,
-): Server {
-  const keys = Object.entries(info).flatMap(([key, value]) =>
-    /^db\d+$/.test(key) ? [Number(/keys=(\d+)/.exec(value)?.[1] ?? 0)] : [],
-  );
-  const master = info["role"] === "master";
-  return {
-    state: "up",
-    role: master ? "master" : "replica",
-    ...(master ? {} : { follows: memberOf(info["master_host"] ?? "", Number(info["master_port"])) }),
-    linked: info["master_link_status"] === "up",
-    syncing: info["master_sync_in_progress"] === "1",
-    priority: Number(info["slave_priority"] ?? 0),
-    keys: keys.reduce((sum, each) => sum + each, 0),
-    ...toMark(mark),
-    replicas: Number(info["min_slaves_good_slaves"] ?? 0),
-  };
-}
-
-function gauges(info: Record<string, string>, own: Server | undefined): Record<string, number> {
+function gauges(info: Record<string, string>, own: { keys: number } | undefined): Record<string, number> {
   const numbers = {
-    keys: own?.state === "up" ? own.keys : undefined,
+    keys: own?.keys,
     connected_clients: info["connected_clients"],
     connected_replicas: info["connected_slaves"],
     used_memory_bytes: info["used_memory"],

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { check, oneMaster, type SentinelState, sentinelProblems, toMemberState } from "../../../components/redis/check";
+import {
+  check,
+  type MemberState,
+  oneMaster,
+  type SentinelState,
+  sentinelProblems,
+} from "../../../components/redis/check";
 import { password, targetOf, unreachable } from "../../support/check";
 
 const target = targetOf("redis", { clientPort: 6379, metricsPort: 8008, durability: "everysecond" });
@@ -26,40 +32,51 @@ describe("the check when nothing works", () => {
 });
 
 describe("the master", () => {
-  const host = (ordinal: number): string => `redis-${ordinal}.redis-peers.cells.svc`;
-  const follows = (ordinal: number, changes: Record<string, string> = {}): Record<string, string> => ({
-    role: "slave",
-    master_host: host(ordinal),
-    master_link_status: "up",
-    master_sync_in_progress: "0",
+  const master: MemberState = {
+    member: "redis-0",
+    state: "up",
+    role: "master",
+    linked: false,
+    syncing: false,
+    priority: 100,
+    keys: 0,
+    position: 0,
+    clusterId: undefined,
+    replicas: 2,
+  };
+  const replica = (ordinal: number, changes: Partial<MemberState> = {}): MemberState => ({
+    ...master,
+    member: `redis-${ordinal}`,
+    role: "replica",
+    follows: "redis-0",
+    linked: true,
     ...changes,
   });
-  const judge = (...infos: Record<string, string>[]): string =>
-    oneMaster(
-      target,
-      infos.map((info, ordinal) => toMemberState(`redis-${ordinal}`, info)),
-    );
 
   it("is one that all others have the data of", () => {
-    expect(judge({ role: "master" }, follows(0), follows(0))).toBe("redis-0; 2 replicas follow it");
+    expect(oneMaster([master, replica(1), replica(2)])).toBe("redis-0; 2 replicas follow it");
   });
 
-  it.each<[string, Record<string, string>[], string]>([
-    ["none", [follows(1), follows(0)], "no member that answers is master"],
-    ["several", [{ role: "master" }, { role: "master" }], "several members are master: redis-0, redis-1"],
-    ["one that another one does not replicate", [{ role: "master" }, follows(2)], `redis-1 replicates ${host(2)}`],
+  it.each<[string, MemberState[], string]>([
+    ["none", [replica(0), replica(1)], "no member that answers is master"],
+    ["several", [master, { ...master, member: "redis-1" }], "several members are master: redis-0, redis-1"],
+    [
+      "one that another one does not replicate",
+      [master, replica(1, { follows: "redis-2" })],
+      "redis-1 replicates redis-2",
+    ],
     [
       "one that another one is not connected to",
-      [{ role: "master" }, follows(0, { master_link_status: "down" })],
+      [master, replica(1, { linked: false })],
       "redis-1 is not connected to its master",
     ],
     [
       "one that another one gets a copy from",
-      [{ role: "master" }, follows(0, { master_link_status: "down", master_sync_in_progress: "1" })],
+      [master, replica(1, { linked: false, syncing: true })],
       "redis-1 gets a whole copy from its master",
     ],
-  ])("must not be %s", (_, infos, problem) => {
-    expect(() => judge(...infos)).toThrow(problem);
+  ])("must not be %s", (_, states, problem) => {
+    expect(() => oneMaster(states)).toThrow(problem);
   });
 });
 

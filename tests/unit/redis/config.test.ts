@@ -2,12 +2,13 @@ import { createHash } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
 import { type Durability, type Eviction, type RedisClusterArguments, resolveRedis } from "../../../components/redis";
 import { commandsOf, passwordsToShow } from "../../../components/redis/accounts";
+import { toServer } from "../../../components/redis/client";
 import { memberConfig, sentinelConfig, sentinelId } from "../../../components/redis/configuration";
 import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
 import { maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
-import { believedAble, onlineReplicas, toServer } from "../../../components/redis/sidecar";
+import { believedAble, onlineReplicas } from "../../../components/redis/sidecar";
 
 const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
 

@@ -140,7 +140,7 @@ describe("the start", () => {
         [master(), replica(a), replica(a)],
         [names(a), names(a), { ...(names(a) as Up<Sentinel>), outdated: true }],
       ),
-      ["mark", "nothing", "watch"],
+      ["mark", "none", "watch"],
     ],
     [
       "founded, sentinels told",
@@ -281,36 +281,32 @@ describe("the start", () => {
 
 describe("a living ensemble", () => {
   it.each<[string, Observed, string[]]>([
-    ["all well", observed([master(), replica(a), replica(a)], all(names(a))), ["mark", "nothing", "nothing"]],
+    ["all well", observed([master(), replica(a), replica(a)], all(names(a))), ["mark", "none", "none"]],
     [
       "a member restarted",
       observed([master(), parked(), replica(a)], all(names(a))),
-      ["mark", "follow redis-0", "nothing"],
+      ["mark", "follow redis-0", "none"],
     ],
     [
       "a volume lost",
       observed([master(), empty, replica(a)], [names(a), names(undefined), names(a)]),
-      ["mark", "monitor redis-0", "nothing"],
+      ["mark", "monitor redis-0", "none"],
     ],
-    [
-      "its sentinel told",
-      observed([master(), empty, replica(a)], all(names(a))),
-      ["mark", "follow redis-0", "nothing"],
-    ],
+    ["its sentinel told", observed([master(), empty, replica(a)], all(names(a))), ["mark", "follow redis-0", "none"]],
     [
       "it gets a copy",
       observed([master(), replica(a, { linked: false, syncing: true, priority: 0 }), replica(a)], all(names(a))),
-      ["mark", "nothing", "nothing"],
+      ["mark", "none", "none"],
     ],
     [
       "it has the copy",
       observed([master(), replica(a, { priority: 0 }), replica(a)], all(names(a))),
-      ["mark", "priority 100", "nothing"],
+      ["mark", "priority 100", "none"],
     ],
     [
       "a replica needs a new copy",
       observed([master(), replica(a, { linked: false, syncing: true }), replica(a)], all(names(a))),
-      ["mark", "priority 0", "nothing"],
+      ["mark", "priority 0", "none"],
     ],
     [
       "the master is gone",
@@ -325,12 +321,12 @@ describe("a living ensemble", () => {
     [
       "the old master came back",
       observed([parked(), master(11), replica(b)], all(names(b, 2))),
-      ["follow redis-1", "mark", "nothing"],
+      ["follow redis-1", "mark", "none"],
     ],
     [
       "an old master that was cut off is left to the sentinels",
       observed([master(), master(11), replica(b)], all(names(b, 2))),
-      ["wait", "mark", "nothing"],
+      ["wait", "mark", "none"],
     ],
     [
       "during a failover all say so, and look more often",
@@ -345,7 +341,7 @@ describe("a living ensemble", () => {
     [
       "just promoted, one sentinel has told nobody yet",
       observed([master(), master(11), replica(a)], [names(a, 1), names(b, 2), names(a, 1)]),
-      ["nothing", "nothing", "nothing"],
+      ["none", "none", "none"],
     ],
   ])("%s", (_, look, expected) => {
     expect(deeds(look)).toEqual(expected);

@@ -122,7 +122,7 @@ describe("a member", () => {
     const decided = leaving.map((name) =>
       decide(observed(servers, a), { name, namespace: "cells", members: five, leaving: true }),
     );
-    expect(decided).toMatchObject([{ kind: "priority", value: 0 }, { kind: "nothing" }]);
+    expect(decided).toMatchObject([{ kind: "priority", value: 0 }, { kind: "none" }]);
   });
 
   it("does not elect in the place of a master that it does not count", () => {
