@@ -84,7 +84,7 @@ export function status(observed: Observed, self: Identity): Status {
   return {
     ready,
     primary: ready && up && !server.standby,
-    detail: `${self.name} ${describe(observed, self)}`,
+    detail: `${self.name} ${judge(observed, self).detail}`,
     metrics: {
       up: Number(up),
       initialised: Number(up && server.initialised),
@@ -92,28 +92,6 @@ export function status(observed: Observed, self: Identity): Status {
       removed: Number(up && server.removed),
     },
   };
-}
-
-export function describe(observed: Observed, self: Identity): string {
-  const { server, volume, foreignSeal, keys } = observed;
-  if (server.state === "away") return `does not answer: ${server.reason}`;
-  if (volume.forming !== undefined) return "is being initialised";
-  if (server.removed) {
-    return volume.joined === undefined
-      ? "was removed from the cluster before it had served; it begins again"
-      : "was removed from the cluster; its data is kept; delete its volume claim and its pod to have it filled again";
-  }
-  if (!server.initialised) return `is not initialised: ${whyEmpty(observed, self)}`;
-  if (server.sealed && foreignSeal) {
-    return "is sealed: its data were made with another kind of seal; set seal as it was";
-  }
-  if (server.sealed && self.seal === "shamir") {
-    return keys === "absent"
-      ? `is sealed, and the Secret ${self.keysName} with the key shares is missing; restore it; the data is kept`
-      : "is sealed and is being unsealed";
-  }
-  if (server.sealed) return "is sealed: the key service has not opened it; look at the log of the server";
-  return describeServer(server);
 }
 
 /** What the member itself says, without what its agent knows. */
@@ -126,57 +104,37 @@ export function describeServer(server: Health): string {
   return "is standby, but has no answer of an active member";
 }
 
-function whyEmpty(observed: Observed, self: Identity): string {
-  const { marker, others, keys } = observed;
-  const primary = Object.keys(others).find((member) => others[member]?.primary);
-  if (primary !== undefined) {
-    const first = waitsFor(observed, self);
-    return first === undefined ? `it joins ${primary}` : `it joins ${primary} after ${first}`;
+/** What to say of the member, and what to do for it now. */
+export interface Judgement {
+  detail: string;
+  action: Action | undefined;
+}
+
+const say = (detail: string, action?: Action): Judgement => ({ detail, action });
+
+export function judge(observed: Observed, self: Identity): Judgement {
+  const { server, volume, keys, certificates } = observed;
+  if (server.state === "away") return say(`does not answer: ${server.reason}`);
+  if (volume.forming !== undefined) return say("is being initialised", finishForming(volume.forming, keys));
+  if (server.removed && volume.joined === undefined) {
+    // A copy that never served holds nothing of its own, and was not needed for a majority.
+    const discard: Action = { kind: "discard", reason: "it was removed before it had served" };
+    return say("was removed from the cluster before it had served; it begins again", discard);
   }
-  if (marker === "unknown") return "whether the cluster was formed before is not known";
-  if (marker !== "absent") {
-    return "the cluster was formed before and no active member answers; bring a member with data back, or " + beginAnew;
-  }
-  const initiator = self.members[0] ?? "";
-  if (self.name !== initiator) return `waiting for ${initiator}`;
-  const away = Object.keys(others).filter((member) => others[member]?.server.state === "away");
-  if (away.length > 0) return `waiting for ${away.join(", ")} before the cluster is formed`;
-  const filled = Object.keys(others).filter((member) => isFilled(others[member]));
-  if (filled.length > 0) return `${filled.join(", ")} has data, but is not active`;
-  if (keys === "unknown") return "waiting for the Kubernetes API";
-  if (keys !== "absent") {
-    return (
-      `the Secret ${self.keysName} has the keys of data that is not here; bring the volumes with that data back, or, ` +
-      "when nobody wants that data, delete the Secret"
+  if (server.removed) {
+    return say(
+      "was removed from the cluster; its data is kept; delete its volume claim and its pod to have it filled again",
     );
   }
-  return "the cluster is being formed";
-}
-
-function isFilled(other: Other | undefined): boolean {
-  return other?.server.state === "up" && other.server.initialised;
-}
-
-export function decide(observed: Observed, self: Identity): Action | undefined {
-  const { server, volume, keys, certificates } = observed;
-  if (server.state === "away") return undefined;
-  if (volume.forming !== undefined) return finishForming(volume.forming, keys);
-  if (server.removed) {
-    // A copy that never served holds nothing of its own, and was not needed for a majority.
-    return volume.joined === undefined ? { kind: "discard", reason: "it was removed before it had served" } : undefined;
+  if (!server.initialised) {
+    const { detail, action } = fill(observed, self);
+    return say(`is not initialised: ${detail}`, action);
   }
-  if (!server.initialised) return fill(observed, self);
-  if (server.sealed) {
-    const openable = self.seal === "shamir" && keys !== "absent" && !observed.foreignSeal;
-    if (!openable) return undefined;
-    if (observed.openingSeconds === undefined) return { kind: "unseal" };
-    return observed.openingSeconds < openingPatienceSeconds ? undefined : { kind: "restart" };
-  }
+  if (server.sealed) return open(observed, self);
   const { clusterId } = server;
-  if (volume.joined === undefined && clusterId !== undefined && observed.readySeconds >= provenSeconds) {
-    return { kind: "record", clusterId };
-  }
-  return certificates === "changed" ? { kind: "reload" } : undefined;
+  const proven = volume.joined === undefined && observed.readySeconds >= provenSeconds;
+  if (proven && clusterId !== undefined) return say(describeServer(server), { kind: "record", clusterId });
+  return say(describeServer(server), certificates === "changed" ? { kind: "reload" } : undefined);
 }
 
 /**
@@ -189,19 +147,55 @@ function finishForming(attempt: string, keys: Observed["keys"]): Action | undefi
   return { kind: "discard", reason: "its initialisation was interrupted, so nobody has its keys" };
 }
 
+/** For a sealed member. */
+function open({ foreignSeal, keys, openingSeconds }: Observed, self: Identity): Judgement {
+  if (foreignSeal) return say("is sealed: its data were made with another kind of seal; set seal as it was");
+  if (self.seal === "awskms") return say("is sealed: the key service has not opened it; look at the log of the server");
+  if (keys === "absent") {
+    return say(
+      `is sealed, and the Secret ${self.keysName} with the key shares is missing; restore it; the data is kept`,
+    );
+  }
+  const detail = "is sealed and is being unsealed";
+  if (openingSeconds === undefined) return say(detail, { kind: "unseal" });
+  return say(detail, openingSeconds < openingPatienceSeconds ? undefined : { kind: "restart" });
+}
+
 /** For a member without data: it joins a cluster; the first member forms one when none existed and all members are up and empty. */
-function fill(observed: Observed, self: Identity): Action | undefined {
+function fill(observed: Observed, self: Identity): Judgement {
   const { others, marker, keys } = observed;
   const leader = Object.keys(others).find((member) => others[member]?.primary);
-  if (leader !== undefined) return waitsFor(observed, self) === undefined ? { kind: "join", leader } : undefined;
+  if (leader !== undefined) {
+    const first = waitsFor(observed, self);
+    return first === undefined
+      ? say(`it joins ${leader}`, { kind: "join", leader })
+      : say(`it joins ${leader} after ${first}`);
+  }
+  if (marker === "unknown") return say("whether the cluster was formed before is not known");
+  if (marker !== "absent") {
+    return say(
+      `the cluster was formed before and no active member answers; bring a member with data back, or ${beginAnew}`,
+    );
+  }
+  const [initiator = "", ...followers] = self.members;
+  if (self.name !== initiator) return say(`waiting for ${initiator}`);
+  const away = followers.filter((member) => others[member]?.server.state !== "up");
+  if (away.length > 0) return say(`waiting for ${away.join(", ")} before the cluster is formed`);
+  const filled = followers.filter((member) => isFilled(others[member]));
+  if (filled.length > 0) return say(`${filled.join(", ")} has data, but is not active`);
+  if (keys === "unknown") return say("waiting for the Kubernetes API");
   // Existing keys open data that may come back, as when volumes are restored: they are never overwritten.
-  if (self.name !== self.members[0] || marker !== "absent" || keys !== "absent") return undefined;
-  const all = self.members.filter((member) => member !== self.name);
-  const allEmpty = all.every((member) => {
-    const server = others[member]?.server;
-    return server?.state === "up" && !server.initialised;
-  });
-  return allEmpty ? { kind: "initialise" } : undefined;
+  if (keys !== "absent") {
+    return say(
+      `the Secret ${self.keysName} has the keys of data that is not here; bring the volumes with that data back, or, ` +
+        "when nobody wants that data, delete the Secret",
+    );
+  }
+  return say("the cluster is being formed", { kind: "initialise" });
+}
+
+function isFilled(other: Other | undefined): boolean {
+  return other?.server.state === "up" && other.server.initialised;
 }
 
 /** Members join one at a time, by ordinal. Returns the member that joins first; a member that does not answer has no turn. */

@@ -26,11 +26,11 @@ import { observeServer, type VaultClient, VaultError, vaultClient } from "./clie
 import { keysName, memberUrl, paths, ports, rootName, scheme, type VaultSettings } from "./layout";
 import {
   type Action,
-  decide,
   type Identity,
   isForgotten,
   isHalfMade,
   isReady,
+  judge,
   type Observed,
   type Other,
   status,
@@ -235,7 +235,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       };
     },
     status: (observed) => status(observed, self),
-    decide: (observed) => decide(observed, self),
+    decide: (observed) => judge(observed, self).action,
     async act(action) {
       switch (action.kind) {
         case "initialise":

@@ -1,15 +1,14 @@
-import { expect, it, describe as suite } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Health } from "../../../components/vault/client";
 import {
   type Action,
-  decide,
   type Identity,
   isForgotten,
   isHalfMade,
+  judge,
   type Observed,
   type Other,
   status,
-  describe as words,
 } from "../../../components/vault/membership";
 
 const self: Identity = {
@@ -61,7 +60,7 @@ const leading = other(active, { primary: true, ready: true });
 const following = other(serving, { ready: true });
 const joining = other(sealed);
 
-suite("what is done for a member", () => {
+describe("what is done for a member", () => {
   const forming = { forming: "a1", joined: undefined };
   const joined = { forming: undefined, joined: "c1" };
   it.each<[string, Observed, Identity, Action | undefined]>([
@@ -219,11 +218,11 @@ suite("what is done for a member", () => {
     ["once", seen(serving, { readySeconds: 99, volume: joined }), self, undefined],
     ["reads new certificates", seen(serving, { volume: joined, certificates: "changed" }), self, { kind: "reload" }],
   ])("%s", (_, observed, identity, action) => {
-    expect(decide(observed, identity)).toEqual(action);
+    expect(judge(observed, identity).action).toEqual(action);
   });
 });
 
-suite("what is said of a member", () => {
+describe("what is said of a member", () => {
   it.each<[Observed, Identity, boolean, boolean, string]>([
     [seen(undefined), self, false, false, "does not answer: refused"],
     [seen(active), self, true, true, "is active"],
@@ -298,7 +297,6 @@ suite("what is said of a member", () => {
         "or destroy the component, delete its marker and volume claims if they were kept, and deploy it again",
     ],
   ])("%#", (observed, identity, ready, primary, text) => {
-    expect(words(observed, identity)).toBe(text);
     expect(status(observed, identity)).toMatchObject({ ready, primary, detail: `${identity.name} ${text}` });
   });
 
