@@ -36,7 +36,7 @@ import {
   status,
 } from "./membership";
 import { findServers, identifyServer, signalServer } from "./processes";
-import { type GivenNote, giveShares } from "./unseal";
+import { giveShares } from "./unseal";
 import { digestOf, putDataAside } from "./volume";
 
 /** Two in a row must fit into the time after which an observation counts as old. */
@@ -170,7 +170,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   };
   const unsealWith = async ({ shares }: Kept): Promise<void> => {
     const hasServed = (await readNote(paths.joined)) !== undefined;
-    const joining = hasServed ? undefined : { server: await identifyServer(), note: givenNote };
+    const joining = hasServed ? undefined : { server: await identifyServer(), note: paths.given };
     const opened = await giveShares(await clientOf(pod.name), shares, joining);
     log(opened === "open" ? "unsealed" : "the key shares were given, and the server is at work");
   };
@@ -208,7 +208,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       const volume = { forming, joined };
       const readySeconds = fullMember(isReady({ server, volume })) ?? 0;
       // The server is open, so a person who seals it later expects it to be unsealed again.
-      if (up && !server.sealed && given !== undefined) await givenNote.remove();
+      if (up && !server.sealed && given !== undefined) await removeNote(paths.given);
       const openingSeconds = opening(sealed && given !== undefined && given === (await identifyServer()));
       const [sealState, known, marker, looks, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
@@ -282,12 +282,6 @@ export function toKept(data: Record<string, string> | undefined): Kept | undefin
   const { attempt = "", shares } = decoded(data);
   return { attempt, shares: shares ? (JSON.parse(shares) as string[]) : [] };
 }
-
-const givenNote: GivenNote = {
-  read: () => readNote(paths.given),
-  write: (server) => writeNote(paths.given, server),
-  remove: () => removeNote(paths.given),
-};
 
 async function stopServer(): Promise<void> {
   const stopping = await signalServer("SIGTERM");

@@ -1,7 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readNote, writeNote } from "../../../components/shared/agent/files";
 import { type SealStatus, VaultError } from "../../../components/vault/client";
 import { startOf } from "../../../components/vault/processes";
-import { type GivenNote, giveShares } from "../../../components/vault/unseal";
+import { giveShares } from "../../../components/vault/unseal";
 
 const sealed: SealStatus = { type: "shamir", sealed: true, progress: 0, migration: false };
 const refused = new VaultError("sys/unseal", 400, ["no expected answer for the server id provided"]);
@@ -21,53 +25,43 @@ function server(...answers: (SealStatus | Error)[]) {
   };
 }
 
-function noteOf(text?: string) {
-  const kept = { text };
-  const note: GivenNote = {
-    read: async () => kept.text,
-    write: async (process) => {
-      kept.text = process;
-    },
-    remove: async () => {
-      kept.text = undefined;
-    },
-  };
-  return { kept, note };
-}
-
 describe("the shares of the key", () => {
+  let folder: string;
+  let note: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "unseal-"));
+    note = join(folder, "given");
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
   it("are given to a server that joins once, and it is known which process got them", async () => {
-    const { kept, note } = noteOf();
     const joins = server();
     expect(await giveShares(joins, ["a"], { server: "7-100", note })).toBe("at work");
-    expect(kept.text).toBe("7-100");
+    expect(await readNote(note)).toBe("7-100");
     expect(await giveShares(joins, ["a"], { server: "7-100", note })).toBe("at work");
     expect(joins.given).toEqual(["a"]);
   });
 
   it("are given to the next process", async () => {
-    const { note } = noteOf("7-100");
+    await writeNote(note, "7-100");
     const next = server();
     await giveShares(next, ["a"], { server: "7-200", note });
     expect(next.given).toEqual(["a"]);
   });
 
-  it("are given again after a refusal, and not when the answer did not come", async () => {
-    for (const [error, again] of [
-      [refused, ["a", "a"]],
-      [new Error("no answer within 60 seconds"), ["a"]],
-    ] as const) {
-      const { note } = noteOf();
-      const joins = server(error);
-      await expect(giveShares(joins, ["a"], { server: "7-100", note })).rejects.toThrow(error.message);
-      await giveShares(joins, ["a"], { server: "7-100", note });
-      expect(joins.given).toEqual(again);
-    }
+  it.each([
+    ["again after a refusal", refused, ["a", "a"]],
+    ["once when the answer did not come", new Error("no answer within 60 seconds"), ["a"]],
+  ])("are given %s", async (_, error, given) => {
+    const joins = server(error);
+    await expect(giveShares(joins, ["a"], { server: "7-100", note })).rejects.toThrow(error.message);
+    await giveShares(joins, ["a"], { server: "7-100", note });
+    expect(joins.given).toEqual(given);
   });
 
   it("are given until there are enough of them", async () => {
     const joins = server({ ...sealed, progress: 1 }, sealed);
-    expect(await giveShares(joins, ["a", "b", "c", "d"], { server: "7-100", note: noteOf().note })).toBe("at work");
+    expect(await giveShares(joins, ["a", "b", "c", "d"], { server: "7-100", note })).toBe("at work");
     expect(joins.given).toEqual(["a", "b"]);
     const opens = server({ ...sealed, progress: 1 }, { ...sealed, sealed: false });
     expect(await giveShares(opens, ["a", "b", "c"], undefined)).toBe("open");
