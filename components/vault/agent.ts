@@ -14,8 +14,8 @@
 
 import { certificatesCommand } from "../shared/agent/certificates";
 import { readNote } from "../shared/agent/files";
-import { preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
-import { type ConfigMap, core, inClusterApi, type KubernetesApi, ownerReference } from "../shared/agent/kubernetes";
+import { ownersOfKept, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
+import { type ConfigMap, core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
@@ -97,8 +97,7 @@ function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> 
 /** `proof`: a ciphertext that only the key of the data opens; no secret. It is deleted with the data. */
 async function keepProof(settings: VaultSettings, namespace: string, api: KubernetesApi, proof: string): Promise<void> {
   const name = sealName(settings.name);
-  const { server } = namesOf(settings.name);
-  const ownerReferences = settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, server)];
+  const ownerReferences = await ownersOfKept(settings, namespace, api, namesOf(settings.name).server);
   const metadata = { name, labels: labels(settings.service, settings.name), ownerReferences };
   const object = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { proof } };
   await api.apply(core(namespace, "configmaps", name), object, "cells-services-seal");

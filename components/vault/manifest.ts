@@ -6,6 +6,7 @@ import {
   type AgentJob,
   agentJobSpec,
   agentPorts,
+  allow,
   certificateMounts,
   configName,
   containerPorts,
@@ -13,10 +14,10 @@ import {
   cronJob,
   digest,
   type Ensemble,
+  goMemoryLimit,
   instanceLabels,
   type LoginMounts,
   memberSettings,
-  memoryLimit,
   metadata,
   namesOf,
   type Pace,
@@ -110,10 +111,10 @@ export const pace: Pace = {
 /** What agents must know of the seal, without how the server logs in to AWS. */
 function sealSettings(seal: VaultEnsemble["seal"]): SealSettings {
   if (seal.type === "shamir") return seal;
-  const { type, region, keyId, endpoint, recovery } = seal;
-  if (recovery === "none") return { type, region, keyId, endpoint, recovery };
-  const { pgpKeys, threshold = majority(pgpKeys.length) } = recovery;
-  return { type, region, keyId, endpoint, recovery: { pgpKeys, threshold } };
+  const { type, region, keyId, endpoint, recovery: given } = seal;
+  const recovery =
+    given === "none" ? given : { ...given, threshold: given.threshold ?? majority(given.pgpKeys.length) };
+  return { type, region, keyId, endpoint, recovery };
 }
 
 export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
@@ -183,8 +184,7 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       // Names, never addresses: the raft configuration keeps what is set here, and addresses change with every restart.
       { name: "VAULT_API_ADDR", value: `${protocol}://${own}:${ports.client}` },
       { name: "VAULT_CLUSTER_ADDR", value: `https://${own}:${ports.peer}` },
-      // Below the limit of the container, so that garbage is collected before memory runs out.
-      { name: "GOMEMLIMIT", value: String(Math.floor(0.9 * memoryLimit(ensemble))) },
+      goMemoryLimit(ensemble, 0.9),
       ...aws.env,
     ],
     resources: ensemble.resources,
@@ -278,10 +278,6 @@ export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   });
 }
 
-function rule(resource: string, verbs: string[], resourceNames: string[]): Rule {
-  return { apiGroups: [""], resources: [resource], verbs, resourceNames };
-}
-
 /**
  * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
  * by server-side apply, whose request carries the name.
@@ -289,19 +285,19 @@ function rule(resource: string, verbs: string[], resourceNames: string[]): Rule 
 export function memberRules({ name, seal }: VaultEnsemble): Rule[] {
   const other = seal.type === "shamir" ? "awskms" : "shamir";
   return [
-    rule("secrets", ["get", "create", "patch"], [keysName(name, seal.type), rootName(name)]),
+    allow("", "secrets", ["get", "create", "patch"], [keysName(name, seal.type), rootName(name)]),
     // The proof that a key of AWS is the one that the data were made with.
-    rule("configmaps", ["get", "create", "patch"], [sealName(name)]),
+    allow("", "configmaps", ["get", "create", "patch"], [sealName(name)]),
     // Whether the data were made with the other kind of seal.
-    rule("secrets", ["get"], [keysName(name, other)]),
-    rule("serviceaccounts", ["get"], [namesOf(name).server]),
+    allow("", "secrets", ["get"], [keysName(name, other)]),
+    allow("", "serviceaccounts", ["get"], [namesOf(name).server]),
   ];
 }
 
 /** Of a Job that fills Secrets with tokens. `others`: further Secrets that it changes. */
 export function tokensRules({ name, applications }: Ensemble, others: string[] = []): Rule[] {
   const ofApplications = applications.map((application) => applicationSecretName(name, application));
-  return [rule("secrets", ["get", "patch"], [...others, namesOf(name).admin, ...ofApplications])];
+  return [allow("", "secrets", ["get", "patch"], [...others, namesOf(name).admin, ...ofApplications])];
 }
 
 /** A member without data asks the agents of the others which member is active. */

@@ -5,17 +5,9 @@ import { createServer, type Server as HttpServer } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { absent, readNote, removeNote, writeNote } from "../shared/agent/files";
-import { readMarker } from "../shared/agent/guard";
+import { ownersOfKept, readMarker } from "../shared/agent/guard";
 import { askAgent, http } from "../shared/agent/http";
-import {
-  core,
-  decoded,
-  encoded,
-  inClusterEndpoint,
-  type KubernetesApi,
-  ownerReference,
-  type Secret,
-} from "../shared/agent/kubernetes";
+import { core, decoded, encoded, inClusterEndpoint, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
@@ -130,8 +122,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   /** The Secrets with keys are deleted with the component exactly when the data is. */
   const keepOwners = async (): Promise<void> => {
     if (pod.name !== members[0]) return;
-    const owners =
-      settings.deletion === "keep" ? [] : [await ownerReference(api, pod.namespace, namesOf(settings.name).server)];
+    const owners = await ownersOfKept(settings, pod.namespace, api, namesOf(settings.name).server);
     for (const name of [rootName(settings.name), keys]) {
       const path = core(pod.namespace, "secrets", name);
       const uid = (await api.get<Secret>(path))?.metadata?.uid;

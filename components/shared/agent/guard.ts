@@ -173,9 +173,14 @@ async function livingVersions(
   });
 }
 
-/** Of an object that a kept volume needs: it lives as long as the data, and otherwise goes with the rest. */
-export async function ownersOfKept(settings: EnsembleSettings, namespace: string, api: KubernetesApi) {
-  return settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, namesOf(settings.name).setup)];
+/** Of an object that a kept volume needs: it lives as long as the data, and otherwise goes with the rest. `account` is that of the caller. */
+export async function ownersOfKept(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+  account = namesOf(settings.name).setup,
+): Promise<object[]> {
+  return settings.deletion === "keep" ? [] : [await ownerReference(api, namespace, account)];
 }
 
 /** For a caller that goes on without the marker. Throws when the cluster was formed with or without TLS, and `settings` say otherwise. */
