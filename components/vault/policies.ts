@@ -1,10 +1,9 @@
 /** Who may do what in Vault: the texts of the policies and the roles, from the arguments. Pure. */
-import { audience, type Mount, type PolicyRule, type SetupSettings } from "./layout";
+import { namesOf } from "../shared/core/names";
+import { audience, type PolicyRule, type SetupSettings, tokensName } from "./layout";
 
-/** Vault's policies as it reads them; JSON is one of its two forms. */
-export interface Policy {
-  path: Record<string, { capabilities: string[] }>;
-}
+/** Paths with what is allowed there. */
+export type Policy = Record<string, string[]>;
 
 /** Prefix of all policies and roles that the setup makes. It changes and removes no others. */
 export const prefix = "cells-services-";
@@ -18,80 +17,70 @@ export function applicationRole(application: string): string {
 }
 
 /** Rights of a token on itself. Its holder revokes it when it has leaked; the tokens job makes another one within the hour. */
-const sharedToken: Policy["path"] = {
-  "auth/token/lookup-self": { capabilities: ["read"] },
-  "auth/token/revoke-self": { capabilities: ["update"] },
-  "auth/token/renew-self": { capabilities: ["update"] },
+const sharedToken: Policy = {
+  "auth/token/lookup-self": ["read"],
+  "auth/token/revoke-self": ["update"],
+  "auth/token/renew-self": ["update"],
 };
 
-const loginToken: Policy["path"] = { "auth/token/revoke-self": { capabilities: ["update"] } };
+const loginToken: Policy = { "auth/token/revoke-self": ["update"] };
 
-const peers: Policy["path"] = {
-  "sys/storage/raft/configuration": { capabilities: ["read"] },
-  "sys/storage/raft/remove-peer": { capabilities: ["update"] },
+const peers: Policy = {
+  "sys/storage/raft/configuration": ["read"],
+  "sys/storage/raft/remove-peer": ["update"],
 };
 
 const change = ["create", "read", "update"];
 
 /** Mounts, policies, roles and audit devices, but nothing that applications keep. */
 export const setupPolicy: Policy = {
-  path: {
-    ...loginToken,
-    "sys/mounts": { capabilities: ["read"] },
-    // No right to delete: that would delete the data of the mount.
-    "sys/mounts/+": { capabilities: change },
-    "sys/mounts/+/tune": { capabilities: change },
-    "+/config": { capabilities: change },
-    "sys/policies/acl": { capabilities: ["list"] },
-    "sys/policies/acl/*": { capabilities: [...change, "delete"] },
-    "auth/token/roles": { capabilities: ["list"] },
-    "auth/token/roles/*": { capabilities: [...change, "delete"] },
-    [`auth/token/create/${prefix}*`]: { capabilities: ["create", "update"] },
-    "sys/auth": { capabilities: ["read"] },
-    "auth/jwt/config": { capabilities: change },
-    "auth/jwt/role/*": { capabilities: change },
-    "sys/audit": { capabilities: ["read", "sudo"] },
-    "sys/audit/*": { capabilities: [...change, "delete", "sudo"] },
-    "sys/storage/raft/autopilot/configuration": { capabilities: change },
-    "sys/storage/raft/autopilot/state": { capabilities: ["read"] },
-    ...peers,
-  },
+  ...loginToken,
+  "sys/mounts": ["read"],
+  // No right to delete: that would delete the data of the mount.
+  "sys/mounts/+": change,
+  "sys/mounts/+/tune": change,
+  "+/config": change,
+  "sys/policies/acl": ["list"],
+  "sys/policies/acl/*": [...change, "delete"],
+  "auth/token/roles": ["list"],
+  "auth/token/roles/*": [...change, "delete"],
+  [`auth/token/create/${prefix}*`]: ["create", "update"],
+  "sys/auth": ["read"],
+  "auth/jwt/config": change,
+  "auth/jwt/role/*": change,
+  "sys/audit": ["read", "sudo"],
+  "sys/audit/*": [...change, "delete", "sudo"],
+  "sys/storage/raft/autopilot/configuration": change,
+  "sys/storage/raft/autopilot/state": ["read"],
+  ...peers,
 };
 
 /** To remove the peers of members that leave; one of them may be active. */
-export const preflightPolicy: Policy = {
-  path: { ...loginToken, ...peers, "sys/step-down": { capabilities: ["update", "sudo"] } },
-};
+export const preflightPolicy: Policy = { ...loginToken, ...peers, "sys/step-down": ["update", "sudo"] };
 
 /** New tokens of known roles, nothing else. */
 export const tokensPolicy: Policy = {
-  path: {
-    ...loginToken,
-    [`auth/token/create/${applicationRole("*")}`]: { capabilities: ["create", "update"] },
-    [`auth/token/create/${monitorRole}`]: { capabilities: ["create", "update"] },
-  },
+  ...loginToken,
+  [`auth/token/create/${applicationRole("*")}`]: ["create", "update"],
+  [`auth/token/create/${monitorRole}`]: ["create", "update"],
 };
 
 /** What a check and a dashboard want to see. */
 export const monitorPolicy: Policy = {
-  path: {
-    ...sharedToken,
-    "sys/storage/raft/autopilot/state": { capabilities: ["read"] },
-    "sys/storage/raft/autopilot/configuration": { capabilities: ["read"] },
-    "sys/storage/raft/configuration": { capabilities: ["read"] },
-    "sys/ha-status": { capabilities: ["read"] },
-    "sys/mounts": { capabilities: ["read"] },
-    "sys/audit": { capabilities: ["read", "sudo"] },
-  },
+  ...sharedToken,
+  "sys/storage/raft/autopilot/state": ["read"],
+  "sys/storage/raft/autopilot/configuration": ["read"],
+  "sys/storage/raft/configuration": ["read"],
+  "sys/ha-status": ["read"],
+  "sys/mounts": ["read"],
+  "sys/audit": ["read", "sudo"],
 };
 
-export function applicationPolicy(rules: PolicyRule[]): Policy {
+function applicationPolicy(rules: PolicyRule[]): Policy {
   return {
-    path: {
-      ...sharedToken,
-      "sys/capabilities-self": { capabilities: ["update"] },
-      ...Object.fromEntries(rules.map(({ path, capabilities }) => [path, { capabilities }])),
-    },
+    ...sharedToken,
+    "sys/capabilities-self": ["update"],
+    ...Object.fromEntries(rules.map(({ path, capabilities }) => [path, capabilities])),
   };
 }
 
@@ -106,6 +95,12 @@ export function policies({ applications, policies: rules }: SetupSettings): Reco
       applications.map((application) => [applicationRole(application), applicationPolicy(rules[application] ?? [])]),
     ),
   };
+}
+
+/** A policy as Vault reads it; JSON is one of its two forms. */
+export function policyText(policy: Policy): string {
+  const path = Object.fromEntries(Object.entries(policy).map(([each, capabilities]) => [each, { capabilities }]));
+  return JSON.stringify({ path });
 }
 
 /** Roles of the tokens in Secrets: periodic, so that a token lives as long as it is renewed, and without a parent. */
@@ -128,8 +123,10 @@ export function tokenRoles({ applications, tokenPeriodDays }: SetupSettings): Re
 /** How long a job is logged in. */
 const loginSeconds = 900;
 
-/** Service accounts of the jobs that log in. */
-export function loginRoles(name: string, namespace: string, accounts: Record<string, string>): Record<string, object> {
+/** For the service accounts of the jobs that log in. */
+export function loginRoles(name: string, namespace: string): Record<string, object> {
+  const { setup, preflight } = namesOf(name);
+  const accounts = { [setupRole]: setup, [preflightRole]: preflight, [tokensRole]: tokensName(name) };
   return Object.fromEntries(
     Object.entries(accounts).map(([role, account]) => [
       role,
@@ -154,24 +151,18 @@ export function leftovers(known: string[], applications: string[]): string[] {
   return known.filter((each) => each.startsWith(applicationRole("")) && !wanted.includes(each));
 }
 
-export type MountAction =
-  | { kind: "enable" | "configure"; path: string; mount: Mount }
-  | { kind: "refuse"; reason: string };
-
-export function mountActions(
-  wanted: Record<string, Mount>,
+/** In words: the mounts that exist already and are not of the key-value engine, version 2. */
+export function mountContradictions(
+  wanted: string[],
   existing: Record<string, { type: string; version: string | undefined }>,
-): MountAction[] {
-  return Object.entries(wanted).map(([path, mount]) => {
+): string[] {
+  return wanted.flatMap((path) => {
     const found = existing[path];
-    if (found === undefined) return { kind: "enable", path, mount };
-    if (found.type === "kv" && found.version === "2") return { kind: "configure", path, mount };
+    if (found === undefined || (found.type === "kv" && found.version === "2")) return [];
     const version = found.version === undefined ? "" : ` version ${found.version}`;
-    return {
-      kind: "refuse",
-      reason:
-        `the mount ${path} is of type ${found.type}${version}, wanted kv version 2; ` +
+    return [
+      `the mount ${path} is of type ${found.type}${version}, wanted kv version 2; ` +
         "use another path in mounts, or move what is in it and remove the mount by hand",
-    };
+    ];
   });
 }

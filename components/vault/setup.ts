@@ -12,15 +12,16 @@ import { applicationSecretName, memberNames, namesOf, serviceHost } from "../sha
 import type { EnsembleSettings } from "../shared/core/settings";
 import { waitFor } from "../shared/core/wait";
 import { isTokenRefused, observeServer, type Server, type VaultClient, VaultError, vaultClient } from "./client";
-import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme, tokensName } from "./layout";
+import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme } from "./layout";
 import { nextStep } from "./peers";
 import {
   applicationRole,
   leftovers,
   loginRoles,
   monitorRole,
-  mountActions,
+  mountContradictions,
   policies,
+  policyText,
   preflightRole,
   setupRole,
   tokenRoles,
@@ -231,15 +232,9 @@ async function keepAuthentication({ settings, namespace }: Context, client: Vaul
   // The agent beside each member serves the keys of Kubernetes, so a new key works at once and needs no right in Vault.
   await client.write("auth/jwt/config", { jwks_url: `http://127.0.0.1:${ports.keys}/` });
   for (const [name, policy] of Object.entries(policies(settings))) {
-    await client.write(`sys/policies/acl/${name}`, { policy: JSON.stringify(policy) });
+    await client.write(`sys/policies/acl/${name}`, { policy: policyText(policy) });
   }
-  const names = namesOf(settings.name);
-  const accounts = {
-    [setupRole]: names.setup,
-    [preflightRole]: names.preflight,
-    [tokensRole]: tokensName(settings.name),
-  };
-  for (const [name, role] of Object.entries(loginRoles(settings.name, namespace, accounts))) {
+  for (const [name, role] of Object.entries(loginRoles(settings.name, namespace))) {
     await client.write(`auth/jwt/role/${name}`, role);
   }
   for (const [name, role] of Object.entries(tokenRoles(settings))) await client.write(`auth/token/roles/${name}`, role);
@@ -279,21 +274,19 @@ async function keepAudit(wanted: SetupSettings["audit"], client: VaultClient): P
 }
 
 async function keepMounts({ settings }: Context, client: VaultClient): Promise<void> {
-  const actions = mountActions(settings.mounts, await client.mounts());
-  const refused = actions.flatMap((action) => (action.kind === "refuse" ? [action.reason] : []));
-  if (refused.length > 0) throw new Error(refused.join("; "));
-  for (const action of actions) {
-    if (action.kind === "refuse") continue;
-    if (action.kind === "enable") {
-      await client.write(`sys/mounts/${action.path}`, { type: "kv", options: { version: "2" } });
-      log(`enabled the mount ${action.path}`);
+  const existing = await client.mounts();
+  const reasons = mountContradictions(Object.keys(settings.mounts), existing);
+  if (reasons.length > 0) throw new Error(reasons.join("; "));
+  for (const [path, { maxVersions = 0, casRequired = false }] of Object.entries(settings.mounts)) {
+    if (existing[path] === undefined) {
+      await client.write(`sys/mounts/${path}`, { type: "kv", options: { version: "2" } });
+      log(`enabled the mount ${path}`);
     }
-    const { maxVersions = 0, casRequired = false } = action.mount;
     await waitFor(
-      `the mount ${action.path}`,
+      `the mount ${path}`,
       async () => {
         try {
-          await client.write(`${action.path}/config`, { max_versions: maxVersions, cas_required: casRequired });
+          await client.write(`${path}/config`, { max_versions: maxVersions, cas_required: casRequired });
           return { done: true };
         } catch (error) {
           // A new mount says for a moment that it is being made ready.

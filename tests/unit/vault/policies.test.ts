@@ -4,8 +4,10 @@ import {
   applicationRole,
   leftovers,
   loginRoles,
-  mountActions,
+  mountContradictions,
+  type Policy,
   policies,
+  policyText,
   preflightPolicy,
   setupPolicy,
   tokenRoles,
@@ -28,8 +30,8 @@ const settings: SetupSettings = {
 };
 
 /** Vault's rule for the paths used here: "+" is one part, "*" at the end is anything. */
-function opens(policy: { path: Record<string, unknown> }, path: string): boolean {
-  return Object.keys(policy.path).some((each) => {
+function opens(policy: Policy, path: string): boolean {
+  return Object.keys(policy).some((each) => {
     const parts = each
       .replace(/\*$/, "")
       .split("+")
@@ -38,22 +40,27 @@ function opens(policy: { path: Record<string, unknown> }, path: string): boolean
   });
 }
 
+const ofCells = (changes: Partial<SetupSettings> = {}): Policy =>
+  policies({ ...settings, ...changes })[applicationRole("cells")] ?? {};
+
 describe("the policies", () => {
   it("let an application do what its rules say, and look after its own token", () => {
-    expect(policies(settings)[applicationRole("cells")]).toEqual({
-      path: {
-        "auth/token/lookup-self": { capabilities: ["read"] },
-        "auth/token/renew-self": { capabilities: ["update"] },
-        "auth/token/revoke-self": { capabilities: ["update"] },
-        "sys/capabilities-self": { capabilities: ["update"] },
-        "secret/data/*": { capabilities: ["create", "read"] },
-      },
+    expect(ofCells()).toEqual({
+      "auth/token/lookup-self": ["read"],
+      "auth/token/renew-self": ["update"],
+      "auth/token/revoke-self": ["update"],
+      "sys/capabilities-self": ["update"],
+      "secret/data/*": ["create", "read"],
     });
   });
 
   it("give an application without rules nothing", () => {
-    const paths = Object.keys(policies({ ...settings, policies: {} })[applicationRole("cells")]?.path ?? {});
+    const paths = Object.keys(ofCells({ policies: {} }));
     expect(paths.filter((path) => !/^(auth\/token|sys)\/[a-z]+-self$/.test(path))).toEqual([]);
+  });
+
+  it("are written as Vault reads them", () => {
+    expect(policyText({ "secret/data/*": ["read"] })).toBe('{"path":{"secret/data/*":{"capabilities":["read"]}}}');
   });
 
   it.each([
@@ -69,7 +76,7 @@ describe("the policies", () => {
 
   it("let the setup configure mounts, but remove none", () => {
     expect(opens(setupPolicy, "secret/config")).toBe(true);
-    expect(setupPolicy.path["sys/mounts/+"]?.capabilities).not.toContain("delete");
+    expect(setupPolicy["sys/mounts/+"]).not.toContain("delete");
   });
 
   it("let the job of the tokens make tokens of applications and of the monitor only", () => {
@@ -82,12 +89,12 @@ describe("the policies", () => {
 });
 
 it("lets the preflight remove peers and nothing else", () => {
-  expect(preflightPolicy.path).toEqual({
-    "auth/token/revoke-self": { capabilities: ["update"] },
-    "sys/storage/raft/configuration": { capabilities: ["read"] },
-    "sys/storage/raft/remove-peer": { capabilities: ["update"] },
+  expect(preflightPolicy).toEqual({
+    "auth/token/revoke-self": ["update"],
+    "sys/storage/raft/configuration": ["read"],
+    "sys/storage/raft/remove-peer": ["update"],
     // Vault asks for both.
-    "sys/step-down": { capabilities: ["update", "sudo"] },
+    "sys/step-down": ["update", "sudo"],
   });
 });
 
@@ -104,7 +111,7 @@ describe("the roles", () => {
   });
 
   it("let in one service account each, with a token made for this Vault", () => {
-    const roles = loginRoles("vault", "cells", { "cells-services-setup": "vault-setup" });
+    const roles = loginRoles("vault", "cells");
     expect(roles["cells-services-setup"]).toMatchObject({
       bound_subject: "system:serviceaccount:cells:vault-setup",
       bound_audiences: ["vault.cells.svc"],
@@ -124,25 +131,15 @@ describe("the roles", () => {
   });
 });
 
-describe("mounts", () => {
-  it("are made when they are missing, configured when they are there, and never taken from others", () => {
-    const actions = mountActions(
-      { secret: {}, caddycerts: { maxVersions: 5 }, old: {} },
-      {
-        secret: { type: "kv", version: "2" },
-        old: { type: "kv", version: "1" },
-        sys: { type: "system", version: undefined },
-      },
-    );
-    expect(actions).toEqual([
-      { kind: "configure", path: "secret", mount: {} },
-      { kind: "enable", path: "caddycerts", mount: { maxVersions: 5 } },
-      {
-        kind: "refuse",
-        reason:
-          "the mount old is of type kv version 1, wanted kv version 2; use another path in mounts, or move what is in it " +
-          "and remove the mount by hand",
-      },
-    ]);
-  });
+it("takes no mount from others", () => {
+  const existing = {
+    secret: { type: "kv", version: "2" },
+    old: { type: "kv", version: "1" },
+    pki: { type: "pki", version: undefined },
+  };
+  const advice = "use another path in mounts, or move what is in it and remove the mount by hand";
+  expect(mountContradictions(["secret", "caddycerts", "old", "pki"], existing)).toEqual([
+    `the mount old is of type kv version 1, wanted kv version 2; ${advice}`,
+    `the mount pki is of type pki, wanted kv version 2; ${advice}`,
+  ]);
 });
