@@ -10,9 +10,10 @@ import { readTrust } from "../shared/agent/logins";
 import { log } from "../shared/core/log";
 import { applicationSecretName, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
-import { waitFor } from "../shared/core/wait";
+import { type Attempt, waitFor } from "../shared/core/wait";
 import { isTokenRefused, observeServer, type Server, type VaultClient, VaultError, vaultClient } from "./client";
 import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme } from "./layout";
+import { describeServer } from "./membership";
 import { nextStep } from "./peers";
 import {
   applicationRole,
@@ -108,30 +109,29 @@ async function waitForFormation({ settings, namespace }: Cluster): Promise<strin
       const observed = memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
         return [member, await observeServer(clientOf(member))];
       });
-      const servers = await Promise.all(observed);
-      const reason = whyNotFormed(servers);
-      if (reason !== undefined) return { waiting: reason };
-      const [, first] = servers[0] ?? [];
-      return { done: (first?.state === "up" ? first.clusterId : undefined) ?? "" };
+      return formedCluster(await Promise.all(observed));
     },
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
   );
 }
 
-/** undefined: all are unsealed members of one cluster, and one of them is active. */
-export function whyNotFormed(servers: [string, Server][]): string | undefined {
+/** Done when all are unsealed members of one cluster, and one of them is active. */
+export function formedCluster(servers: [string, Server][]): Attempt<string> {
+  const clusters = new Set<string>();
+  const active: string[] = [];
   for (const [member, server] of servers) {
-    if (server.state === "away") return `${member} does not answer: ${server.reason}`;
-    if (server.removed) return `${member} was removed from the cluster`;
-    if (!server.initialised) return `${member} is not initialised`;
-    if (server.sealed) return `${member} is sealed`;
-    if (server.clusterId === undefined) return `${member} does not know its cluster yet`;
+    if (server.state === "away") return { waiting: `${member} does not answer: ${server.reason}` };
+    if (!server.initialised || server.removed || server.sealed) {
+      return { waiting: `${member} ${describeServer(server)}` };
+    }
+    if (server.clusterId === undefined) return { waiting: `${member} does not know its cluster yet` };
+    clusters.add(server.clusterId);
+    if (!server.standby) active.push(member);
   }
-  const clusters = new Set(servers.map(([, server]) => (server.state === "up" ? server.clusterId : undefined)));
-  if (clusters.size > 1) return `the members belong to different clusters: ${[...clusters].join(", ")}`;
-  const active = servers.filter(([, server]) => server.state === "up" && !server.standby).map(([member]) => member);
-  if (active.length !== 1) return active.length === 0 ? "no member is active" : `${active.join(" and ")} are active`;
-  return undefined;
+  const [cluster = "", ...others] = clusters;
+  if (others.length > 0) return { waiting: `the members belong to different clusters: ${[...clusters].join(", ")}` };
+  if (active.length > 1) return { waiting: `${active.join(" and ")} are active` };
+  return active.length === 0 ? { waiting: "no member is active" } : { done: cluster };
 }
 
 // --- logging in
@@ -373,11 +373,9 @@ async function keepToken(context: Context, name: string, role: string, maker: Ma
 }
 
 async function tokenState(token: string | undefined, client: VaultClient): Promise<TokenState> {
-  if (!token) return { state: "none" };
-  try {
-    return { state: "valid", ...(await client.lookupSelf()) };
-  } catch (error) {
-    if (isTokenRefused(error)) return { state: "refused" };
+  if (!token) return "none";
+  return client.lookupSelf().catch((error: unknown) => {
+    if (isTokenRefused(error)) return "refused";
     throw error;
-  }
+  });
 }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { decoded } from "../../../components/shared/agent/kubernetes";
 import { sealContradiction } from "../../../components/vault/agent";
+import type { Server } from "../../../components/vault/client";
 import type { VaultSettings } from "../../../components/vault/layout";
-import { whyNotFormed } from "../../../components/vault/setup";
+import { formedCluster } from "../../../components/vault/setup";
 import { initBody, toData, toKept } from "../../../components/vault/sidecar";
 
 const common = {
@@ -78,8 +79,8 @@ describe("the seal of a cluster that was formed", () => {
 });
 
 describe("a cluster", () => {
-  const up = {
-    state: "up" as const,
+  const standby: Server = {
+    state: "up",
     initialised: true,
     sealed: false,
     standby: true,
@@ -88,57 +89,37 @@ describe("a cluster", () => {
     clusterId: "c1",
     version: "1.21.2",
   };
-  it.each<[string, Parameters<typeof whyNotFormed>[0], string | undefined]>([
-    [
-      "is formed",
-      [
-        ["vault-0", { ...up, standby: false }],
-        ["vault-1", up],
-      ],
-      undefined,
-    ],
-    [
-      "has no active member",
-      [
-        ["vault-0", up],
-        ["vault-1", up],
-      ],
-      "no member is active",
-    ],
-    [
-      "has a sealed member",
-      [
-        ["vault-0", { ...up, standby: false }],
-        ["vault-1", { ...up, sealed: true }],
-      ],
-      "vault-1 is sealed",
-    ],
+  const active: Server = { ...standby, standby: false };
+  it.each<[string, Server, Server, ReturnType<typeof formedCluster>]>([
+    ["is formed", active, standby, { done: "c1" }],
+    ["has no active member", standby, standby, { waiting: "no member is active" }],
+    ["has two active members", active, active, { waiting: "vault-0 and vault-1 are active" }],
+    ["has a sealed member", active, { ...standby, sealed: true }, { waiting: "vault-1 is sealed" }],
     [
       "has a removed member",
-      [
-        ["vault-0", { ...up, standby: false }],
-        ["vault-1", { ...up, sealed: true, removed: true }],
-      ],
-      "vault-1 was removed from the cluster",
+      active,
+      { ...standby, sealed: true, removed: true },
+      { waiting: "vault-1 was removed from the cluster" },
     ],
     [
       "has an empty member",
-      [
-        ["vault-0", { ...up, standby: false }],
-        ["vault-1", { ...up, sealed: true, initialised: false }],
-      ],
-      "vault-1 is not initialised",
+      active,
+      { ...standby, sealed: true, initialised: false },
+      { waiting: "vault-1 is not initialised" },
     ],
-    ["misses one", [["vault-0", { state: "away", reason: "gone" }]], "vault-0 does not answer: gone"],
+    ["misses one", active, { state: "away", reason: "gone" }, { waiting: "vault-1 does not answer: gone" }],
     [
       "is two",
-      [
-        ["vault-0", { ...up, standby: false }],
-        ["vault-1", { ...up, clusterId: "c2" }],
-      ],
-      "the members belong to different clusters: c1, c2",
+      active,
+      { ...standby, clusterId: "c2" },
+      { waiting: "the members belong to different clusters: c1, c2" },
     ],
-  ])("%s", (_, servers, reason) => {
-    expect(whyNotFormed(servers)).toBe(reason);
+  ])("%s", (_, first, second, expected) => {
+    expect(
+      formedCluster([
+        ["vault-0", first],
+        ["vault-1", second],
+      ]),
+    ).toEqual(expected);
   });
 });

@@ -12,12 +12,12 @@ const good: TokenInfo = {
   rotation: 1,
 };
 const settings = { tokenPeriodDays: 30, passwords: { rotation: 1 } };
-const valid = (changes: Partial<TokenInfo> = {}): TokenState => ({ state: "valid", ...good, ...changes });
+const valid = (changes: Partial<TokenInfo> = {}): TokenState => ({ ...good, ...changes });
 
 describe("a kept token", () => {
   it.each<[string, TokenState, TokenAction]>([
-    ["is made", { state: "none" }, { kind: "replace", reason: "there was none" }],
-    ["is replaced when revoked", { state: "refused" }, { kind: "replace", reason: "it was revoked or has expired" }],
+    ["is made", "none", { kind: "replace", reason: "there was none" }],
+    ["is replaced when revoked", "refused", { kind: "replace", reason: "it was revoked or has expired" }],
     ["is kept on its first day", valid(), { kind: "keep", days: 30 }],
     ["is kept until a day is gone", valid({ ttlSeconds: 29 * day + 1 }), { kind: "keep", days: 29 }],
     ["is renewed then", valid({ ttlSeconds: 29 * day }), { kind: "renew", days: 29 }],
