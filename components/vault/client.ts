@@ -39,7 +39,6 @@ export function isTokenRefused(error: unknown): boolean {
 
 export type VaultClient = ReturnType<typeof vaultClient>;
 export type Health = ReturnType<typeof toHealth>;
-export type SealStatus = ReturnType<typeof toSealStatus>;
 export type TokenInfo = ReturnType<typeof toTokenInfo>;
 export type Peer = Awaited<ReturnType<VaultClient["peers"]>>[number];
 export type Server = ({ state: "up" } & Health) | { state: "away"; reason: string };
@@ -78,7 +77,7 @@ export function vaultClient(endpoint: Endpoint) {
       { deadlineSeconds: electionSeconds, intervalSeconds: 0.25 },
     );
   };
-  const write = async <T>(path: string, body: object, timeoutSeconds?: number): Promise<T | undefined> =>
+  const write = async <T = unknown>(path: string, body: object, timeoutSeconds?: number): Promise<T | undefined> =>
     parse<T>(path, await send("POST", path, body, timeoutSeconds));
   /** undefined: Vault has nothing at this path. */
   const read = async <T>(path: string): Promise<T | undefined> => {
@@ -92,7 +91,7 @@ export function vaultClient(endpoint: Endpoint) {
   };
   return {
     read,
-    write: <T = unknown>(path: string, body: object) => write<T>(path, body),
+    write,
     list: async (path: string) => (await read<{ keys?: string[] }>(`${path}/?list=true`))?.keys ?? [],
     async remove(path: string): Promise<void> {
       const response = await send("DELETE", path);
@@ -100,7 +99,7 @@ export function vaultClient(endpoint: Endpoint) {
     },
     /** Any status of the health page is an answer. */
     health: async () => toHealth(await send("GET", "sys/health")),
-    sealStatus: async () => toSealStatus(parse<RawSeal>("sys/seal-status", await send("GET", "sys/seal-status")) ?? {}),
+    sealStatus: async () => toSealStatus(parse("sys/seal-status", await send("GET", "sys/seal-status"))),
     async init(body: object) {
       const raw = await write<{ keys_base64?: string[]; recovery_keys_base64?: string[]; root_token?: string }>(
         "sys/init",
@@ -113,8 +112,7 @@ export function vaultClient(endpoint: Endpoint) {
       const body = { leader_api_addr: leader.url, retry: false, leader_ca_cert: leader.ca };
       await write("sys/storage/raft/join", body, initTimeoutSeconds);
     },
-    unseal: async (key: string) =>
-      toSealStatus((await write<RawSeal>("sys/unseal", { key }, initTimeoutSeconds)) ?? {}),
+    unseal: async (key: string) => toSealStatus(await write("sys/unseal", { key }, initTimeoutSeconds)),
     forgetProgress: async () => void (await write("sys/unseal", { reset: true })),
     login: async (role: string, jwt: string) =>
       (await write<RawAuth>("auth/jwt/login", { role, jwt }))?.auth?.client_token ?? "",
@@ -136,17 +134,17 @@ export function vaultClient(endpoint: Endpoint) {
       return Object.fromEntries(mounts);
     },
     async peers() {
-      const raw = await must<{ config: { servers: RawPeer[] } }>("sys/storage/raft/configuration");
+      type RawPeer = { node_id: string; address: string; leader: boolean; voter: boolean };
+      const { config } = await must<{ config: { servers: RawPeer[] } }>("sys/storage/raft/configuration");
       /** `address`: host and port. */
-      return raw.config.servers.map(({ node_id: id, address, leader, voter }) => ({ id, address, leader, voter }));
+      return config.servers.map(({ node_id: id, ...peer }) => ({ id, ...peer }));
     },
     async autopilotState() {
-      const raw = await must<RawAutopilot>("sys/storage/raft/autopilot/state");
-      const servers = Object.values(raw.servers ?? {}).map(({ address, healthy, last_index: lastIndex = 0 }) => ({
-        address,
-        healthy,
-        lastIndex,
-      }));
+      type RawServer = { address: string; healthy: boolean; last_index?: number };
+      type RawState = { healthy: boolean; failure_tolerance: number; servers?: Record<string, RawServer> | null };
+      const raw = await must<RawState>("sys/storage/raft/autopilot/state");
+      const known = Object.values(raw.servers ?? {});
+      const servers = known.map(({ last_index: lastIndex = 0, ...server }) => ({ ...server, lastIndex }));
       return { healthy: raw.healthy, failureTolerance: raw.failure_tolerance, servers };
     },
   };
@@ -160,13 +158,6 @@ export async function observeServer(client: Promise<Pick<VaultClient, "health">>
   }
 }
 
-interface RawSeal {
-  type?: string;
-  sealed?: boolean;
-  progress?: number;
-  migration?: boolean;
-}
-
 interface RawAuth {
   auth?: { client_token?: string; lease_duration?: number };
 }
@@ -178,19 +169,6 @@ interface RawToken {
   orphan?: boolean;
   role?: string | undefined;
   meta?: Record<string, string> | null;
-}
-
-interface RawPeer {
-  node_id: string;
-  address: string;
-  leader: boolean;
-  voter: boolean;
-}
-
-interface RawAutopilot {
-  healthy: boolean;
-  failure_tolerance: number;
-  servers?: Record<string, { address: string; healthy: boolean; last_index?: number }>;
 }
 
 interface RawHealth {
@@ -220,9 +198,16 @@ function toHealth({ status, body }: HttpResponse) {
   };
 }
 
-function toSealStatus({ type = "unknown", sealed = true, progress = 0, migration = false }: RawSeal) {
-  /** `migration`: the data were initialised with another kind of seal. */
-  return { type, sealed, progress, migration };
+export interface SealStatus {
+  type: string;
+  sealed: boolean;
+  progress: number;
+  /** The data were initialised with another kind of seal. */
+  migration: boolean;
+}
+
+function toSealStatus(raw: Partial<SealStatus> = {}): SealStatus {
+  return { type: "unknown", sealed: true, progress: 0, migration: false, ...raw };
 }
 
 function toTokenInfo({ ttl, policies = [], renewable = false, orphan = false, role, meta }: RawToken) {
@@ -242,7 +227,7 @@ function parse<T>(path: string, { status, body }: HttpResponse): T | undefined {
 }
 
 /** undefined for an answer that is not Vault's. Its text is not repeated, since it could be anything. */
-function parseJson<T>(body: string): T | undefined {
+export function parseJson<T>(body: string): T | undefined {
   try {
     return JSON.parse(body) as T;
   } catch {

@@ -6,17 +6,13 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { AwsV4Signer } from "aws4fetch";
 import { http } from "../shared/agent/http";
+import { parseJson } from "./client";
+import type { KmsKey } from "./layout";
 
 export interface AwsCredentials {
   accessKeyId: string;
   secretAccessKey: string;
   sessionToken?: string;
-}
-
-export interface KmsKey {
-  region: string;
-  keyId: string;
-  endpoint?: string | undefined;
 }
 
 const timeoutSeconds = 10;
@@ -67,17 +63,17 @@ export async function kms<T>(
     body,
     timeoutSeconds,
   });
-  const answer = parse<T & { __type?: string; message?: string; Message?: string }>(response.body);
+  const answer = parseJson<T & { __type?: string; message?: string; Message?: string }>(response.body);
   if (response.status === 200 && answer !== undefined) return answer;
   const what = answer?.__type?.replace(/^.*#/, "") ?? `status ${response.status}`;
   throw new Error(`${operation} was refused: ${what}: ${answer?.message ?? answer?.Message ?? "no reason given"}`);
 }
 
 /** From the mounted file, or with the role of the service account (IRSA). The server looks in the same places. */
-export async function findCredentials(region: string, environment = process.env): Promise<AwsCredentials> {
-  const file = environment["AWS_SHARED_CREDENTIALS_FILE"];
+export async function findCredentials(region: string): Promise<AwsCredentials> {
+  const file = process.env["AWS_SHARED_CREDENTIALS_FILE"];
   if (file !== undefined) return readProfile(await readFile(file, "utf8"));
-  const [role, tokenFile] = [environment["AWS_ROLE_ARN"], environment["AWS_WEB_IDENTITY_TOKEN_FILE"]];
+  const [role, tokenFile] = [process.env["AWS_ROLE_ARN"], process.env["AWS_WEB_IDENTITY_TOKEN_FILE"]];
   if (role === undefined || tokenFile === undefined) {
     throw new Error(
       "there are no AWS credentials: AWS has put no role into this pod; " +
@@ -96,22 +92,17 @@ export async function findCredentials(region: string, environment = process.env)
     headers: { accept: "application/json" },
     timeoutSeconds,
   });
-  const answer = parse<StsAnswer>(body);
+  type Found = { AccessKeyId: string; SecretAccessKey: string; SessionToken: string };
+  const answer = parseJson<{
+    AssumeRoleWithWebIdentityResponse?: { AssumeRoleWithWebIdentityResult?: { Credentials?: Found } };
+    Error?: { Message?: string };
+  }>(body);
   const found = answer?.AssumeRoleWithWebIdentityResponse?.AssumeRoleWithWebIdentityResult?.Credentials;
   if (status !== 200 || found === undefined) {
     throw new Error(`AWS gave no credentials for ${role}: ${answer?.Error?.Message ?? `status ${status}`}`);
   }
   const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, SessionToken: sessionToken } = found;
   return { accessKeyId, secretAccessKey, sessionToken };
-}
-
-interface StsAnswer {
-  AssumeRoleWithWebIdentityResponse?: {
-    AssumeRoleWithWebIdentityResult?: {
-      Credentials?: { AccessKeyId: string; SecretAccessKey: string; SessionToken: string };
-    };
-  };
-  Error?: { Message?: string };
 }
 
 /** The profile "default" of AWS's own file format. */
@@ -132,12 +123,4 @@ export function readProfile(text: string): AwsCredentials {
     );
   }
   return { accessKeyId, secretAccessKey, ...(session === undefined ? {} : { sessionToken: session }) };
-}
-
-function parse<T>(text: string): T | undefined {
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    return undefined;
-  }
 }

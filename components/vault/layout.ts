@@ -40,16 +40,17 @@ export const paths = {
   login: "/var/run/secrets/cells-services/vault",
 } as const;
 
+export interface KmsKey {
+  region: string;
+  keyId: string;
+  /** Default: that of AWS. */
+  endpoint?: string | undefined;
+}
+
 export type SealSettings =
   | { type: "shamir" }
-  | {
-      type: "awskms";
-      region: string;
-      keyId: string;
-      endpoint?: string | undefined;
-      /** "none": the recovery keys are not stored. */
-      recovery: { pgpKeys: string[]; threshold: number } | "none";
-    };
+  /** "none": the recovery keys are not stored. */
+  | ({ type: "awskms"; recovery: { pgpKeys: string[]; threshold: number } | "none" } & KmsKey);
 
 /** A mount of the key-value engine, version 2. */
 export interface Mount {
