@@ -2,7 +2,6 @@
 import { basename } from "node:path";
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
-import type { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import {
@@ -24,11 +23,12 @@ import {
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
-import { resolveVault, type VaultClusterArguments, type VaultEnsemble } from "./arguments";
+import { resolveVault, type VaultClusterArguments } from "./arguments";
 import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
 import {
   login,
   memberRules,
+  mountsOf,
   pace,
   policyPorts,
   sealJob,
@@ -73,7 +73,13 @@ export class VaultCluster extends EnsembleComponent {
     );
     // A change of what the members read waits for the proof that they can open their seal.
     const afterSeal = pulumi.mergeOptions(afterGuard, { dependsOn: [sealed] });
-    const secrets = this.createTokenSecrets(ensemble, url, afterGuard);
+    // The jobs setup and tokens add the key `token`, the certificates agent adds `ca.crt`, each with its own field manager.
+    const secrets = [
+      createSecret(ensemble, namesOf(name).admin, { url }, afterGuard),
+      ...ensemble.applications.map((each) =>
+        createApplicationSecret(ensemble, each, { url, mounts: mountsOf(ensemble, each) }, afterGuard),
+      ),
+    ];
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
     // The agent makes the running server read renewed certificates.
@@ -105,21 +111,5 @@ export class VaultCluster extends EnsembleComponent {
       }),
     );
     this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });
-  }
-
-  /** The setup and tokens jobs add the key `token`, the certificates agent adds `ca.crt`, each with its own field manager. */
-  private createTokenSecrets(
-    { name, applications, policies }: VaultEnsemble,
-    url: pulumi.Output<string>,
-    options: pulumi.CustomResourceOptions,
-  ): Secret[] {
-    return [
-      createSecret(this.ensemble, namesOf(name).admin, { url }, options),
-      ...applications.map((application) => {
-        // The mount is the first part of a path.
-        const mounts = new Set(policies[application]?.map(({ path }) => path.split("/")[0]));
-        return createApplicationSecret(this.ensemble, application, { url, mounts: [...mounts].join(",") }, options);
-      }),
-    ];
   }
 }

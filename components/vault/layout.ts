@@ -1,6 +1,6 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
-import { memberHost, type ServiceKind, serviceHost } from "../shared/core/names";
+import { memberHost, type ServiceKind } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 
 export const service = "vault" satisfies ServiceKind;
@@ -101,11 +101,6 @@ export function tokensName(name: string): string {
 /** Job that proves the seal before the members use it. */
 export function sealName(name: string): string {
   return `${name}-seal`;
-}
-
-/** Audience of login tokens: Vault refuses a token that was made for another purpose. */
-export function audience(name: string, namespace: string): string {
-  return serviceHost(name, namespace);
 }
 
 export function scheme(tls: TlsMode): "http" | "https" {

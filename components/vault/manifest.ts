@@ -1,12 +1,12 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { core, networking } from "@pulumi/kubernetes/types/input";
-import { applicationSecretName } from "../shared/core/names";
 import {
   type AgentBundle,
   type AgentJob,
   agentJobSpec,
   agentPorts,
   allow,
+  applicationSecretName,
   certificateMounts,
   configName,
   containerPorts,
@@ -26,6 +26,7 @@ import {
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
+  serviceHost,
   settingsOf,
   setupDeadlineSeconds,
   tlsMounts,
@@ -35,7 +36,6 @@ import {
 } from "../shared/deploy";
 import { majority, type VaultEnsemble } from "./arguments";
 import {
-  audience,
   keysName,
   paths,
   ports,
@@ -87,6 +87,11 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
     ui: false,
     log_level: "info",
   };
+}
+
+/** The mounts that the policy of an application names, each as the first part of a path. */
+export function mountsOf({ policies }: VaultEnsemble, application: string): string {
+  return [...new Set(policies[application]?.map(({ path }) => path.split("/")[0]))].join(",");
 }
 
 function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
@@ -237,8 +242,9 @@ export function login(ensemble: Ensemble): LoginMounts {
           defaultMode: 0o440,
           sources: [
             {
+              // Vault refuses a token that was made for another audience.
               serviceAccountToken: {
-                audience: ensemble.namespace.apply((namespace) => audience(ensemble.name, namespace)),
+                audience: ensemble.namespace.apply((namespace) => serviceHost(ensemble.name, namespace)),
                 expirationSeconds: 600,
                 path: "token",
               },

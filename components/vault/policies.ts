@@ -1,6 +1,6 @@
 /** Who may do what in Vault: the texts of the policies and the roles, from the arguments. Pure. */
-import { namesOf } from "../shared/core/names";
-import { audience, type PolicyRule, type SetupSettings, tokensName } from "./layout";
+import { namesOf, serviceHost } from "../shared/core/names";
+import { type PolicyRule, type SetupSettings, tokensName } from "./layout";
 
 /** Paths with what is allowed there. */
 export type Policy = Record<string, string[]>;
@@ -134,7 +134,7 @@ export function loginRoles(name: string, namespace: string): Record<string, obje
         role_type: "jwt",
         user_claim: "sub",
         bound_subject: `system:serviceaccount:${namespace}:${account}`,
-        bound_audiences: [audience(name, namespace)],
+        bound_audiences: [serviceHost(name, namespace)],
         token_policies: [role],
         token_no_default_policy: true,
         token_ttl: loginSeconds,
