@@ -79,18 +79,6 @@ describe("an object store", () => {
     expect(serverOf(graph)["image"]).toBe("docker.io/versity/versitygw:v1.8.0");
   });
 
-  it("puts everything under the component and into the namespace", async () => {
-    const { resources } = await deploy();
-    const component = resources.find(({ type }) => type === "cells-services:index:ObjectStore");
-    for (const each of resources.filter(({ custom, type }) => custom && !type.startsWith("pulumi:"))) {
-      expect(each.options.parent, each.name).toBe(component?.urn);
-      if (each.type.startsWith("kubernetes:")) {
-        expect(at(each.inputs, "metadata.namespace"), each.name).toBe("cells");
-        expect(at(each.inputs, "metadata.labels"), each.name).toMatchObject({ "app.kubernetes.io/instance": "s3" });
-      }
-    }
-  });
-
   it("orders preflight and certificates, server, setup", async () => {
     const graph = await deploy();
     const urn = (type: string, name: string): string => only(graph, type, name).urn;

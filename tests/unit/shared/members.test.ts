@@ -8,8 +8,10 @@ import { NatsCluster } from "../../../components/nats";
 import { ObjectStore } from "../../../components/objectstore";
 import { RedisCluster } from "../../../components/redis";
 import { createBundle } from "../../../components/shared/deploy/bundle";
+import { agentImage } from "../../../components/shared/deploy/images";
 import { VaultCluster } from "../../../components/vault";
 import { vaultForCells } from "../../../stacks/cells";
+import { at, listAt, type Properties } from "../../support/graph";
 import { type Graph, type ProgramFailure, type Recorded, record } from "../../support/recorder";
 import { builtBundle, ensureAgentBundles } from "../../support/stacks";
 
@@ -31,6 +33,24 @@ const services: [string, (more?: object, options?: Options) => pulumi.Resource][
 const kindOf = (each: Recorded): string => each.type.split(":").at(-1) ?? "";
 const objectsOf = ({ resources }: Pick<Graph, "resources">): Recorded[] =>
   resources.filter(({ type }) => type.startsWith("kubernetes:"));
+
+const containersOf = (pod: unknown): Properties[] => [...listAt(pod, "initContainers"), ...listAt(pod, "containers")];
+const mountsOf = (container: Properties): unknown[] => listAt(container, "volumeMounts").map(({ name }) => name);
+
+function podsOf(graph: Graph): { owner: Recorded; pod: unknown }[] {
+  return objectsOf(graph).flatMap((owner) => {
+    const pod = at(owner.inputs, "spec.jobTemplate.spec.template.spec") ?? at(owner.inputs, "spec.template.spec");
+    return pod === undefined ? [] : [{ owner, pod }];
+  });
+}
+
+function expectVolumesToBeMounted(graph: Graph): void {
+  for (const { owner, pod } of podsOf(graph)) {
+    const claims = listAt(owner.inputs, "spec.volumeClaimTemplates").map((claim) => at(claim, "metadata.name"));
+    const volumes = [...listAt(pod, "volumes").map(({ name }) => name), ...claims];
+    expect(new Set(containersOf(pod).flatMap(mountsOf)), owner.name).toEqual(new Set(volumes));
+  }
+}
 
 async function failureOf(program: () => void): Promise<ProgramFailure> {
   return record(program).then(
@@ -84,12 +104,61 @@ describe.each(services)("%s", (service, create) => {
     expect(resources.filter(({ options }) => options.protect)).toEqual([]);
   });
 
+  it("puts everything under the component and into the namespace", async () => {
+    const graph = await record(() => void create());
+    const component = graph.resources.find(({ type }) => type.startsWith("cells-services:"));
+    const inside = graph.resources.filter(({ custom, type }) => custom && !type.startsWith("pulumi:"));
+    for (const each of inside) expect(each.options.parent, each.name).toBe(component?.urn);
+    for (const each of objectsOf(graph)) {
+      expect(at(each.inputs, "metadata.namespace"), each.name).toBe("cells");
+      expect(at(each.inputs, "metadata.labels"), each.name).toMatchObject({
+        "app.kubernetes.io/name": service,
+        "app.kubernetes.io/instance": "db",
+      });
+    }
+  });
+
+  it("freezes the selector, whatever the version", async () => {
+    const [set] = objectsOf(await record(() => void create({ version: "8.0.99" }))).filter(
+      (each) => kindOf(each) === "StatefulSet",
+    );
+    const selector = {
+      "app.kubernetes.io/name": service,
+      "app.kubernetes.io/instance": "db",
+      "app.kubernetes.io/component": "server",
+    };
+    expect(at(set?.inputs, "spec.selector.matchLabels")).toEqual(selector);
+    expect(at(set?.inputs, "spec.volumeClaimTemplates.0.metadata.labels")).toEqual(selector);
+    expect(at(set?.inputs, "spec.template.metadata.labels")).toMatchObject(selector);
+  });
+
+  it("gives the token of an account to agents only", async () => {
+    for (const { owner, pod } of podsOf(await record(() => void create()))) {
+      for (const container of containersOf(pod)) {
+        const has = mountsOf(container).includes("token");
+        expect(has, `${owner.name} ${String(container["name"])}`).toBe(container["image"] === agentImage);
+      }
+    }
+  });
+
+  it.each([{}, { tls: "off" }])("mounts the volumes that it names, and no others: %o", async (more) => {
+    expectVolumesToBeMounted(await record(() => void create(more)));
+  });
+
   it("says its version on the members only, so that another version changes nothing else", async () => {
     const graph = await record(() => void create());
     const versioned = objectsOf(graph).filter(({ inputs }) => JSON.stringify(inputs).includes("io/version"));
     expect(versioned.map(kindOf)).toEqual(["StatefulSet"]);
   });
 });
+
+it.each([{ serviceAccountAnnotations: {} }, { credentialsSecret: "aws" }])(
+  "Vault with a key of AWS mounts the volumes that it names, and no others: %o",
+  async (access) => {
+    const seal = { type: "awskms", region: "r", keyId: "k", recovery: "none", ...access } as const;
+    expectVolumesToBeMounted(await record(() => void new VaultCluster("db", { ...args, ...vaultForCells, seal })));
+  },
+);
 
 describe("a bundle", () => {
   it("is another resource when its program changes, so that the former one outlives a failed update", async () => {
