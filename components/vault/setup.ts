@@ -205,7 +205,6 @@ async function rootToken({ settings, namespace, api }: Context): Promise<string 
   return decoded(secret?.data)["token"] || undefined;
 }
 
-/** The token is revoked before it is removed from the Secret: an unknown token cannot be revoked. */
 async function forgetRoot(context: Context): Promise<void> {
   const { settings, namespace, api } = context;
   const token = await rootToken(context);
@@ -217,7 +216,7 @@ async function forgetRoot(context: Context): Promise<void> {
   log("the root token is revoked");
 }
 
-/** Revokes the token of this client, unless it is no longer valid. */
+/** Unless the token is no longer valid. Before it is removed from its Secret: a token that nobody knows cannot be revoked. */
 async function revoke(client: VaultClient): Promise<void> {
   await client.revokeSelf().catch((error: unknown) => {
     if (!isTokenRefused(error)) throw error;
@@ -362,7 +361,6 @@ async function keepToken(context: Context, name: string, role: string, maker: Ma
     case "renew":
       return log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
     case "rotate":
-      // Revoked before it is removed from the Secret: an unknown token cannot be revoked.
       if (former !== "") await revoke(await clientWith(context, former));
       await replace(token ?? "");
       return log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);

@@ -63,7 +63,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       // The agent reaches its own server also while the name of the member does not resolve yet.
       url: own ? `${scheme(settings.tls)}://127.0.0.1:${ports.client}` : memberUrl(settings, pod.namespace, member),
       ca,
-      unverified: own && tls,
+      unverified: own,
       timeoutSeconds: answerSeconds,
     });
   };
