@@ -51,7 +51,7 @@ export const commands: Commands = {
 /** Throws when the members could not open what they have, or what they are about to make. */
 async function judgeSeal(settings: VaultSettings, namespace: string, api: KubernetesApi): Promise<void> {
   const { seal, name } = settings;
-  const hasKeys = async (type: VaultSettings["seal"]["type"]) =>
+  const hasKeys = async (type: typeof seal.type) =>
     (await api.get(core(namespace, "secrets", keysName(name, type)))) !== undefined;
   const marked = (await readMarker(name, namespace, api)) !== undefined;
   const observed = { formed: marked, shamir: await hasKeys("shamir"), awskms: await hasKeys("awskms") };
@@ -136,7 +136,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
     log(`the marker ${namesOf(settings.name).marker} could not be read: ${(error as Error).message}`);
     return undefined;
   });
-  const reason = foreignData({ joined }, marker, pod.name);
+  const reason = foreignData(joined, marker, pod.name);
   if (reason !== undefined) throw new Error(reason);
   log(`decision: start: the volume belongs to the cluster ${joined}`);
 }

@@ -1,15 +1,15 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
 import { beginAnew } from "../shared/core/marker";
 
-/** Whether the data on a volume may meet the cluster that the marker tells of. */
+/** Why the data on a volume, which is of the cluster `joined`, may not meet the cluster of the marker. */
 export function foreignData(
-  volume: { joined: string | undefined },
+  joined: string,
   marker: { clusterId: string } | undefined,
   self: string,
 ): string | undefined {
-  if (volume.joined === undefined || marker === undefined || volume.joined === marker.clusterId) return undefined;
+  if (marker === undefined || joined === marker.clusterId) return undefined;
   return (
-    `the volume of ${self} belongs to the cluster ${volume.joined}, but the marker says ${marker.clusterId}; ` +
+    `the volume of ${self} belongs to the cluster ${joined}, but the marker says ${marker.clusterId}; ` +
     `give ${self} its own volume back, or ${beginAnew}`
   );
 }
