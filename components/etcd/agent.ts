@@ -357,27 +357,18 @@ async function maintain(settings: EnsembleSettings, namespace: string): Promise<
   if (!isHousekeepingDue(alarms, began)) return;
   const { members, unreachable } = await readStatuses(settings, namespace);
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
-  switch (housekeeping.kind) {
-    case "nothing":
-      log("nothing to do");
-      return;
-    case "refuse":
-      throw new Error([housekeeping.reason, ...unreachable].join("; "));
-    case "defragment":
-      await defragment(settings, namespace, housekeeping.members);
-      return;
-    case "free-space": {
-      log("the space quota is used up: compacting, defragmenting, then allowing writes again");
-      const revision = members[0]?.status.revision ?? "0";
-      await client.compact(revision).catch((error: Error) => {
-        // Compacted by etcd itself in the meantime.
-        if (!error.message.includes("compacted")) throw error;
-      });
-      await defragment(settings, namespace, housekeeping.members);
-      for (const alarm of housekeeping.alarms) await client.disarm(alarm);
-      return;
-    }
+  if ("reason" in housekeeping) throw new Error([housekeeping.reason, ...unreachable].join("; "));
+  if (housekeeping.defragment.length === 0) log("nothing to do");
+  if (housekeeping.full.length > 0) {
+    log("the space quota is used up: compacting, defragmenting, then allowing writes again");
+    const revision = members[0]?.status.revision ?? "0";
+    await client.compact(revision).catch((error: Error) => {
+      // Compacted by etcd itself in the meantime.
+      if (!error.message.includes("compacted")) throw error;
+    });
   }
+  await defragment(settings, namespace, housekeeping.defragment);
+  for (const alarm of housekeeping.full) await client.disarm(alarm);
 }
 
 /** Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners. */

@@ -1,4 +1,5 @@
 /** Housekeeping decisions: pure. */
+import { type Refuse, refuse } from "../shared/core/decision";
 import type { Alarm, Status } from "./client";
 
 /** Below this size rewriting the file saves too little to stop a member for it. */
@@ -11,12 +12,8 @@ export interface MemberStatus {
   status: Status;
 }
 
-export type Housekeeping =
-  | { kind: "nothing" }
-  | { kind: "defragment"; members: string[] }
-  /** The quota is used up and etcd refuses writes: free space, then allow writes again. */
-  | { kind: "free-space"; members: string[]; alarms: Alarm[] }
-  | { kind: "refuse"; reason: string };
+/** `full`: etcd refuses writes because the quota is used up. */
+export type Housekeeping = { defragment: string[]; full: Alarm[] } | Refuse;
 
 /**
  * The maintenance runs each minute, so that a learner becomes a voter soon. The question how fragmented the members are
@@ -33,23 +30,17 @@ export function decideHousekeeping(members: MemberStatus[], expected: number, al
   const corrupt = alarms.find(({ alarm }) => alarm === "CORRUPT");
   if (corrupt !== undefined) {
     const who = members.find(({ status }) => status.memberId === corrupt.memberId)?.name ?? corrupt.memberId;
-    return {
-      kind: "refuse",
-      reason:
-        `etcd reports that the data of ${who} is corrupt; take a snapshot of a healthy member, then delete the volume ` +
+    return refuse(
+      `etcd reports that the data of ${who} is corrupt; take a snapshot of a healthy member, then delete the volume ` +
         `claim and the pod of ${who} to have it replaced`,
-    };
+    );
   }
   const unhealthy = whyNotHealthy(members, expected);
-  if (unhealthy !== undefined) return { kind: "refuse", reason: unhealthy };
+  if (unhealthy !== undefined) return refuse(unhealthy);
 
   const full = alarms.filter(({ alarm }) => alarm === "NOSPACE");
-  const ordered = followersFirst(members);
-  if (full.length > 0) return { kind: "free-space", members: ordered.map(({ name }) => name), alarms: full };
-  const fragmented = ordered.filter(({ status }) => isFragmented(status));
-  return fragmented.length === 0
-    ? { kind: "nothing" }
-    : { kind: "defragment", members: fragmented.map(({ name }) => name) };
+  const chosen = followersFirst(members).filter(({ status }) => full.length > 0 || isFragmented(status));
+  return { defragment: chosen.map(({ name }) => name), full };
 }
 
 /** undefined when all expected members are voters that follow one leader. */

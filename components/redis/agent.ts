@@ -21,13 +21,13 @@ import { sidecarCommand } from "../shared/agent/start";
 import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { memberHost, memberNames, mostMembers } from "../shared/core/names";
+import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, open, toInfo, toServer } from "./client";
 import { writeMemberFiles } from "./files";
-import { leavingPriority, markDatabase, markKey, newsSeconds, paths, ports } from "./layout";
+import { leavingPriority, markDatabase, markKey, memberOf, newsSeconds, paths, ports } from "./layout";
 import { isMaster, type Server, up } from "./membership";
 import { afterForgetting, nextRelease } from "./release";
 import { askEach, createSidecar } from "./sidecar";
@@ -96,13 +96,11 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 }
 
 /** As the administrator. */
-async function readServer(settings: EnsembleSettings, namespace: string, member: string): Promise<Server> {
-  const memberOf = (host: string): string =>
-    memberNames(settings.name, mostMembers).find((each) => memberHost(settings.name, namespace, each) === host) ?? host;
+function readServer(settings: EnsembleSettings, namespace: string, member: string): Promise<Server> {
   return withServer(settings, namespace, member, async (client) => {
     const info = toInfo(await client.info("replication"));
     await client.select(markDatabase);
-    return toServer(info, await client.get(markKey), memberOf);
+    return toServer(info, await client.get(markKey), (host) => memberOf(settings.name, namespace, host));
   });
 }
 

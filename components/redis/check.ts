@@ -25,7 +25,7 @@ import { checkStrangers, loginStrangers, refusal } from "../shared/check/strange
 import type { Check, CheckTarget } from "../shared/core/check";
 import { memberHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { majority, markDatabase, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
+import { majority, markDatabase, memberOf, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 import type { Server, Up } from "./membership";
 
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */
@@ -53,13 +53,11 @@ export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
   const { step, member, address } = context;
   const session = openSession();
-  const memberOf = (host: string): string =>
-    target.members.find((each) => memberHost(target.name, target.namespace, each) === host) ?? host;
   const states: MemberState[] = [];
   const greet = async (client: Redis, { name }: Place): Promise<string> => {
     const { toInfo, toServer } = await import("./client.js");
     const info = toInfo(await client.info("server", "replication"));
-    const state = toServer(info, null, memberOf);
+    const state = toServer(info, null, (host) => memberOf(target.name, target.namespace, host));
     states.push({ member: name, ...state });
     return `redis ${info["redis_version"] ?? "unknown"}; ${state.role}`;
   };
@@ -102,23 +100,19 @@ export const check: Check = (target, environment) => {
     }
 
     const refusals = { anonymous: /NOAUTH/, wrongPassword: /WRONGPASS|NOAUTH/ };
-    const remedy = "authentication is not enabled: look at the Secret with the users";
+    const common = { access, enter, plainText };
     await checkStrangers(context, {
+      ...common,
       places,
-      access,
-      enter,
       strangers: loginStrangers(access, refusals),
-      plainText,
-      remedy,
+      remedy: "authentication is not enabled: look at the Secret with the users",
     });
     const prefix = "sentinel ";
     const sentinels = members.map(({ name }) => member(name, ports.sentinel));
     await checkStrangers(context, {
+      ...common,
       places: sentinels,
-      access,
-      enter,
       strangers: loginStrangers(access, refusals, prefix),
-      plainText,
       remedy: "look at the container sentinel of the members named",
       prefix,
     });

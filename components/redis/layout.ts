@@ -1,5 +1,6 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
+import { memberHost, memberNames, mostMembers } from "../shared/core/names";
 
 export const ports = { client: 6379, sentinel: 26379 } as const;
 
@@ -41,6 +42,11 @@ export const rotationKey = "rotation";
 /** In the Secret of the internal users: what the password was before the last rotation. */
 export function formerKey(user: InternalUser): string {
   return `${user}-former`;
+}
+
+/** Of the address of a server or Sentinel; the host itself when it is that of no member. */
+export function memberOf(name: string, namespace: string, host: string): string {
+  return memberNames(name, mostMembers).find((member) => memberHost(name, namespace, member) === host) ?? host;
 }
 
 /** Of the memory limit; the rest is for pages that are written while a child saves them, for buffers and fragmentation. */

@@ -22,6 +22,7 @@ import {
   electablePriority,
   majority,
   markKey,
+  memberOf,
   membersGauge,
   neededReplicas,
   newsSeconds,
@@ -76,10 +77,8 @@ export function createSidecar(
   const ordinal = everybody.indexOf(pod.name);
   let self: Identity = { ...pod, members: everybody.slice(0, settings.members) };
   const hostOf = (member: string): string => memberHost(settings.name, pod.namespace, member);
-  const memberOf = (host: string, port: number): string => {
-    if (host === parking.host && port === parking.port) return "nobody";
-    return everybody.find((member) => hostOf(member) === host) ?? host;
-  };
+  const memberAt = (host: string, port: number): string =>
+    host === parking.host && port === parking.port ? "nobody" : memberOf(settings.name, pod.namespace, host);
   const connections = createConnections(settings, pod.name, hostOf);
   const server = (member: string) => connections.get(member, ports.client);
   const sentinel = (member: string) => connections.get(member, ports.sentinel);
@@ -114,7 +113,7 @@ export function createSidecar(
     try {
       const client = await server(member);
       info = toInfo(await client.info("server", "replication", "keyspace", "persistence", "memory", "clients"));
-      return info["loading"] === "1" ? { state: "loading" } : toServer(info, await client.get(markKey), memberOf);
+      return info["loading"] === "1" ? { state: "loading" } : toServer(info, await client.get(markKey), memberAt);
     } catch (error) {
       if (isLoading(error)) return { state: "loading" };
       connections.drop(member, ports.client);
@@ -137,7 +136,7 @@ export function createSidecar(
       const known = toRecord(details);
       return {
         state: "up",
-        master: memberOf(address[0], Number(address[1])),
+        master: memberAt(address[0], Number(address[1])),
         epoch: Number(known["config-epoch"]),
         failover: (known["flags"] ?? "").split(",").includes("failover_in_progress"),
         // All settings are made together.
@@ -223,7 +222,7 @@ export function createSidecar(
     const tables = await Promise.all([tell("SENTINELS"), tell("REPLICAS")]);
     const entries = (tables as unknown[][]).flat().map((entry) => {
       const { ip = "", port, flags = "" } = toRecord(entry);
-      return { member: memberOf(ip, Number(port)), flags };
+      return { member: memberAt(ip, Number(port)), flags };
     });
     return haveLeft(entries, everybody.slice(number));
   };
@@ -371,7 +370,7 @@ export function createSidecar(
       const list = (await tell("REPLICAS")) as unknown[];
       const believed = await Promise.all(
         believedAble(list.map(toRecord)).map(async ({ ip = "", port = "" }) => {
-          const member = memberOf(ip, Number(port));
+          const member = memberAt(ip, Number(port));
           const seen = self.members.includes(member) ? up(await observeServer(member)) : undefined;
           return { member, able: seen?.role === "replica" && seen.linked && seen.priority > 0 };
         }),
@@ -393,10 +392,10 @@ export function createSidecar(
     // Who does not answer is behind: the Sentinels may choose it.
     const has = async (replica: string): Promise<boolean> => {
       const seen = toInfo(await (await server(replica)).info("replication"));
-      const follows = memberOf(seen["master_host"] ?? "", Number(seen["master_port"]));
+      const follows = memberAt(seen["master_host"] ?? "", Number(seen["master_port"]));
       return follows === pod.name && seen["master_link_status"] === "up" && Number(seen["slave_repl_offset"]) >= wanted;
     };
-    const replicas = onlineReplicas(info).map(({ host, port }) => memberOf(host, port));
+    const replicas = onlineReplicas(info).map(({ host, port }) => memberAt(host, port));
     const attempt = async (): Promise<Attempt<string>> => {
       const answers = await Promise.all(replicas.map((replica) => has(replica).catch(() => false)));
       return answers.length > 0 && answers.every((each) => each) ? { done: "" } : { waiting: "some are behind" };

@@ -20,6 +20,8 @@ function member(name: string, changes: Partial<Status> = {}): MemberStatus {
 const fragmented = { dbSizeInUse: 50 * mebibyte };
 
 describe("housekeeping", () => {
+  const nothing = { defragment: [], full: [] };
+
   it("is due every tenth minute, and at once when etcd has raised an alarm", () => {
     const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 3, minute, 40));
     expect(isHousekeepingDue([], at(20))).toBe(true);
@@ -28,34 +30,31 @@ describe("housekeeping", () => {
   });
 
   it("leaves a compact database alone", () => {
-    expect(decideHousekeeping([member("etcd-0"), member("etcd-1"), member("etcd-2")], 3, [])).toEqual({
-      kind: "nothing",
-    });
+    expect(decideHousekeeping([member("etcd-0"), member("etcd-1"), member("etcd-2")], 3, [])).toEqual(nothing);
   });
 
   it("leaves a small database alone, however fragmented", () => {
     const small = { dbSize: 10 * mebibyte, dbSizeInUse: mebibyte };
     const members = ["etcd-0", "etcd-1", "etcd-2"].map((name) => member(name, small));
-    expect(decideHousekeeping(members, 3, [])).toEqual({ kind: "nothing" });
+    expect(decideHousekeeping(members, 3, [])).toEqual(nothing);
   });
 
   it("defragments followers first and the leader last", () => {
     const members = ["etcd-1", "etcd-2", "etcd-0"].map((name) => member(name, fragmented));
-    expect(decideHousekeeping(members, 3, [])).toEqual({ kind: "defragment", members: ["etcd-0", "etcd-2", "etcd-1"] });
+    expect(decideHousekeeping(members, 3, [])).toEqual({ defragment: ["etcd-0", "etcd-2", "etcd-1"], full: [] });
   });
 
   it("defragments only those that need it", () => {
     const members = [member("etcd-0"), member("etcd-1", fragmented), member("etcd-2")];
-    expect(decideHousekeeping(members, 3, [])).toEqual({ kind: "defragment", members: ["etcd-1"] });
+    expect(decideHousekeeping(members, 3, [])).toEqual({ defragment: ["etcd-1"], full: [] });
   });
 
   it("frees space on all members when the quota is used up", () => {
     const members = [member("etcd-0"), member("etcd-1"), member("etcd-2")];
     const alarms = [{ memberId: "etcd-0", alarm: "NOSPACE" }];
     expect(decideHousekeeping(members, 3, alarms)).toEqual({
-      kind: "free-space",
-      members: ["etcd-0", "etcd-2", "etcd-1"],
-      alarms,
+      defragment: ["etcd-0", "etcd-2", "etcd-1"],
+      full: alarms,
     });
   });
 
@@ -79,7 +78,6 @@ describe("housekeeping", () => {
     ],
   ])("does nothing while %s", (_, members, reason) => {
     const decision = decideHousekeeping(members, 3, []);
-    expect(decision.kind).toBe("refuse");
     expect("reason" in decision ? decision.reason : "").toMatch(reason);
   });
 
