@@ -1,32 +1,22 @@
 /**
- * What must run in the cluster for etcd:
+ * What must run in the cluster for etcd, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides how its server starts
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, users, authentication
  *   maintenance  a CronJob: promotes learners, frees space, defragments
- *   certificates a Job and a CronJob, shared by all services
  */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
-import {
-  keepMarker,
-  ownersOfKept,
-  preflightCommand,
-  readMarker,
-  setupCommand,
-  setupManager,
-} from "../shared/agent/guard";
+import { keepMarker, ownersOfKept, readMarker, setupManager } from "../shared/agent/guard";
 import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { type Condition, type Examine, rollCommand } from "../shared/agent/roll";
+import type { Condition, Examine } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
-import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
@@ -57,12 +47,8 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 120;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ examine: examineMembers, release, prepareTls }),
-  member: () => memberCommand(paths.volume, startMember),
-  roll: () => rollCommand(examineMembers),
-  setup: () => setupCommand(setup),
+  ...commonCommands({ volume: paths.volume, start: startMember, setup, examine: examineMembers, release, prepareTls }),
   maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
-  certificates: certificatesCommand,
 };
 
 // --- preflight
@@ -408,11 +394,11 @@ async function defragment(settings: EnsembleSettings, namespace: string, members
 /** A member that has this share of the leader's revision has caught up: what etcd asks of a learner that becomes a voter. */
 const caughtUpShare = 0.9;
 
-const examineMembers: Examine = async (pods, settings, namespace) => {
+async function examineMembers(...[pods, settings, namespace]: Parameters<Examine>): ReturnType<Examine> {
   const names = [...pods.keys()];
   const { members, unreachable } = await readStatuses(settings, namespace, names);
   return conditionsOf(names, members, unreachable);
-};
+}
 
 export function conditionsOf(names: string[], members: MemberStatus[], unreachable: string[]): Map<string, Condition> {
   const trouble = whyNotHealthy(members, members.length);

@@ -1,27 +1,23 @@
 /**
- * What must run in the cluster for MongoDB:
+ * What must run in the cluster for MongoDB, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
  *                makes the set forget members that are to leave
  *   member       the init container of each member: writes the files of its server, takes the vote of an empty member away, and
  *                adds a new one to the set
  *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: users, write concern, marker
- *   certificates a Job and a CronJob, shared by all services
  */
 import { readdir } from "node:fs/promises";
 import type { Document, MongoClient } from "mongodb";
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
-import { askMarker, keepMarker, preflightCommand, setupCommand } from "../shared/agent/guard";
+import { askMarker, keepMarker } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import type { Commands, Pod } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
-import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -50,19 +46,17 @@ const commandMilliseconds = 30_000;
 const releaseSeconds = 120;
 
 export const commands: Commands = {
-  preflight: () =>
-    preflightCommand({
-      judge: async ({ version, ...settings }, namespace) => {
-        const current = await livingCompatibility(settings, namespace);
-        return current && startContradiction(current, version);
-      },
-      release,
-    }),
-  member: () => memberCommand(paths.data, startMember),
+  ...commonCommands({
+    volume: paths.data,
+    start: startMember,
+    setup,
+    judge: async ({ version, ...settings }, namespace) => {
+      const current = await livingCompatibility(settings, namespace);
+      return current && startContradiction(current, version);
+    },
+    release,
+  }),
   sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar({ settings, pod }, ask)),
-  roll: () => rollCommand(),
-  setup: () => setupCommand(setup),
-  certificates: certificatesCommand,
 };
 
 // --- preflight

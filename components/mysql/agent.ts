@@ -1,26 +1,22 @@
 /**
- * What must run in the cluster for MySQL:
+ * What must run in the cluster for MySQL, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the first init container of each member: writes what its server reads
  *   adopt        the init container after mysqld has made a data directory: puts it into its place
  *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: databases, users, marker
- *   certificates a Job and a CronJob, shared by all services
  */
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker, setupCommand, watchMarker } from "../shared/agent/guard";
+import { keepMarker, readMarker, watchMarker } from "../shared/agent/guard";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import type { Commands, Pod } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
-import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames, ordinalOf } from "../shared/core/names";
@@ -52,13 +48,9 @@ const releaseSeconds = 120;
 const changeMilliseconds = 60_000;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ release: releaseMembers }),
-  member: () => memberCommand(paths.volume, prepareMember),
+  ...commonCommands({ volume: paths.volume, start: prepareMember, setup, release: releaseMembers }),
   adopt,
   sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
-  roll: () => rollCommand(),
-  setup: () => setupCommand(setup),
-  certificates: certificatesCommand,
 };
 
 // --- preflight

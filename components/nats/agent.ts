@@ -1,27 +1,24 @@
 /**
- * What must run in the cluster for NATS:
+ * What must run in the cluster for NATS, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
  *                releases the servers that are to leave
  *   member       the init container of each member: decides whether its server may start
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
  *   reconcile    a Deployment: keeps the replicas of all streams, and makes servers read renewed certificates
- *   certificates a Job and a CronJob, shared by all services
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
+import { keepMarker, readMarker } from "../shared/agent/guard";
 import { type HttpResponse, http } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { type Examine, examineEach, rollCommand } from "../shared/agent/roll";
+import { type Examine, examineEach } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
-import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
@@ -49,12 +46,8 @@ import { type RenewalOptions, tellToRead } from "./renewal";
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ examine: examineMembers, release }),
-  member: () => memberCommand(paths.data, startMember),
-  roll: () => rollCommand(examineMembers),
-  setup: () => setupCommand(setup),
+  ...commonCommands({ volume: paths.data, start: startMember, setup, examine: examineMembers, release }),
   reconcile: async () => keepReconciled(readSettings<EnsembleSettings>(), readPod().namespace),
-  certificates: certificatesCommand,
 };
 
 // --- preflight
@@ -222,7 +215,9 @@ interface JetStream {
 }
 
 /** Each server reports on itself, the meta group, and its streams and consumers. */
-const examineMembers: Examine = (pods, settings, namespace) => examineServers([...pods.keys()], settings, namespace);
+function examineMembers(...[pods, settings, namespace]: Parameters<Examine>): ReturnType<Examine> {
+  return examineServers([...pods.keys()], settings, namespace);
+}
 
 const examineServers = (members: string[], settings: EnsembleSettings, namespace: string) =>
   examineEach(members, async (member) => {

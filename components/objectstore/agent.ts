@@ -1,22 +1,19 @@
 /**
- * What must run in the cluster for the object store:
+ * What must run in the cluster for the object store, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living store cannot do
  *   member       the init container: decides whether the server may start, and makes its directories
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the server is ready: users, buckets, their owners and policies, marker, proof
- *   certificates a Job and a CronJob, shared by all services
  */
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
-import { keepMarker, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
+import { keepMarker, readMarker } from "../shared/agent/guard";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readTrust, readUsers } from "../shared/agent/logins";
 import type { Commands, Pod } from "../shared/agent/main";
-import { examineReadiness, rollCommand } from "../shared/agent/roll";
-import { memberCommand } from "../shared/agent/volume";
+import { examineReadiness } from "../shared/agent/roll";
 import { log } from "../shared/core/log";
 import { memberHost, memberName, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
@@ -41,11 +38,7 @@ const memberDeadlineSeconds = 300;
 const serverDeadlineSeconds = 180;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ examine: examineReadiness }),
-  member: () => memberCommand(paths.volume, startMember),
-  roll: () => rollCommand(examineReadiness),
-  setup: () => setupCommand(setup),
-  certificates: certificatesCommand,
+  ...commonCommands({ volume: paths.volume, start: startMember, setup, examine: examineReadiness }),
 };
 
 // --- member

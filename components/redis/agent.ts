@@ -1,24 +1,21 @@
 /**
- * What must run in the cluster for Redis:
+ * What must run in the cluster for Redis, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
  *                makes a member master that stays when others are to leave
  *   member       the init container of each member: writes the configurations of its server and its Sentinel
  *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
- *   certificates a Job and a CronJob, shared by all services
  */
 import type { Redis } from "ioredis";
-import { certificatesCommand } from "../shared/agent/certificates";
-import { keepMarker, preflightCommand, setupCommand, watchMarker } from "../shared/agent/guard";
+import { commonCommands } from "../shared/agent/commands";
+import { keepMarker, watchMarker } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import { core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import type { Commands, Pod } from "../shared/agent/main";
 import { type Examine, examineSidecars, type MemberPod, rollCommand } from "../shared/agent/roll";
 import { sidecarCommand } from "../shared/agent/start";
-import { memberCommand } from "../shared/agent/volume";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberHost, memberNames } from "../shared/core/names";
@@ -38,12 +35,9 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 180;
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ release }),
-  member: () => memberCommand(paths.data, startMember),
+  ...commonCommands({ volume: paths.data, start: startMember, setup, release }),
   sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
   roll: () => rollCommand(examineMembers),
-  setup: () => setupCommand(setup),
-  certificates: certificatesCommand,
 };
 
 // --- preflight

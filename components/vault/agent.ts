@@ -1,25 +1,20 @@
 /**
- * What must run in the cluster for Vault:
+ * What must run in the cluster for Vault, beside what all services have in common:
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
  *                removes the peers of members that are to leave
  *   seal         a Job before the members: proves that the seal will open, and that it is the one the data were made with
  *   member       the init container of each member: folders, and whether the volume belongs to this cluster
  *   sidecar      beside each member: initialises once, joins, unseals, reloads certificates, says what the member is
- *   roll         a Job after the StatefulSet: replaces members whose pods are not what it wants, as all services do it
  *   setup        a Job after the members are ready: marker, policies, mounts, tokens; revokes the root token
  *   tokens       a CronJob: renews the tokens in the Secrets, and replaces what was revoked
- *   certificates a Job and a CronJob, shared by all services
  */
-
-import { certificatesCommand } from "../shared/agent/certificates";
+import { commonCommands } from "../shared/agent/commands";
 import { readNote } from "../shared/agent/files";
-import { ownersOfKept, preflightCommand, readMarker, setupCommand } from "../shared/agent/guard";
+import { ownersOfKept, readMarker } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { rollCommand } from "../shared/agent/roll";
 import { runSidecar } from "../shared/agent/sidecar";
-import { memberCommand } from "../shared/agent/volume";
 import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -32,18 +27,19 @@ import { createSidecar, kubernetesKeys, serveKeys } from "./sidecar";
 import { hasData, prepareVolume } from "./volume";
 
 export const commands: Commands = {
-  preflight: () => preflightCommand({ release }),
+  ...commonCommands({
+    volume: paths.volume,
+    start: startMember,
+    setup: (settings: SetupSettings, namespace, api) => setup({ settings, namespace, api }),
+    release,
+  }),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
-  member: () => memberCommand(paths.volume, startMember),
   sidecar: async () => {
     serveKeys(kubernetesKeys);
     await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
   },
-  roll: () => rollCommand(),
-  setup: () => setupCommand((settings: SetupSettings, namespace, api) => setup({ settings, namespace, api })),
   tokens: async () =>
     renewTokens({ settings: readSettings<SetupSettings>(), namespace: readPod().namespace, api: inClusterApi() }),
-  certificates: certificatesCommand,
 };
 
 // --- seal

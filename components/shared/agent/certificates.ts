@@ -72,7 +72,6 @@ interface Context {
   now: () => number;
 }
 
-/** The command for `commands` of a service's agent. */
 export async function certificatesCommand(): Promise<void> {
   await keepCertificates({
     settings: readSettings<CertificateSettings>(),

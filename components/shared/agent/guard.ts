@@ -61,17 +61,12 @@ export interface ServiceGuard {
   prepareTls?: PrepareTls;
 }
 
-/** The command for `commands` of a service's agent. */
-export async function preflightCommand(service?: ServiceGuard): Promise<void> {
-  await preflight(readSettings<PreflightSettings>(), readPod().namespace, inClusterApi(), service);
-}
-
 /** Throws when a living cluster cannot do what is wanted. Then prepares what has to be there before the rest changes. */
 export async function preflight(
   settings: PreflightSettings,
   namespace: string,
   api: KubernetesApi,
-  service: ServiceGuard = {},
+  service: ServiceGuard,
 ): Promise<void> {
   const known = await readMarker(settings.name, namespace, api);
   const set = await readStatefulSet(settings.name, namespace, api);
@@ -272,7 +267,6 @@ function rotationOf({ passwords }: SetupSettings, known?: Known): Record<string,
   };
 }
 
-/** The command for `commands` of a service's agent. Safe to be killed at any point and to be run again at any time. */
 export async function setupCommand<Settings extends SetupSettings>(
   setup: (settings: Settings, namespace: string, api: KubernetesApi) => Promise<void>,
 ): Promise<void> {

@@ -75,7 +75,7 @@ export interface MemberPod extends KubernetesObject {
   };
 }
 
-/** The command for `commands` of a service's agent; by default the agent beside each server is asked. */
+/** By default the agent beside each server is asked. */
 export async function rollCommand(examine: Examine = examineSidecars): Promise<void> {
   const { name, namespace } = readPod();
   await roll({ settings: readSettings<RollSettings>(), pod: name, namespace, api: inClusterApi(), examine });

@@ -10,12 +10,11 @@ import { readMarker } from "./guard";
 import { inClusterApi, type KubernetesApi } from "./kubernetes";
 import { type Pod, readPod, readSettings } from "./main";
 
-/** The command for `commands` of a service's agent: that of the first init container of each member. */
-export async function memberCommand<Settings extends EnsembleSettings>(
+export async function memberCommand(
   volume: string,
-  start: (settings: Settings, pod: Pod, api: KubernetesApi) => Promise<void>,
+  start: (settings: EnsembleSettings, pod: Pod, api: KubernetesApi) => Promise<void>,
 ): Promise<void> {
-  const settings = readSettings<Settings>();
+  const settings = readSettings<EnsembleSettings>();
   const pod = readPod();
   const api = inClusterApi();
   await refuseLeft(settings, pod, api);

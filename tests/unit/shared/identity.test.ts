@@ -279,7 +279,7 @@ describe("the preflight", () => {
     changes: Partial<SetupSettings> = {},
     size = "8Gi",
     version = "3.6.8",
-    service?: Parameters<typeof preflight>[3],
+    service: Parameters<typeof preflight>[3] = {},
   ) =>
     preflight(
       { ...settings, ...changes, agent: "etcd-agent-1", plannedStop: false, version, storage: { size } },
