@@ -154,6 +154,14 @@ export function isReady(server: Server): boolean {
   return stateOf(server) === "ONLINE" && hasMajority(server) && !server.offlineMode;
 }
 
+/**
+ * For the roll and the disruption budget. A member that does not hear another one counts on the third for its majority, whether the
+ * other one runs or not.
+ */
+export function isWhole(server: Server): boolean {
+  return isReady(server) && server.members.every(({ state }) => state !== "UNREACHABLE");
+}
+
 export function decide(observed: Observed): Decision {
   const { local, bootstrapArmed, certificate, requests } = observed;
   if (bootstrapArmed) {

@@ -26,7 +26,7 @@ import {
   hasMajority,
   inGroup,
   isPrimary,
-  isReady,
+  isWhole,
   mayServe,
   type Observed,
   ownMember,
@@ -144,7 +144,7 @@ export function createSidecar(
     service: "mysql",
     observe,
     status: (observed): Status => ({
-      ready: isReady(observed.local),
+      ready: isWhole(observed.local),
       primary: mayServe(observed),
       detail: describe(observed),
       metrics: observed.gauges,

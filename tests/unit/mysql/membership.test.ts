@@ -11,6 +11,7 @@ import {
   hasMajority,
   isPrimary,
   isReady,
+  isWhole,
   mayServe,
   type Observed,
   type Server,
@@ -553,6 +554,14 @@ suite("what it says of itself", () => {
   ])("%s", (_, more, ready, primary) => {
     const each = server(0, "1-10", [], more);
     expect([isReady(each), isPrimary(each)]).toEqual([ready, primary]);
+  });
+
+  it("is not whole while it does not hear a member of its group", () => {
+    expect(isWhole(server(0, "1-10", whole()))).toBe(true);
+    expect(isWhole(server(0, "1-10", without))).toBe(true);
+    expect(isWhole(server(0, "1-10", [...without, row(1, "RECOVERING")]))).toBe(true);
+    expect(isWhole(server(0, "1-10", [...without, row(1, "UNREACHABLE")]))).toBe(false);
+    expect(isWhole(server(0, "1-10", whole(), { offlineMode: true }))).toBe(false);
   });
 
   it("has a majority of five with three", () => {

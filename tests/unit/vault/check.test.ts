@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { CheckEnvironment } from "../../../components/shared/core/check";
-import { check, memberOf, sealProblems, whyNotWhole } from "../../../components/vault/check";
+import {
+  auditProblems,
+  check,
+  memberOf,
+  mountProblems,
+  sealProblems,
+  whyNotWhole,
+} from "../../../components/vault/check";
 import { targetOf, unreachable } from "../../support/check";
 
 const target = targetOf("vault", { clientPort: 8200, metricsPort: 8202 });
@@ -79,5 +86,26 @@ describe("the seal", () => {
     ],
   ])("%s", (_, seals, deployed, problems) => {
     expect(sealProblems(seals, deployed)).toEqual(problems);
+  });
+});
+
+describe("the record of requests", () => {
+  it.each<[string[], "stdout" | "off" | undefined, string[]]>([
+    [["stdout/"], "stdout", []],
+    [[], "off", []],
+    [["stdout/", "syslog/"], "stdout", []],
+    [[], "stdout", ["requests are not recorded in stdout, which audit asks for"]],
+    [["syslog/"], "stdout", ["requests are not recorded in stdout, which audit asks for"]],
+  ])("with the devices %j, of %j", (devices, deployed, problems) => {
+    expect(auditProblems(devices, deployed)).toEqual(problems);
+  });
+});
+
+describe("a mount", () => {
+  it("proves nothing where the check may not write", () => {
+    expect(mountProblems("secret", ["create", "update", "read", "delete"])).toEqual([]);
+    expect(mountProblems("secret", ["read"])).toEqual([
+      "not tried: the policy does not allow create, update at secret/data/cells-services-check; add this path to it",
+    ]);
   });
 });
