@@ -89,8 +89,9 @@ export async function preflight(
   if (reason !== undefined) throw new Error(reason);
   if (known === undefined) log("the cluster has not been formed yet");
   else await changeLiving(service, { settings, known, set, namespace, api });
-  // A claim that was made since it was read is grown by the roll.
-  await growClaims(claims, settings.storage.size, namespace, api);
+  // Read again: after the minutes that a change may take, one may be gone. The roll grows what is made later.
+  const present = await readClaims(claimNames(settings.name, settings.members), namespace, api);
+  await growClaims(present, settings.storage.size, namespace, api);
 }
 
 /** Why TLS between the living members is not switched, or what waits until a switch that was interrupted has come to its end. */
@@ -276,10 +277,10 @@ export async function setupCommand<Settings extends SetupSettings>(
   await setup(settings, namespace, api);
   const known = await existingMarker(settings, namespace, api);
   await applyMarker(settings, namespace, api, known, { annotations: rotationOf(settings, known) }, rotationManager);
+  if (settings.deletion === "keep") return;
   // Their number may have changed since this Job began.
-  if (settings.deletion === "delete" && known.members === settings.members) {
-    await removeLeftClaims(settings, namespace, api);
-  }
+  const { members } = await existingMarker(settings, namespace, api);
+  if (members === settings.members) await removeLeftClaims(settings, namespace, api);
 }
 
 /**
