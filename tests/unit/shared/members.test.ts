@@ -45,7 +45,9 @@ function podsOf(graph: Graph): { owner: Recorded; pod: unknown }[] {
 }
 
 function expectVolumesToBeMounted(graph: Graph): void {
-  for (const { owner, pod } of podsOf(graph)) {
+  const pods = podsOf(graph);
+  expect(pods.length).toBeGreaterThan(4);
+  for (const { owner, pod } of pods) {
     const claims = listAt(owner.inputs, "spec.volumeClaimTemplates").map((claim) => at(claim, "metadata.name"));
     const volumes = [...listAt(pod, "volumes").map(({ name }) => name), ...claims];
     expect(new Set(containersOf(pod).flatMap(mountsOf)), owner.name).toEqual(new Set(volumes));
@@ -133,7 +135,9 @@ describe.each(services)("%s", (service, create) => {
   });
 
   it("gives the token of an account to agents only", async () => {
-    for (const { owner, pod } of podsOf(await record(() => void create()))) {
+    const pods = podsOf(await record(() => void create()));
+    expect(pods.length).toBeGreaterThan(4);
+    for (const { owner, pod } of pods) {
       for (const container of containersOf(pod)) {
         const has = mountsOf(container).includes("token");
         expect(has, `${owner.name} ${String(container["name"])}`).toBe(container["image"] === agentImage);
