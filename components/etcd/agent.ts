@@ -124,7 +124,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
     if (action.remove !== undefined) await client?.memberRemove(action.remove);
     await client?.memberAddLearner(self.peerUrl);
   };
-  const { joins } = await waitForStart(self.name, choose, { act });
+  const { joins } = await waitForStart(self.name, choose, { act, intervalSeconds: 1 });
   const everybody = memberNames(name, members).map((member) => ({ name: member, peerUrls: [urlOf(member)] }));
   const start = {
     state: joins === undefined ? "new" : "existing",
