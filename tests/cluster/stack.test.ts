@@ -179,7 +179,7 @@ describe("the dev stack", () => {
       "does not notice the death of an agent",
       ["agent-kill", ...(everything ? services("vault", "redis", "mongodb", "mysql") : services("redis"))],
     ],
-    ["gets a full member back when its volume is lost", ["volume-loss", ...inShort("etcd", "mongodb", "vault")]],
+    ["gets a full member back when its volume is lost", ["volume-loss", ...inShort("etcd", "vault")]],
     ["comes back by itself when all members of all services die at once", ["full-stop", "--together"]],
   ])("%s", async (_, drill) => {
     const result = await deployment.tsx("drills/cli.ts", ...drill, "--budget-factor", `${await budgetFactor()}`);
