@@ -17,7 +17,7 @@ import { type HttpResponse, http } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
-import { type Examine, examineEach } from "../shared/agent/roll";
+import { examineEach } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
@@ -46,7 +46,13 @@ import { type RenewalOptions, tellToRead } from "./renewal";
 const formationDeadlineSeconds = 240;
 
 export const commands: Commands = {
-  ...commonCommands({ volume: paths.data, start: startMember, setup, examine: examineMembers, release }),
+  ...commonCommands({
+    volume: paths.data,
+    start: startMember,
+    setup,
+    examine: (pods, settings, namespace) => examineServers([...pods.keys()], settings, namespace),
+    release,
+  }),
   reconcile: async () => keepReconciled(readSettings<EnsembleSettings>(), readPod().namespace),
 };
 
@@ -215,10 +221,6 @@ interface JetStream {
 }
 
 /** Each server reports on itself, the meta group, and its streams and consumers. */
-function examineMembers(...[pods, settings, namespace]: Parameters<Examine>): ReturnType<Examine> {
-  return examineServers([...pods.keys()], settings, namespace);
-}
-
 const examineServers = (members: string[], settings: EnsembleSettings, namespace: string) =>
   examineEach(members, async (member) => {
     const ask = (path: string) => monitor(settings, namespace, member, path);

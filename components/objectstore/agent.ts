@@ -37,9 +37,12 @@ const memberDeadlineSeconds = 300;
 /** The server is ready when the setup starts; what remains is the time of one restart. */
 const serverDeadlineSeconds = 180;
 
-export const commands: Commands = {
-  ...commonCommands({ volume: paths.volume, start: startMember, setup, examine: examineReadiness }),
-};
+export const commands: Commands = commonCommands({
+  volume: paths.volume,
+  start: startMember,
+  setup,
+  examine: examineReadiness,
+});
 
 // --- member
 

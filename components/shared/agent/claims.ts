@@ -13,7 +13,12 @@ interface PersistentVolumeClaim extends KubernetesObject {
 }
 
 /** Grows each claim that is smaller than wanted. Throws when one is larger, and when its class cannot grow. */
-export async function growClaims(claims: Claim[], size: string, namespace: string, api: KubernetesApi): Promise<void> {
+export async function growClaims(
+  { name, members, storage: { size } }: { name: string; members: number; storage: { size: string } },
+  namespace: string,
+  api: KubernetesApi,
+): Promise<void> {
+  const claims = await readClaims(claimNames(name, members), namespace, api);
   const reason = sizeContradiction(claims, size);
   if (reason !== undefined) throw new Error(reason);
   for (const claim of smallerClaims(claims, size)) {

@@ -89,9 +89,8 @@ export async function preflight(
   if (reason !== undefined) throw new Error(reason);
   if (known === undefined) log("the cluster has not been formed yet");
   else await changeLiving(service, { settings, known, set, namespace, api });
-  // Read again: after the minutes that a change may take, one may be gone. The roll grows what is made later.
-  const present = await readClaims(claimNames(settings.name, settings.members), namespace, api);
-  await growClaims(present, settings.storage.size, namespace, api);
+  // It reads the claims again: after the minutes that a change may take, one may be gone. The roll grows what is made later.
+  await growClaims(settings, namespace, api);
 }
 
 /** Why TLS between the living members is not switched, or what waits until a switch that was interrupted has come to its end. */

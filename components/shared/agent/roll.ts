@@ -5,11 +5,11 @@
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { type Marker, peerTls } from "../core/marker";
-import { claimNames, labelKeys, memberNames, namesOf } from "../core/names";
+import { labelKeys, memberNames, namesOf } from "../core/names";
 import { nextStep, type RollMember, type RollStep, turnSeconds } from "../core/roll";
 import type { EnsembleSettings, RollSettings } from "../core/settings";
 import { type Attempt, waitFor } from "../core/wait";
-import { growClaims, readClaims } from "./claims";
+import { growClaims } from "./claims";
 import { askAgent } from "./http";
 import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { takeTurn } from "./lease";
@@ -96,8 +96,7 @@ interface Context {
 export async function roll(context: Context, timing = usual): Promise<void> {
   const { settings, pod, namespace, api } = context;
   // That of a lost volume was made anew with the first size.
-  const claims = await readClaims(claimNames(settings.name, settings.members), namespace, api);
-  await growClaims(claims, settings.storage.size, namespace, api);
+  await growClaims(settings, namespace, api);
   let stopped = false;
   let endTurn: (() => Promise<void>) | undefined;
   const act = async ({ kind, members }: Removal, uids: Map<string, string>): Promise<string | undefined> => {
