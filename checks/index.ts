@@ -8,3 +8,4 @@ export { runMain, selected, selectionFlags, selectionUsage } from "./flags";
 export { createRedaction, redactDeep } from "./redaction";
 export { table } from "./table";
 export { chooseCluster, readOutputs, type StackOutputs, selectTargets } from "./targets";
+export { openTunnel, portForward } from "./tunnel";

@@ -35,8 +35,8 @@ import {
 import { compatibilityToSet, releases, startContradiction } from "./compatibility";
 import { databaseOf, type MongodbSetupSettings, paths, setHost } from "./layout";
 import { decideStart } from "./member";
-import { identity, nextRelease } from "./membership";
-import { askVote, createSidecar, joinSet, resolvesToSelf, setVotes, writeServerFiles } from "./sidecar";
+import { identity, nextRelease, withoutChains } from "./membership";
+import { askVote, createSidecar, joinSet, setVotes, writeServerFiles } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
 const administratorDeadlineSeconds = 240;
@@ -55,8 +55,8 @@ export const commands: Commands = {
       return current && startContradiction(current, version);
     },
     release,
+    sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar({ settings, pod }, ask)),
   }),
-  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar({ settings, pod }, ask)),
 };
 
 // --- preflight
@@ -106,7 +106,7 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
     // A member with data needs neither the marker nor the others, so it restarts even while the API server is away.
     const marker = data === "present" ? { reason: "not asked" } : await askMarker(settings, pod.namespace, api);
     const vote = "formed" in marker && marker.formed ? await askVote(self) : undefined;
-    return decideStart({ resolves: await resolvesToSelf(self), data, marker, vote }, pod.name);
+    return decideStart({ data, marker, vote }, pod.name);
   };
   const act = async ({ kind }: Awaited<ReturnType<typeof decide>>): Promise<void> => {
     if (kind !== "wait") await (kind === "join" ? joinSet(self) : setVotes(self, 0));
@@ -125,6 +125,8 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     () =>
       attemptAtPrimary(members, settings, namespace, async (client) => {
         await keepWriteConcern(client);
+        const config = withoutChains(await readConfig(client));
+        if (config !== undefined) await command(client, { replSetReconfig: config });
         // From here on an empty volume is a lost one. Before the marker no application has a user.
         await keepMarker(settings, namespace, api, identity(await readConfig(client)));
         await keepUsers(client, applications);

@@ -11,8 +11,6 @@ export type Vote =
   | { state: "stranger"; set: string };
 
 export interface StartObserved {
-  /** The name under which the set knows this member leads to it. */
-  resolves: boolean;
   data: "present" | "empty";
   marker: MarkerAnswer;
   /** Only asked when it matters. */
@@ -32,9 +30,7 @@ export type StartAction =
  * back without a vote, and gets the vote when it has all data again. Taking the vote away needs a majority, without
  * which the set acknowledges nothing anyway.
  */
-export function decideStart({ resolves, data, marker, vote }: StartObserved, name: string): StartAction {
-  // The server would not find itself in the set, and would look again only after a heartbeat of another member.
-  if (!resolves) return wait(`the name of ${name} does not lead to this pod yet`);
+export function decideStart({ data, marker, vote }: StartObserved, name: string): StartAction {
   if (data === "present") return { kind: "start", reason: "the volume has data" };
   if ("reason" in marker) {
     return wait(`the volume is empty, and whether the set was formed is unknown: ${marker.reason}`);

@@ -16,10 +16,6 @@ export interface Observed {
   host: string;
   /** On the volume of this member, undefined when it has none. */
   config: SetConfig | undefined;
-  /** The server has looked for itself in that configuration, and not found itself. */
-  lost: boolean;
-  /** The name of this member leads to it. Only asked while the server is lost. */
-  resolves: boolean;
   /** By ordinal; all members are in it. Others are only asked while the own server is unconfigured. */
   servers: Record<string, Server>;
   /** Only asked while the own server follows no primary. */
@@ -39,7 +35,7 @@ export interface Observed {
 
 export type Action =
   /** "initiate": at most one member decides so, once in the life of the set. */
-  | { kind: "initiate" | "restart" | "administrator" | "vote"; reason: string }
+  | { kind: "initiate" | "administrator" | "vote"; reason: string }
   | { kind: "reload"; certificate: string; reason: string };
 
 export type Decision = DecisionOf<Action>;
@@ -103,10 +99,12 @@ export function votesOf({ host, config }: Pick<Observed, "host" | "config">): nu
 }
 
 function decideUnconfigured(observed: Observed): Decision {
-  const { self, config, servers, marker } = observed;
+  const { self, host, config, servers, marker } = observed;
   const members = Object.keys(servers);
   const configured = members.filter((member) => servers[member]?.state === "configured");
-  if (config !== undefined) return decideLost(observed, configured);
+  if (config !== undefined) {
+    return wait(`the volume has the set, in which its server has not found itself as ${host} yet`);
+  }
   if (configured.length > 0) {
     return wait(`the replica set exists (${configured.join(", ")}), and is about to take this member in`);
   }
@@ -126,19 +124,6 @@ function decideUnconfigured(observed: Observed): Decision {
   return self === members[0]
     ? { kind: "initiate", reason: "all members answer and are empty, and the set was never formed" }
     : wait(`${members[0] ?? "nobody"} forms the set`);
-}
-
-/**
- * A server looks for itself among the names of its set when it starts, and later only when another member sends a
- * heartbeat. When all servers start while DNS is away or still has their former addresses, no heartbeat ever comes
- * (seen with 6.0.27).
- */
-function decideLost({ host, lost, resolves }: Observed, configured: string[]): Decision {
-  const reason = `the volume has the set, in which its server has not found itself as ${host}`;
-  if (!lost || configured.length > 0) return wait(`${reason} yet`);
-  return resolves
-    ? { kind: "restart", reason: `${reason}, and no other member makes it look again` }
-    : wait(`${reason}: the name does not lead to this pod`);
 }
 
 /** Of the server's own status document. */
@@ -200,7 +185,7 @@ export interface SetConfig {
   _id: string;
   version: number;
   members: SetMember[];
-  settings?: { replicaSetId?: unknown };
+  settings?: { replicaSetId?: unknown; chainingAllowed?: boolean };
 }
 
 /** Made once, when the set is formed; a set of the same name that is formed again has another. */
@@ -219,8 +204,18 @@ export function initialConfig(name: string, hosts: string[]) {
   return {
     _id: name,
     members: hosts.map((host, ordinal) => ({ _id: ordinal, host })),
-    settings: { electionTimeoutMillis: electionTimeoutMilliseconds },
+    settings: { electionTimeoutMillis: electionTimeoutMilliseconds, chainingAllowed: false },
   };
+}
+
+/**
+ * A member that gets its data from another secondary hears nothing for half a minute when that one is lost with its node, and nothing
+ * is acknowledged meanwhile. undefined: all get them from the primary.
+ */
+export function withoutChains(config: SetConfig): SetConfig | undefined {
+  const { settings, members } = config;
+  if (settings?.chainingAllowed === false) return undefined;
+  return { ...next(config, members), settings: { ...settings, chainingAllowed: false } };
 }
 
 function next(config: SetConfig, members: SetMember[]): SetConfig {

@@ -1,10 +1,8 @@
 /** The agent beside a server: observes, and does what `membership.ts` decides. */
 import { createHash } from "node:crypto";
-import { lookup } from "node:dns/promises";
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { networkInterfaces } from "node:os";
 import { join } from "node:path";
-import { type MongoClient, MongoNetworkError, MongoServerError } from "mongodb";
+import type { MongoClient } from "mongodb";
 import { absent } from "../shared/agent/files";
 import { readCredentials } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
@@ -13,10 +11,9 @@ import { actionOf } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
-import { within } from "../shared/core/wait";
 import {
   atPrimary,
   command,
@@ -92,15 +89,6 @@ async function pem(folder: string): Promise<string> {
 async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
   const tls = settings.tls === "off" ? "off" : "unverified";
   return { host: "127.0.0.1", port: ports.client, tls, auth: await memberAuth(), timeoutMilliseconds };
-}
-
-/** Whether the name under which the set knows this member leads to this pod. */
-export async function resolvesToSelf({ settings, pod }: Self): Promise<boolean> {
-  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address));
-  const host = memberHost(settings.name, pod.namespace, pod.name);
-  const asked = within(lookup(host, { all: true }), timeoutMilliseconds / 1000, `the address of ${host}`);
-  const known = await asked.catch(() => []);
-  return known.some(({ address }) => own.includes(address));
 }
 
 function ownHost({ settings, pod }: Self): string {
@@ -219,14 +207,12 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     };
     const asked = members.map(async (member) => [member, await ask(member)] as const);
     const servers = Object.fromEntries(await Promise.all(asked));
-    const { lost, metrics } = answers ? await askStatus(client) : { lost: false, metrics: {} };
+    const metrics = answers ? await readGauges(client) : {};
     const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
       self: pod.name,
       host: ownHost(self),
       config: answers ? await readStoredConfig(client) : undefined,
-      lost,
-      resolves: lost && (await resolvesToSelf(self)),
       servers,
       marker: alone ? await askMarker().catch((error: unknown) => ({ reason: messageOf(error) })) : undefined,
       administrator: primary ? await askAdministrator() : undefined,
@@ -252,12 +238,6 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
         await onServer((client) => command(client, { replSetInitiate: initialConfig(settings.name, hosts) }));
         return;
       }
-      case "restart":
-        await onServer((client) => command(client, { shutdown: 1, force: true })).catch((error: unknown) => {
-          // The server ends without an answer.
-          if (!(error instanceof MongoNetworkError)) throw error;
-        });
-        return;
       case "administrator":
         await onServer(async (client) => keepAdministrator(client, await readCredentials(paths.admin)));
         return;
@@ -279,16 +259,16 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   return { service: "mongodb", observe, decide: (observed) => actionOf(decide(observed)), status: describe, act };
 }
 
-async function askStatus(client: MongoClient): Promise<Pick<Observed, "lost" | "metrics">> {
+/** None while the server has no state, as when it starts. */
+async function readGauges(client: MongoClient): Promise<Observed["metrics"]> {
   try {
     const status = (await command(client, { replSetGetStatus: 1 })) as SetStatus;
     // A member that receives its first copy does not know its compatibility version yet.
     const compatibility = await readCompatibility(client).catch(() => undefined);
     const version = compatibility === undefined ? {} : { feature_compatibility_version: Number(compatibility) };
-    return { lost: false, metrics: { ...gauges(status), ...version } };
-  } catch (error) {
-    // A server that starts answers with another error.
-    return { lost: error instanceof MongoServerError && error.codeName === "InvalidReplicaSetConfig", metrics: {} };
+    return { ...gauges(status), ...version };
+  } catch {
+    return {};
   }
 }
 

@@ -48,9 +48,14 @@ const releaseSeconds = 120;
 const changeMilliseconds = 60_000;
 
 export const commands: Commands = {
-  ...commonCommands({ volume: paths.volume, start: prepareMember, setup, release: releaseMembers }),
+  ...commonCommands({
+    volume: paths.volume,
+    start: prepareMember,
+    setup,
+    release: releaseMembers,
+    sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
+  }),
   adopt,
-  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
 };
 
 // --- preflight

@@ -35,8 +35,13 @@ const formationDeadlineSeconds = 240;
 const releaseSeconds = 180;
 
 export const commands: Commands = {
-  ...commonCommands({ volume: paths.data, start: startMember, setup, release }),
-  sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
+  ...commonCommands({
+    volume: paths.data,
+    start: startMember,
+    setup,
+    release,
+    sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
+  }),
   roll: () => rollCommand(examineMembers),
 };
 

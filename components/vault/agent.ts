@@ -32,12 +32,12 @@ export const commands: Commands = {
     start: startMember,
     setup: (settings: SetupSettings, namespace, api) => setup({ settings, namespace, api }),
     release,
+    sidecar: async () => {
+      serveKeys(kubernetesKeys);
+      await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
+    },
   }),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),
-  sidecar: async () => {
-    serveKeys(kubernetesKeys);
-    await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
-  },
   tokens: async () =>
     renewTokens({ settings: readSettings<SetupSettings>(), namespace: readPod().namespace, api: inClusterApi() }),
 };

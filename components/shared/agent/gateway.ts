@@ -1,6 +1,7 @@
 /** What the gateway's init container does: the configuration of HAProxy with full names, since HAProxy has no search list. */
 import { readFile, writeFile } from "node:fs/promises";
-import { clusterDomain, type GatewaySettings, gatewayConfig, gatewayPaths } from "../core/gateway";
+import { type GatewaySettings, gatewayConfig, gatewayPaths } from "../core/gateway";
+import { clusterDomain } from "../core/hosts";
 import { log } from "../core/log";
 import { type Commands, readPod, readSettings } from "./main";
 

@@ -13,20 +13,6 @@ export interface GatewaySettings {
   maxConnections: number;
 }
 
-/** The domain of the cluster, from the search list that the kubelet writes: `<namespace>.svc.<domain>` comes first. */
-export function clusterDomain(resolvConf: string, namespace: string): string {
-  const search = resolvConf.split("\n").findLast((line) => /^search\s/.test(line)) ?? "";
-  const prefix = `${namespace}.svc.`;
-  const own = search.split(/\s+/).find((each) => each.startsWith(prefix));
-  if (own === undefined) {
-    throw new Error(
-      `/etc/resolv.conf has no search domain that starts with ${prefix}, got ${JSON.stringify(search)}; ` +
-        "the gateway needs the DNS policy ClusterFirst",
-    );
-  }
-  return own.slice(prefix.length).replace(/\.$/, "");
-}
-
 export function gatewayConfig(settings: GatewaySettings, namespace: string, domain: string): string {
   const { name, members, port, maxConnections } = settings;
   return [

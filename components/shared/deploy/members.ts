@@ -1,6 +1,7 @@
 /** The StatefulSet of any ensemble, and the Job that sets the ensemble up: pure. */
 import type { apps, core, meta } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
+import { hostsPaths } from "../core/hosts";
 import { labels, namesOf, serverSelector } from "../core/names";
 import { agentPorts, memberSettings, type SetupSettings, setupSettings, setupUsers } from "../core/settings";
 import type { Ensemble } from "./arguments";
@@ -61,6 +62,19 @@ interface Sidecar {
   volumeMounts: core.v1.VolumeMount[];
 }
 
+/** Where the agent keeps the addresses of the members. */
+const hostsFolder: core.v1.VolumeMount = { name: "hosts", mountPath: hostsPaths.directory };
+/**
+ * Servers look names up where they cannot wait (Sentinel, for one, in its event loop), and half of all lookups wait when a node
+ * is lost with one of two DNS servers.
+ */
+const namesOfMembers: core.v1.VolumeMount = {
+  name: hostsFolder.name,
+  mountPath: hostsPaths.mounted,
+  subPath: hostsPaths.file,
+  readOnly: true,
+};
+
 /**
  * The agent beside the servers. It starts before them and stops after them. The member is ready when the agent is; when the
  * agent ends, only the agent is started again.
@@ -72,7 +86,7 @@ function sidecarContainer(ensemble: Ensemble, sidecar: Sidecar): core.v1.Contain
       name: "agent",
       command: ["sidecar"],
       settings: sidecar.settings ?? memberSettings(ensemble),
-      volumeMounts: sidecar.volumeMounts,
+      volumeMounts: [...sidecar.volumeMounts, hostsFolder, namesOfMembers],
     }),
     restartPolicy: "Always",
     ports: containerPorts({ agent: agentPorts.http, gateway: agentPorts.gateway }),
@@ -93,6 +107,7 @@ export interface StatefulSetInputs {
 
 export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): StatefulSetInputs {
   const { service, name, version } = ensemble;
+  const { sidecar } = servers;
   const names = namesOf(name);
   const selector = serverSelector(service, name);
   // On the StatefulSet and its pods only: on other objects another version would be an update without effect.
@@ -126,7 +141,13 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
           annotations: { "cells-services/config": inputs.configChecksum },
         },
         spec: {
-          containers: servers.containers,
+          containers:
+            sidecar === undefined
+              ? servers.containers
+              : servers.containers.map((each) => ({
+                  ...each,
+                  volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), namesOfMembers],
+                })),
           ...memberPlacement(ensemble),
           ...servers.pod,
           ...podProfile(names.server),
@@ -136,12 +157,16 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
               name: "member",
               command: ["member"],
               settings: memberSettings(ensemble),
-              volumeMounts: servers.memberMounts,
+              volumeMounts: [...servers.memberMounts, ...(sidecar === undefined ? [] : [hostsFolder])],
             }),
             ...(servers.initContainers ?? []),
-            ...(servers.sidecar === undefined ? [] : [sidecarContainer(ensemble, servers.sidecar)]),
+            ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
           ],
-          volumes: [...agentVolumes(names.agent, inputs.bundle), ...servers.volumes],
+          volumes: [
+            ...agentVolumes(names.agent, inputs.bundle),
+            ...(sidecar === undefined ? [] : [{ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }]),
+            ...servers.volumes,
+          ],
         },
       },
     },

@@ -99,7 +99,7 @@ describe("a MongoDB ensemble", () => {
 
   it("gives the Kubernetes token and the administrator to the agent only", async () => {
     const mounts = listAt(serverOf(await deploy()), "volumeMounts").map(({ name }) => name);
-    expect(mounts).toEqual(["data", "config", "run"]);
+    expect(mounts).toEqual(["data", "config", "run", "hosts"]);
   });
 
   it("lets the agent alone write the key and the certificates", async () => {

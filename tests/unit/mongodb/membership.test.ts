@@ -9,6 +9,7 @@ import {
   type SetConfig,
   describe as view,
   withMember,
+  withoutChains,
   withVotes,
 } from "../../../components/mongodb/membership";
 
@@ -34,8 +35,6 @@ describe("the agent beside a server", () => {
     self: "mongodb-0",
     host: "mongodb-0:27017",
     config: undefined,
-    lost: false,
-    resolves: false,
     servers: { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": unconfigured },
     marker: { formed: false },
     administrator: undefined,
@@ -163,24 +162,12 @@ describe("the agent beside a server", () => {
     });
   });
 
-  const starting = { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": away };
-  const alive = { ...starting, "mongodb-1": member("other") };
-  it.each([
-    ["waits for a server that has not looked for itself in its set yet", starting, false, true, "wait", " yet"],
-    ["lets a member that has found itself make the server look again", alive, true, true, "wait", " yet"],
-    ["waits for the name of this member", starting, true, false, "wait", ": the name does not lead to this pod"],
-    [
-      "starts the server again when nobody makes it look again",
-      starting,
-      true,
-      true,
-      "restart",
-      ", and no other member",
-    ],
-  ])("%s", (_, servers, lost, resolves, kind, words) => {
-    const decision = decide(observed({ config: stored(), marker: marked, servers, lost, resolves }));
-    const found = "the volume has the set, in which its server has not found itself as mongodb-0:27017";
-    expect(decision).toMatchObject({ kind, reason: expect.stringContaining(found + words) as string });
+  it("waits for a server that has not looked for itself in its set yet", () => {
+    const servers = { "mongodb-0": unconfigured, "mongodb-1": unconfigured, "mongodb-2": away };
+    expect(decide(observed({ config: stored(), marker: marked, servers }))).toEqual({
+      kind: "wait",
+      reason: "the volume has the set, in which its server has not found itself as mongodb-0:27017 yet",
+    });
   });
 
   it("does nothing while the server does not answer", () => {
@@ -202,8 +189,6 @@ describe("a filled member without a vote", () => {
       self: "mongodb-1",
       host: "mongodb-1:27017",
       config: stored(0),
-      lost: false,
-      resolves: false,
       servers: { "mongodb-1": member("secondary") },
       marker: undefined,
       administrator: undefined,
@@ -245,8 +230,22 @@ describe("the configuration of the set", () => {
         { _id: 0, host: "a:27017" },
         { _id: 1, host: "b:27017" },
       ],
-      settings: { electionTimeoutMillis: 5_000 },
+      settings: { electionTimeoutMillis: 5_000, chainingAllowed: false },
     });
+  });
+
+  it("lets all members follow the primary itself, also in a set that was formed otherwise, and asks for it once", () => {
+    const settings = { replicaSetId: "ours", chainingAllowed: true };
+    const changed = withoutChains({ _id: "mongodb", version: 3, members: [], settings });
+    expect(changed).toEqual({
+      _id: "mongodb",
+      version: 4,
+      members: [],
+      settings: { replicaSetId: "ours", chainingAllowed: false },
+    });
+    expect(withoutChains({ _id: "mongodb", version: 4, members: [], settings: { chainingAllowed: false } })).toBe(
+      undefined,
+    );
   });
 
   it("changes vote and priority of one member and nothing else", () => {

@@ -1,24 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { clusterDomain, gatewayConfig } from "../../../components/shared/core/gateway";
-
-describe("the domain of the cluster", () => {
-  it("follows the namespace in the search list, whatever else is in it", () => {
-    const written =
-      "search cells.svc.k8s.example.org svc.k8s.example.org k8s.example.org corp.example\nnameserver 10.96.0.10\n";
-    expect(clusterDomain(written, "cells")).toBe("k8s.example.org");
-  });
-
-  it("is taken from the last search line, as resolvers do", () => {
-    const written = "search corp.example\nsearch cells.svc.cluster.local\n";
-    expect(clusterDomain(written, "cells")).toBe("cluster.local");
-  });
-
-  it("is refused when the pod does not use the DNS of the cluster", () => {
-    expect(() => clusterDomain("nameserver 1.1.1.1\n", "cells")).toThrow(
-      "/etc/resolv.conf has no search domain that starts with cells.svc.",
-    );
-  });
-});
+import { gatewayConfig } from "../../../components/shared/core/gateway";
 
 describe("the configuration of the gateway", () => {
   const settings = { name: "redis", members: 3, port: 6379, maxConnections: 4096 };

@@ -1,0 +1,111 @@
+/**
+ * A pod among the clients of a service, and a way through it: what a drill writes arrives at the address that clients use, is
+ * admitted as they are, and reaches whichever proxy the node has chosen. A port forward to the proxy itself would pass by all that.
+ */
+import { CoreV1Api, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
+import { CannotRun, openTunnel, patient, portForward, waitFor } from "../checks";
+import type { CheckEnvironment } from "../components/shared/core/check";
+import { agentImage } from "../components/shared/deploy/images";
+
+const relayPort = 8080;
+const startSeconds = 60;
+
+/** Each connection says in its first line where it wants to go. */
+const relay = `
+const net = require("node:net");
+net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
+  let head = Buffer.alloc(0);
+  client.on("error", () => undefined);
+  client.on("data", function read(chunk) {
+    head = Buffer.concat([head, chunk]);
+    const end = head.indexOf(10);
+    if (end < 0) return;
+    client.pause();
+    client.off("data", read);
+    const [host, port] = head.subarray(0, end).toString().split(" ");
+    const server = net.connect({ host, port, noDelay: true, allowHalfOpen: true });
+    const cut = () => { client.destroy(); server.destroy(); };
+    client.on("error", cut);
+    server.on("error", cut);
+    client.on("close", cut);
+    server.on("close", cut);
+    server.write(head.subarray(end + 1));
+    client.pipe(server).pipe(client);
+  });
+}).listen(${relayPort});
+process.on("SIGTERM", () => process.exit(0));`;
+
+function clientPod(nodeName: string | undefined): V1Pod {
+  return {
+    metadata: { generateName: "cells-services-drill-" },
+    spec: {
+      ...(nodeName === undefined ? {} : { nodeName }),
+      restartPolicy: "Never",
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: 0,
+      // A drill that was killed leaves it behind, for no longer than this.
+      activeDeadlineSeconds: 3600,
+      securityContext: { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } },
+      containers: [
+        {
+          name: "client",
+          image: agentImage,
+          imagePullPolicy: "IfNotPresent",
+          command: ["/usr/local/bin/node", "-e", relay],
+          readinessProbe: { tcpSocket: { port: relayPort }, periodSeconds: 1 },
+          securityContext: {
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ["ALL"] },
+          },
+          resources: { requests: { cpu: "20m", memory: "48Mi" }, limits: { memory: "192Mi" } },
+        },
+      ],
+    },
+  };
+}
+
+/** The same environment, in which Services are reached through a client in their namespace. `nodeName`: default any. */
+export async function amongClients(
+  config: KubeConfig,
+  namespace: string,
+  environment: CheckEnvironment,
+  nodeName?: string,
+): Promise<{ environment: CheckEnvironment; close(): Promise<void> }> {
+  const core = config.makeApiClient(CoreV1Api);
+  const { metadata } = await core.createNamespacedPod({ namespace, body: clientPod(nodeName) });
+  const name = metadata?.name ?? "";
+  const forward = portForward(config, namespace);
+  const tunnel = openTunnel(
+    async (host, port, events) => {
+      const channel = await forward(name, relayPort, events);
+      channel.send(Buffer.from(`${host} ${port}\n`), () => undefined);
+      return channel;
+    },
+    async (service, port) => {
+      const { spec } = await core.readNamespacedService({ name: service, namespace });
+      if (spec?.clusterIP === undefined) throw new CannotRun(`the Service ${service} has no address`);
+      return { pod: spec.clusterIP, port };
+    },
+  );
+  const close = async (): Promise<void> => {
+    await tunnel.close();
+    await core.deleteNamespacedPod({ name, namespace }).catch(() => undefined);
+  };
+  try {
+    await waitFor(
+      `the client ${name}`,
+      async () => {
+        const { status } = await core.readNamespacedPod({ name, namespace });
+        const ready = status?.containerStatuses?.every((each) => each.ready) ?? false;
+        return ready ? { done: true } : { waiting: `it is ${status?.phase ?? "unknown"}` };
+      },
+      { ...patient, deadlineSeconds: startSeconds },
+    );
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { environment: { ...environment, tunnel: { ...environment.tunnel, service: tunnel.service } }, close };
+}
