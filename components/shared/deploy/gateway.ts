@@ -26,6 +26,13 @@ import {
 const replicas = 2;
 /** After this time no node sends connections to the pod any more, and those on their way have arrived. */
 const drainSeconds = 5;
+/** A proxy has no data that would have to be waited for: five minutes, the default, are for pods that have. */
+const leavesLostNodes = ["not-ready", "unreachable"].map((condition) => ({
+  key: `node.kubernetes.io/${condition}`,
+  operator: "Exists",
+  effect: "NoExecute",
+  tolerationSeconds: 30,
+}));
 
 /** Returns the proxies and the Service `<name>`, which is the one address: both must exist before clients can connect. */
 export function createGateway(
@@ -88,9 +95,10 @@ function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle
         metadata: { labels: { ...labels(ensemble.service, ensemble.name), ...selector } },
         spec: {
           ...podProfile(name),
-          // Two pods and a third during a roll: required anti-affinity would stop a roll on two nodes.
-          affinity: { podAntiAffinity: spreadOverHosts("preferred", selector) },
+          // As the members, who need as many hosts as two proxies and a third during a roll.
+          affinity: { podAntiAffinity: spreadOverHosts(ensemble.placement.spread, selector) },
           ...nodePlacement(ensemble),
+          tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes],
           terminationGracePeriodSeconds: drainSeconds + 25,
           initContainers: [
             agentContainer({

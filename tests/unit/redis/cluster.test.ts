@@ -129,6 +129,20 @@ describe("a Redis ensemble", () => {
     });
   });
 
+  it("keeps its proxies apart as its members, and soon off a lost node", async () => {
+    const graph = await deploy({
+      placement: { spread: "required", tolerations: [{ key: "databases", operator: "Exists" }] },
+    });
+    const pod = at(inputs(graph, deployment, "redis-gateway"), "spec.template.spec");
+    const [apart] = listAt(pod, "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+    expect(at(apart, "labelSelector.matchLabels")).toMatchObject({ "app.kubernetes.io/component": "gateway" });
+    expect(listAt(pod, "tolerations").map(({ key, tolerationSeconds }) => [key, tolerationSeconds])).toEqual([
+      ["databases", undefined],
+      ["node.kubernetes.io/not-ready", 30],
+      ["node.kubernetes.io/unreachable", 30],
+    ]);
+  });
+
   it("has neither certificates nor trust without TLS", async () => {
     const graph = await deploy({ tls: "off" });
     expect(graph.outputs).toMatchObject({ url: "redis://redis.cells.svc:6379", trust: null });
