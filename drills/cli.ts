@@ -14,6 +14,7 @@ import {
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { openBarrier } from "./barrier";
+import { type Client, openClient } from "./client";
 import {
   applies,
   brokenOff,
@@ -117,13 +118,17 @@ async function runTask(
   options: DrillOptions,
 ): Promise<DrillReport> {
   const environment = openEnvironment(config, target, redaction, noDeadline);
+  let client: Client | undefined;
   try {
+    client = await openClient(config, target.namespace);
+    const tunnel = { ...environment.tunnel, service: client.service };
     const strike = strikeOf(drill, { config, target, profile });
-    return await runDrill(drill, target, profile, strike, environment, options);
+    return await runDrill(drill, target, profile, strike, { ...environment, tunnel }, options);
   } catch (error) {
     if (error instanceof CannotRun) throw error;
     return brokenOff(drill, target, profile, error);
   } finally {
+    await client?.close();
     await environment.close();
   }
 }

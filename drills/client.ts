@@ -3,8 +3,8 @@
  * admitted as they are, and reaches whichever proxy the node has chosen. A port forward to the proxy itself would pass by all that.
  */
 import { CoreV1Api, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
-import { CannotRun, openTunnel, patient, portForward, waitFor } from "../checks";
-import type { CheckEnvironment } from "../components/shared/core/check";
+import { openTunnel, patient, portForward, waitFor } from "../checks";
+import type { Tunnel } from "../components/shared/core/check";
 import { agentImage } from "../components/shared/deploy/images";
 
 const relayPort = 8080;
@@ -66,26 +66,26 @@ function clientPod(nodeName: string | undefined): V1Pod {
   };
 }
 
-/** The same environment, in which Services are reached through a client in their namespace. `nodeName`: default any. */
-export async function amongClients(
-  config: KubeConfig,
-  namespace: string,
-  environment: CheckEnvironment,
-  nodeName?: string,
-): Promise<{ environment: CheckEnvironment; close(): Promise<void> }> {
+/** The way through a client in this namespace, in place of the tunnel's own. `nodeName`: default any. */
+export interface Client extends Pick<Tunnel, "service"> {
+  close(): Promise<void>;
+}
+
+export async function openClient(config: KubeConfig, namespace: string, nodeName?: string): Promise<Client> {
   const core = config.makeApiClient(CoreV1Api);
   const { metadata } = await core.createNamespacedPod({ namespace, body: clientPod(nodeName) });
   const name = metadata?.name ?? "";
   const forward = portForward(config, namespace);
   const tunnel = openTunnel(
-    async (host, port, events) => {
+    async (address, port, events) => {
       const channel = await forward(name, relayPort, events);
-      channel.send(Buffer.from(`${host} ${port}\n`), () => undefined);
+      channel.send(Buffer.from(`${address} ${port}\n`), () => undefined);
       return channel;
     },
+    // By its address: how long the name takes is not what a drill measures.
     async (service, port) => {
       const { spec } = await core.readNamespacedService({ name: service, namespace });
-      if (spec?.clusterIP === undefined) throw new CannotRun(`the Service ${service} has no address`);
+      if (spec?.clusterIP === undefined) throw new Error(`the Service ${service} has no address`);
       return { pod: spec.clusterIP, port };
     },
   );
@@ -103,9 +103,9 @@ export async function amongClients(
       },
       { ...patient, deadlineSeconds: startSeconds },
     );
+    return { service: (service, port) => tunnel.service(service, port), close };
   } catch (error) {
     await close();
     throw error;
   }
-  return { environment: { ...environment, tunnel: { ...environment.tunnel, service: tunnel.service } }, close };
 }

@@ -187,9 +187,12 @@ export interface Evidence {
 export interface Loss {
   /** When leaders died, milliseconds of the monotonic clock. */
   strikes: readonly number[];
-  /** A lost write must have been acknowledged at most this far from a strike; default: at any time. */
+  /** A lost write must have been acknowledged at most this long before a strike; default: at any time. */
   seconds?: number;
 }
+
+/** An acknowledgement was on its way when its leader died. */
+const onItsWayMilliseconds = 1000;
 
 export type Result = "passed" | "failed" | "invalid";
 
@@ -233,7 +236,7 @@ export function judge(evidence: Evidence): Verdict {
   failures.push(...lossFailures(evidence, lost, ok));
   const notes =
     evidence.loss !== undefined && lostWrites > 0
-      ? [`${lostWrites} acknowledged writes are lost and counted: they had not been replicated when the leader died`]
+      ? [`${lostWrites} acknowledged writes are lost and counted, and are on no member`]
       : [];
   for (const [member, ids] of members) {
     const ghosts = failed.filter((each) => ids.has(each.id));
@@ -250,6 +253,10 @@ export function judge(evidence: Evidence): Verdict {
     doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
   }
 
+  const starved = gap === undefined || gap.open ? [] : starvedWriters(writes, gap.to);
+  if (starved.length > 0) {
+    failures.push(`writer ${starved.join(", ")} never got through again, although others did`);
+  }
   const row = failuresInARow(writes, window);
   if (evidence.failuresInARow !== undefined && row > evidence.failuresInARow) {
     failures.push(`a writer failed ${row} times in a row, ${evidence.failuresInARow} is what a retry saves`);
@@ -293,15 +300,24 @@ function lossFailures(
   if (seconds === undefined) return differences;
   const gone = new Set(Object.values(lost).flat());
   const far = ok.filter(
-    ({ id, ended }) => gone.has(id) && loss.strikes.every((strike) => Math.abs(ended - strike) > seconds * 1000),
+    ({ id, ended }) =>
+      gone.has(id) &&
+      loss.strikes.every((strike) => ended < strike - seconds * 1000 || ended > strike + onItsWayMilliseconds),
   );
   const [first] = far;
   return first === undefined
     ? differences
     : [
         ...differences,
-        `${far.length} lost writes were acknowledged more than ${seconds} s away from the fault, the first is ${first.id}`,
+        `${far.length} lost writes were acknowledged more than ${seconds} s before the fault, or after it, the first is ${first.id}`,
       ];
+}
+
+/** Who has tried since then, and was never acknowledged. */
+function starvedWriters(writes: readonly Write[], since: number): number[] {
+  const later = writes.filter(({ started }) => started > since);
+  const served = new Set(later.filter(({ outcome }) => outcome === "ok").map(({ writer }) => writer));
+  return [...new Set(later.map(({ writer }) => writer))].filter((writer) => !served.has(writer));
 }
 
 function lateRecovery({ seconds, budgetSeconds }: NonNullable<Evidence["recovery"]>): string[] {

@@ -8,6 +8,7 @@ import {
   readOutputs,
   selectTargets,
 } from "../../checks";
+import type { Client } from "../../drills/client";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { writerOf } from "../../drills/workload";
 import { kubectl } from "../../sandbox/cluster";
@@ -31,19 +32,25 @@ export type Held = Record<string, Record<string, string>>;
 
 /**
  * A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. `held`: instead
- * of what the Secret of the application says now.
+ * of what the Secret of the application says now. `client`: instead of a port forward to what is behind the address.
  */
-export async function openWorkload(stack: string, service: DrilledService, run: string, held: Held = {}) {
+export async function openWorkload(
+  stack: string,
+  service: DrilledService,
+  run: string,
+  { held = {}, client }: { held?: Held; client?: Client } = {},
+) {
   const { config, target, profile } = await placeOf(stack, service);
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
   const secret = async (name: string) => held[name] ?? environment.secret(name);
+  const tunnel = { ...environment.tunnel, ...(client === undefined ? {} : { service: client.service }) };
   try {
-    const workload = await profile.open(target, { ...environment, secret }, run);
+    const workload = await profile.open(target, { ...environment, secret, tunnel }, run);
     const close = async (): Promise<void> => {
       await workload.close();
       await environment.close();
     };
-    return { members: target.members, workload, close };
+    return { members: target.members, profile, workload, close };
   } catch (error) {
     await environment.close();
     throw error;
@@ -78,7 +85,7 @@ export async function heldBy(stack: string, service: DrilledService): Promise<He
 /** undefined: who holds this is let in by each member, or by the address that clients use. Otherwise why not. */
 export async function refusalOf(stack: string, service: DrilledService, held: Held): Promise<string | undefined> {
   try {
-    const { members, workload, close } = await openWorkload(stack, service, `held${Date.now().toString(36)}`, held);
+    const { members, workload, close } = await openWorkload(stack, service, `held${Date.now().toString(36)}`, { held });
     try {
       await until("a first write", 15, () => workload.prepare().then(() => true));
       // Each writer begins with another member.

@@ -149,6 +149,18 @@ describe("the verdict", () => {
     expect(verdict.reasons[0]).toBe("the write gap was 8.00 s and was still open at the end, the budget is 5 s");
   });
 
+  it("fails when one writer never gets through again while others do", () => {
+    const other = (ended: number, outcome: Outcome): Write => ({
+      ...write(ended, outcome),
+      id: `o${ended}`,
+      writer: 1,
+    });
+    const tries = [other(900, "ok"), other(3100, "unknown"), other(3300, "unknown")];
+    const judged = (writes: Write[]) => judge(evidence({ writes, stored: { "etcd-0": everything(writes) } }));
+    expect(judged([...writes, ...tries]).reasons).toEqual(["writer 1 never got through again, although others did"]);
+    expect(judged([...writes, ...tries, other(3900, "ok")]).result).toBe("passed");
+  });
+
   it("judges the recovery apart from the gap", () => {
     const recovered = (seconds: number | undefined) => judge(evidence({ recovery: { seconds, budgetSeconds: 60 } }));
     expect(recovered(59.9).result).toBe("passed");
@@ -178,7 +190,7 @@ describe("the verdict", () => {
         result: "passed",
         reasons: [],
         lostWrites: 2,
-        notes: ["2 acknowledged writes are lost and counted: they had not been replicated when the leader died"],
+        notes: ["2 acknowledged writes are lost and counted, and are on no member"],
       });
       expect(judge(evidence({ loss }))).toMatchObject({ result: "passed", notes: [], lostWrites: 0 });
     });
@@ -192,11 +204,13 @@ describe("the verdict", () => {
 
     it("fails when a write is gone that another member must have had, or that came long after", () => {
       expect(judge(evidence({ loss, stored: both("w500", "w1000") })).reasons).toEqual([
-        "1 lost writes were acknowledged more than 0.2 s away from the fault, the first is w500",
+        "1 lost writes were acknowledged more than 0.2 s before the fault, or after it, the first is w500",
       ]);
       expect(judge(evidence({ loss, stored: both("w3500") })).result).toBe("failed");
       const repeated = { strikes: [1005, 3400], seconds: 0.2 };
       expect(judge(evidence({ loss: repeated, stored: both("w3500") })).result).toBe("passed");
+      const afterwards = { strikes: [2000], seconds: 10 };
+      expect(judge(evidence({ loss: afterwards, stored: both("w3500") })).result).toBe("failed");
     });
 
     it("still fails for a gap beyond its budget", () => {
