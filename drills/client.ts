@@ -1,6 +1,6 @@
 /**
- * A pod among the clients of a service, and a way through it: what a drill writes arrives at the address that clients use, is
- * admitted as they are, and reaches whichever proxy the node has chosen. A port forward to the proxy itself would pass by all that.
+ * A pod among the clients of a service, and a way through it to the address of the service. What a drill writes to a gateway is then
+ * admitted as clients are, and reaches whichever proxy the node has chosen, which a port forward to one proxy would pass by.
  */
 import { CoreV1Api, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import { openTunnel, patient, portForward, waitFor } from "../checks";

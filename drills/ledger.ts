@@ -313,7 +313,7 @@ function lossFailures(
       ];
 }
 
-/** Who has tried since then, and was never acknowledged. */
+/** Writers that have tried since then without any success. */
 function starvedWriters(writes: readonly Write[], since: number): number[] {
   const later = writes.filter(({ started }) => started > since);
   const served = new Set(later.filter(({ outcome }) => outcome === "ok").map(({ writer }) => writer));

@@ -125,8 +125,7 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     () =>
       attemptAtPrimary(members, settings, namespace, async (client) => {
         await keepWriteConcern(client);
-        const config = withoutChains(await readConfig(client));
-        if (config !== undefined) await command(client, { replSetReconfig: config });
+        await keepDirect(client);
         // From here on an empty volume is a lost one. Before the marker no application has a user.
         await keepMarker(settings, namespace, api, identity(await readConfig(client)));
         await keepUsers(client, applications);
@@ -149,6 +148,13 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     // The members receive the users by replication.
     usersDeadlineSeconds,
   );
+}
+
+async function keepDirect(client: MongoClient): Promise<void> {
+  const config = withoutChains(await readConfig(client));
+  if (config === undefined) return;
+  await command(client, { replSetReconfig: config, maxTimeMS: commandMilliseconds });
+  log("all members get their data from the primary");
 }
 
 /** Written down, because the implicit default depends on the members of the set. */

@@ -149,6 +149,9 @@ export function durabilityProblems(concern: { w?: unknown } | undefined, config:
   return [
     ...(concern?.w === "majority" ? [] : [`the default write concern is ${JSON.stringify(concern ?? "none")}`]),
     ...(config["writeConcernMajorityJournalDefault"] === true ? [] : ["a majority acknowledges before its journal"]),
+    ...((config["settings"] as Document | undefined)?.["chainingAllowed"] === false
+      ? []
+      : ["members may get their data from each other, so that a lost one holds up writes"]),
   ];
 }
 

@@ -209,8 +209,8 @@ export function initialConfig(name: string, hosts: string[]) {
 }
 
 /**
- * A member that gets its data from another secondary hears nothing for half a minute when that one is lost with its node, and nothing
- * is acknowledged meanwhile. undefined: all get them from the primary.
+ * A member that gets its data from another secondary waits for half a minute when the node of that one is lost, and writes
+ * wait with it. undefined: all members get them from the primary.
  */
 export function withoutChains(config: SetConfig): SetConfig | undefined {
   const { settings, members } = config;

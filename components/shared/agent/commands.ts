@@ -36,7 +36,12 @@ export function commonCommands<Setup extends SetupSettings>(service: Service<Set
     },
     ...(sidecar === undefined
       ? {}
-      : { sidecar: () => Promise.race([keepHosts(readSettings(), readPod()), sidecar()]) }),
+      : {
+          sidecar: () => {
+            void keepHosts(readSettings(), readPod());
+            return sidecar();
+          },
+        }),
     roll: () => rollCommand(service.examine),
     setup: () => setupCommand(service.setup),
     certificates: certificatesCommand,

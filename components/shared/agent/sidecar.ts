@@ -118,7 +118,7 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
 }
 
 /** Logs an error unless it was the last one too: each pass observes and decides anew, and fails for the same reason again. */
-function newsOf(what: string): (error: unknown) => void {
+export function newsOf(what: string): (error: unknown) => void {
   let last = "";
   return (error) => {
     const message = error === undefined ? "" : (error as Error).message;

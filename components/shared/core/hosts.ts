@@ -6,6 +6,16 @@ export const hostsPaths = { directory: "/run/hosts", file: "hosts", mounted: "/e
 /** What the DNS says of a name: its address, that there is none, or nothing. */
 export type Answer = { address: string } | "none" | "silent";
 
+/** The address of this pod that Kubernetes counts with: in a pod with two, the kubelet writes it first. */
+export function ownAddress(text: string, pod: string): string {
+  const own = text
+    .split("\n")
+    .map((line) => line.split(/\s+/))
+    .find(([, ...names]) => names.includes(pod));
+  if (own?.[0] === undefined) throw new Error(`${hostsPaths.mounted} has no line that names ${pod}`);
+  return own[0];
+}
+
 /** The lines with these names follow the answers; what the DNS is silent about stays as it was, like all other lines. */
 export function followAnswers(text: string, answers: ReadonlyMap<string, Answer>, domain: string): string {
   const answered = [...answers].filter(([, answer]) => answer !== "silent");

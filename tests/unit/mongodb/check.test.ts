@@ -73,10 +73,19 @@ describe("the topology", () => {
 });
 
 describe("the durability of writes", () => {
+  const durable = { writeConcernMajorityJournalDefault: true, settings: { chainingAllowed: false } };
   it.each<[object | undefined, object, string[]]>([
-    [{ w: "majority" }, { writeConcernMajorityJournalDefault: true }, []],
-    [{ w: 1 }, { writeConcernMajorityJournalDefault: true }, ['the default write concern is {"w":1}']],
-    [undefined, {}, ['the default write concern is "none"', "a majority acknowledges before its journal"]],
+    [{ w: "majority" }, durable, []],
+    [{ w: 1 }, durable, ['the default write concern is {"w":1}']],
+    [
+      undefined,
+      { settings: { chainingAllowed: true } },
+      [
+        'the default write concern is "none"',
+        "a majority acknowledges before its journal",
+        "members may get their data from each other, so that a lost one holds up writes",
+      ],
+    ],
   ])("with %j and %j", (concern, config, problems) => {
     expect(durabilityProblems(concern, config)).toEqual(problems);
   });

@@ -1,6 +1,9 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { toAnswer } from "../../../components/shared/agent/hosts";
-import { type Answer, clusterDomain, followAnswers } from "../../../components/shared/core/hosts";
+import { overwrite, toAnswer } from "../../../components/shared/agent/hosts";
+import { type Answer, clusterDomain, followAnswers, ownAddress } from "../../../components/shared/core/hosts";
 
 describe("the domain of the cluster", () => {
   it("follows the namespace in the search list, whatever else is in it", () => {
@@ -42,6 +45,27 @@ describe("the hosts file of a member", () => {
       "10.1.1.7\tdb-1.db-peers.cells.svc\tdb-1.db-peers.cells.svc.k8s.example",
       "",
     ]);
+  });
+
+  it("knows the address of its pod, the first one where it has two", () => {
+    const dual = `${kubelet}2001:db8::5\tdb-0.db-peers.cells.svc.k8s.example\tdb-0\n`;
+    expect(ownAddress(dual, "db-0")).toBe("10.1.0.5");
+    expect(ownAddress(known, "db-0")).toBe("10.1.0.5");
+    expect(() => ownAddress(kubelet, "db-1")).toThrow("/etc/hosts has no line that names db-1");
+  });
+
+  it("is written in place, and nothing is left behind a shorter one", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "hosts-"));
+    const file = join(folder, "hosts");
+    try {
+      await writeFile(file, known);
+      await overwrite(file, begun, known.length);
+      expect(await readFile(file, "utf8")).toBe(begun);
+      await overwrite(file, known, begun.length);
+      expect(await readFile(file, "utf8")).toBe(known);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("follows a pod that was replaced", () => {
