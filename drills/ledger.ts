@@ -191,6 +191,8 @@ export interface Loss {
   seconds?: number;
 }
 
+/** Several attempts of a writer, of which each gives up after a second or two. */
+const patienceMilliseconds = 5000;
 /** An acknowledgement was on its way when its leader died. */
 const onItsWayMilliseconds = 1000;
 
@@ -253,7 +255,7 @@ export function judge(evidence: Evidence): Verdict {
     doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
   }
 
-  const starved = gap === undefined || gap.open ? [] : starvedWriters(writes, gap.to);
+  const starved = gap === undefined || window.end - gap.to < patienceMilliseconds ? [] : starvedWriters(writes, gap.to);
   if (starved.length > 0) {
     failures.push(`writer ${starved.join(", ")} never got through again, although others did`);
   }

@@ -61,7 +61,7 @@ const nodeFaults = [
   ["dead", "stop", "start"],
 ] as const;
 /** Kubernetes knows after 40 to 50 s that a node is gone; until then the services help themselves. */
-const nodeSeconds = { before: 3, away: 35, after: 12, budget: 20 };
+const nodeSeconds = { before: 3, away: 35, after: 20, budget: 20 };
 
 async function nodeOf(member: string): Promise<number> {
   return Number((await kubectl("get", "pod", member, "-n", namespace, "-o", "jsonpath={.spec.nodeName}")).slice(-1));
