@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leafSecretNames } from "../../components/shared/core/certificates";
 import { memberNames } from "../../components/shared/core/names";
 import { openClient } from "../../drills/client";
+import { lossOf } from "../../drills/drill";
 import { killServer } from "../../drills/faults";
 import { judge } from "../../drills/ledger";
 import type { DrilledService } from "../../drills/profiles";
@@ -311,7 +312,7 @@ describe("the dev stack", () => {
         // Never as long as the node is away: then nobody would have helped themselves.
         const budgetSeconds = Math.min(nodeSeconds.budget * ((await budgetFactor()) / 2), nodeSeconds.away - 5);
         for (const [index, { service, workload, profile }] of opened.entries()) {
-          const { loss, lossSeconds = 0 } = profile;
+          const loss = lossOf("leader-kill", profile, [fault, struck]);
           const stored: Record<string, Set<string>> = {};
           // One after the other: a member of NATS is read while it leads.
           for (const holder of await workload.holders()) stored[holder] = await workload.stored(holder);
@@ -322,7 +323,7 @@ describe("the dev stack", () => {
             stored,
             budgetSeconds,
             minimum: 10,
-            ...(loss === "counted" ? { loss: { strikes: [fault, struck], seconds: lossSeconds } } : {}),
+            ...(loss === undefined ? {} : { loss }),
           });
           process.stdout.write(`${service}: at most ${verdict.gapSeconds?.toFixed(2)} s without a write\n`);
           expect(verdict, service).toMatchObject({ result: "passed", reasons: [] });

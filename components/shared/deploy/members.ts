@@ -108,6 +108,15 @@ export interface StatefulSetInputs {
 export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): StatefulSetInputs {
   const { service, name, version } = ensemble;
   const { sidecar } = servers;
+  // Only an agent that goes on running keeps the file up to date.
+  const hosts =
+    sidecar === undefined
+      ? { folder: [], file: [], volumes: [] }
+      : {
+          folder: [hostsFolder],
+          file: [namesOfMembers],
+          volumes: [{ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }],
+        };
   const names = namesOf(name);
   const selector = serverSelector(service, name);
   // On the StatefulSet and its pods only: on other objects another version would be an update without effect.
@@ -141,13 +150,10 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
           annotations: { "cells-services/config": inputs.configChecksum },
         },
         spec: {
-          containers:
-            sidecar === undefined
-              ? servers.containers
-              : servers.containers.map((each) => ({
-                  ...each,
-                  volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), namesOfMembers],
-                })),
+          containers: servers.containers.map((each) => ({
+            ...each,
+            volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...hosts.file],
+          })),
           ...memberPlacement(ensemble),
           ...servers.pod,
           ...podProfile(names.server),
@@ -157,16 +163,12 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
               name: "member",
               command: ["member"],
               settings: memberSettings(ensemble),
-              volumeMounts: [...servers.memberMounts, ...(sidecar === undefined ? [] : [hostsFolder])],
+              volumeMounts: [...servers.memberMounts, ...hosts.folder],
             }),
             ...(servers.initContainers ?? []),
             ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
           ],
-          volumes: [
-            ...agentVolumes(names.agent, inputs.bundle),
-            ...(sidecar === undefined ? [] : [{ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }]),
-            ...servers.volumes,
-          ],
+          volumes: [...agentVolumes(names.agent, inputs.bundle), ...hosts.volumes, ...servers.volumes],
         },
       },
     },
