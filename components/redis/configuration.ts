@@ -1,7 +1,7 @@
 /** The configuration files that only the agent can write, since they hold passwords or the memory of a Sentinel: pure. */
 import { createHash } from "node:crypto";
 import type { TlsMode } from "../shared/core/check";
-import { memberHost, memberNames } from "../shared/core/names";
+import { memberHost, memberNames, mostMembers } from "../shared/core/names";
 import { downAfterSeconds, parking, paths, ports } from "./layout";
 
 export interface Member {
@@ -43,7 +43,8 @@ export function watchSettings(password: string): [string, string][] {
     // A failover that came to nothing is tried again after twice this time; replicas that follow the wrong one are corrected
     // after it. It limits no copy.
     ["failover-timeout", "10000"],
-    ["parallel-syncs", "1"],
+    // All at once: of five, a new master takes no write before two follow it, and each goes on where it was.
+    ["parallel-syncs", String(mostMembers - 1)],
     // A master that reads its files answers; longer than this, a replica that has everything in memory is quicker.
     ["master-reboot-down-after-period", "10000"],
     ["auth-user", "sentinel"],
