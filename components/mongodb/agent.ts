@@ -35,7 +35,7 @@ import {
 import { compatibilityToSet, releases, startContradiction } from "./compatibility";
 import { databaseOf, type MongodbSetupSettings, paths, setHost } from "./layout";
 import { decideStart } from "./member";
-import { identity, nextRelease, withoutChains } from "./membership";
+import { identity, nextRelease, setSettings, withSettings } from "./membership";
 import { askVote, createSidecar, joinSet, setVotes, writeServerFiles } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
@@ -125,7 +125,7 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     () =>
       attemptAtPrimary(members, settings, namespace, async (client) => {
         await keepWriteConcern(client);
-        await keepDirect(client);
+        await keepSettings(client);
         // From here on an empty volume is a lost one. Before the marker no application has a user.
         await keepMarker(settings, namespace, api, identity(await readConfig(client)));
         await keepUsers(client, applications);
@@ -150,11 +150,11 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
   );
 }
 
-async function keepDirect(client: MongoClient): Promise<void> {
-  const config = withoutChains(await readConfig(client));
+async function keepSettings(client: MongoClient): Promise<void> {
+  const config = withSettings(await readConfig(client));
   if (config === undefined) return;
   await command(client, { replSetReconfig: config, maxTimeMS: commandMilliseconds });
-  log("all members get their data from the primary");
+  log(`the set has ${JSON.stringify(setSettings)}`);
 }
 
 /** Written down, because the implicit default depends on the members of the set. */

@@ -22,6 +22,7 @@ import { checkStrangers, loginStrangers, refusal } from "../shared/check/strange
 import type { Check, CheckEnvironment, CheckTarget } from "../shared/core/check";
 import { waitFor } from "../shared/core/wait";
 import { connectionString, databaseOf, address as setAddress, setHost } from "./layout";
+import { settingsProblems } from "./membership";
 import { openProxy } from "./proxy";
 
 /** Of the collections that a check writes to; one that was killed leaves its own. */
@@ -149,9 +150,7 @@ export function durabilityProblems(concern: { w?: unknown } | undefined, config:
   return [
     ...(concern?.w === "majority" ? [] : [`the default write concern is ${JSON.stringify(concern ?? "none")}`]),
     ...(config["writeConcernMajorityJournalDefault"] === true ? [] : ["a majority acknowledges before its journal"]),
-    ...((config["settings"] as Document | undefined)?.["chainingAllowed"] === false
-      ? []
-      : ["members may get their data from each other, so that a lost one holds up writes"]),
+    ...settingsProblems(config),
   ];
 }
 

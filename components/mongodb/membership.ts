@@ -185,37 +185,52 @@ export interface SetConfig {
   _id: string;
   version: number;
   members: SetMember[];
-  settings?: { replicaSetId?: unknown; chainingAllowed?: boolean };
+  settings?: Record<string, unknown>;
 }
 
 /** Made once, when the set is formed; a set of the same name that is formed again has another. */
 export function identity({ settings }: SetConfig): string {
-  return String(settings?.replicaSetId);
+  return String(settings?.["replicaSetId"]);
 }
 
-/**
- * A primary that does not answer is replaced after this time; the server's default of 10 s is for networks that lose
- * packets for longer than one cluster's does. Measured with 6.0.27: 5.3 to 7.0 s without writes after a SIGKILL of the
- * primary.
- */
-const electionTimeoutMilliseconds = 5_000;
+/** Of every set, also of one that was formed otherwise; the setup sets them, and the check reads them back. */
+export const setSettings = {
+  /**
+   * A primary that does not answer is replaced after this time; the server's default of 10 s is for networks that lose
+   * packets for longer than one cluster's does. Measured with 6.0.27: 5.3 to 7.0 s without writes after a SIGKILL of the
+   * primary.
+   */
+  electionTimeoutMillis: 5_000,
+  /**
+   * A new primary takes no writes before each member has told it what it has, or has let this time pass. The server's default
+   * of 10 s would come on top of the election when the former primary hangs or its node is lost.
+   */
+  heartbeatTimeoutSecs: 2,
+  /**
+   * All members get their data from the primary: one that gets it from another secondary waits for half a minute when the node
+   * of that one is lost, and writes wait with it.
+   */
+  chainingAllowed: false,
+};
 
 export function initialConfig(name: string, hosts: string[]) {
   return {
     _id: name,
     members: hosts.map((host, ordinal) => ({ _id: ordinal, host })),
-    settings: { electionTimeoutMillis: electionTimeoutMilliseconds, chainingAllowed: false },
+    settings: setSettings,
   };
 }
 
-/**
- * A member that gets its data from another secondary waits for half a minute when the node of that one is lost, and writes
- * wait with it. undefined: all members get them from the primary.
- */
-export function withoutChains(config: SetConfig): SetConfig | undefined {
-  const { settings, members } = config;
-  if (settings?.chainingAllowed === false) return undefined;
-  return { ...next(config, members), settings: { ...settings, chainingAllowed: false } };
+/** undefined: it has them. */
+export function withSettings(config: SetConfig): SetConfig | undefined {
+  if (settingsProblems(config).length === 0) return undefined;
+  return { ...next(config, config.members), settings: { ...config.settings, ...setSettings } };
+}
+
+export function settingsProblems({ settings = {} }: Pick<SetConfig, "settings">): string[] {
+  return Object.entries(setSettings).flatMap(([key, wanted]) =>
+    settings[key] === wanted ? [] : [`${key} is ${JSON.stringify(settings[key] ?? "not set")} instead of ${wanted}`],
+  );
 }
 
 function next(config: SetConfig, members: SetMember[]): SetConfig {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { check, durabilityProblems, type SetView, topologyProblems } from "../../../components/mongodb/check";
+import { setSettings } from "../../../components/mongodb/membership";
 import { password, targetOf, unreachable } from "../../support/check";
 
 const target = targetOf("mongodb", { clientPort: 27017, metricsPort: 8008 });
@@ -73,17 +74,18 @@ describe("the topology", () => {
 });
 
 describe("the durability of writes", () => {
-  const durable = { writeConcernMajorityJournalDefault: true, settings: { chainingAllowed: false } };
+  const durable = { writeConcernMajorityJournalDefault: true, settings: setSettings };
   it.each<[object | undefined, object, string[]]>([
     [{ w: "majority" }, durable, []],
     [{ w: 1 }, durable, ['the default write concern is {"w":1}']],
     [
       undefined,
-      { settings: { chainingAllowed: true } },
+      { settings: { ...setSettings, chainingAllowed: true, heartbeatTimeoutSecs: undefined } },
       [
         'the default write concern is "none"',
         "a majority acknowledges before its journal",
-        "members may get their data from each other, so that a lost one holds up writes",
+        'heartbeatTimeoutSecs is "not set" instead of 2',
+        "chainingAllowed is true instead of false",
       ],
     ],
   ])("with %j and %j", (concern, config, problems) => {

@@ -7,9 +7,10 @@ import {
   type Observed,
   type Server,
   type SetConfig,
+  setSettings,
   describe as view,
   withMember,
-  withoutChains,
+  withSettings,
   withVotes,
 } from "../../../components/mongodb/membership";
 
@@ -230,22 +231,20 @@ describe("the configuration of the set", () => {
         { _id: 0, host: "a:27017" },
         { _id: 1, host: "b:27017" },
       ],
-      settings: { electionTimeoutMillis: 5_000, chainingAllowed: false },
+      settings: { electionTimeoutMillis: 5_000, heartbeatTimeoutSecs: 2, chainingAllowed: false },
     });
   });
 
-  it("lets all members follow the primary itself, also in a set that was formed otherwise, and asks for it once", () => {
+  it("gives a set that was formed otherwise its settings, keeps the others, and asks for them once", () => {
     const settings = { replicaSetId: "ours", chainingAllowed: true };
-    const changed = withoutChains({ _id: "mongodb", version: 3, members: [], settings });
+    const changed = withSettings({ _id: "mongodb", version: 3, members: [], settings });
     expect(changed).toEqual({
       _id: "mongodb",
       version: 4,
       members: [],
-      settings: { replicaSetId: "ours", chainingAllowed: false },
+      settings: { replicaSetId: "ours", ...setSettings },
     });
-    expect(withoutChains({ _id: "mongodb", version: 4, members: [], settings: { chainingAllowed: false } })).toBe(
-      undefined,
-    );
+    expect(changed && withSettings(changed)).toBe(undefined);
   });
 
   it("changes vote and priority of one member and nothing else", () => {
