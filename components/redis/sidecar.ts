@@ -46,6 +46,7 @@ import {
   up,
 } from "./membership";
 import { createRenewal, type Process } from "./renewal";
+import { createSurvey } from "./survey";
 
 const handOverSeconds = 20;
 /** What the replicas may be behind is little: they have it within milliseconds, or not soon. */
@@ -151,13 +152,15 @@ export function createSidecar(
       return { state: "away", reason: messageOf(error) };
     }
   };
+  const surveyServer = createSurvey(observeServer);
+  const surveySentinel = createSurvey(observeSentinel);
   /** All members that count; the Sentinel here tells how many these are. */
   const observeMembers = async () => {
     for (;;) {
       const { members } = self;
       const [servers, sentinels] = await Promise.all([
-        askEach(members, observeServer),
-        askEach(members, observeSentinel),
+        askEach(members, surveyServer),
+        askEach(members, surveySentinel),
       ]);
       const view = up(sentinels[pod.name]);
       // A Sentinel that is away has not forgotten what it knew.
@@ -408,7 +411,7 @@ export function createSidecar(
 
   /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
   async function named(): Promise<string | undefined> {
-    return namedMaster({ sentinels: await askEach(self.members, observeSentinel) }, self.members);
+    return namedMaster({ sentinels: await askEach(self.members, surveySentinel) }, self.members);
   }
 
   async function startFailover(): Promise<void> {

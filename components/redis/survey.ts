@@ -1,0 +1,28 @@
+/** Asks members time and again, and waits for nobody twice. */
+import { setTimeout as delay } from "node:timers/promises";
+
+/** A member that is back within it is seen at once. */
+const graceMilliseconds = 100;
+
+/**
+ * `ask` throws nothing and has time-outs of its own. A server that hangs accepts connections and answers nothing: each look would
+ * take as long as the time-outs, also while another member becomes master. One that was away is therefore asked beside the next
+ * looks, and counts as away until it has answered.
+ */
+export function createSurvey<T extends { state: string }>(
+  ask: (member: string) => Promise<T>,
+): (member: string) => Promise<T> {
+  const absent = new Map<string, { last: T; question?: Promise<T> }>();
+  const put = async (member: string): Promise<T> => {
+    const answer = await ask(member);
+    if (answer.state === "away") absent.set(member, { last: answer });
+    else absent.delete(member);
+    return answer;
+  };
+  return async (member) => {
+    const known = absent.get(member);
+    if (known === undefined) return put(member);
+    known.question ??= put(member);
+    return Promise.race([known.question, delay(graceMilliseconds, known.last)]);
+  };
+}
