@@ -1,16 +1,21 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { KubeConfig } from "@kubernetes/client-node";
+import { type KubeConfig, VersionApi } from "@kubernetes/client-node";
 import {
   CannotRun,
   createRedaction,
   exitCodes,
   messageOf,
   openEnvironment,
+  patient,
   redactDeep,
   runMain,
   selected,
   selectionFlags,
   selectionUsage,
+  waitFor,
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { openBarrier } from "./barrier";
@@ -23,10 +28,14 @@ import {
   type DrillReport,
   drillNames,
   runDrill,
+  type Strike,
   strikeOf,
+  takesNode,
 } from "./drill";
+import { addressOf, type Fault, nodeOf, versionOf } from "./faults";
+import { type Facts, renderJunit, renderMarkdown, renderPage } from "./matrix";
 import { isDrilled, profileOf } from "./profiles";
-import { renderDrills, summarizeDrills } from "./report";
+import { type DrillsReport, renderDrills, summarizeDrills } from "./report";
 import type { Profile } from "./workload";
 
 const usage = `breaks the services of a stack on purpose, and proves with a ledger of acknowledged writes that they survive
@@ -34,23 +43,31 @@ const usage = `breaks the services of a stack on purpose, and proves with a ledg
   tsx drills/cli.ts [flags] DRILL ... | all
 
   leader-kill    SIGKILL of the server process of the leader (root)
+  leader-pause   SIGSTOP of the server process of the leader, SIGCONT 20 s later: it hangs (root)
   leader-delete  deletes the pod of the leader without a grace period; the server still gets a SIGTERM
   leader-repeat  the same three times, each as soon as a new leader serves writes
   hand-over      deletes the pod of the leader with its grace period, as a drain or a roll does
   member-crash   SIGKILL of the server process of a member that does not lead (root)
   agent-kill     SIGKILL of the agent beside the leader; services without such an agent are left out (root)
   volume-loss    deletes the volume claim and the pod of a member that does not lead
+  node-cut       cuts off the node of the leader for 40 s; needs --node-command
+  node-stop      the same with a node that dies, and starts again; needs --node-command
   full-stop      kills all servers and deletes all pods of the service at once
 
   (root): needs root on the machine that runs the nodes, as in the sandbox
 
 ${selectionUsage}
-  --together         full-stop only: all services at the same moment, each with a ledger of its own
+  --together         all services at the same moment, each with a ledger of its own; of the nodes, the one with most leaders
+  --node-command C   a command for the shell that gets "cut", "heal", "stop" or "start" and the name of a node; the sandbox
+                     gives its own
   --steady SECONDS   of writing before the fault and after the recovery, default 10
   --writers N        concurrent writers, default 6
   --pace MS          between two writes of one writer, default 40
   --budget-factor N  multiplies every time budget, and the attempts of a writer that may fail in a row, default 1: for a
                      machine too small or too slow for the load of all drills
+  --repeat N         the whole of it so many times, default 1
+  --report FOLDER    also write drills.json, drills.xml (JUnit), drills.md and drills.html: a row for each drill, a column for
+                     each service, and a timeline of each run
   --json             print the result as JSON
 
 exit codes: 0 all passed, 1 a write was lost, a budget exceeded or a drill proved nothing, 2 the drills could not run
@@ -60,6 +77,7 @@ type Print = (text: string) => void;
 const toStdout: Print = (text) => void process.stdout.write(text);
 const toStderr: Print = (text) => void process.stderr.write(text);
 
+const leaderSeconds = 60;
 /** Long enough for every deadline inside a drill; a drill is never cut short in the middle of a fault. */
 const noDeadline = new AbortController().signal;
 
@@ -79,13 +97,15 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       print(usage);
       return exitCodes.passed;
     }
-    const drills = chooseDrills(positionals, flags.together);
+    const nodeCommand = flags["node-command"];
+    const drills = chooseDrills(positionals, nodeCommand);
     const options = {
       steadySeconds: positive("--steady", flags.steady),
       writers: positive("--writers", flags.writers),
       paceMilliseconds: positive("--pace", flags.pace),
       log,
     };
+    const repeat = positive("--repeat", flags.repeat);
     const factor = positive("--budget-factor", flags["budget-factor"]);
     const { targets, config } = await selected(flags);
     const candidates = await Promise.all(
@@ -95,14 +115,17 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     );
     if (candidates.length === 0) throw new CannotRun("only a service of several members can be drilled");
     const tasks = chooseTasks(drills, candidates);
-    const run = (task: Task, more: Partial<DrillOptions> = {}): Promise<DrillReport> =>
-      runTask(task, config, redaction, { ...options, ...more });
+    const call: Call = { config, redaction, options };
     const reports: DrillReport[] = [];
-    if (flags.together === true) reports.push(...(await runTogether(tasks, run)));
     // One after the other: two faults at once would be another drill.
-    else for (const task of tasks) reports.push(await run(task));
+    for (let round = 0; round < repeat; round += 1) {
+      for (const group of groupsOf(tasks, flags.together)) {
+        reports.push(...(await runGroup(group, call, nodeCommand)));
+      }
+    }
     const report = redactDeep(summarizeDrills(reports), redaction);
-    print(flags.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : renderDrills(report));
+    if (flags.report !== undefined) await writeReport(flags.report, report, await factsOf(config, targets, repeat));
+    print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
     return report.ok ? exitCodes.passed : exitCodes.failed;
   } catch (error) {
     log(`drills: ${error instanceof CannotRun ? "" : "unexpected error: "}${messageOf(error)}`);
@@ -110,20 +133,31 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
   }
 }
 
+/** Common to all drills. */
+interface Call {
+  config: KubeConfig;
+  redaction: ReturnType<typeof createRedaction>;
+  options: DrillOptions;
+}
+
+/** Of a drill in a group. */
+interface Part {
+  ready: () => Promise<void>;
+  /** The node that is taken away, and what takes it: once for all. */
+  node?: { name: string; strike: Strike };
+}
+
 /** A drill that breaks off is a result; one that cannot take place at all is none. */
-async function runTask(
-  { drill, target, profile }: Task,
-  config: KubeConfig,
-  redaction: ReturnType<typeof createRedaction>,
-  options: DrillOptions,
-): Promise<DrillReport> {
+async function runTask({ drill, target, profile }: Task, call: Call, { ready, node }: Part): Promise<DrillReport> {
+  const { config, redaction, options } = call;
   const environment = openEnvironment(config, target, redaction, noDeadline);
   let client: Client | undefined;
   try {
-    client = await openClient(config, target.namespace);
+    client = await openClient(config, target.namespace, node?.name);
     const tunnel = { ...environment.tunnel, service: client.service };
-    const strike = strikeOf(drill, { config, target, profile });
-    return await runDrill(drill, target, profile, strike, { ...environment, tunnel }, options);
+    const strike = node?.strike ?? strikeOf(drill, { config, target, profile });
+    const more = { ...options, ready, ...(node === undefined ? {} : { node: node.name }) };
+    return await runDrill(drill, target, profile, strike, { ...environment, tunnel }, more);
   } catch (error) {
     if (error instanceof CannotRun) throw error;
     return brokenOff(drill, target, profile, error);
@@ -133,11 +167,15 @@ async function runTask(
   }
 }
 
+/** Drills whose faults strike at the same moment. */
+export function groupsOf<T extends Pick<Task, "drill">>(tasks: T[], together = false): T[][] {
+  if (!together) return tasks.map((task) => [task]);
+  return drillNames.map((name) => tasks.filter(({ drill }) => drill === name)).filter(({ length }) => length > 0);
+}
+
 /** The fault strikes all when all are ready; when one does not get that far, none is struck. */
-async function runTogether(
-  tasks: Task[],
-  run: (task: Task, more: Partial<DrillOptions>) => Promise<DrillReport>,
-): Promise<DrillReport[]> {
+async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<DrillReport[]> {
+  const node = await nodeOfGroup(tasks, call, nodeCommand);
   const barrier = openBarrier(tasks.length);
   const names = tasks.map(({ target }) => target.name);
   const results = await Promise.allSettled(
@@ -145,9 +183,11 @@ async function runTogether(
       const { name } = task.target;
       let reason = "it broke off";
       try {
-        const report = await run(task, { ready: () => barrier.arrive() });
+        const report = await runTask(task, call, { ready: () => barrier.arrive(), ...(node && { node }) });
         reason = report.reasons[0] ?? reason;
-        return { ...report, fault: `${report.fault}; at the same moment: ${others(names, name)}` };
+        return tasks.length === 1
+          ? report
+          : { ...report, fault: `${report.fault}; at the same moment: ${others(names, name)}` };
       } catch (error) {
         reason = messageOf(error);
         throw error;
@@ -163,18 +203,51 @@ async function runTogether(
   });
 }
 
-const others = (names: string[], name: string): string => names.filter((each) => each !== name).join(", ") || "none";
+const others = (names: string[], name: string): string => names.filter((each) => each !== name).join(", ");
 
-export function chooseDrills(positionals: string[], together = false): DrillName[] {
+async function nodeOfGroup(tasks: Task[], call: Call, command: string): Promise<Part["node"]> {
+  const [first] = tasks;
+  if (first === undefined || !takesNode(first.drill)) return undefined;
+  const name = mostFrequent(await Promise.all(tasks.map((task) => nodeOfLeader(task, call))));
+  const node = { name, address: await addressOf(call.config, name), command };
+  let struck: Promise<Fault> | undefined;
+  const strike = strikeOf(first.drill, { ...first, config: call.config, node });
+  return { name, strike: (victim) => (struck ??= strike(victim)) };
+}
+
+async function nodeOfLeader({ target, profile }: Task, { config, redaction }: Call): Promise<string> {
+  const environment = openEnvironment(config, target, redaction, noDeadline);
+  try {
+    const workload = await profile.open(target, environment, `node${Date.now().toString(36)}`);
+    try {
+      // Some have no leader before there is something to lead.
+      const leader = async () => ({ done: await workload.prepare().then(() => workload.leader()) });
+      const { member } = await waitFor("a leader", leader, { ...patient, deadlineSeconds: leaderSeconds });
+      return await nodeOf({ config, target }, member);
+    } finally {
+      await workload.close();
+    }
+  } finally {
+    await environment.close();
+  }
+}
+
+export function mostFrequent(names: string[]): string {
+  const count = (name: string): number => names.filter((each) => each === name).length;
+  return [...names].sort((a, b) => count(b) - count(a) || a.localeCompare(b))[0] ?? "";
+}
+
+const isDrill = (name: string): name is DrillName => drillNames.some((each) => each === name);
+
+export function chooseDrills(positionals: string[], nodeCommand: string | undefined): DrillName[] {
   const known = [...drillNames, "all"].join(", ");
   if (positionals.length === 0) throw new CannotRun(`no drill is named; use one of ${known}`);
-  const unknown = positionals.filter((each) => each !== "all" && !drillNames.some((name) => name === each));
+  const unknown = positionals.filter((each) => each !== "all" && !isDrill(each));
   if (unknown.length > 0) throw new CannotRun(`no drill ${JSON.stringify(unknown[0])}; use one of ${known}`);
-  const drills = drillNames.filter((name) => positionals.includes(name) || positionals.includes("all"));
-  if (together && drills.join() !== "full-stop") {
-    throw new CannotRun(`--together is for full-stop alone, got ${drills.join(", ")}`);
-  }
-  return drills;
+  const named = positionals.find((name) => nodeCommand === undefined && isDrill(name) && takesNode(name));
+  if (named !== undefined) throw new CannotRun(`${named} needs --node-command; see --help`);
+  const possible = drillNames.filter((name) => nodeCommand !== undefined || !takesNode(name));
+  return possible.filter((name) => positionals.includes(name) || positionals.includes("all"));
 }
 
 /** Each drill for each service that it makes sense for. A drill that was asked for and fits none proves nothing. */
@@ -200,6 +273,32 @@ export function withBudgets<T extends Pick<Profile, "budgets">>(profile: T, fact
   };
 }
 
+async function writeReport(folder: string, report: DrillsReport, facts: Facts): Promise<void> {
+  const { drills } = report;
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "drills.json"), `${JSON.stringify({ ...report, facts })}\n`);
+  await writeFile(join(folder, "drills.xml"), renderJunit(drills));
+  await writeFile(join(folder, "drills.md"), renderMarkdown(drills, facts));
+  await writeFile(join(folder, "drills.html"), renderPage(drills, facts));
+}
+
+async function factsOf(config: KubeConfig, targets: CheckTarget[], repeat: number): Promise<Facts> {
+  const { gitVersion } = await config.makeApiClient(VersionApi).getCode();
+  const servers = await Promise.all(
+    targets.filter(isDrilled).map(async (target) => {
+      const { container } = await profileOf(target.service);
+      return `${target.name} ${await versionOf({ config, target }, container)}`;
+    }),
+  );
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    servers: servers.join(", "),
+    Kubernetes: gitVersion,
+    machine: `${cpus().length} processors, ${(totalmem() / 2 ** 30).toFixed(0)} GiB of memory, for all nodes and clients`,
+    runs: `${repeat} of each drill`,
+  };
+}
+
 function positive(flag: string, text: string): number {
   const number = Number(text);
   if (!(number > 0)) throw new CannotRun(`${flag} must be a number greater than 0, got "${text}"`);
@@ -214,10 +313,13 @@ function readFlags(args: string[]) {
       options: {
         ...selectionFlags,
         together: { type: "boolean" },
+        "node-command": { type: "string" },
         steady: { type: "string", default: "10" },
         writers: { type: "string", default: "6" },
         pace: { type: "string", default: "40" },
         "budget-factor": { type: "string", default: "1" },
+        repeat: { type: "string", default: "1" },
+        report: { type: "string" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },

@@ -2,7 +2,7 @@
  * A pod among the clients of a service, and a way through it to the address of the service. What a drill writes to a gateway is then
  * admitted as clients are, and reaches whichever proxy the node has chosen, which a port forward to one proxy would pass by.
  */
-import { CoreV1Api, type KubeConfig, type V1Pod } from "@kubernetes/client-node";
+import { CoreV1Api, type KubeConfig, type V1Affinity, type V1Pod } from "@kubernetes/client-node";
 import { openTunnel, patient, portForward, waitFor } from "../checks";
 import type { Tunnel } from "../components/shared/core/check";
 import { agentImage } from "../components/shared/deploy/images";
@@ -35,11 +35,16 @@ net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
 }).listen(${relayPort});
 process.on("SIGTERM", () => process.exit(0));`;
 
-function clientPod(nodeName: string | undefined): V1Pod {
+function elsewhere(node: string): V1Affinity {
+  const term = { matchFields: [{ key: "metadata.name", operator: "NotIn", values: [node] }] };
+  return { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [term] } } };
+}
+
+function clientPod(avoid: string | undefined): V1Pod {
   return {
     metadata: { generateName: "cells-services-drill-" },
     spec: {
-      ...(nodeName === undefined ? {} : { nodeName }),
+      ...(avoid === undefined ? {} : { affinity: elsewhere(avoid) }),
       restartPolicy: "Never",
       automountServiceAccountToken: false,
       enableServiceLinks: false,
@@ -66,14 +71,14 @@ function clientPod(nodeName: string | undefined): V1Pod {
   };
 }
 
-/** The way through a client in this namespace, in place of the tunnel's own. `nodeName`: default any. */
+/** The way through a client in this namespace, in place of the tunnel's own. `avoid`: a node that it must not be on. */
 export interface Client extends Pick<Tunnel, "service"> {
   close(): Promise<void>;
 }
 
-export async function openClient(config: KubeConfig, namespace: string, nodeName?: string): Promise<Client> {
+export async function openClient(config: KubeConfig, namespace: string, avoid?: string): Promise<Client> {
   const core = config.makeApiClient(CoreV1Api);
-  const { metadata } = await core.createNamespacedPod({ namespace, body: clientPod(nodeName) });
+  const { metadata } = await core.createNamespacedPod({ namespace, body: clientPod(avoid) });
   const name = metadata?.name ?? "";
   const forward = portForward(config, namespace);
   const tunnel = openTunnel(

@@ -2,35 +2,53 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, patient, waitFor } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import {
+  awaySeconds,
   deletePod,
   deleteVolume,
   type Fault,
   killAgent,
   killServer,
   type Place,
+  pauseServer,
   stopEverything,
   stopPod,
+  takeNode,
 } from "./faults";
-import { judge, type Loss, type Proof, startWriters, type Verdict, type Write, type Writers } from "./ledger";
+import {
+  judge,
+  type Loss,
+  type Mark,
+  type Proof,
+  startWriters,
+  type Timeline,
+  timelineOf,
+  type Verdict,
+  type Write,
+  type Writers,
+} from "./ledger";
 import type { Budgets, Leadership, Profile, Workload } from "./workload";
 
 export const drillNames = [
   "leader-kill",
+  "leader-pause",
   "leader-delete",
   "leader-repeat",
   "hand-over",
   "member-crash",
   "agent-kill",
   "volume-loss",
+  "node-cut",
+  "node-stop",
   "full-stop",
 ] as const;
 export type DrillName = (typeof drillNames)[number];
 
-/** Does the fault to a member; a fault of everything takes no notice of which. */
+/** Does the fault to a member; a fault of everything, or of a node, takes no notice of which. */
 export type Strike = (victim: string) => Promise<Fault>;
 
 interface Plan {
-  victim: "leader" | "follower" | "everybody";
+  /** `node`: the one that most leaders of the services in this drill are on. */
+  victim: "leader" | "follower" | "everybody" | "node";
   strike: (place: Place, victim: string) => Promise<Fault>;
   /** How often, each time whoever leads then. */
   strikes: number;
@@ -48,6 +66,11 @@ interface Plan {
 const convergeSeconds = 120;
 const converge = (): number => convergeSeconds;
 
+/** Without writes, while a leader hangs: whatever the service, nobody looks longer at a leader that does not answer. */
+const hangSeconds = 10;
+/** Without writes, while a node is away: half of the time after which Kubernetes knows it. */
+const nodeSeconds = 20;
+
 const plans: Record<DrillName, Plan> = {
   "leader-kill": {
     victim: "leader",
@@ -56,6 +79,15 @@ const plans: Record<DrillName, Plan> = {
     gap: ({ kill }) => kill,
     recovery: converge,
     leadership: "may move",
+    mayLose: true,
+  },
+  "leader-pause": {
+    victim: "leader",
+    strike: pauseServer,
+    strikes: 1,
+    gap: () => hangSeconds,
+    recovery: converge,
+    leadership: "moves",
     mayLose: true,
   },
   "leader-delete": {
@@ -113,6 +145,24 @@ const plans: Record<DrillName, Plan> = {
     leadership: "may move",
     mayLose: false,
   },
+  "node-cut": {
+    victim: "node",
+    strike: (place) => takeNode(place, "cut"),
+    strikes: 1,
+    gap: () => nodeSeconds,
+    recovery: () => awaySeconds + 2 * convergeSeconds,
+    leadership: "may move",
+    mayLose: true,
+  },
+  "node-stop": {
+    victim: "node",
+    strike: (place) => takeNode(place, "stop"),
+    strikes: 1,
+    gap: () => nodeSeconds,
+    recovery: () => awaySeconds + 2 * convergeSeconds,
+    leadership: "may move",
+    mayLose: true,
+  },
   "full-stop": {
     victim: "everybody",
     strike: stopEverything,
@@ -141,6 +191,8 @@ export interface DrillReport extends Omit<Verdict, "lost"> {
   recoveryBudgetSeconds: number;
   /** The number of acknowledged writes that each member lacks at the end. */
   lost: Record<string, number>;
+  /** Undefined when it broke off. */
+  timeline: Timeline | undefined;
 }
 
 export interface DrillOptions {
@@ -149,6 +201,8 @@ export interface DrillOptions {
   writers: number;
   paceMilliseconds: number;
   log(text: string): void;
+  /** The one that the fault takes away. */
+  node?: string;
   /** Waits until the fault may strike; by default it strikes when this drill is ready. */
   ready?(): Promise<void>;
 }
@@ -177,6 +231,9 @@ export function lossOf(
   if (loss === "none" || !plans[drill].mayLose) return undefined;
   return { strikes, ...(lossSeconds === undefined ? {} : { seconds: lossSeconds }) };
 }
+
+/** Whether the fault takes a node away, which others than this service lose too. */
+export const takesNode = (drill: DrillName): boolean => plans[drill].victim === "node";
 
 /** Not every service has an agent beside its server that could be killed. */
 export function applies(drill: DrillName, { sidecar }: Pick<Profile, "sidecar">): boolean {
@@ -226,9 +283,10 @@ export async function runDrill(
       const holders = await workload.holders();
       const victim = victimOf(drill, { name: target.name, members: holders }, before.member);
       const identity = victim === undefined ? undefined : await workload.identity(victim);
-      log(`${before.member} leads, the fault strikes ${victim ?? "all members"}`);
+      const struckAll = options.node ?? "all members";
+      log(`${before.member} leads, the fault strikes ${victim ?? struckAll}`);
       await options.ready?.();
-      const struck = await strikeInTurn({ plan, first: before, victim, strike, workload, writers, log });
+      const struck = await strikeInTurn({ plan, first: before, victim, struckAll, strike, workload, writers, log });
       failures.push(...struck.failures);
       log(struck.proof.detail);
       const last = struck.times.at(-1) ?? performance.now();
@@ -259,7 +317,7 @@ export async function runDrill(
       const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();
       const writes = await writers.stop();
-      failures.push(...leadershipFailures(drill, { before, during: successor, after }));
+      failures.push(...leadershipFailures(drill, { before, during: successor?.leader, after }));
       for (const fault of struck.faults) {
         const seen = await fault.aftermath?.().catch((error: unknown) => [messageOf(error)]);
         failures.push(...(seen ?? []));
@@ -281,6 +339,11 @@ export async function runDrill(
         ...(plan.leadership === "stays" ? { failuresInARow: profile.failuresInARow ?? 1 } : {}),
         ...(loss === undefined ? {} : { loss }),
       });
+      const marks: Mark[] = [
+        ...struck.times.map((at) => ({ at, what: "fault" })),
+        ...(successor === undefined ? [] : [{ at: successor.seen, what: `${successor.leader.member} leads` }]),
+        ...(recovered === undefined ? [] : [{ at: last + recovered * 1000, what: "all members are whole" }]),
+      ];
       return {
         ...withFailures(verdict, failures),
         drill,
@@ -290,10 +353,11 @@ export async function runDrill(
         fault: struck.proof.detail,
         budgetSeconds: gapBudgetOf(drill, profile),
         leaderBefore: describe(before),
-        leaderAfter: describe(successor ?? after ?? { member: "unknown" }),
+        leaderAfter: describe(successor?.leader ?? after ?? { member: "unknown" }),
         recoveredSeconds: recovered,
         recoveryBudgetSeconds: recoveryBudgetOf(drill, profile),
         lost: Object.fromEntries(Object.entries(verdict.lost).map(([member, ids]) => [member, ids.length])),
+        timeline: timelineOf(writes, marks, end),
       };
     } finally {
       await writers.stop();
@@ -303,6 +367,12 @@ export async function runDrill(
   }
 }
 
+interface Successor {
+  leader: Leadership;
+  /** When it was seen to lead, milliseconds of the monotonic clock. */
+  seen: number;
+}
+
 interface Struck {
   victims: string[];
   faults: Fault[];
@@ -310,7 +380,7 @@ interface Struck {
   times: number[];
   proof: Proof;
   /** The first other leader that is seen until the watch ends. */
-  successor: Promise<Leadership | undefined>;
+  successor: Promise<Successor | undefined>;
   endWatch(): void;
   failures: string[];
 }
@@ -323,6 +393,8 @@ async function strikeInTurn(drill: {
   plan: Plan;
   first: Leadership;
   victim: string | undefined;
+  /** What is hit without a victim, in words. */
+  struckAll: string;
   strike: Strike;
   workload: Workload;
   writers: Writers;
@@ -336,7 +408,7 @@ async function strikeInTurn(drill: {
   let leader = first;
   let victim = drill.victim;
   const watch = new AbortController();
-  let successor: Promise<Leadership | undefined> | undefined;
+  let successor: Promise<Successor | undefined> | undefined;
   for (let number = 1; number <= plan.strikes; number += 1) {
     let fault: Fault;
     try {
@@ -346,7 +418,7 @@ async function strikeInTurn(drill: {
       failures.push(`fault ${number} of ${plan.strikes} could not strike: ${messageOf(error)}`);
       break;
     }
-    victims.push(victim ?? "all members");
+    victims.push(victim ?? drill.struckAll);
     faults.push(fault);
     proofs.push(fault.proof.catch((error: unknown): Proof => ({ proven: false, detail: messageOf(error) })));
     // Whoever takes over may hand the leadership back later, so this looks while it happens.
@@ -441,7 +513,7 @@ export function leadershipFailures(drill: DrillName, { before, during, after }: 
     return [`no election took place: the term is still ${after.term}`];
   }
   if (leadership === "moves" && during === undefined && !hasMoved(before, after)) {
-    return [`${before.member} was asked to stop, and nobody was seen to lead in its place`];
+    return [`${before.member} could not lead any more, and nobody was seen to lead in its place`];
   }
   return [];
 }
@@ -520,6 +592,7 @@ export function brokenOff(
     gapSeconds: undefined,
     baselineSeconds: undefined,
     recoveredSeconds: undefined,
+    timeline: undefined,
   };
 }
 
@@ -539,6 +612,7 @@ export function victimOf(
     case "leader":
       return leader;
     case "everybody":
+    case "node":
       return undefined;
     case "follower": {
       const follower = target.members.filter((each) => each !== leader).at(-1);
@@ -556,12 +630,12 @@ function leaderSoon(workload: Workload): Promise<Leadership> {
 }
 
 /** The first other leader that is seen; undefined when the same member leads again before anybody else is seen to. */
-function otherLeader(workload: Workload, than: string, signal: AbortSignal): Promise<Leadership | undefined> {
+function otherLeader(workload: Workload, than: string, signal: AbortSignal): Promise<Successor | undefined> {
   const seen = waitFor(
     `another leader than ${than}`,
     async () => {
       const leader = await workload.leader();
-      return leader.member === than ? { waiting: `${than} leads` } : { done: leader };
+      return leader.member === than ? { waiting: `${than} leads` } : { done: { leader, seen: performance.now() } };
     },
     // Longer than any recovery: the signal ends it.
     { ...patient, deadlineSeconds: 2 * convergeSeconds, signal },

@@ -1,4 +1,9 @@
+import { execFile, execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 import { CoreV1Api, type KubeConfig, type V1ContainerStatus, type V1Pod, Watch } from "@kubernetes/client-node";
 import { CannotRun, messageOf, patient, statusOf, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
@@ -20,11 +25,15 @@ export interface Place {
   config: KubeConfig;
   target: Pick<CheckTarget, "service" | "name" | "namespace" | "members">;
   profile: Pick<Profile, "container" | "processes">;
+  /** The one that a drill takes away. */
+  node?: Node;
 }
 
 const proofSeconds = 120;
 /** Beyond the grace period of the pod, within which the kubelet must be done with it. */
 const stopSeconds = 60;
+/** Longer than any of them waits for a leader that is silent; shorter than the patience of a liveness probe, which is a minute. */
+const pauseSeconds = 20;
 /** The agent beside a server, see components/shared/deploy/members.ts. */
 const agentContainer = "agent";
 
@@ -54,6 +63,106 @@ export async function killServer(place: Place, pod: string): Promise<Fault> {
     { ...patient, deadlineSeconds: proofSeconds },
   );
   return { at, proof: proven(proof) };
+}
+
+/**
+ * A server that hangs: stopped by SIGSTOP, for long enough that the others must replace it, and continued with all that it knew
+ * then. Its connections stay open, and the kernel goes on to accept more.
+ */
+export async function pauseServer(place: Place, pod: string): Promise<Fault> {
+  const { container, processes } = place.profile;
+  const pids = processesOfContainer(containerOf(await readPod(place, pod), container), processes);
+  if (pids.length === 0) throw invisible(processes.join(" or "), pod);
+  // Whatever ends this program must not leave a server behind that hangs.
+  const resume = (): void => pids.filter(isAlive).forEach((pid) => void process.kill(pid, "SIGCONT"));
+  process.once("exit", resume);
+  const at = performance.now();
+  for (const pid of pids) process.kill(pid, "SIGSTOP");
+  const proof = delay(pauseSeconds * 1000).then((): Proof => {
+    const states = pids.map((pid) => stateOf(pid));
+    resume();
+    process.off("exit", resume);
+    return provenPause(pids, states);
+  });
+  return { at, proof };
+}
+
+/** The states of the processes, see proc(5), at the end of the pause. */
+export function provenPause(pids: number[], states: (string | undefined)[]): Proof {
+  const seen = states.map((state, index) => `${pids[index]} ${state ?? "gone"}`).join(", ");
+  return states.every((state) => state === "T")
+    ? { proven: true, detail: `stopped for ${pauseSeconds} s, and then continued: process ${seen}` }
+    : { proven: false, detail: `not stopped for all of ${pauseSeconds} s (T): process ${seen}` };
+}
+
+/** What takes a node away, and what brings it back. */
+const nodeActions = { cut: "heal", stop: "start" } as const;
+/** Kubernetes knows after 40 to 50 s that a node is gone: until then the services help themselves. */
+export const awaySeconds = 40;
+const kubeletPort = 10250;
+
+export interface Node {
+  name: string;
+  /** Its internal one, which is reachable from here. */
+  address: string;
+  /** A command for the shell, to which the action and the name of the node are added. */
+  command: string;
+}
+
+/** A node is cut off from all others, or dies with all that runs on it, and is there again 40 s later. */
+export async function takeNode({ node }: Place, action: keyof typeof nodeActions): Promise<Fault> {
+  if (node === undefined) throw new CannotRun("no node was chosen, so none can be taken away");
+  const { name, address, command } = node;
+  const order = (what: string) => ["-c", `${command} "$@"`, "sh", what, name];
+  // Whatever ends this program must not leave a node behind that is away.
+  const bringBack = (): void => void execFileSync("sh", order(nodeActions[action]));
+  process.once("exit", bringBack);
+  await promisify(execFile)("sh", order(action));
+  const at = performance.now();
+  const away = async (): Promise<Proof> => {
+    const answered = [await answers(address)];
+    await delay(awaySeconds * 1000);
+    answered.push(await answers(address));
+    process.off("exit", bringBack);
+    await promisify(execFile)("sh", order(nodeActions[action]));
+    return answered.includes(true)
+      ? { proven: false, detail: `the kubelet of ${name} answered at ${address}, so it was not away` }
+      : { proven: true, detail: `${name} was away (${action}) for ${awaySeconds} s: its kubelet did not answer` };
+  };
+  return { at, proof: away() };
+}
+
+async function answers(address: string): Promise<boolean> {
+  const socket = connect({ host: address, port: kubeletPort });
+  try {
+    return await Promise.race([once(socket, "connect").then(() => true), delay(2000, false)]);
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+export async function addressOf(config: KubeConfig, name: string): Promise<string> {
+  const { status } = await config.makeApiClient(CoreV1Api).readNode({ name });
+  const address = status?.addresses?.find(({ type }) => type === "InternalIP")?.address;
+  if (address === undefined) throw new CannotRun(`node ${name} has no internal address`);
+  return address;
+}
+
+export async function nodeOf(place: Pick<Place, "config" | "target">, pod: string): Promise<string> {
+  return (await readPod(place, pod)).spec?.nodeName ?? "";
+}
+
+/** The tag of the image of the first member. */
+export async function versionOf(place: Pick<Place, "config" | "target">, container: string): Promise<string> {
+  const { spec } = await readPod(place, place.target.members[0] ?? "");
+  return (
+    spec?.containers
+      .find(({ name }) => name === container)
+      ?.image?.split(":")
+      .at(-1) ?? "unknown"
+  );
 }
 
 /**
@@ -159,6 +268,8 @@ export interface Stop {
   after: string;
 }
 
+/** By itself, or by SIGTERM (128 + 15), which some servers raise again when they are done. */
+const stoppedExitCodes = [0, 143];
 /** 128 + SIGKILL: the kubelet lost its patience, or somebody else was faster. */
 const killedExitCode = 137;
 
@@ -169,6 +280,12 @@ export function provenStop(pod: string, { exitCode, seconds, grace, after }: Sto
   }
   if (exitCode === killedExitCode) {
     return { proven: false, detail: `the server of ${pod} was killed${took}, it did not stop when it was asked to` };
+  }
+  if (!stoppedExitCodes.includes(exitCode)) {
+    return {
+      proven: false,
+      detail: `the server of ${pod} failed${took} with exit code ${exitCode}, it did not just stop`,
+    };
   }
   return {
     proven: true,
@@ -320,7 +437,7 @@ export async function deleteVolume(place: Place, pod: string): Promise<Fault> {
   return { at, proof: proven(proof) };
 }
 
-function readPod({ config, target }: Place, name: string): Promise<V1Pod> {
+function readPod({ config, target }: Pick<Place, "config" | "target">, name: string): Promise<V1Pod> {
   return config.makeApiClient(CoreV1Api).readNamespacedPod({ name, namespace: target.namespace });
 }
 
@@ -400,6 +517,16 @@ export function processesIn(group: string, proc = "/proc"): GroupProcess[] {
         return [];
       }
     });
+}
+
+/** One letter: `T` is stopped; undefined when there is no such process. */
+export function stateOf(pid: number, proc = "/proc"): string | undefined {
+  try {
+    // The name before it, in parentheses, may hold anything.
+    return /.*\) (\S)/s.exec(readFileSync(`${proc}/${pid}/stat`, "utf8"))?.[1];
+  } catch {
+    return undefined;
+  }
 }
 
 function isAlive(pid: number): boolean {

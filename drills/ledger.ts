@@ -156,6 +156,41 @@ function acknowledgements(writes: readonly Write[]): number[] {
     .sort((a, b) => a - b);
 }
 
+/** How many writes ended in each bucket of time, by what came of them, and what happened meanwhile. */
+export interface Timeline extends Record<Outcome, number[]> {
+  bucketSeconds: number;
+  /** From the begin of the first bucket. */
+  marks: { seconds: number; what: string }[];
+}
+
+/** Milliseconds of the monotonic clock. */
+export interface Mark {
+  at: number;
+  what: string;
+}
+
+const bucketMilliseconds = 100;
+
+export function timelineOf(writes: readonly Write[], marks: readonly Mark[], end: number): Timeline {
+  const begin = Math.min(end, ...writes.map(({ started }) => started));
+  const bucketOf = (time: number): number => Math.floor((time - begin) / bucketMilliseconds);
+  const count = (outcome: Outcome): number[] => {
+    const counts = new Array<number>(bucketOf(end) + 1).fill(0);
+    for (const each of writes) {
+      const bucket = Math.min(bucketOf(each.ended), counts.length - 1);
+      if (each.outcome === outcome) counts[bucket] = (counts[bucket] ?? 0) + 1;
+    }
+    return counts;
+  };
+  return {
+    bucketSeconds: bucketMilliseconds / 1000,
+    ok: count("ok"),
+    fail: count("fail"),
+    unknown: count("unknown"),
+    marks: marks.map(({ at, what }) => ({ seconds: (at - begin) / 1000, what })),
+  };
+}
+
 /** A fault that was seen to have happened, or why it is not certain that it has. */
 export interface Proof {
   proven: boolean;

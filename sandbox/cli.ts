@@ -3,7 +3,7 @@ import { describe, kubectl, nodeActions, removeData, startCluster, stopCluster }
 import { nodes } from "./cluster/layout";
 import { deploy, type Engine, installedEngine, pulumiOnTerminal, sandboxEngine } from "./engine";
 import { makeImages } from "./images";
-import { checkout, home, kubeconfig, logs } from "./paths";
+import { checkout, home, kubeconfig, logs, nodeCommand } from "./paths";
 import { buildServers } from "./servers";
 import { attach } from "./shell";
 import { binary, buildToolchain } from "./toolchain";
@@ -82,7 +82,7 @@ async function status(): Promise<number> {
 
 async function node(action: string | undefined, number: string | undefined): Promise<number> {
   const act = action === undefined ? undefined : nodeActions[action];
-  const target = nodes.find((candidate) => String(candidate.number) === number);
+  const target = nodes.find((candidate) => [String(candidate.number), candidate.name].includes(number ?? ""));
   if (!act || !target) {
     process.stderr.write(
       `node ${action ?? ""} ${number ?? ""}: accepted are ${Object.keys(nodeActions).join(", ")} and a node number of ${nodes.map((candidate) => candidate.number).join(", ")}\n`,
@@ -113,7 +113,7 @@ async function main([command = "", ...args]: string[]): Promise<number> {
     case "cells":
       return tsx(await engineOf(), "stacks/cells/cli.ts", args);
     case "drill":
-      return tsx(await engineOf(), "drills/cli.ts", args);
+      return tsx(await engineOf(), "drills/cli.ts", ["--node-command", nodeCommand, ...args]);
     case "bench":
       return tsx(await engineOf(), "drills/bench.ts", args);
     case "status":

@@ -19,3 +19,6 @@ export const logs = join(home, "logs");
 
 /** One folder for each volume. */
 export const volumes = join(home, "volumes");
+
+/** For the shell: takes a node away, or brings it back, see `nodeActions`. Drills are given it. */
+export const nodeCommand = `'${join(checkout, "node_modules", ".bin", "tsx")}' '${join(checkout, "sandbox", "cli.ts")}' node`;

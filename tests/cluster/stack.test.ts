@@ -1,25 +1,17 @@
-import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leafSecretNames } from "../../components/shared/core/certificates";
 import { memberNames } from "../../components/shared/core/names";
-import { openClient } from "../../drills/client";
-import { lossOf } from "../../drills/drill";
+import type { DrillName } from "../../drills/drill";
 import { killServer } from "../../drills/faults";
-import { judge } from "../../drills/ledger";
-import type { DrilledService } from "../../drills/profiles";
 import { kubectl } from "../../sandbox/cluster";
-import { nodes } from "../../sandbox/cluster/layout";
 import { pulumi } from "../../sandbox/engine";
-import { home } from "../../sandbox/paths";
+import { home, nodeCommand } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { serviceNames } from "../../stacks/config";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { leaks, type SecretObject, secretValues } from "../support/leaks";
-import { startClients } from "../support/load";
 import { budgetFactor } from "../support/pace";
 import { everything } from "../support/scope";
 import { allReady, drilledServices, openWorkload, placeOf, runNow } from "../support/workload";
@@ -38,6 +30,9 @@ const services = (...names: string[]): string[] => names.flatMap((name) => ["--s
 /** One proof of each kind needs few services; everything needs all of them. */
 const inShort = (...names: string[]): string[] => (everything ? [] : services(...names));
 
+/** A load that two processors bear together with the work of all services. */
+const allAtOnce = ["--together", "--writers", "2", "--pace", "100"];
+
 /** Pods of jobs are removed while one looks at them. */
 const logsOf = (pod: string): Promise<string> =>
   kubectl("logs", "-n", namespace, pod, "--all-containers", "--prefix").catch((error: Error) => {
@@ -54,32 +49,6 @@ interface Container {
 function says(member: string): Promise<string> {
   const ready = `fetch("http://127.0.0.1:8008/ready").then((answer) => answer.text()).then(console.log)`;
   return kubectl("exec", "-n", namespace, member, "-c", "agent", "--", "/usr/local/bin/node", "-e", ready);
-}
-
-/** What takes a node away, and brings it back. */
-const nodeFaults = [
-  ["cut off", "cut", "heal"],
-  ["dead", "stop", "start"],
-] as const;
-/** Kubernetes knows after 40 to 50 s that a node is gone; until then the services help themselves. */
-const nodeSeconds = { before: 3, away: 35, after: 20, budget: 20 };
-
-async function nodeOf(member: string): Promise<number> {
-  return Number((await kubectl("get", "pod", member, "-n", namespace, "-o", "jsonpath={.spec.nodeName}")).slice(-1));
-}
-
-/** Whether anything listens at the port of the kubelet of this node. */
-async function answers(number: number): Promise<boolean> {
-  const node = nodes.find((each) => each.number === number);
-  if (node === undefined) throw new Error(`there is no node ${number}`);
-  const socket = connect({ host: node.address, port: 10250 });
-  try {
-    return await Promise.race([once(socket, "connect").then(() => true), delay(2000, false)]);
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** What the stack consists of, by the state of the engine. */
@@ -206,7 +175,10 @@ describe("the dev stack", () => {
     }
   });
 
-  it.each([
+  const inLong: [string, DrillName, string[]][] = everything
+    ? [["goes on writing when that node dies", "node-stop", allAtOnce]]
+    : [];
+  it.each<[string, DrillName, string[]]>([
     ["loses no acknowledged write when the leader of each service is killed", "leader-kill", []],
     ["hands the leadership over when the leader is stopped", "hand-over", inShort("etcd", "redis")],
     ["goes on when another member is killed", "member-crash", inShort("mysql")],
@@ -216,15 +188,20 @@ describe("the dev stack", () => {
       everything ? services("vault", "redis", "mongodb", "mysql") : services("redis"),
     ],
     ["gets a full member back when its volume is lost", "volume-loss", inShort("etcd")],
+    ["goes on writing when the leader of each service hangs", "leader-pause", allAtOnce],
+    ["goes on writing without the node of most leaders, and is whole when it is back", "node-cut", allAtOnce],
+    ...inLong,
     ["comes back by itself when all members of all services die at once", "full-stop", ["--together"]],
   ])("%s", async (_, drill, flags) => {
-    // What Redis may lose is judged by the ten seconds before its master is killed.
-    const steady = everything || drill === "leader-kill" ? [] : ["--steady", "5"];
+    // What Redis may lose is judged by the ten seconds before its master is lost.
+    const steady = everything || /^(leader|node)-/.test(drill) ? [] : ["--steady", "5"];
     const factor = ["--budget-factor", `${await budgetFactor()}`];
-    const result = await deployment.tsx("drills/cli.ts", drill, ...flags, ...steady, ...factor);
+    const nodes = ["--node-command", nodeCommand];
+    const result = await deployment.tsx("drills/cli.ts", drill, ...flags, ...steady, ...factor, ...nodes);
     process.stdout.write(result.output);
     expect(result.code, result.output).toBe(0);
-    await deployment.checksPass(60, ...flags.filter((flag) => flag !== "--together"));
+    // What else was on a node that was away may take as long as it does to start a service.
+    await deployment.checksPass(drill.startsWith("node-") ? 240 : 60, ...(flags.includes("--together") ? [] : flags));
   });
 
   it("shows renewed certificates on every port, and restarts no member that can read them while it runs", async () => {
@@ -271,69 +248,6 @@ describe("the dev stack", () => {
     }
     await deployment.checksPass(180, ...services("etcd", "nats", "objectstore"));
   });
-
-  it.each(everything ? nodeFaults : nodeFaults.slice(0, 1))(
-    "goes on writing without a node that is %s, and is whole when it is back",
-    async (_, begin, end) => {
-      const redis = await openWorkload(stack, "redis", "leader");
-      const { member } = await redis.workload
-        .prepare()
-        .then(() => redis.workload.leader())
-        .finally(redis.close);
-      const number = await nodeOf(member);
-      const order = (action: string) => deployment.execute("tsx", ["sandbox/cli.ts", "node", action, String(number)]);
-      const { config } = await placeOf(stack, "redis");
-      const client = await openClient(config, namespace, `node-${(number % 3) + 1}`);
-      const run = `node${begin}`;
-      const open = async (service: DrilledService) => ({
-        service,
-        ...(await openWorkload(stack, service, run, { client })),
-      });
-      const opened = await Promise.all(drilledServices.map(open));
-      try {
-        for (const { service, workload } of opened) {
-          await until(`a first write to ${service}`, 60, () => workload.prepare().then(() => true));
-        }
-        const load = opened.map(({ workload }) => startClients(workload, run));
-        await delay(nodeSeconds.before * 1000);
-        const fault = performance.now();
-        expect((await order(begin)).code).toBe(0);
-        const struck = performance.now();
-        const proven = !(await answers(number));
-        try {
-          await delay(nodeSeconds.away * 1000);
-        } finally {
-          expect((await order(end)).code).toBe(0);
-        }
-        await delay(nodeSeconds.after * 1000);
-        const over = performance.now();
-        const ledgers = await Promise.all(load.map((writers) => writers.stop()));
-        await deployment.checksPass(240);
-        // Never as long as the node is away: then nobody would have helped themselves.
-        const budgetSeconds = Math.min(nodeSeconds.budget * ((await budgetFactor()) / 2), nodeSeconds.away - 5);
-        for (const [index, { service, workload, profile }] of opened.entries()) {
-          const loss = lossOf("leader-kill", profile, [fault, struck]);
-          const stored: Record<string, Set<string>> = {};
-          // One after the other: a member of NATS is read while it leads.
-          for (const holder of await workload.holders()) stored[holder] = await workload.stored(holder);
-          const verdict = judge({
-            writes: ledgers[index] ?? [],
-            window: { fault, end: over },
-            proof: { proven, detail: `node ${number} answers` },
-            stored,
-            budgetSeconds,
-            minimum: 10,
-            ...(loss === undefined ? {} : { loss }),
-          });
-          process.stdout.write(`${service}: at most ${verdict.gapSeconds?.toFixed(2)} s without a write\n`);
-          expect(verdict, service).toMatchObject({ result: "passed", reasons: [] });
-        }
-      } finally {
-        await Promise.all(opened.map(({ close }) => close()));
-        await client.close();
-      }
-    },
-  );
 
   it("keeps a member of Vault closed without the key shares, says so, and opens it when they are back", async () => {
     const { metadata, ...shares } = JSON.parse(

@@ -4,14 +4,11 @@ import { median } from "../../drills/ledger";
 
 /** What one start of Node.js takes on a quiet machine of the size that README names. */
 const quietSeconds = 0.05;
-/** Two cores carry all services, their load and the drill, even when nothing else is slow. */
-const least = 2;
 const most = 10;
 
 /**
  * By what the budgets of a drill are multiplied here and now: how much longer than on a quiet machine it takes to start a
- * process, which needs the processor, memory and files as everything else does. The budgets themselves are judged by
- * `make drill` alone.
+ * process, which needs the processor, memory and files as everything else does.
  */
 export async function budgetFactor(): Promise<number> {
   const seconds: number[] = [];
@@ -24,5 +21,5 @@ export async function budgetFactor(): Promise<number> {
   if (factor > most) {
     throw new Error(`this machine is ${factor.toFixed(0)} times slower than a quiet one; no drill says anything then`);
   }
-  return Math.max(least, Math.ceil(factor));
+  return Math.max(1, factor);
 }

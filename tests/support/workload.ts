@@ -8,7 +8,6 @@ import {
   readOutputs,
   selectTargets,
 } from "../../checks";
-import type { Client } from "../../drills/client";
 import { type DrilledService, profileOf } from "../../drills/profiles";
 import { writerOf } from "../../drills/workload";
 import { kubectl } from "../../sandbox/cluster";
@@ -32,20 +31,19 @@ export type Held = Record<string, Record<string, string>>;
 
 /**
  * A real client that writes, and reads back what each single member holds. `run` is part of the names of what it writes. `held`: instead
- * of what the Secret of the application says now. `client`: instead of a port forward to what is behind the address.
+ * of what the Secret of the application says now.
  */
 export async function openWorkload(
   stack: string,
   service: DrilledService,
   run: string,
-  { held = {}, client }: { held?: Held; client?: Client } = {},
+  { held = {} }: { held?: Held } = {},
 ) {
   const { config, target, profile } = await placeOf(stack, service);
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
   const secret = async (name: string) => held[name] ?? environment.secret(name);
-  const tunnel = { ...environment.tunnel, ...(client === undefined ? {} : { service: client.service }) };
   try {
-    const workload = await profile.open(target, { ...environment, secret, tunnel }, run);
+    const workload = await profile.open(target, { ...environment, secret }, run);
     const close = async (): Promise<void> => {
       await workload.close();
       await environment.close();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { openBarrier } from "../../../drills/barrier";
-import { chooseDrills, chooseTasks, main, withBudgets } from "../../../drills/cli";
+import { chooseDrills, chooseTasks, groupsOf, main, mostFrequent, withBudgets } from "../../../drills/cli";
 import {
   allOf,
   brokenOff,
@@ -44,6 +44,7 @@ const passed: DrillReport = {
   baselineSeconds: 0.0312,
   recoveredSeconds: 3.21,
   recoveryBudgetSeconds: 120,
+  timeline: undefined,
 };
 
 const counting: Pick<Profile, "budgets" | "loss" | "lossSeconds" | "sidecar"> = {
@@ -101,6 +102,7 @@ describe("budgets", () => {
     const table = drillNames.map((drill) => [drill, gapBudgetOf(drill, counting), recoveryBudgetOf(drill, counting)]);
     expect(table).toEqual([
       ["leader-kill", 15, 120],
+      ["leader-pause", 10, 120],
       ["leader-delete", 15, 120],
       ["leader-repeat", 30, 120],
       ["hand-over", 3, 120],
@@ -108,6 +110,8 @@ describe("budgets", () => {
       ["agent-kill", 1, 120],
       // As long as after a kill: a member that does not lead is replaced.
       ["volume-loss", 15, 60],
+      ["node-cut", 20, 280],
+      ["node-stop", 20, 280],
       ["full-stop", 61, 61],
     ]);
   });
@@ -122,8 +126,11 @@ describe("budgets", () => {
   it("allow losses only where the service counts them and its leader died unasked", () => {
     expect(drillNames.filter((drill) => lossOf(drill, counting, [1]) !== undefined)).toEqual([
       "leader-kill",
+      "leader-pause",
       "leader-delete",
       "leader-repeat",
+      "node-cut",
+      "node-stop",
       "full-stop",
     ]);
     expect(lossOf("leader-kill", counting, [1, 2])).toEqual({ strikes: [1, 2], seconds: 10 });
@@ -186,14 +193,14 @@ describe("leadership", () => {
     expect(failures(a)).toEqual(["no election took place: the term is still 1"]);
   });
 
-  it("must move when the leader is asked to stop", () => {
+  it.each(["hand-over", "leader-pause"] as const)("must move in %s", (drill) => {
     const untold = { member: "a" };
     const failures = (during: { member: string } | undefined, after: { member: string }) =>
-      leadershipFailures("hand-over", { before: untold, during, after });
+      leadershipFailures(drill, { before: untold, during, after });
     expect(failures({ member: "b" }, { member: "a" })).toEqual([]);
     expect(failures(undefined, { member: "b" })).toEqual([]);
     expect(failures(undefined, { member: "a" })).toEqual([
-      "a was asked to stop, and nobody was seen to lead in its place",
+      "a could not lead any more, and nobody was seen to lead in its place",
     ]);
   });
 
@@ -243,17 +250,26 @@ describe("a fault of all services at once", () => {
 
 describe("the choice", () => {
   it("of drills keeps their order, and refuses unknown names", () => {
-    expect(chooseDrills(["all"])).toEqual(drillNames);
-    expect(chooseDrills(["volume-loss", "leader-kill"])).toEqual(["leader-kill", "volume-loss"]);
-    expect(() => chooseDrills([])).toThrow(/no drill is named/);
-    expect(() => chooseDrills(["leader-kil"])).toThrow(/no drill "leader-kil"; use one of leader-kill/);
+    expect(chooseDrills(["all"], "node")).toEqual(drillNames);
+    expect(chooseDrills(["volume-loss", "leader-kill"], "node")).toEqual(["leader-kill", "volume-loss"]);
+    expect(() => chooseDrills([], "node")).toThrow(/no drill is named/);
+    expect(() => chooseDrills(["leader-kil"], "node")).toThrow(/no drill "leader-kil"; use one of leader-kill/);
   });
 
-  it("of all services at once is for the full stop alone", () => {
-    expect(chooseDrills(["full-stop"], true)).toEqual(["full-stop"]);
-    expect(() => chooseDrills(["full-stop", "leader-kill"], true)).toThrow(
-      "--together is for full-stop alone, got leader-kill, full-stop",
-    );
+  it("of drills that take a node away needs a command that can", () => {
+    expect(chooseDrills(["all"], undefined)).toEqual(drillNames.filter((name) => !name.startsWith("node-")));
+    expect(() => chooseDrills(["node-cut", "leader-kill"], undefined)).toThrow("node-cut needs --node-command");
+  });
+
+  it("of faults that strike together is one drill of all services, of others each by itself", () => {
+    const tasks = (["hand-over", "leader-kill", "hand-over"] as const).map((drill, id) => ({ drill, id }));
+    expect(groupsOf(tasks).map((group) => group.map(({ id }) => id))).toEqual([[0], [1], [2]]);
+    expect(groupsOf(tasks, true).map((group) => group.map(({ id }) => id))).toEqual([[1], [0, 2]]);
+  });
+
+  it("of a node is the one with most leaders", () => {
+    expect(mostFrequent(["node-2", "node-3", "node-3", "node-1"])).toBe("node-3");
+    expect(mostFrequent(["node-2", "node-1"])).toBe("node-1");
   });
 
   it("leaves out what makes no sense for a service, unless nothing would be left of a wish", () => {
@@ -287,7 +303,7 @@ describe("the choice", () => {
     const run = (...args: string[]): Promise<number> => main(args, quiet, quiet);
     expect(await run()).toBe(2);
     expect(await run("all", "--steady", "0")).toBe(2);
-    expect(await run("all", "--together")).toBe(2);
+    expect(await run("node-cut")).toBe(2);
     expect(await run("all", "--targets", "/nonexistent")).toBe(2);
   });
 

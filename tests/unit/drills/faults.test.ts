@@ -13,8 +13,10 @@ import {
   noted,
   processesIn,
   processesOfContainer,
+  provenPause,
   provenStop,
   replacement,
+  stateOf,
 } from "../../../drills/faults";
 
 const status = (name: string, more: Partial<V1ContainerStatus> = {}): V1ContainerStatus => ({
@@ -57,6 +59,20 @@ describe("the processes of a container", () => {
     expect(processesOfContainer({}, ["etcd"], proc)).toEqual([]);
     expect(processesOfContainer({ containerID: "" }, ["etcd"], proc)).toEqual([]);
     expect(processesIn("", proc)).toEqual([]);
+  });
+
+  it("are seen to be stopped, whatever their names are", () => {
+    writeFileSync(join(proc, "13", "stat"), "13 (etcd) S) T 1 13 13 0 -1");
+    writeFileSync(join(proc, "14", "stat"), "14 (etcd) S 1 14 14 0 -1");
+    expect([stateOf(13, proc), stateOf(14, proc), stateOf(99, proc)]).toEqual(["T", "S", undefined]);
+    expect(provenPause([13], ["T"])).toEqual({
+      proven: true,
+      detail: "stopped for 20 s, and then continued: process 13 T",
+    });
+    expect(provenPause([13, 14], ["T", undefined])).toEqual({
+      proven: false,
+      detail: "not stopped for all of 20 s (T): process 13 T, 14 gone",
+    });
   });
 });
 
@@ -130,8 +146,12 @@ describe("a pod that is asked to stop", () => {
       proven: true,
       detail: "server stopped when asked to after 8 s of 60 s, exit code 0; pod replaced by 2",
     });
-    // Whatever a server says at its end, it ended by itself.
     expect(provenStop("etcd-0", { ...stop, exitCode: 143 }).proven).toBe(true);
+    // A segmentation fault.
+    expect(provenStop("etcd-0", { ...stop, exitCode: 139 })).toEqual({
+      proven: false,
+      detail: "the server of etcd-0 failed after 8 s of 60 s with exit code 139, it did not just stop",
+    });
     expect(provenStop("etcd-0", { ...stop, exitCode: 137 })).toMatchObject({
       proven: false,
       detail: "the server of etcd-0 was killed after 8 s of 60 s, it did not stop when it was asked to",

@@ -9,6 +9,7 @@ import {
   Refused,
   record,
   startWriters,
+  timelineOf,
   type Write,
   writeGap,
 } from "../../../drills/ledger";
@@ -63,6 +64,19 @@ describe("the write gap", () => {
     expect(baselineGap([...steady(0, 1000), ...steady(5000, 6000)], 1000)).toBe(10);
     expect(percentile([3, 1, 2], 0.5)).toBe(2);
     expect(percentile([], 0.5)).toBeUndefined();
+  });
+});
+
+describe("a timeline", () => {
+  it("has every write in the tenth of a second in which it ended, and the marks beside them", () => {
+    const writes = [write(1001), write(1050), write(1150, "unknown"), write(1350, "fail"), write(1399)];
+    expect(timelineOf(writes, [{ at: 1100, what: "fault" }], 1400)).toEqual({
+      bucketSeconds: 0.1,
+      ok: [2, 0, 0, 1, 0],
+      unknown: [0, 1, 0, 0, 0],
+      fail: [0, 0, 0, 1, 0],
+      marks: [{ seconds: 0.1, what: "fault" }],
+    });
   });
 });
 
