@@ -43,6 +43,12 @@ export function logMegabytes(ensemble: Ensemble): number {
  */
 const quiesceMilliseconds = 5_000;
 
+/**
+ * A member that gets its data from a primary that hangs gives up this long after the 2.5 s that an answer may take, and then
+ * follows the new one, for which writes wait. With the default of 5 s that is later than the new primary takes writes.
+ */
+const sourceTimeoutSeconds = 2;
+
 /** The configuration that all members have in common; no secrets. */
 export function serverConfig(ensemble: Ensemble): object {
   return {
@@ -59,7 +65,10 @@ export function serverConfig(ensemble: Ensemble): object {
     },
     security: { authorization: "enabled", keyFile: paths.keyFile },
     replication: { replSetName: ensemble.name, oplogSizeMB: logMegabytes(ensemble) },
-    setParameter: { shutdownTimeoutMillisForSignaledShutdown: quiesceMilliseconds },
+    setParameter: {
+      shutdownTimeoutMillisForSignaledShutdown: quiesceMilliseconds,
+      oplogNetworkTimeoutBufferSeconds: sourceTimeoutSeconds,
+    },
   };
 }
 
