@@ -37,6 +37,7 @@ export const drillNames = [
   "member-crash",
   "agent-kill",
   "volume-loss",
+  "leader-loss",
   "node-cut",
   "node-stop",
   "full-stop",
@@ -144,6 +145,15 @@ const plans: Record<DrillName, Plan> = {
     recovery: ({ volume }) => volume,
     leadership: "may move",
     mayLose: false,
+  },
+  "leader-loss": {
+    victim: "leader",
+    strike: deleteVolume,
+    strikes: 1,
+    gap: ({ volumeGap, kill }) => volumeGap ?? kill,
+    recovery: ({ volume }) => volume,
+    leadership: "may move",
+    mayLose: true,
   },
   "node-cut": {
     victim: "node",
@@ -294,7 +304,7 @@ export async function runDrill(
       const recovered = await waitFor(
         "recovery of all members",
         async () => {
-          if (drill === "volume-loss" && profile.renews && victim !== undefined) {
+          if (plan.strike === deleteVolume && profile.renews && victim !== undefined) {
             const now = await workload.identity(victim);
             if (now === identity) return { waiting: `${victim} is still known as ${now}` };
           }

@@ -110,6 +110,7 @@ describe("budgets", () => {
       ["agent-kill", 1, 120],
       // As long as after a kill: a member that does not lead is replaced.
       ["volume-loss", 15, 60],
+      ["leader-loss", 15, 60],
       ["node-cut", 20, 280],
       ["node-stop", 20, 280],
       ["full-stop", 61, 61],
@@ -129,6 +130,7 @@ describe("budgets", () => {
       "leader-pause",
       "leader-delete",
       "leader-repeat",
+      "leader-loss",
       "node-cut",
       "node-stop",
       "full-stop",
