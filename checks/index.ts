@@ -6,6 +6,7 @@ export { openEnvironment } from "./environment";
 export { CannotRun, exitCodes } from "./failure";
 export { runMain, selected, selectionFlags, selectionUsage } from "./flags";
 export { createRedaction, redactDeep } from "./redaction";
+export { xml } from "./report";
 export { table } from "./table";
 export { chooseCluster, readOutputs, type StackOutputs, selectTargets } from "./targets";
 export { openTunnel, portForward } from "./tunnel";

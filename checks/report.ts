@@ -62,7 +62,7 @@ export function renderJunit(report: Report): string {
   ].join("\n");
 }
 
-function xml(text: string): string {
+export function xml(text: string): string {
   return (
     text
       // XML 1.0 has no way to write other control characters.

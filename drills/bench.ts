@@ -16,7 +16,6 @@ import {
   exitCodes,
   loadCluster,
   messageOf,
-  openEnvironment,
   patient,
   readOutputs,
   runMain,
@@ -24,10 +23,8 @@ import {
   table,
   waitFor,
 } from "../checks";
-import type { CheckTarget } from "../components/shared/core/check";
 import { labelKeys, serviceKinds } from "../components/shared/core/names";
 import type { AgentBundle } from "../components/shared/deploy";
-import type { DrillName, DrillReport } from "./drill";
 import { openCopy, openProgram, pulumi, type Run, type ThrowAway } from "./engine";
 import { median } from "./ledger";
 import {
@@ -42,12 +39,11 @@ import {
   renderSection,
   replaceSection,
 } from "./measurement";
-import { profileOf } from "./profiles";
+import { leaderOf, profileOf } from "./profiles";
 import { type GoldenResource, growthProgram, plainProgram } from "./programs";
-import type { DrillsReport } from "./report";
-import { gatewayMeasurements, isLoaded, type LoadedService, loadedServices, runLoad } from "./throughput";
+import { gatewayMeasurements, isLoaded, loadedServices, runLoad } from "./throughput";
 
-const parts = ["preview", "state", "growth", "deploy", "memory", "gateway", "drills"] as const;
+const parts = ["preview", "state", "growth", "deploy", "memory", "gateway"] as const;
 type Part = (typeof parts)[number];
 
 const usage = `measures the project on the sandbox and writes docs/benchmarks.md
@@ -57,15 +53,14 @@ const usage = `measures the project on the sandbox and writes docs/benchmarks.md
   --only PART    one of ${parts.join(", ")}; may be repeated; the page is then not written
                  preview: against a plain program with the same resources and against an empty one; state: its size;
                  growth: preview, state and memory of the engine with 1 to 28 components; deploy: all services against the slowest alone;
-                 memory: agents, gateways and servers; gateway: what it adds to the time of an operation;
-                 drills: the longest time without writes when a leader crashes or is asked to stop
+                 memory: agents, gateways and servers; gateway: what it adds to the time of an operation
   --runs N       of each preview and each update without changes, default 3
   --stack NAME   the deployed stack to measure, default: PULUMI_STACK
 
 The environment is that of pulumi, and BENCH_CONFIG_FILE is the configuration of the stack; \`make bench\` gives both.
 `;
 
-/** The most that a ratio or a value may be. Budgets of the write gap belong to the drills; what has no goal is only reported. */
+/** The most that a ratio or a value may be; what has no goal is only reported. */
 const goals = { preview: 1.3, deploy: 1.3, agentMiB: 25, stateMB: 3 };
 
 /** Of the components in one stack. Seven is one of each kind. */
@@ -144,8 +139,6 @@ function measure(part: Part, bench: Bench): Promise<Measurement[]> {
       return measureMemory(bench);
     case "gateway":
       return measureGateways(bench);
-    case "drills":
-      return measureDrills(bench);
   }
 }
 
@@ -388,7 +381,8 @@ async function measureGateways({ outputs, config }: Bench): Promise<Measurement[
   const measurements: Measurement[] = [];
   for (const target of outputs.checks) {
     if (!isLoaded(target)) continue;
-    const leader = await leaderOf(target, config);
+    const whoLeads = async () => leaderOf(config, target, await profileOf(target.service), createRedaction());
+    const leader = await whoLeads();
     note(`load on ${target.name}, led by ${leader}`);
     const used = async (): Promise<number> => {
       await delay(statsMilliseconds);
@@ -400,71 +394,11 @@ async function measureGateways({ outputs, config }: Bench): Promise<Measurement[
     const result = await runLoad(config, target, target.service, leader);
     measurements.push(...gatewayMeasurements(target.name, result, (await used()) - before));
     // With another leader, the direct way was one to a member that refuses writes, or to a replica.
-    const now = await leaderOf(target, config);
+    const now = await whoLeads();
     if (now !== leader) throw new Error(`${now} leads ${target.name} instead of ${leader}: the numbers are of no use`);
   }
   if (measurements.length === 0) note(`no gateway to measure: neither ${loadedServices.join(" nor ")} is deployed`);
   return measurements;
-}
-
-async function leaderOf(target: CheckTarget & { service: LoadedService }, config: KubeConfig): Promise<string> {
-  const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  try {
-    const workload = await (await profileOf(target.service)).open(target, environment, "bench");
-    try {
-      const leader = await waitFor(`the leader of ${target.name}`, async () => ({ done: await workload.leader() }), {
-        ...patient,
-        deadlineSeconds: 30,
-      });
-      return leader.member;
-    } finally {
-      await workload.close();
-    }
-  } finally {
-    await environment.close();
-  }
-}
-
-/** The longest time without writes. */
-const measuredDrills: Partial<Record<DrillName, string>> = {
-  "leader-kill": "the leader crashes",
-  "hand-over": "the leader is asked to stop",
-};
-
-async function measureDrills({ stack }: Bench): Promise<Measurement[]> {
-  // A drill that fails prints its result too, and is no reason to throw the other numbers away.
-  const text = await tsx(
-    "drills/cli.ts",
-    ...Object.keys(measuredDrills),
-    "--json",
-    "--stack",
-    stack,
-    "--directory",
-    checkout,
-  ).catch((error: unknown) => {
-    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
-    if (stdout?.startsWith("{") === true) return stdout;
-    throw new Error(`the drills could not run: ${stderr?.trim() ?? messageOf(error)}`);
-  });
-  const report = JSON.parse(text) as DrillsReport;
-  if (report.drills.length === 0) throw new Error("no drill took place");
-  return report.drills.map((drill) => {
-    if (drill.result !== "passed") note(`${drill.name} ${drill.drill}: ${drill.reasons.join("; ")}`);
-    return gapMeasurement(drill, measuredDrills[drill.drill] ?? drill.drill);
-  });
-}
-
-function gapMeasurement(drill: DrillReport, event: string): Measurement {
-  const passed = drill.result === "passed";
-  const lost = `${drill.lostWrites} lost${drill.notes.length > 0 ? ", which is counted" : ""}`;
-  const outcome = `${passed ? "" : `${drill.result.toUpperCase()}, `}${drill.acknowledged} writes acknowledged, ${lost}`;
-  return {
-    name: `${drill.name}: write gap when ${event} (${outcome})`,
-    // A drill that lost a write meets no goal, however short the gap was.
-    value: passed && drill.gapSeconds !== undefined ? drill.gapSeconds : Number.POSITIVE_INFINITY,
-    unit: "s",
-    goal: drill.budgetSeconds,
-  };
 }
 
 function inWords(names: string[]): string {

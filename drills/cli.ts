@@ -9,13 +9,11 @@ import {
   exitCodes,
   messageOf,
   openEnvironment,
-  patient,
   redactDeep,
   runMain,
   selected,
   selectionFlags,
   selectionUsage,
-  waitFor,
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { openBarrier } from "./barrier";
@@ -33,8 +31,9 @@ import {
   takesNode,
 } from "./drill";
 import { addressOf, type Fault, nodeOf, versionOf } from "./faults";
+import type { Proof } from "./ledger";
 import { type Facts, renderJunit, renderMarkdown, renderPage } from "./matrix";
-import { isDrilled, profileOf } from "./profiles";
+import { isDrilled, leaderOf, profileOf } from "./profiles";
 import { type DrillsReport, renderDrills, summarizeDrills } from "./report";
 import type { Profile } from "./workload";
 
@@ -51,7 +50,7 @@ const usage = `breaks the services of a stack on purpose, and proves with a ledg
   agent-kill     SIGKILL of the agent beside the leader; services without such an agent are left out (root)
   volume-loss    deletes the volume claim and the pod of a member that does not lead
   leader-loss    the same of the leader
-  node-cut       cuts off the node of the leader for 40 s; needs --node-command
+  node-cut       cuts off the node of the leader for 35 s; needs --node-command
   node-stop      the same with a node that dies, and starts again; needs --node-command
   full-stop      kills all servers and deletes all pods of the service at once
 
@@ -78,7 +77,6 @@ type Print = (text: string) => void;
 const toStdout: Print = (text) => void process.stdout.write(text);
 const toStderr: Print = (text) => void process.stderr.write(text);
 
-const leaderSeconds = 60;
 /** Long enough for every deadline inside a drill; a drill is never cut short in the middle of a fault. */
 const noDeadline = new AbortController().signal;
 
@@ -107,6 +105,7 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       log,
     };
     const repeat = positive("--repeat", flags.repeat);
+    if (!Number.isInteger(repeat)) throw new CannotRun(`--repeat must be a whole number, got "${flags.repeat}"`);
     const factor = positive("--budget-factor", flags["budget-factor"]);
     const { targets, config } = await selected(flags);
     const candidates = await Promise.all(
@@ -115,19 +114,25 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
         .map(async (target) => ({ target, profile: withBudgets(await profileOf(target.service), factor) })),
     );
     if (candidates.length === 0) throw new CannotRun("only a service of several members can be drilled");
-    const tasks = chooseTasks(drills, candidates);
+    const tasks = chooseTasks(drills, candidates, positionals.includes("all"));
     const call: Call = { config, redaction, options };
+    const facts = await factsOf(config, targets, repeat);
+    if (flags.report !== undefined) await mkdir(flags.report, { recursive: true });
     const reports: DrillReport[] = [];
-    // One after the other: two faults at once would be another drill.
-    for (let round = 0; round < repeat; round += 1) {
-      for (const group of groupsOf(tasks, flags.together)) {
-        reports.push(...(await runGroup(group, call, nodeCommand)));
+    try {
+      for (let round = 0; round < repeat; round += 1) {
+        // One after the other: two faults at once would be another drill.
+        for (const group of groupsOf(tasks, flags.together)) {
+          reports.push(...(await runGroup(group, call, nodeCommand)));
+        }
       }
+    } finally {
+      // What was seen before a drill that could not run was seen.
+      const report = redactDeep(summarizeDrills(reports), redaction);
+      if (flags.report !== undefined) await writeReport(flags.report, report, facts);
+      print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
     }
-    const report = redactDeep(summarizeDrills(reports), redaction);
-    if (flags.report !== undefined) await writeReport(flags.report, report, await factsOf(config, targets, repeat));
-    print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
-    return report.ok ? exitCodes.passed : exitCodes.failed;
+    return summarizeDrills(reports).ok ? exitCodes.passed : exitCodes.failed;
   } catch (error) {
     log(`drills: ${error instanceof CannotRun ? "" : "unexpected error: "}${messageOf(error)}`);
     return exitCodes.cannotRun;
@@ -145,25 +150,31 @@ interface Call {
 interface Part {
   ready: () => Promise<void>;
   /** The node that is taken away, and what takes it: once for all. */
-  node?: { name: string; strike: Strike };
+  node?: { name: string; strike(leader: string, target: CheckTarget): Promise<Fault> };
 }
 
 /** A drill that breaks off is a result; one that cannot take place at all is none. */
 async function runTask({ drill, target, profile }: Task, call: Call, { ready, node }: Part): Promise<DrillReport> {
   const { config, redaction, options } = call;
   const environment = openEnvironment(config, target, redaction, noDeadline);
-  let client: Client | undefined;
+  // Services without a gateway need none.
+  let client: Promise<Client> | undefined;
+  const service: Client["service"] = async (name, port) => {
+    client ??= openClient(config, target.namespace, node?.name);
+    return (await client).service(name, port);
+  };
   try {
-    client = await openClient(config, target.namespace, node?.name);
-    const tunnel = { ...environment.tunnel, service: client.service };
-    const strike = node?.strike ?? strikeOf(drill, { config, target, profile });
+    const tunnel = { ...environment.tunnel, service };
+    const strike: Strike = node
+      ? (leader) => node.strike(leader, target)
+      : strikeOf(drill, { config, target, profile });
     const more = { ...options, ready, ...(node === undefined ? {} : { node: node.name }) };
     return await runDrill(drill, target, profile, strike, { ...environment, tunnel }, more);
   } catch (error) {
     if (error instanceof CannotRun) throw error;
     return brokenOff(drill, target, profile, error);
   } finally {
-    await client?.close();
+    await client?.then((opened) => opened.close()).catch(() => undefined);
     await environment.close();
   }
 }
@@ -176,7 +187,13 @@ export function groupsOf<T extends Pick<Task, "drill">>(tasks: T[], together = f
 
 /** The fault strikes all when all are ready; when one does not get that far, none is struck. */
 async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<DrillReport[]> {
-  const node = await nodeOfGroup(tasks, call, nodeCommand);
+  let node: Part["node"];
+  try {
+    node = await nodeOfGroup(tasks, call, nodeCommand);
+  } catch (error) {
+    if (error instanceof CannotRun) throw error;
+    return tasks.map(({ drill, target, profile }) => brokenOff(drill, target, profile, error));
+  }
   const barrier = openBarrier(tasks.length);
   const names = tasks.map(({ target }) => target.name);
   const results = await Promise.allSettled(
@@ -206,31 +223,32 @@ async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<Dr
 
 const others = (names: string[], name: string): string => names.filter((each) => each !== name).join(", ");
 
-async function nodeOfGroup(tasks: Task[], call: Call, command: string): Promise<Part["node"]> {
+async function nodeOfGroup(tasks: Task[], { config, redaction }: Call, command: string): Promise<Part["node"]> {
   const [first] = tasks;
   if (first === undefined || !takesNode(first.drill)) return undefined;
-  const name = mostFrequent(await Promise.all(tasks.map((task) => nodeOfLeader(task, call))));
-  const node = { name, address: await addressOf(call.config, name), command };
+  const nodes = tasks.map(async ({ target, profile }) =>
+    nodeOf({ config, target }, await leaderOf(config, target, profile, redaction)),
+  );
+  const name = mostFrequent(await Promise.all(nodes));
+  const node = { name, address: await addressOf(config, name), command };
   let struck: Promise<Fault> | undefined;
-  const strike = strikeOf(first.drill, { ...first, config: call.config, node });
-  return { name, strike: (victim) => (struck ??= strike(victim)) };
+  const strike = strikeOf(first.drill, { ...first, config, node });
+  return {
+    name,
+    async strike(leader, target) {
+      const own = await nodeOf({ config, target }, leader);
+      struck ??= strike(leader);
+      const { proof, ...fault } = await struck;
+      return { ...fault, proof: proof.then((seen) => aboutLeader(seen, own === name, tasks.length)) };
+    },
+  };
 }
 
-async function nodeOfLeader({ target, profile }: Task, { config, redaction }: Call): Promise<string> {
-  const environment = openEnvironment(config, target, redaction, noDeadline);
-  try {
-    const workload = await profile.open(target, environment, `node${Date.now().toString(36)}`);
-    try {
-      // Some have no leader before there is something to lead.
-      const leader = async () => ({ done: await workload.prepare().then(() => workload.leader()) });
-      const { member } = await waitFor("a leader", leader, { ...patient, deadlineSeconds: leaderSeconds });
-      return await nodeOf({ config, target }, member);
-    } finally {
-      await workload.close();
-    }
-  } finally {
-    await environment.close();
-  }
+/** A drill of one service is about its leader; of several services some lose a follower. */
+export function aboutLeader({ proven, detail }: Proof, lost: boolean, services: number): Proof {
+  return lost
+    ? { proven, detail: `${detail}; the leader was on it` }
+    : { proven: proven && services > 1, detail: `${detail}; the leader was on another node` };
 }
 
 export function mostFrequent(names: string[]): string {
@@ -252,10 +270,10 @@ export function chooseDrills(positionals: string[], nodeCommand: string | undefi
 }
 
 /** Each drill for each service that it makes sense for. A drill that was asked for and fits none proves nothing. */
-export function chooseTasks(drills: DrillName[], candidates: Pick<Task, "target" | "profile">[]): Task[] {
+export function chooseTasks(drills: DrillName[], candidates: Pick<Task, "target" | "profile">[], all = false): Task[] {
   const fitting = drills.filter((drill) => candidates.some(({ profile }) => applies(drill, profile)));
   const [unfit] = drills.filter((drill) => !fitting.includes(drill));
-  if (unfit !== undefined && drills.length < drillNames.length) {
+  if (unfit !== undefined && !all) {
     const names = candidates.map(({ target }) => target.name).join(", ");
     throw new CannotRun(`${unfit} needs a service with an agent beside its server, got ${names}`);
   }
@@ -270,13 +288,12 @@ export function withBudgets<T extends Pick<Profile, "budgets">>(profile: T, fact
   return {
     ...profile,
     budgets: Object.fromEntries(entries) as Profile["budgets"],
-    failuresInARow: Math.ceil(factor),
+    failuresInARow: Math.round(factor),
   };
 }
 
 async function writeReport(folder: string, report: DrillsReport, facts: Facts): Promise<void> {
   const { drills } = report;
-  await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "drills.json"), `${JSON.stringify({ ...report, facts })}\n`);
   await writeFile(join(folder, "drills.xml"), renderJunit(drills));
   await writeFile(join(folder, "drills.md"), renderMarkdown(drills, facts));
@@ -295,7 +312,7 @@ async function factsOf(config: KubeConfig, targets: CheckTarget[], repeat: numbe
     date: new Date().toISOString().slice(0, 10),
     servers: servers.join(", "),
     Kubernetes: gitVersion,
-    machine: `${cpus().length} processors, ${(totalmem() / 2 ** 30).toFixed(0)} GiB of memory, for all nodes and clients`,
+    machine: `${cpus().length} processors, ${(totalmem() / 2 ** 30).toFixed(0)} GiB of memory, where the drills ran`,
     runs: `${repeat} of each drill`,
   };
 }

@@ -9,6 +9,7 @@ import {
   killAgent,
   killServer,
   type Place,
+  pauseSeconds,
   pauseServer,
   stopEverything,
   stopPod,
@@ -44,13 +45,15 @@ export const drillNames = [
 ] as const;
 export type DrillName = (typeof drillNames)[number];
 
-/** Does the fault to a member; a fault of everything, or of a node, takes no notice of which. */
+/** Does the fault to a member; a fault of everything takes no notice of which. */
 export type Strike = (victim: string) => Promise<Fault>;
 
 interface Plan {
   /** `node`: the one that most leaders of the services in this drill are on. */
   victim: "leader" | "follower" | "everybody" | "node";
   strike: (place: Place, victim: string) => Promise<Fault>;
+  /** The member that was hit comes back without its data. */
+  losesVolume?: boolean;
   /** How often, each time whoever leads then. */
   strikes: number;
   /** Seconds without writes. */
@@ -67,10 +70,8 @@ interface Plan {
 const convergeSeconds = 120;
 const converge = (): number => convergeSeconds;
 
-/** Without writes, while a leader hangs: whatever the service, nobody looks longer at a leader that does not answer. */
-const hangSeconds = 10;
-/** Without writes, while a node is away: half of the time after which Kubernetes knows it. */
-const nodeSeconds = 20;
+/** Shorter than the fault: a service that waits for its end has not helped itself. */
+const within = (seconds: number, faultSeconds: number): number => Math.min(seconds, faultSeconds - 5);
 
 const plans: Record<DrillName, Plan> = {
   "leader-kill": {
@@ -86,7 +87,7 @@ const plans: Record<DrillName, Plan> = {
     victim: "leader",
     strike: pauseServer,
     strikes: 1,
-    gap: () => hangSeconds,
+    gap: ({ hang }) => within(hang, pauseSeconds),
     recovery: converge,
     leadership: "moves",
     mayLose: true,
@@ -140,6 +141,7 @@ const plans: Record<DrillName, Plan> = {
   "volume-loss": {
     victim: "follower",
     strike: deleteVolume,
+    losesVolume: true,
     strikes: 1,
     gap: ({ volumeGap, kill }) => volumeGap ?? kill,
     recovery: ({ volume }) => volume,
@@ -149,6 +151,7 @@ const plans: Record<DrillName, Plan> = {
   "leader-loss": {
     victim: "leader",
     strike: deleteVolume,
+    losesVolume: true,
     strikes: 1,
     gap: ({ volumeGap, kill }) => volumeGap ?? kill,
     recovery: ({ volume }) => volume,
@@ -159,7 +162,7 @@ const plans: Record<DrillName, Plan> = {
     victim: "node",
     strike: (place) => takeNode(place, "cut"),
     strikes: 1,
-    gap: () => nodeSeconds,
+    gap: ({ node }) => within(node, awaySeconds),
     recovery: () => awaySeconds + 2 * convergeSeconds,
     leadership: "may move",
     mayLose: true,
@@ -168,7 +171,7 @@ const plans: Record<DrillName, Plan> = {
     victim: "node",
     strike: (place) => takeNode(place, "stop"),
     strikes: 1,
-    gap: () => nodeSeconds,
+    gap: ({ node }) => within(node, awaySeconds),
     recovery: () => awaySeconds + 2 * convergeSeconds,
     leadership: "may move",
     mayLose: true,
@@ -211,7 +214,7 @@ export interface DrillOptions {
   writers: number;
   paceMilliseconds: number;
   log(text: string): void;
-  /** The one that the fault takes away. */
+  /** The name of the node that the fault takes away. */
   node?: string;
   /** Waits until the fault may strike; by default it strikes when this drill is ready. */
   ready?(): Promise<void>;
@@ -293,10 +296,9 @@ export async function runDrill(
       const holders = await workload.holders();
       const victim = victimOf(drill, { name: target.name, members: holders }, before.member);
       const identity = victim === undefined ? undefined : await workload.identity(victim);
-      const struckAll = options.node ?? "all members";
-      log(`${before.member} leads, the fault strikes ${victim ?? struckAll}`);
+      log(`${before.member} leads, the fault strikes ${options.node ?? victim ?? "all members"}`);
       await options.ready?.();
-      const struck = await strikeInTurn({ plan, first: before, victim, struckAll, strike, workload, writers, log });
+      const struck = await strikeInTurn({ plan, first: before, victim, strike, workload, writers, log });
       failures.push(...struck.failures);
       log(struck.proof.detail);
       const last = struck.times.at(-1) ?? performance.now();
@@ -304,7 +306,7 @@ export async function runDrill(
       const recovered = await waitFor(
         "recovery of all members",
         async () => {
-          if (plan.strike === deleteVolume && profile.renews && victim !== undefined) {
+          if (plan.losesVolume === true && profile.renews && victim !== undefined) {
             const now = await workload.identity(victim);
             if (now === identity) return { waiting: `${victim} is still known as ${now}` };
           }
@@ -359,7 +361,7 @@ export async function runDrill(
         drill,
         service: target.service,
         name: target.name,
-        victim: struck.victims.join(", "),
+        victim: options.node ?? struck.victims.join(", "),
         fault: struck.proof.detail,
         budgetSeconds: gapBudgetOf(drill, profile),
         leaderBefore: describe(before),
@@ -403,8 +405,6 @@ async function strikeInTurn(drill: {
   plan: Plan;
   first: Leadership;
   victim: string | undefined;
-  /** What is hit without a victim, in words. */
-  struckAll: string;
   strike: Strike;
   workload: Workload;
   writers: Writers;
@@ -428,7 +428,7 @@ async function strikeInTurn(drill: {
       failures.push(`fault ${number} of ${plan.strikes} could not strike: ${messageOf(error)}`);
       break;
     }
-    victims.push(victim ?? drill.struckAll);
+    victims.push(victim ?? "all members");
     faults.push(fault);
     proofs.push(fault.proof.catch((error: unknown): Proof => ({ proven: false, detail: messageOf(error) })));
     // Whoever takes over may hand the leadership back later, so this looks while it happens.
@@ -620,9 +620,9 @@ export function victimOf(
 ): string | undefined {
   switch (plans[drill].victim) {
     case "leader":
+    case "node":
       return leader;
     case "everybody":
-    case "node":
       return undefined;
     case "follower": {
       const follower = target.members.filter((each) => each !== leader).at(-1);

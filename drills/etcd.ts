@@ -3,7 +3,7 @@ import { messageOf } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
+import { commonBudgets, firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 /** A client that waits longer than an election only makes the gap larger than it is. */
 const writeSeconds = 1;
@@ -14,6 +14,7 @@ export const etcdProfile: Profile = {
   processes: ["etcd"],
   sidecar: false,
   budgets: {
+    ...commonBudgets,
     kill: 5,
     handOver: 2,
     follower: 1,

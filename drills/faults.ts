@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -32,8 +32,8 @@ export interface Place {
 const proofSeconds = 120;
 /** Beyond the grace period of the pod, within which the kubelet must be done with it. */
 const stopSeconds = 60;
-/** Longer than any of them waits for a leader that is silent; shorter than the patience of a liveness probe, which is a minute. */
-const pauseSeconds = 20;
+/** Longer than any service takes to replace a silent leader; shorter than the patience of a liveness probe, which is a minute. */
+export const pauseSeconds = 20;
 /** The agent beside a server, see components/shared/deploy/members.ts. */
 const agentContainer = "agent";
 
@@ -73,18 +73,21 @@ export async function pauseServer(place: Place, pod: string): Promise<Fault> {
   const { container, processes } = place.profile;
   const pids = processesOfContainer(containerOf(await readPod(place, pod), container), processes);
   if (pids.length === 0) throw invisible(processes.join(" or "), pod);
-  // Whatever ends this program must not leave a server behind that hangs.
-  const resume = (): void => pids.filter(isAlive).forEach((pid) => void process.kill(pid, "SIGCONT"));
-  process.once("exit", resume);
+  const over = later(pauseSeconds, `kill -CONT ${pids.join(" ")}`);
   const at = performance.now();
   for (const pid of pids) process.kill(pid, "SIGSTOP");
-  const proof = delay(pauseSeconds * 1000).then((): Proof => {
-    const states = pids.map((pid) => stateOf(pid));
-    resume();
-    process.off("exit", resume);
-    return provenPause(pids, states);
-  });
-  return { at, proof };
+  const seen = delay(pauseSeconds * 1000 - 500).then(() => pids.map((pid) => stateOf(pid)));
+  return { at, proof: Promise.all([seen, over]).then(([states]) => provenPause(pids, states)) };
+}
+
+/**
+ * Ends a fault. A process of its own, begun before the fault: whatever ends this program must not leave a server behind that hangs,
+ * or a node that is away. Resolves with the exit code.
+ */
+async function later(seconds: number, command: string): Promise<number> {
+  const child = spawn("sh", ["-c", `sleep ${seconds}; ${command}`], { detached: true, stdio: "ignore" });
+  const [code] = (await once(child, "exit")) as [number | null];
+  return code ?? 1;
 }
 
 /** The states of the processes, see proc(5), at the end of the pause. */
@@ -98,7 +101,7 @@ export function provenPause(pids: number[], states: (string | undefined)[]): Pro
 /** What takes a node away, and what brings it back. */
 const nodeActions = { cut: "heal", stop: "start" } as const;
 /** Kubernetes knows after 40 to 50 s that a node is gone: until then the services help themselves. */
-export const awaySeconds = 40;
+export const awaySeconds = 35;
 const kubeletPort = 10250;
 
 export interface Node {
@@ -109,24 +112,26 @@ export interface Node {
   command: string;
 }
 
-/** A node is cut off from all others, or dies with all that runs on it, and is there again 40 s later. */
+/** A node is cut off from all others, or dies with all that runs on it, and is there again 35 s later. */
 export async function takeNode({ node }: Place, action: keyof typeof nodeActions): Promise<Fault> {
   if (node === undefined) throw new CannotRun("no node was chosen, so none can be taken away");
   const { name, address, command } = node;
-  const order = (what: string) => ["-c", `${command} "$@"`, "sh", what, name];
-  // Whatever ends this program must not leave a node behind that is away.
-  const bringBack = (): void => void execFileSync("sh", order(nodeActions[action]));
-  process.once("exit", bringBack);
-  await promisify(execFile)("sh", order(action));
+  if (!(await answers(address))) {
+    throw new CannotRun(
+      `the kubelet of ${name} does not answer at ${address}, so nobody could see that the node is lost`,
+    );
+  }
+  const over = later(awaySeconds, `${command} ${nodeActions[action]} ${name}`);
+  await promisify(execFile)("sh", ["-c", `${command} ${action} ${name}`]);
   const at = performance.now();
   const away = async (): Promise<Proof> => {
     const answered = [await answers(address)];
-    await delay(awaySeconds * 1000);
+    await delay((awaySeconds - 10) * 1000);
     answered.push(await answers(address));
-    process.off("exit", bringBack);
-    await promisify(execFile)("sh", order(nodeActions[action]));
+    const code = await over;
+    if (code !== 0) return { proven: false, detail: `${name} could not be brought back: exit code ${code}` };
     return answered.includes(true)
-      ? { proven: false, detail: `the kubelet of ${name} answered at ${address}, so it was not away` }
+      ? { proven: false, detail: `the kubelet of ${name} answered at ${address}, so the node was not away` }
       : { proven: true, detail: `${name} was away (${action}) for ${awaySeconds} s: its kubelet did not answer` };
   };
   return { at, proof: away() };

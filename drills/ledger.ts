@@ -172,7 +172,7 @@ export interface Mark {
 const bucketMilliseconds = 100;
 
 export function timelineOf(writes: readonly Write[], marks: readonly Mark[], end: number): Timeline {
-  const begin = Math.min(end, ...writes.map(({ started }) => started));
+  const begin = writes.reduce((least, { started }) => Math.min(least, started), end);
   const bucketOf = (time: number): number => Math.floor((time - begin) / bucketMilliseconds);
   const count = (outcome: Outcome): number[] => {
     const counts = new Array<number>(bucketOf(end) + 1).fill(0);

@@ -1,4 +1,5 @@
 /** What many drills have shown, one row for each and one column for each service: a page, a table for the documentation, JUnit. Pure. */
+import { xml } from "../checks";
 import type { DrillReport } from "./drill";
 import type { Timeline } from "./ledger";
 
@@ -79,9 +80,9 @@ const secondsOf = (seconds: number | undefined): string => seconds?.toFixed(1) ?
 /** The format of the Ant task, which build servers read. */
 export function renderJunit(reports: readonly DrillReport[]): string {
   const cases = reports.map((each, index) => {
-    const head = `<testcase classname="${escape(each.drill)}" name="${escape(`${each.name} ${index + 1}`)}" time="${each.recoveredSeconds?.toFixed(1) ?? "0"}"`;
+    const head = `<testcase classname="${xml(each.drill)}" name="${xml(`${each.name} ${index + 1}`)}" time="${each.recoveredSeconds?.toFixed(1) ?? "0"}"`;
     if (each.result === "passed") return `  ${head}/>`;
-    return `  ${head}><failure message="${escape(each.reasons.join("; "))}"/></testcase>`;
+    return `  ${head}><failure message="${xml(each.reasons.join("; "))}"/></testcase>`;
   });
   const failures = reports.filter(({ result }) => result !== "passed").length;
   return [
@@ -106,16 +107,16 @@ line { stroke: currentColor; stroke-width: .1; } h3 { margin-bottom: 0; }
 /** One page that needs nothing else: the matrix, and for each run when which writes were acknowledged. */
 export function renderPage(reports: readonly DrillReport[], facts: Facts): string {
   const { services, rows } = matrixOf(reports);
-  const head = services.map((service) => `<th>${escape(service)}</th>`).join("");
+  const head = services.map((service) => `<th>${xml(service)}</th>`).join("");
   const body = rows.map(
-    ({ drill, cells }) => `<tr><th>${escape(drill)}</th>${cells.map((cell) => cellMarkup(cell)).join("")}</tr>`,
+    ({ drill, cells }) => `<tr><th>${xml(drill)}</th>${cells.map((cell) => cellMarkup(cell)).join("")}</tr>`,
   );
   return [
     "<!doctype html>",
     `<html lang="en"><meta charset="utf-8"><title>drills</title><style>${style}</style>`,
     "<h1>Drills</h1>",
     `<ul>${Object.entries(facts)
-      .map(([name, value]) => `<li>${escape(name)}: ${escape(value)}</li>`)
+      .map(([name, value]) => `<li>${xml(name)}: ${xml(value)}</li>`)
       .join("")}</ul>`,
     "<p>The longest time without an acknowledged write, and its budget; below it acknowledged and lost writes of all runs.</p>",
     `<table><tr><th>drill</th>${head}</tr>${body.join("")}</table>`,
@@ -130,15 +131,15 @@ export function renderPage(reports: readonly DrillReport[], facts: Facts): strin
 function cellMarkup(cell: Cell | undefined): string {
   if (cell === undefined) return "<td></td>";
   const { runs, passed, gapSeconds, budgetSeconds, acknowledged, lostWrites } = cell;
-  const title = escape(cell.reasons.join("; "));
+  const title = xml(cell.reasons.join("; "));
   return `<td class="${passed === runs ? "passed" : "failed"}" title="${title}">${secondsOf(gapSeconds)} of ${budgetSeconds} s<br><small>${passed} of ${runs} passed, ${acknowledged}, ${lostWrites} lost</small></td>`;
 }
 
 function runMarkup(report: DrillReport): string {
   const { name, drill, result, fault, reasons, notes, timeline } = report;
   return [
-    `<h3>${escape(name)} ${escape(drill)}: ${result}</h3>`,
-    `<small>${escape([fault, ...reasons, ...notes].join("; "))}</small>`,
+    `<h3>${xml(name)} ${xml(drill)}: ${result}</h3>`,
+    `<small>${xml([fault, ...reasons, ...notes].join("; "))}</small>`,
     timeline === undefined ? "" : timelineMarkup(timeline),
   ].join("\n");
 }
@@ -158,15 +159,11 @@ function timelineMarkup({ bucketSeconds, ok, fail, unknown, marks }: Timeline): 
   });
   const lines = marks.map(({ seconds, what }) => {
     const x = (seconds / bucketSeconds).toFixed(1);
-    return `<line x1="${x}" x2="${x}" y1="0" y2="${most}"><title>${escape(what)}</title></line>`;
+    return `<line x1="${x}" x2="${x}" y1="0" y2="${most}"><title>${xml(what)}</title></line>`;
   });
   const words = marks.map(({ seconds, what }) => `${seconds.toFixed(1)} s ${what}`).join(", ");
   return [
     `<svg viewBox="0 0 ${ok.length} ${most}" preserveAspectRatio="none">${bars.join("")}${lines.join("")}</svg>`,
-    `<small>${escape(words)}</small>`,
+    `<small>${xml(words)}</small>`,
   ].join("\n");
-}
-
-function escape(text: string): string {
-  return text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }

@@ -4,7 +4,7 @@ import { openProxy } from "../components/mongodb/proxy";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, type Leadership, type Profile, type Workload, writerOf } from "./workload";
+import { commonBudgets, firstAnswer, type Leadership, type Profile, type Workload, writerOf } from "./workload";
 
 const writeMilliseconds = 1_000;
 const readSeconds = 20;
@@ -15,8 +15,7 @@ export const mongodbProfile: Profile = {
   container: "mongod",
   processes: ["mongod"],
   sidecar: true,
-  // A secondary may get its data from the other one, and looks for another source when a heartbeat (2 s) is missed.
-  budgets: { kill: 20, handOver: 5, follower: 3, volume: 180, fullStop: 90 },
+  budgets: { ...commonBudgets, kill: 15, handOver: 5, follower: 3, volume: 180, fullStop: 90 },
   loss: "none",
   renews: false,
   open: openMongodb,

@@ -6,7 +6,7 @@ import { isPrimary, ownMember, type Server, stateOf } from "../components/mysql/
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, type Profile, type Workload, writerOf } from "./workload";
+import { commonBudgets, firstAnswer, type Profile, type Workload, writerOf } from "./workload";
 
 const writeMilliseconds = 1_000;
 const connectMilliseconds = 2_000;
@@ -17,6 +17,7 @@ export const mysqlProfile: Profile = {
   processes: ["mysqld"],
   sidecar: true,
   budgets: {
+    ...commonBudgets,
     // Five seconds until a silent member is expelled, two for the election, two for the gateway.
     kill: 15,
     // The second leader may die before the first member is back. Two of three are then gone, which is a full outage.

@@ -5,7 +5,7 @@ import { wantedReplicas } from "../components/nats/layout";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
+import { commonBudgets, firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 const writeSeconds = 1;
 const connectSeconds = 2;
@@ -18,7 +18,7 @@ export const natsProfile: Profile = {
   processes: ["nats-server"],
   sidecar: false,
   // Whichever member goes may lead the streams of somebody else, so a follower has the budget of a leader.
-  budgets: { kill: 15, handOver: 5, follower: 15, volume: 180, fullStop: 90 },
+  budgets: { ...commonBudgets, kill: 15, handOver: 5, follower: 15, volume: 180, fullStop: 90 },
   loss: "none",
   renews: false,
   open: openNats,

@@ -1,3 +1,5 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import { type createRedaction, openEnvironment, patient, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import type { Profile } from "./workload";
 
@@ -24,5 +26,33 @@ export async function profileOf(service: DrilledService): Promise<Profile> {
       return (await import("./mongodb.js")).mongodbProfile;
     case "mysql":
       return (await import("./mysql.js")).mysqlProfile;
+  }
+}
+
+const leaderSeconds = 30;
+
+/** The member that leads now. */
+export async function leaderOf(
+  config: KubeConfig,
+  target: CheckTarget,
+  profile: Pick<Profile, "open">,
+  redaction: ReturnType<typeof createRedaction>,
+): Promise<string> {
+  const environment = openEnvironment(config, target, redaction, new AbortController().signal);
+  try {
+    const workload = await profile.open(target, environment, `leader${Date.now().toString(36)}`);
+    try {
+      // NATS has no leader before there is a stream that could have one.
+      const leader = async () => ({ done: await workload.prepare().then(() => workload.leader()) });
+      const found = await waitFor(`the leader of ${target.name}`, leader, {
+        ...patient,
+        deadlineSeconds: leaderSeconds,
+      });
+      return found.member;
+    } finally {
+      await workload.close();
+    }
+  } finally {
+    await environment.close();
   }
 }

@@ -6,7 +6,7 @@ import { adminAccess, applicationAccess } from "../components/shared/check/login
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 import { memberHost } from "../components/shared/core/names";
 import { Refused } from "./ledger";
-import { type Profile, type Workload, writerOf } from "./workload";
+import { commonBudgets, type Profile, type Workload, writerOf } from "./workload";
 
 const writeSeconds = 1;
 const readSeconds = 10;
@@ -18,7 +18,7 @@ export const redisProfile: Profile = {
   processes: ["redis-server"],
   sidecar: true,
   // A hand-over takes 2.2 to 3.1 s with 8.0.6; Sentinels look at the replica that they promote once a second.
-  budgets: { kill: 15, handOver: 5, follower: 1, volume: 60, volumeGap: 15, fullStop: 60 },
+  budgets: { ...commonBudgets, kill: 15, handOver: 5, follower: 1, volume: 60, volumeGap: 15, fullStop: 60 },
   // Replication is asynchronous: what a master has acknowledged may have reached nobody else.
   loss: "counted",
   // A master whose replicas are silent for longer takes no writes (min-replicas-max-lag).

@@ -5,7 +5,7 @@ import { mayDo, memberOf, whyNotWhole } from "../components/vault/check";
 import { type Health, type VaultClient, VaultError, vaultClient } from "../components/vault/client";
 import { describeServer } from "../components/vault/membership";
 import { Refused } from "./ledger";
-import { firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
+import { commonBudgets, firstAnswer, inTurn, type Profile, rotation, type Workload, writerOf } from "./workload";
 
 /** A client that waits longer than an election only makes the gap larger than it is. */
 const writeSeconds = 2;
@@ -15,7 +15,7 @@ export const vaultProfile: Profile = {
   container: "vault",
   processes: ["vault"],
   sidecar: true,
-  budgets: { kill: 15, handOver: 5, follower: 5, volume: 180, fullStop: 90 },
+  budgets: { ...commonBudgets, kill: 15, handOver: 5, follower: 5, volume: 180, fullStop: 90 },
   loss: "none",
   renews: true,
   open: openVault,

@@ -49,6 +49,10 @@ export interface Budgets {
   repeat?: number;
   /** Without writes, after the leader was asked to stop. */
   handOver: number;
+  /** Without writes, after the leader began to hang; its connections stay open. */
+  hang: number;
+  /** Without writes, while a node is away. */
+  node: number;
   /** Without writes, after a member that does not lead, or an agent, died. */
   follower: number;
   /** Until a member that lost its volume is a full member again. */
@@ -58,6 +62,9 @@ export interface Budgets {
   /** Until all members are there and take writes, after all of them died at once. */
   fullStop: number;
 }
+
+/** The same for all: within half of the time that a leader hangs, or that Kubernetes needs to know that a node is lost. */
+export const commonBudgets = { hang: 10, node: 20 };
 
 export interface Profile {
   /** Name of the container of the server. */

@@ -85,7 +85,7 @@ async function node(action: string | undefined, number: string | undefined): Pro
   const target = nodes.find((candidate) => [String(candidate.number), candidate.name].includes(number ?? ""));
   if (!act || !target) {
     process.stderr.write(
-      `node ${action ?? ""} ${number ?? ""}: accepted are ${Object.keys(nodeActions).join(", ")} and a node number of ${nodes.map((candidate) => candidate.number).join(", ")}\n`,
+      `node ${action ?? ""} ${number ?? ""}: accepted are ${Object.keys(nodeActions).join(", ")} and ${nodes.map((candidate) => candidate.name).join(", ")} or the number of one\n`,
     );
     return 2;
   }

@@ -44,10 +44,11 @@ export function logMegabytes(ensemble: Ensemble): number {
 const quiesceMilliseconds = 5_000;
 
 /**
- * A member that gets its data from a primary that hangs gives up this long after the 2.5 s that an answer may take, and then
- * follows the new one, for which writes wait. With the default of 5 s that is later than the new primary takes writes.
+ * A member stops waiting for a primary that hangs this long after its answer was due, which is 2.5 s, and then follows the new
+ * one. Majority writes wait for that: the new primary takes writes after some 7.4 s, and the default (5 s) is later. No less,
+ * because a slow disk delays answers too.
  */
-const sourceTimeoutSeconds = 2;
+const sourceBufferSeconds = 4;
 
 /** The configuration that all members have in common; no secrets. */
 export function serverConfig(ensemble: Ensemble): object {
@@ -67,7 +68,7 @@ export function serverConfig(ensemble: Ensemble): object {
     replication: { replSetName: ensemble.name, oplogSizeMB: logMegabytes(ensemble) },
     setParameter: {
       shutdownTimeoutMillisForSignaledShutdown: quiesceMilliseconds,
-      oplogNetworkTimeoutBufferSeconds: sourceTimeoutSeconds,
+      oplogNetworkTimeoutBufferSeconds: sourceBufferSeconds,
     },
   };
 }

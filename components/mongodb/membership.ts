@@ -203,7 +203,8 @@ export const setSettings = {
   electionTimeoutMillis: 5_000,
   /**
    * A new primary takes no writes before each member has told it what it has, or has let this time pass. The server's default
-   * of 10 s would come on top of the election when the former primary hangs or its node is lost.
+   * of 10 s would come on top of the election when the former primary hangs or its node is lost. A member that is silent for
+   * longer counts as down until its next heartbeat.
    */
   heartbeatTimeoutSecs: 2,
   /**

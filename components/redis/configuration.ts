@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames, mostMembers } from "../shared/core/names";
-import { downAfterSeconds, parking, paths, ports } from "./layout";
+import { downAfterSeconds, neededReplicas, parking, paths, ports } from "./layout";
 
 export interface Member {
   /** Of the ensemble. */
@@ -43,8 +43,9 @@ export function watchSettings(password: string): [string, string][] {
     // A failover that came to nothing is tried again after twice this time; replicas that follow the wrong one are corrected
     // after it. It limits no copy.
     ["failover-timeout", "10000"],
-    // All at once: of five, a new master takes no write before two follow it, and each goes on where it was.
-    ["parallel-syncs", String(mostMembers - 1)],
+    // With five members a new master takes no write before two replicas follow it, so Sentinel tells two at a time. The others keep
+    // what they have: a replica that takes a whole copy cannot be elected.
+    ["parallel-syncs", String(neededReplicas(mostMembers))],
     // A master that reads its files answers; longer than this, a replica that has everything in memory is quicker.
     ["master-reboot-down-after-period", "10000"],
     ["auth-user", "sentinel"],

@@ -155,13 +155,10 @@ export function createSidecar(
   const surveyServer = createSurvey(observeServer);
   const surveySentinel = createSurvey(observeSentinel);
   /** All members that count; the Sentinel here tells how many these are. */
-  const observeMembers = async () => {
+  const observeMembers = async (ask: { server: typeof observeServer; sentinel: typeof observeSentinel }) => {
     for (;;) {
       const { members } = self;
-      const [servers, sentinels] = await Promise.all([
-        askEach(members, surveyServer),
-        askEach(members, surveySentinel),
-      ]);
+      const [servers, sentinels] = await Promise.all([askEach(members, ask.server), askEach(members, ask.sentinel)]);
       const view = up(sentinels[pod.name]);
       // A Sentinel that is away has not forgotten what it knew.
       if (view !== undefined) {
@@ -177,6 +174,19 @@ export function createSidecar(
     const answer = marker();
     if (!empty || "reason" in answer) return "unknown";
     return answer.formed ? "present" : "absent";
+  };
+
+  const observe = async (ask: Parameters<typeof observeMembers>[0]): Promise<Observed> => {
+    const [{ servers, sentinels }, approval] = await Promise.all([
+      observeMembers(ask),
+      readFile(paths.approval, "utf8").catch(absent),
+    ]);
+    return { servers, sentinels, marker: observeMarker(servers), approval: approval?.trim() };
+  };
+  /** A member that was slow to answer may have newer data, so all are asked once more, with patience. */
+  const stillToPromote = async (): Promise<void> => {
+    const { kind } = decide(await observe({ server: observeServer, sentinel: observeSentinel }), self);
+    if (kind !== "promote") throw new Error(`not promoted: with all answers the decision is "${kind}"`);
   };
 
   const setPriority = async (value: number): Promise<void> => {
@@ -249,14 +259,10 @@ export function createSidecar(
   return {
     service: "redis",
     async observe(): Promise<Look> {
-      const [{ servers, sentinels }, approval] = await Promise.all([
-        observeMembers(),
-        readFile(paths.approval, "utf8").catch(absent),
-      ]);
-      const own = up(servers[pod.name]);
+      const observed = await observe({ server: surveyServer, sentinel: surveySentinel });
+      const own = up(observed.servers[pod.name]);
       run = own && ownInfo["run_id"];
       if (!isMaster(own)) marked = undefined;
-      const observed = { servers, sentinels, marker: observeMarker(servers), approval: approval?.trim() };
       const metrics = { ...gauges(ownInfo, own), [membersGauge]: self.members.length };
       return { ...observed, metrics, chore: await observeChore(observed) };
     },
@@ -277,6 +283,7 @@ export function createSidecar(
           await (await server(pod.name)).replicaof(hostOf(action.master), ports.client);
           return;
         case "promote":
+          await stillToPromote();
           await (await server(pod.name)).replicaof("NO", "ONE");
           return;
         case "priority":

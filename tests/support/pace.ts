@@ -21,5 +21,5 @@ export async function budgetFactor(): Promise<number> {
   if (factor > most) {
     throw new Error(`this machine is ${factor.toFixed(0)} times slower than a quiet one; no drill says anything then`);
   }
-  return Math.max(1, factor);
+  return Math.max(1, Math.round(factor * 10) / 10);
 }

@@ -64,7 +64,7 @@ const isPlaceholder = (word: string): boolean => /^[A-Z]+$|^\.\.\.$|<.*>/.test(w
 
 /** What is wrong with the arguments that a target passes on. */
 async function problemsOfArguments(target: string, args: string[]): Promise<string[]> {
-  const flags = args.filter((each) => each.startsWith("--"));
+  const flags = args.filter((each) => each.startsWith("--") && each !== "--help");
   const unknownIn = (usage: string): string[] =>
     flags.filter((flag) => !usage.includes(`${flag} `)).map((flag) => `make ${target} has no flag ${flag}`);
   switch (target) {

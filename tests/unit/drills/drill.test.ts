@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { openBarrier } from "../../../drills/barrier";
-import { chooseDrills, chooseTasks, groupsOf, main, mostFrequent, withBudgets } from "../../../drills/cli";
+import { aboutLeader, chooseDrills, chooseTasks, groupsOf, main, mostFrequent, withBudgets } from "../../../drills/cli";
 import {
   allOf,
   brokenOff,
   clusterFailures,
+  type DrillName,
   type DrillReport,
   drillNames,
   gapBudgetOf,
@@ -20,7 +21,7 @@ import { etcdProfile } from "../../../drills/etcd";
 import { judge } from "../../../drills/ledger";
 import { natsProfile } from "../../../drills/nats";
 import { renderDrills, summarizeDrills } from "../../../drills/report";
-import { firstAnswer, inTurn, type Profile, rotation } from "../../../drills/workload";
+import { commonBudgets, firstAnswer, inTurn, type Profile, rotation } from "../../../drills/workload";
 import { target } from "../checks/target";
 
 const passed: DrillReport = {
@@ -48,7 +49,7 @@ const passed: DrillReport = {
 };
 
 const counting: Pick<Profile, "budgets" | "loss" | "lossSeconds" | "sidecar"> = {
-  budgets: { kill: 15, handOver: 3, follower: 1, volume: 60, fullStop: 61 },
+  budgets: { ...commonBudgets, kill: 15, handOver: 3, follower: 1, volume: 60, fullStop: 61 },
   loss: "counted",
   lossSeconds: 10,
   sidecar: true,
@@ -96,6 +97,8 @@ describe("budgets", () => {
     const wide = withBudgets(counting, 2);
     expect([gapBudgetOf("leader-kill", wide), recoveryBudgetOf("volume-loss", wide)]).toEqual([30, 120]);
     expect(gapBudgetOf("leader-kill", counting)).toBe(15);
+    // Whoever waits for the end of the fault has not helped itself.
+    expect(["leader-pause", "node-cut"].map((drill) => gapBudgetOf(drill as DrillName, wide))).toEqual([15, 30]);
   });
 
   it("are those of the fault, with the recovery apart from the gap", () => {
@@ -111,8 +114,8 @@ describe("budgets", () => {
       // As long as after a kill: a member that does not lead is replaced.
       ["volume-loss", 15, 60],
       ["leader-loss", 15, 60],
-      ["node-cut", 20, 280],
-      ["node-stop", 20, 280],
+      ["node-cut", 20, 275],
+      ["node-stop", 20, 275],
       ["full-stop", 61, 61],
     ]);
   });
@@ -272,6 +275,14 @@ describe("the choice", () => {
   it("of a node is the one with most leaders", () => {
     expect(mostFrequent(["node-2", "node-3", "node-3", "node-1"])).toBe("node-3");
     expect(mostFrequent(["node-2", "node-1"])).toBe("node-1");
+    const proof = { proven: true, detail: "node-3 was away" };
+    expect(aboutLeader(proof, true, 1)).toEqual({ proven: true, detail: "node-3 was away; the leader was on it" });
+    // With others it is what it says; alone it is another drill.
+    expect(aboutLeader(proof, false, 2)).toEqual({
+      proven: true,
+      detail: "node-3 was away; the leader was on another node",
+    });
+    expect(aboutLeader(proof, false, 1).proven).toBe(false);
   });
 
   it("leaves out what makes no sense for a service, unless nothing would be left of a wish", () => {
@@ -284,7 +295,7 @@ describe("the choice", () => {
       "redis agent-kill",
       "redis full-stop",
     ]);
-    expect(chosen([...drillNames], [etcd])).toHaveLength(drillNames.length - 1);
+    expect(chooseTasks([...drillNames], [etcd], true)).toHaveLength(drillNames.length - 1);
     expect(() => chosen(["agent-kill", "full-stop"], [etcd])).toThrow(
       "agent-kill needs a service with an agent beside its server, got etcd",
     );
@@ -293,6 +304,7 @@ describe("the choice", () => {
   it("of the victim is the leader only when the leader is to be hit", () => {
     expect(victimOf("leader-kill", target("etcd"), "etcd-2")).toBe("etcd-2");
     expect(victimOf("hand-over", target("etcd"), "etcd-2")).toBe("etcd-2");
+    expect(victimOf("node-cut", target("etcd"), "etcd-2")).toBe("etcd-2");
     expect(victimOf("agent-kill", target("etcd"), "etcd-2")).toBe("etcd-2");
     expect(victimOf("member-crash", target("etcd"), "etcd-2")).toBe("etcd-1");
     expect(victimOf("volume-loss", target("etcd"), "etcd-0")).toBe("etcd-2");

@@ -72,7 +72,7 @@ describe("many drills", () => {
     const text = renderJunit(reports);
     expect(text).toContain('<testsuite name="drills" tests="3" failures="1">');
     expect(text).toContain('<testcase classname="leader-kill" name="etcd 1" time="3.2"/>');
-    expect(text).toContain('<failure message="the write gap was 7.25 s &#60;late&#62;"/>');
+    expect(text).toContain('<failure message="the write gap was 7.25 s &lt;late&gt;"/>');
   });
 
   it("are a page with the writes of each run, in which nothing is markup but its own", () => {
@@ -84,7 +84,7 @@ describe("many drills", () => {
       marks: [{ seconds: 0.1, what: "fault" }],
     };
     const page = renderPage([run({ timeline }), late], facts);
-    expect(page).toContain('<td class="failed" title="the write gap was 7.25 s &#60;late&#62;">7.3 of 5 s<br>');
+    expect(page).toContain('<td class="failed" title="the write gap was 7.25 s &lt;late&gt;">7.3 of 5 s<br>');
     expect(page).toContain('<svg viewBox="0 0 2 3"');
     expect(page).toContain('<rect class="ok" x="0" y="0" width="1" height="3"/>');
     expect(page).toContain('<rect class="unknown" x="1" y="2" width="1" height="1"/>');

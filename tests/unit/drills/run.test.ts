@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { type DrillName, type DrillOptions, type DrillReport, runDrill, type Strike } from "../../../drills/drill";
 import type { Fault } from "../../../drills/faults";
-import type { Profile, Workload } from "../../../drills/workload";
+import { commonBudgets, type Profile, type Workload } from "../../../drills/workload";
 import { target } from "../checks/target";
 
 /** An ensemble in memory: what a drill sees of a service, and what a fault does to it. */
@@ -53,7 +53,7 @@ function run(
     container: "redis",
     processes: ["redis-server"],
     sidecar: true,
-    budgets: { kill: 5, handOver: 5, follower: 5, volume: 5, fullStop: 10 },
+    budgets: { ...commonBudgets, kill: 5, handOver: 5, follower: 5, volume: 5, fullStop: 10 },
     loss: "none",
     renews: false,
     open: async () => service.workload,

@@ -253,7 +253,7 @@ describe("the configuration of a Sentinel", () => {
       "sentinel monitor redis redis-2.redis-peers.cells.svc 6379 2",
       "sentinel down-after-milliseconds redis 5000",
       "sentinel failover-timeout redis 10000",
-      "sentinel parallel-syncs redis 4",
+      "sentinel parallel-syncs redis 2",
       "sentinel master-reboot-down-after-period redis 10000",
       "sentinel auth-user redis sentinel",
       "sentinel auth-pass redis secretS",
