@@ -127,10 +127,12 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
         }
       }
     } finally {
-      // What was seen before a drill that could not run was seen.
-      const report = redactDeep(summarizeDrills(reports), redaction);
-      if (flags.report !== undefined) await writeReport(flags.report, report, facts);
-      print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
+      // Also when a later drill cannot run.
+      if (reports.length > 0) {
+        const report = redactDeep(summarizeDrills(reports), redaction);
+        if (flags.report !== undefined) await writeReport(flags.report, report, facts);
+        print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
+      }
     }
     return summarizeDrills(reports).ok ? exitCodes.passed : exitCodes.failed;
   } catch (error) {

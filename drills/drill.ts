@@ -27,7 +27,7 @@ import {
   type Write,
   type Writers,
 } from "./ledger";
-import type { Budgets, Leadership, Profile, Workload } from "./workload";
+import { type Budgets, bounded, type Leadership, type Profile, type Workload } from "./workload";
 
 export const drillNames = [
   "leader-kill",
@@ -269,7 +269,7 @@ export async function runDrill(
   const plan = plans[drill];
   const log = (text: string): void => options.log(`${target.name} ${drill}: ${text}`);
   const run = `${drill.replaceAll("-", "")}${Date.now().toString(36)}`;
-  const workload = await profile.open(target, environment, run);
+  const workload = bounded(await profile.open(target, environment, run));
   try {
     await waitFor("a first write", async () => ({ done: await workload.prepare() }), {
       ...patient,

@@ -1,4 +1,4 @@
-import { messageOf } from "../checks";
+import { messageOf, within } from "../checks";
 import type { CheckEnvironment, CheckTarget } from "../components/shared/core/check";
 
 /** Which member leads: the one that takes the writes. */
@@ -86,6 +86,34 @@ export interface Profile {
   /** Whether a member without its volume comes back as a new member, with another identity. */
   renews: boolean;
   open: OpenWorkload;
+}
+
+/** Far more than a workload takes by itself: a connection that was cut in an unlucky moment may never say so. */
+const mostSeconds = {
+  write: 10,
+  prepare: 30,
+  leader: 30,
+  converged: 60,
+  identity: 60,
+  clusterIdentity: 60,
+  stored: 180,
+  close: 60,
+};
+
+/** The same, and no answer takes for ever: a drill must end, whatever became of its connections. */
+export function bounded(workload: Workload, limits = mostSeconds): Workload {
+  const { write, prepare, leader, converged, identity, clusterIdentity, stored, close } = limits;
+  return {
+    ...workload,
+    write: (id, writer) => within(workload.write(id, writer), write, "the write"),
+    prepare: () => within(workload.prepare(), prepare, "the preparation"),
+    leader: () => within(workload.leader(), leader, "the leader"),
+    converged: () => within(workload.converged(), converged, "the state of the members"),
+    identity: (member) => within(workload.identity(member), identity, `the identity of ${member}`),
+    clusterIdentity: (member) => within(workload.clusterIdentity(member), clusterIdentity, `the cluster of ${member}`),
+    stored: (member) => within(workload.stored(member), stored, `what ${member} holds`),
+    close: () => within(workload.close(), close, "the end").catch(() => undefined),
+  };
 }
 
 /** The application that a drill writes as, and its Secret. */

@@ -21,7 +21,15 @@ import { etcdProfile } from "../../../drills/etcd";
 import { judge } from "../../../drills/ledger";
 import { natsProfile } from "../../../drills/nats";
 import { renderDrills, summarizeDrills } from "../../../drills/report";
-import { commonBudgets, firstAnswer, inTurn, type Profile, rotation } from "../../../drills/workload";
+import {
+  bounded,
+  commonBudgets,
+  firstAnswer,
+  inTurn,
+  type Profile,
+  rotation,
+  type Workload,
+} from "../../../drills/workload";
 import { target } from "../checks/target";
 
 const passed: DrillReport = {
@@ -325,6 +333,27 @@ describe("the choice", () => {
     let text = "";
     expect(await main(["--help"], (part) => void (text += part))).toBe(0);
     for (const name of drillNames) expect(text).toContain(`\n  ${name} `);
+  });
+});
+
+describe("a workload whose connections hang", () => {
+  it("answers all the same", async () => {
+    const never = (): Promise<never> => new Promise(() => undefined);
+    const names = [
+      "prepare",
+      "write",
+      "leader",
+      "converged",
+      "identity",
+      "clusterIdentity",
+      "stored",
+      "close",
+    ] as const;
+    const hanging = Object.fromEntries(names.map((name) => [name, never])) as unknown as Workload;
+    const limits = Object.fromEntries(names.map((name) => [name, 0.01])) as unknown as Parameters<typeof bounded>[1];
+    const workload = bounded(hanging, limits);
+    const answers = await Promise.allSettled(names.map((name) => (workload[name] as () => Promise<unknown>)()));
+    expect(answers.map(({ status }) => status)).toEqual([...names.slice(1).map(() => "rejected"), "fulfilled"]);
   });
 });
 
