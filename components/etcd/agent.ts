@@ -19,11 +19,11 @@ import type { Condition, Examine } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { agentLabels, alternateName, memberHost, memberNames, serviceHost } from "../shared/core/names";
+import { agentLabels, alternateName, majority, memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type EtcdClient, etcdClient, everyKey, refusedPassword } from "./client";
+import { type Alarm, type EtcdClient, etcdClient, everyKey, refusedPassword } from "./client";
 import {
   adminUsername,
   applicationRole,
@@ -35,7 +35,7 @@ import {
   ports,
   scheme,
 } from "./layout";
-import { decideHousekeeping, isHousekeepingDue, type MemberStatus, whyNotHealthy } from "./maintenance";
+import { decideHousekeeping, isHousekeepingDue, type MemberStatus, outlived, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 
 /** Until the next run, which begins a minute after this one did. */
@@ -338,35 +338,62 @@ async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<vo
 async function maintain(settings: EnsembleSettings, namespace: string): Promise<void> {
   // The promotion may take until the next minute, and the run of that minute is not the tenth.
   const began = new Date();
-  const client = await promoteLearners(settings, namespace);
+  const { client, ids } = await promoteLearners(settings, namespace);
+  for (const alarm of outlived(await client.alarms(), ids)) {
+    await client.disarm(alarm);
+    log(`withdrew the alarm ${alarm.alarm} of ${alarm.memberId}, which is no member any more`);
+  }
   const alarms = await client.alarms();
   if (!isHousekeepingDue(alarms, began)) return;
   const { members, unreachable } = await readStatuses(settings, namespace);
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
   if ("reason" in housekeeping) throw new Error([housekeeping.reason, ...unreachable].join("; "));
-  if (housekeeping.defragment.length === 0) log("nothing to do");
-  if (housekeeping.full.length > 0) {
-    log("the space quota is used up: compacting, defragmenting, then allowing writes again");
-    const revision = members[0]?.status.revision ?? "0";
-    await client.compact(revision).catch((error: Error) => {
-      // Compacted by etcd itself in the meantime.
-      if (!error.message.includes("compacted")) throw error;
-    });
-  }
-  await defragment(settings, namespace, housekeeping.defragment);
-  for (const alarm of housekeeping.full) await client.disarm(alarm);
+  const { defragment: chosen, full } = housekeeping;
+  if (full.length > 0) return freeSpace(settings, namespace, client, { members, chosen, full });
+  if (chosen.length === 0) log("nothing to do");
+  for (const member of chosen) await defragment(settings, namespace, member, settings.members);
 }
 
-/** Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners. */
-function promoteLearners(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
+/** etcd allows writes again as soon as a majority has space, whatever becomes of the other members. */
+async function freeSpace(
+  settings: EnsembleSettings,
+  namespace: string,
+  client: EtcdClient,
+  { members, chosen, full }: { members: MemberStatus[]; chosen: string[]; full: Alarm[] },
+): Promise<void> {
+  log("the space quota is used up: compacting, defragmenting, then allowing writes again");
+  await client.compact(members[0]?.status.revision ?? "0").catch((error: Error) => {
+    // Compacted by etcd itself in the meantime.
+    if (!error.message.includes("compacted")) throw error;
+  });
+  const failed: string[] = [];
+  for (const member of chosen) {
+    await defragment(settings, namespace, member, members.length).catch((error: Error) => {
+      failed.push(`${member}: ${error.message}`);
+    });
+  }
+  if (chosen.length - failed.length >= majority(settings.members)) {
+    for (const alarm of full) await client.disarm(alarm);
+  }
+  if (failed.length > 0) throw new Error(failed.join("; "));
+}
+
+/** Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners, and the ids of all members. */
+function promoteLearners(
+  settings: EnsembleSettings,
+  namespace: string,
+): Promise<{ client: EtcdClient; ids: string[] }> {
   return waitFor(
     "learners to become voters",
     async () => {
-      // Through the Service, which leads to a ready member.
-      const client = await clientOf(settings, serviceHost(settings.name, namespace));
+      // Not through the Service: with the alarm CORRUPT no member is ready.
+      const { members: answering, unreachable } = await readStatuses(settings, namespace);
+      const voter = answering.find(({ status }) => !status.learner && status.leader !== "0");
+      if (voter === undefined) return { waiting: ["no voter has a leader", ...unreachable].join("; ") };
+      const client = await memberClient(settings, namespace, voter.name);
       const { members } = await client.memberList();
       const learner = members.find((member) => member.learner);
-      if (learner === undefined) return { done: client };
+      if (learner === undefined) return { done: { client, ids: members.map(({ id }) => id) } };
       if (learner.name === "") return { waiting: `${learner.peerUrls.join()} has not started yet` };
       await client.memberPromote(learner.id);
       log(`promoted ${learner.name} to a voter`);
@@ -376,17 +403,20 @@ function promoteLearners(settings: EnsembleSettings, namespace: string): Promise
   );
 }
 
-/** One member at a time, and only while all are well. */
-async function defragment(settings: EnsembleSettings, namespace: string, members: string[]): Promise<void> {
-  for (const member of members) {
-    const before = await readStatuses(settings, namespace);
-    const reason = whyNotHealthy(before.members, settings.members);
-    if (reason !== undefined) throw new Error(`stopped before the defragmentation of ${member}: ${reason}`);
-    const client = await memberClient(settings, namespace, member);
-    await client.defragment();
-    const size = before.members.find(({ name }) => name === member)?.status.dbSize ?? 0;
-    log(`defragmented ${member}: ${size} bytes before, ${(await client.status()).dbSize} bytes after`);
-  }
+/** Only while all are well of whom an answer is expected. */
+async function defragment(
+  settings: EnsembleSettings,
+  namespace: string,
+  member: string,
+  expected: number,
+): Promise<void> {
+  const before = await readStatuses(settings, namespace);
+  const reason = whyNotHealthy(before.members, expected);
+  if (reason !== undefined) throw new Error(`stopped before the defragmentation of ${member}: ${reason}`);
+  const client = await memberClient(settings, namespace, member);
+  await client.defragment();
+  const size = before.members.find(({ name }) => name === member)?.status.dbSize ?? 0;
+  log(`defragmented ${member}: ${size} bytes before, ${(await client.status()).dbSize} bytes after`);
 }
 
 // --- roll

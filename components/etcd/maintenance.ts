@@ -1,5 +1,6 @@
 /** Housekeeping decisions: pure. */
 import { type Refuse, refuse } from "../shared/core/decision";
+import { majority } from "../shared/core/names";
 import type { Alarm, Status } from "./client";
 
 /** Below this size rewriting the file saves too little to stop a member for it. */
@@ -21,13 +22,30 @@ export type Housekeeping = { defragment: string[]; full: Alarm[] } | Refuse;
  */
 const housekeepingMinutes = 10;
 
+/** As the member of the alarm CORRUPT: the data of the members differs, and etcd cannot tell whose is corrupt. */
+const nobody = "0";
+
+/** etcd keeps the alarms of a member that was removed, and goes on to refuse requests because of them. */
+export function outlived(alarms: Alarm[], members: string[]): Alarm[] {
+  return alarms.filter(({ memberId }) => memberId !== nobody && !members.includes(memberId));
+}
+
 export function isHousekeepingDue(alarms: Alarm[], now: Date): boolean {
   return alarms.length > 0 || now.getUTCMinutes() % housekeepingMinutes === 0;
 }
 
-/** Defragmentation stops a member while it lasts: only when all are well, followers first, the leader last. */
+/**
+ * Defragmentation stops a member while it lasts: only when all are well, followers first, the leader last. When the quota is used
+ * up, a majority is enough: a stall of seconds is better than no writes until the last member is back.
+ */
 export function decideHousekeeping(members: MemberStatus[], expected: number, alarms: Alarm[]): Housekeeping {
   const corrupt = alarms.find(({ alarm }) => alarm === "CORRUPT");
+  if (corrupt?.memberId === nobody) {
+    return refuse(
+      "etcd reports that the data of the members differs, and cannot tell whose is corrupt; take a snapshot of each member, " +
+        "find out which one is right, and delete the volume claims and the pods of the others, one after the other",
+    );
+  }
   if (corrupt !== undefined) {
     const who = members.find(({ status }) => status.memberId === corrupt.memberId)?.name ?? corrupt.memberId;
     return refuse(
@@ -35,10 +53,11 @@ export function decideHousekeeping(members: MemberStatus[], expected: number, al
         `claim and the pod of ${who} to have it replaced`,
     );
   }
-  const unhealthy = whyNotHealthy(members, expected);
+  const full = alarms.filter(({ alarm }) => alarm === "NOSPACE");
+  const enough = full.length > 0 && members.length >= majority(expected);
+  const unhealthy = whyNotHealthy(members, enough ? members.length : expected);
   if (unhealthy !== undefined) return refuse(unhealthy);
 
-  const full = alarms.filter(({ alarm }) => alarm === "NOSPACE");
   const chosen = followersFirst(members).filter(({ status }) => full.length > 0 || isFragmented(status));
   return { defragment: chosen.map(({ name }) => name), full };
 }

@@ -23,9 +23,9 @@ import { checkMembers } from "../shared/check/members";
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check, CheckTarget } from "../shared/core/check";
-import { memberHost } from "../shared/core/names";
+import { majority, memberHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { majority, markDatabase, memberOf, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
+import { markDatabase, memberOf, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
 import type { Server, Up } from "./membership";
 
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */

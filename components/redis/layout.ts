@@ -1,6 +1,6 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
-import { memberHost, memberNames, mostMembers } from "../shared/core/names";
+import { majority, memberHost, memberNames, mostMembers } from "../shared/core/names";
 
 export const ports = { client: 6379, sentinel: 26379 } as const;
 
@@ -83,11 +83,6 @@ export const leavingPriority = 200;
 
 /** Gauge of the agent: how many members count for it. */
 export const membersGauge = "members";
-
-/** Sentinels and members that are more than half of all. */
-export function majority(members: number): number {
-  return Math.floor(members / 2) + 1;
-}
 
 /**
  * Replicas without which a master takes no writes and is not served: with it they are a majority, and what is left is none, so

@@ -2,8 +2,8 @@
 import type { Status } from "../shared/agent/sidecar";
 import { type Wait, wait } from "../shared/core/decision";
 import { beginAnew } from "../shared/core/marker";
-import { mostMembers } from "../shared/core/names";
-import { electablePriority, majority, neededReplicas, paths } from "./layout";
+import { majority, mostMembers } from "../shared/core/names";
+import { electablePriority, neededReplicas, paths } from "./layout";
 
 /** What one server says of itself. */
 export type Server =

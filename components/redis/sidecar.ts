@@ -9,7 +9,7 @@ import { actionOf } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
-import { memberHost, memberNames, mostMembers } from "../shared/core/names";
+import { majority, memberHost, memberNames, mostMembers } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import { createAccounts } from "./accounts";
@@ -20,7 +20,6 @@ import { shownPasswords } from "./files";
 import {
   downAfterSeconds,
   electablePriority,
-  majority,
   markKey,
   memberOf,
   membersGauge,

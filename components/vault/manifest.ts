@@ -1,5 +1,6 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { core, networking } from "@pulumi/kubernetes/types/input";
+import { majority } from "../shared/core/names";
 import {
   type AgentBundle,
   type AgentJob,
@@ -34,7 +35,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { majority, type VaultEnsemble } from "./arguments";
+import type { VaultEnsemble } from "./arguments";
 import {
   keysName,
   paths,

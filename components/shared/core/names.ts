@@ -67,6 +67,11 @@ export const rollLease = "cells-services-roll";
 export const fewestMembers = 3;
 export const mostMembers = 5;
 
+/** More than half of all members. */
+export function majority(members: number): number {
+  return Math.floor(members / 2) + 1;
+}
+
 /** Of the claims that the StatefulSet makes for its members. */
 export function claimNames(name: string, members: number): string[] {
   return memberNames(name, members).map((member) => `data-${member}`);

@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Status } from "../../../components/etcd/client";
-import { decideHousekeeping, isHousekeepingDue, type MemberStatus } from "../../../components/etcd/maintenance";
+import {
+  decideHousekeeping,
+  isHousekeepingDue,
+  type MemberStatus,
+  outlived,
+} from "../../../components/etcd/maintenance";
 
 const mebibyte = 2 ** 20;
 
@@ -27,6 +32,16 @@ describe("housekeeping", () => {
     expect(isHousekeepingDue([], at(20))).toBe(true);
     expect(isHousekeepingDue([], at(21))).toBe(false);
     expect(isHousekeepingDue([{ memberId: "etcd-0", alarm: "NOSPACE" }], at(21))).toBe(true);
+  });
+
+  it("withdraws alarms of members that were removed, and no others", () => {
+    const alarms = [
+      { memberId: "8", alarm: "CORRUPT" },
+      { memberId: "9", alarm: "NOSPACE" },
+      // Of nobody: the members differ, and etcd cannot tell whose data is corrupt.
+      { memberId: "0", alarm: "CORRUPT" },
+    ];
+    expect(outlived(alarms, ["9", "10"])).toEqual([alarms[0]]);
   });
 
   it("leaves a compact database alone", () => {
@@ -58,6 +73,17 @@ describe("housekeeping", () => {
     });
   });
 
+  it("frees space as soon as a majority is well: a member that is away must not keep all others read-only", () => {
+    const alarms = [{ memberId: "etcd-0", alarm: "NOSPACE" }];
+    const members = [member("etcd-0"), member("etcd-1")];
+    expect(decideHousekeeping(members, 3, alarms)).toEqual({ defragment: ["etcd-0", "etcd-1"], full: alarms });
+    const reasons = [[member("etcd-1")], [member("etcd-0", { leader: "x" }), member("etcd-1")]].map((few) => {
+      const decision = decideHousekeeping(few, 3, alarms);
+      return "reason" in decision ? decision.reason : undefined;
+    });
+    expect(reasons).toEqual(["1 of 3 members answer", "the members do not agree on a leader"]);
+  });
+
   it.each<[string, MemberStatus[], RegExp]>([
     ["a member is away", [member("etcd-0", fragmented), member("etcd-1", fragmented)], /^2 of 3 members answer$/],
     [
@@ -85,5 +111,7 @@ describe("housekeeping", () => {
     const members = [member("etcd-0", fragmented), member("etcd-1"), member("etcd-2")];
     const decision = decideHousekeeping(members, 3, [{ memberId: "etcd-0", alarm: "CORRUPT" }]);
     expect("reason" in decision ? decision.reason : "").toMatch(/^etcd reports that the data of etcd-0 is corrupt/);
+    const unclear = decideHousekeeping(members, 3, [{ memberId: "0", alarm: "CORRUPT" }]);
+    expect("reason" in unclear ? unclear.reason : "").toMatch(/cannot tell whose is corrupt; take a snapshot of each/);
   });
 });
