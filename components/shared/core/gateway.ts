@@ -4,12 +4,15 @@ import { agentPorts } from "./settings";
 
 export const gatewayPaths = { run: "/run/haproxy", config: "/run/haproxy/haproxy.cfg" } as const;
 export const gatewayMetricsPort = 8405;
+/** For probes and scrapes: a proxy whose clients use all their connections is healthy, and its liveness probe must not wait with them. */
+const reservedConnections = 64;
 
 export interface GatewaySettings {
   name: string;
   members: number;
   /** Of the clients and of the servers alike. */
   port: number;
+  /** Of clients; further ones wait. */
   maxConnections: number;
 }
 
@@ -17,7 +20,7 @@ export function gatewayConfig(settings: GatewaySettings, namespace: string, doma
   const { name, members, port, maxConnections } = settings;
   return [
     "global",
-    `  maxconn ${maxConnections}`,
+    `  maxconn ${maxConnections + reservedConnections}`,
     "  # The default is one thread for each core of the node: a fifth more CPU here, and memory for each of them.",
     "  nbthread 1",
     "  # Sessions that are still open when it is told to stop are closed then, inside the grace period.",
@@ -54,6 +57,7 @@ export function gatewayConfig(settings: GatewaySettings, namespace: string, doma
     "  accepted_payload_size 8192",
     "",
     "frontend clients",
+    `  maxconn ${maxConnections}`,
     `  bind :${port}`,
     "  default_backend primary",
     "",

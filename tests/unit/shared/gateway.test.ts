@@ -14,6 +14,11 @@ describe("the configuration of the gateway", () => {
     ]);
   });
 
+  it("keeps connections for probes when clients use all of theirs", () => {
+    expect(config).toContain("global\n  maxconn 4160\n");
+    expect(config).toContain("frontend clients\n  maxconn 4096\n");
+  });
+
   it("connects to the port of the primary only, and sees a new primary within half a second", () => {
     const steps = config.split("\n").filter((line) => line.startsWith("  tcp-check"));
     expect(steps).toEqual(["  tcp-check connect port 8009", "  tcp-check expect string up", "  tcp-check connect"]);
