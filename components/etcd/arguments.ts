@@ -1,6 +1,13 @@
 /** The arguments of etcd: the common ones. */
 import type { z } from "zod";
-import { ensembleSchema, ensembleShape, images, resolveEnsemble, type ServiceProfile } from "../shared/deploy";
+import {
+  ensembleSchema,
+  ensembleShape,
+  images,
+  logSpace,
+  resolveEnsemble,
+  type ServiceProfile,
+} from "../shared/deploy";
 import { adminUsername, ports } from "./layout";
 
 export const etcdProfile: ServiceProfile = {
@@ -11,7 +18,7 @@ export const etcdProfile: ServiceProfile = {
   // The database is mapped into memory. No limit on CPU: throttled heartbeats cost elections.
   resources: {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "256Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": logSpace },
   },
   reserved: (application) => (application === adminUsername ? "which is the administrator" : undefined),
   notes: {

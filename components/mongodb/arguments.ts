@@ -5,6 +5,7 @@ import {
   ensembleSchema,
   ensembleShape,
   images,
+  logSpace,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
@@ -26,7 +27,7 @@ export const mongodbProfile: ServiceProfile = {
   // No limit on CPU: throttled heartbeats cost elections.
   resources: {
     requests: { cpu: "200m", memory: "512Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": logSpace },
   },
   reserved: (application) =>
     reservedDatabases.some((each) => each === application) ? "which is a database of the server itself" : undefined,

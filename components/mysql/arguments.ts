@@ -5,6 +5,7 @@ import {
   ensembleSchema,
   ensembleShape,
   images,
+  logSpace,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
@@ -30,7 +31,7 @@ export const mysqlProfile: ServiceProfile = {
   // No limit on CPU: a member that is throttled for five seconds is expelled.
   resources: {
     requests: { cpu: "250m", memory: "1Gi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "2Gi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "2Gi", "ephemeral-storage": logSpace },
   },
   reserved: (application) =>
     reservedUsernames.includes(application)

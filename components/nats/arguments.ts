@@ -1,6 +1,13 @@
 /** The arguments of NATS. */
 import { z } from "zod";
-import { ensembleSchema, ensembleShape, images, resolveEnsemble, type ServiceProfile } from "../shared/deploy";
+import {
+  ensembleSchema,
+  ensembleShape,
+  images,
+  logSpace,
+  resolveEnsemble,
+  type ServiceProfile,
+} from "../shared/deploy";
 import { adminUsername, ports } from "./layout";
 
 export const natsProfile: ServiceProfile = {
@@ -11,7 +18,7 @@ export const natsProfile: ServiceProfile = {
   // No limit on CPU: throttled heartbeats cost elections.
   resources: {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": logSpace },
   },
   reserved: (application) => (application === adminUsername ? "which is the administrator" : undefined),
   notes: {

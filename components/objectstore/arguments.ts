@@ -7,6 +7,7 @@ import {
   ensembleSchema,
   ensembleShape,
   images,
+  logSpace,
   ofList,
   resolveEnsemble,
   type ServiceProfile,
@@ -25,7 +26,7 @@ export const objectStoreProfile: ServiceProfile = {
   storage: { size: "20Gi", minimum: "1Gi" },
   resources: {
     requests: { cpu: "50m", memory: "128Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": logSpace },
   },
   reserved: (application) => (application === adminUsername ? "which is the administrator" : undefined),
   notes: {

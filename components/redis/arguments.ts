@@ -5,6 +5,7 @@ import {
   ensembleSchema,
   ensembleShape,
   images,
+  logSpace,
   parseQuantity,
   resolveEnsemble,
   type ServiceProfile,
@@ -25,7 +26,7 @@ export const redisProfile: ServiceProfile = {
   // No limit on CPU: the Sentinels take a throttled server for dead.
   resources: {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "16Mi" },
-    limits: { memory: "512Mi", "ephemeral-storage": "64Mi" },
+    limits: { memory: "512Mi", "ephemeral-storage": logSpace },
   },
   reserved: (application) =>
     reservedUsers.some((each) => each === application) ? "which is a user of the ensemble" : undefined,

@@ -8,6 +8,7 @@ import {
   containerProfile,
   type Ensemble,
   handOverHook,
+  logSpace,
   memoryLimit,
   type Pace,
   type ServerInputs,
@@ -34,7 +35,7 @@ import {
 /** Sentinel holds a few names: 18 MiB with TLS, measured with 8.0.6. */
 const sentinelResources = {
   requests: { cpu: "10m", memory: "32Mi", "ephemeral-storage": "16Mi" },
-  limits: { memory: "64Mi", "ephemeral-storage": "64Mi" },
+  limits: { memory: "64Mi", "ephemeral-storage": logSpace },
 };
 
 /** Of the memory limit, for writes that a replica has not received yet. Redis does not count them as data. */

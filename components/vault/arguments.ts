@@ -1,10 +1,12 @@
 /** The arguments of Vault. */
 import { z } from "zod";
+import { majority } from "../shared/core/names";
 import {
   type AddProblem,
   ensembleSchema,
   ensembleShape,
   images,
+  logSpace,
   nearest,
   resolveEnsemble,
   type ServiceProfile,
@@ -25,7 +27,7 @@ export const vaultProfile: ServiceProfile = {
   // No limit on CPU: a member that joins slowly takes itself for removed (hashicorp/vault#32099).
   resources: {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
-    limits: { memory: "1Gi", "ephemeral-storage": "128Mi" },
+    limits: { memory: "1Gi", "ephemeral-storage": logSpace },
   },
   notes: { "storage.size": "at least `1Gi`", "metrics.from": `port ${ports.metrics}` },
 };
@@ -197,11 +199,6 @@ export type VaultEnsemble = ReturnType<typeof resolveVault>;
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveVault(name: string, args: VaultClusterArguments) {
   return resolveEnsemble(vaultProfile, vaultSchema, name, args);
-}
-
-/** How many owners of recovery keys make a root token together, by default. */
-export function majority(keys: number): number {
-  return Math.floor(keys / 2) + 1;
 }
 
 function checkMounts(mounts: Record<string, unknown>, problem: AddProblem): void {

@@ -17,6 +17,7 @@ import {
   agentVolumes,
   containerPorts,
   containerProfile,
+  logSpace,
   nodePlacement,
   podProfile,
   spreadOverHosts,
@@ -128,7 +129,7 @@ function proxyContainer(settings: GatewaySettings): core.v1.Container {
     // HAProxy needs two buffers of 16 KiB for each connection, and some MiB for itself.
     resources: {
       requests: { cpu: "20m", memory: "32Mi", "ephemeral-storage": "16Mi" },
-      limits: { memory: `${64 + Math.ceil((settings.maxConnections * 40) / 1024)}Mi`, "ephemeral-storage": "64Mi" },
+      limits: { memory: `${64 + Math.ceil((settings.maxConnections * 40) / 1024)}Mi`, "ephemeral-storage": logSpace },
     },
     // Both probes look at the process only: without a primary a restart of the proxy would not help.
     livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },

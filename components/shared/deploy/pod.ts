@@ -54,10 +54,17 @@ export const containerProfile = {
   },
 } satisfies Partial<core.v1.Container>;
 
+/**
+ * Limit of `ephemeral-storage`. What counts here is the log: the root file system is read-only, and each emptyDir has a limit of its
+ * own. A kubelet may rotate at 50 MiB and keeps five files, and it looks every ten seconds. It evicts a pod beyond the limit without
+ * a hand-over and whatever the disruption budget says; members log alike, so all would go at about the same time.
+ */
+export const logSpace = "1Gi";
+
 /** Node.js with a bundle needs about 60 MiB, most of it the program's own pages; the limit leaves room for one large answer. */
 const agentResources: core.v1.ResourceRequirements = {
   requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
-  limits: { memory: "192Mi", "ephemeral-storage": "64Mi" },
+  limits: { memory: "192Mi", "ephemeral-storage": logSpace },
 };
 
 /** Keeps pods with these labels on different hosts. */
