@@ -144,7 +144,10 @@ export function ensembleShape(profile: ServiceProfile) {
           .enum(["preferred", "required"])
           .describe("members on different hosts; with `required` a member without a host of its own stays pending")
           .default("preferred"),
-        zones: z.boolean().describe("and in different zones, as strictly as `spread` says").default(false),
+        zones: z
+          .boolean()
+          .describe("and in different zones, as strictly as `spread` says: `required` needs three")
+          .default(false),
         nodeSelector: labels.describe("labels of the nodes of members, gateway and agents").default({}),
         tolerations: z
           .array(toleration)

@@ -2,7 +2,7 @@
 import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { hasPeerCertificate } from "../core/certificates";
-import { agentSelector, labels, namesOf, serverSelector } from "../core/names";
+import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName } from "./bundle";
 import { agentImage } from "./images";
@@ -94,7 +94,10 @@ export function memberPlacement(ensemble: Ensemble): Partial<core.v1.PodSpec> {
   const spreadOverZones = {
     maxSkew: 1,
     topologyKey: "topology.kubernetes.io/zone",
-    whenUnsatisfiable: spread === "required" ? "DoNotSchedule" : "ScheduleAnyway",
+    // Without a least number of zones, one zone alone has no skew: all members would be in it when no other has a node yet.
+    ...(spread === "required"
+      ? { whenUnsatisfiable: "DoNotSchedule", minDomains: fewestMembers }
+      : { whenUnsatisfiable: "ScheduleAnyway" }),
     labelSelector: { matchLabels },
   };
   return {

@@ -188,7 +188,9 @@ describe("the stack prod", () => {
     for (const set of sets) {
       const text = JSON.stringify(set.inputs);
       expect(text).toContain('"requiredDuringSchedulingIgnoredDuringExecution":[{"');
-      expect(text).toContain('"topologyKey":"topology.kubernetes.io/zone","whenUnsatisfiable":"DoNotSchedule"');
+      expect(text).toContain(
+        '"minDomains":3,"topologyKey":"topology.kubernetes.io/zone","whenUnsatisfiable":"DoNotSchedule"',
+      );
     }
   });
 
