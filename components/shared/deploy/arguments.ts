@@ -76,14 +76,20 @@ const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 
 const rotation = wholeNumber(0, Number.POSITIVE_INFINITY, "a whole number from 0 up", "raise it by one to rotate");
 
+/** Issuers that are not part of cert-manager have a group and kinds of their own, such as AWSPCAClusterIssuer. */
+const ownIssuers = { group: "cert-manager.io", kinds: ["Issuer", "ClusterIssuer"] };
+
 const certificates = z.strictObject({
   issuerRef: z
     .strictObject({
       name: laterText("give the name of a cert-manager issuer").describe(
         "of a cert-manager issuer that signs instead of an authority of the service's own",
       ),
-      kind: z.enum(["Issuer", "ClusterIssuer"]).describe("of the issuer").default("Issuer"),
-      group: z.string().describe("of the issuer").default("cert-manager.io"),
+      kind: z
+        .string()
+        .describe("of the issuer: `Issuer`, `ClusterIssuer`, or a kind of another `group`")
+        .default("Issuer"),
+      group: z.string().describe("of the issuer").default(ownIssuers.group),
     })
     .optional(),
   lifetimeDays: z
@@ -355,6 +361,14 @@ function checkCertificates(
   { issuerRef, lifetimeDays, authorityLifetimeDays, rotation }: Sound<z.output<typeof certificates>>,
   problem: AddProblem,
 ): void {
+  const { group, kind } = issuerRef ?? {};
+  if (group === ownIssuers.group && kind !== undefined && !ownIssuers.kinds.includes(kind)) {
+    const kinds = ownIssuers.kinds.join(" or ");
+    problem(
+      ["issuerRef", "kind"],
+      `must be ${kinds} when certificates.issuerRef.group is ${group}, got ${shown(kind)}; give the group of that kind`,
+    );
+  }
   if (issuerRef !== undefined && rotation !== undefined && rotation !== 0) {
     problem(
       ["rotation"],

@@ -33,7 +33,9 @@ export function peersService(ensemble: Ensemble, ports: Record<string, number>):
 
 /** The containers behind the Service have ports of the same names. */
 function servicePorts(ports: Record<string, number>): core.v1.ServicePort[] {
-  return Object.entries(ports).map(([name, port]) => ({ name, port, targetPort: name, protocol: "TCP" }));
+  // A mesh that guesses the protocol waits for the client to speak first. Servers of NATS and MySQL do, and TLS ends in the servers.
+  const tcp = { protocol: "TCP", appProtocol: "tcp" };
+  return Object.entries(ports).map(([name, port]) => ({ name, port, targetPort: name, ...tcp }));
 }
 
 /** One voluntary disruption at a time. */

@@ -140,6 +140,13 @@ describe("an etcd cluster", () => {
     expect(only(graph, job, "etcd-certificates").options.dependsOn).toContain(certificates[0]?.urn);
   });
 
+  it("takes an issuer that is not part of cert-manager", async () => {
+    const issuerRef = { name: "private", kind: "AWSPCAClusterIssuer", group: "awspca.cert-manager.io" };
+    const graph = await deploy({ certificates: { issuerRef } });
+    const [certificate] = graph.byType("kubernetes:cert-manager.io/v1:Certificate");
+    expect(at(certificate?.inputs, "spec.issuerRef")).toEqual(issuerRef);
+  });
+
   it("keeps or deletes volumes as told", async () => {
     const policy = async (deletion?: "keep" | "delete") =>
       at(

@@ -97,6 +97,13 @@ const breaches: Breach[] = [
   ),
   on("config", ["inputs", "metadata", "name"], undefined, "names of objects", "metadata.name is missing"),
   on("config", ["inputs", "metadata", "name"], "x".repeat(64), "names of objects", "has 64 characters, at most 63 fit"),
+  on(
+    "service",
+    ["inputs", "spec", "ports", 0, "appProtocol"],
+    undefined,
+    "ports of Services say that they are TCP",
+    "port client has no appProtocol tcp",
+  ),
   on("config", ["type"], "kubernetes:core/v1:Service", "names of objects", "there is another Service cells/db"),
   on(
     "set",

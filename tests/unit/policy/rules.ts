@@ -55,6 +55,15 @@ export const rules: Rule[] = [
   rulePerContainer("root file systems are read-only", (container) => [
     at(container, "securityContext", "readOnlyRootFilesystem") === true ? "" : "readOnlyRootFilesystem is not true",
   ]),
+  {
+    name: "ports of Services say that they are TCP: a mesh must not wait for a client to speak first",
+    violations: ({ resources }) =>
+      ofKind(resources, "Service").flatMap(({ urn, inputs }) =>
+        list(at(inputs, "spec", "ports"))
+          .filter((port) => at(port, "appProtocol") !== "tcp")
+          .map((port) => `${urn}: port ${String(at(port, "name"))} has no appProtocol tcp`),
+      ),
+  },
   rulePerContainer("resources are set: requests for both, a limit for memory", (container) =>
     [
       ["requests", "cpu"],

@@ -70,7 +70,7 @@ export function sample(): Subject {
       }),
       resource("kubernetes:core/v1:Service", "service", {
         metadata: metadata("db"),
-        spec: { ports: [{ name: "client", port: 2379 }] },
+        spec: { ports: [{ name: "client", port: 2379, appProtocol: "tcp" }] },
       }),
       resource("kubernetes:core/v1:ConfigMap", "config", { metadata: metadata("db"), data: { key: "value" } }),
     ],

@@ -121,6 +121,11 @@ describe("arguments of an ensemble", () => {
         "got 1; remove one of them",
     ],
     [
+      { certificates: { issuerRef: { name: "vault", kind: "AWSPCAClusterIssuer" } } },
+      "certificates.issuerRef.kind must be Issuer or ClusterIssuer when certificates.issuerRef.group is cert-manager.io, " +
+        'got "AWSPCAClusterIssuer"; give the group of that kind',
+    ],
+    [
       { certificates: { lifetimeDays: 1 } },
       "certificates.lifetimeDays must be at least 3 so that the daily job can renew in time, got 1; use 90",
     ],
