@@ -116,8 +116,9 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
     if (candidates.length === 0) throw new CannotRun("only a service of several members can be drilled");
     const tasks = chooseTasks(drills, candidates, positionals.includes("all"));
     const call: Call = { config, redaction, options };
-    const facts = await factsOf(config, targets, repeat);
-    if (flags.report !== undefined) await mkdir(flags.report, { recursive: true });
+    const { report: folder } = flags;
+    const facts = folder === undefined ? {} : await factsOf(config, candidates, repeat);
+    if (folder !== undefined) await mkdir(folder, { recursive: true });
     const reports: DrillReport[] = [];
     try {
       for (let round = 0; round < repeat; round += 1) {
@@ -130,7 +131,7 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       // Also when a later drill cannot run.
       if (reports.length > 0) {
         const report = redactDeep(summarizeDrills(reports), redaction);
-        if (flags.report !== undefined) await writeReport(flags.report, report, facts);
+        if (folder !== undefined) await writeReport(folder, report, facts);
         print(flags.json === true ? `${JSON.stringify(report)}\n` : renderDrills(report));
       }
     }
@@ -302,13 +303,16 @@ async function writeReport(folder: string, report: DrillsReport, facts: Facts): 
   await writeFile(join(folder, "drills.html"), renderPage(drills, facts));
 }
 
-async function factsOf(config: KubeConfig, targets: CheckTarget[], repeat: number): Promise<Facts> {
+async function factsOf(
+  config: KubeConfig,
+  candidates: Pick<Task, "target" | "profile">[],
+  repeat: number,
+): Promise<Facts> {
   const { gitVersion } = await config.makeApiClient(VersionApi).getCode();
   const servers = await Promise.all(
-    targets.filter(isDrilled).map(async (target) => {
-      const { container } = await profileOf(target.service);
-      return `${target.name} ${await versionOf({ config, target }, container)}`;
-    }),
+    candidates.map(
+      async ({ target, profile }) => `${target.name} ${await versionOf({ config, target }, profile.container)}`,
+    ),
   );
   return {
     date: new Date().toISOString().slice(0, 10),

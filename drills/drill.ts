@@ -71,7 +71,25 @@ const convergeSeconds = 120;
 const converge = (): number => convergeSeconds;
 
 /** Shorter than the fault: a service that waits for its end has not helped itself. */
-const within = (seconds: number, faultSeconds: number): number => Math.min(seconds, faultSeconds - 5);
+const before = (faultSeconds: number, seconds: number): number => Math.min(seconds, faultSeconds - 5);
+
+const lostVolume = {
+  strike: deleteVolume,
+  losesVolume: true,
+  strikes: 1,
+  gap: ({ volumeGap, kill }) => volumeGap ?? kill,
+  recovery: ({ volume }) => volume,
+  leadership: "may move",
+} satisfies Partial<Plan>;
+
+const lostNode = {
+  victim: "node",
+  strikes: 1,
+  gap: ({ node }) => before(awaySeconds, node),
+  recovery: () => awaySeconds + 2 * convergeSeconds,
+  leadership: "may move",
+  mayLose: true,
+} satisfies Partial<Plan>;
 
 const plans: Record<DrillName, Plan> = {
   "leader-kill": {
@@ -87,7 +105,7 @@ const plans: Record<DrillName, Plan> = {
     victim: "leader",
     strike: pauseServer,
     strikes: 1,
-    gap: ({ hang }) => within(hang, pauseSeconds),
+    gap: ({ hang }) => before(pauseSeconds, hang),
     recovery: converge,
     leadership: "moves",
     mayLose: true,
@@ -138,44 +156,10 @@ const plans: Record<DrillName, Plan> = {
     leadership: "stays",
     mayLose: false,
   },
-  "volume-loss": {
-    victim: "follower",
-    strike: deleteVolume,
-    losesVolume: true,
-    strikes: 1,
-    gap: ({ volumeGap, kill }) => volumeGap ?? kill,
-    recovery: ({ volume }) => volume,
-    leadership: "may move",
-    mayLose: false,
-  },
-  "leader-loss": {
-    victim: "leader",
-    strike: deleteVolume,
-    losesVolume: true,
-    strikes: 1,
-    gap: ({ volumeGap, kill }) => volumeGap ?? kill,
-    recovery: ({ volume }) => volume,
-    leadership: "may move",
-    mayLose: true,
-  },
-  "node-cut": {
-    victim: "node",
-    strike: (place) => takeNode(place, "cut"),
-    strikes: 1,
-    gap: ({ node }) => within(node, awaySeconds),
-    recovery: () => awaySeconds + 2 * convergeSeconds,
-    leadership: "may move",
-    mayLose: true,
-  },
-  "node-stop": {
-    victim: "node",
-    strike: (place) => takeNode(place, "stop"),
-    strikes: 1,
-    gap: ({ node }) => within(node, awaySeconds),
-    recovery: () => awaySeconds + 2 * convergeSeconds,
-    leadership: "may move",
-    mayLose: true,
-  },
+  "volume-loss": { ...lostVolume, victim: "follower", mayLose: false },
+  "leader-loss": { ...lostVolume, victim: "leader", mayLose: true },
+  "node-cut": { ...lostNode, strike: (place) => takeNode(place, "cut") },
+  "node-stop": { ...lostNode, strike: (place) => takeNode(place, "stop") },
   "full-stop": {
     victim: "everybody",
     strike: stopEverything,

@@ -339,11 +339,13 @@ async function maintain(settings: EnsembleSettings, namespace: string): Promise<
   // The promotion may take until the next minute, and the run of that minute is not the tenth.
   const began = new Date();
   const { client, ids } = await promoteLearners(settings, namespace);
-  for (const alarm of outlived(await client.alarms(), ids)) {
+  const raised = await client.alarms();
+  const withdrawn = outlived(raised, ids);
+  for (const alarm of withdrawn) {
     await client.disarm(alarm);
     log(`withdrew the alarm ${alarm.alarm} of ${alarm.memberId}, which is no member any more`);
   }
-  const alarms = await client.alarms();
+  const alarms = raised.filter((alarm) => !withdrawn.includes(alarm));
   if (!isHousekeepingDue(alarms, began)) return;
   const { members, unreachable } = await readStatuses(settings, namespace);
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
@@ -378,7 +380,10 @@ async function freeSpace(
   if (failed.length > 0) throw new Error(failed.join("; "));
 }
 
-/** Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners, and the ids of all members. */
+/**
+ * Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners, and
+ * the ids of all members.
+ */
 function promoteLearners(
   settings: EnsembleSettings,
   namespace: string,
@@ -386,11 +391,7 @@ function promoteLearners(
   return waitFor(
     "learners to become voters",
     async () => {
-      // Not through the Service: with the alarm CORRUPT no member is ready.
-      const { members: answering, unreachable } = await readStatuses(settings, namespace);
-      const voter = answering.find(({ status }) => !status.learner && status.leader !== "0");
-      if (voter === undefined) return { waiting: ["no voter has a leader", ...unreachable].join("; ") };
-      const client = await memberClient(settings, namespace, voter.name);
+      const client = await voterClient(settings, namespace);
       const { members } = await client.memberList();
       const learner = members.find((member) => member.learner);
       if (learner === undefined) return { done: { client, ids: members.map(({ id }) => id) } };
@@ -401,6 +402,21 @@ function promoteLearners(
     },
     { deadlineSeconds: promotionDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
+}
+
+/**
+ * Of the first voter that has a leader; further members are not asked, since each login costs a comparison of passwords. Not
+ * through the Service: with the alarm CORRUPT no member is ready.
+ */
+async function voterClient(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
+  const reasons: string[] = [];
+  for (const name of memberNames(settings.name, settings.members)) {
+    const client = await memberClient(settings, namespace, name);
+    const { members, unreachable } = await askStatuses([name], async () => client);
+    if (members.some(({ status }) => !status.learner && status.leader !== "0")) return client;
+    reasons.push(...unreachable);
+  }
+  throw new Error(["no voter has a leader", ...reasons].join("; "));
 }
 
 /** Only while all are well of whom an answer is expected. */

@@ -1,29 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { DrillReport } from "../../../drills/drill";
 import { matrixOf, renderJunit, renderMarkdown, renderPage } from "../../../drills/matrix";
+import { passedDrill } from "./sample";
 
 const run = (more: Partial<DrillReport> = {}): DrillReport => ({
-  drill: "leader-kill",
-  service: "etcd",
-  name: "etcd",
-  result: "passed",
-  reasons: [],
-  notes: [],
-  victim: "etcd-1",
-  fault: "process 10 killed",
-  budgetSeconds: 5,
-  leaderBefore: "etcd-1",
-  leaderAfter: "etcd-0",
+  ...passedDrill,
   acknowledged: 100,
-  refused: 0,
-  unknown: 7,
-  lost: {},
-  lostWrites: 0,
   gapSeconds: 1.5,
-  baselineSeconds: 0.03,
   recoveredSeconds: 3.2,
-  recoveryBudgetSeconds: 120,
-  timeline: undefined,
   ...more,
 });
 
