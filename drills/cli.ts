@@ -50,6 +50,7 @@ const usage = `breaks the services of a stack on purpose, and proves with a ledg
   agent-kill     SIGKILL of the agent beside the leader; services without such an agent are left out (root)
   volume-loss    deletes the volume claim and the pod of a member that does not lead
   leader-loss    the same of the leader
+  disk-full      fills the volumes of all members to the last byte, and frees the space 30 s later (root)
   node-cut       cuts off the node of the leader for 35 s; needs --node-command
   node-stop      the same with a node that dies, and starts again; needs --node-command
   full-stop      kills all servers and deletes all pods of the service at once

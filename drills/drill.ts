@@ -6,6 +6,8 @@ import {
   deletePod,
   deleteVolume,
   type Fault,
+  fillVolumes,
+  fullSeconds,
   killAgent,
   killServer,
   type Place,
@@ -39,6 +41,7 @@ export const drillNames = [
   "agent-kill",
   "volume-loss",
   "leader-loss",
+  "disk-full",
   "node-cut",
   "node-stop",
   "full-stop",
@@ -158,6 +161,16 @@ const plans: Record<DrillName, Plan> = {
   },
   "volume-loss": { ...lostVolume, victim: "follower", mayLose: false },
   "leader-loss": { ...lostVolume, victim: "leader", mayLose: true },
+  "disk-full": {
+    victim: "everybody",
+    strike: fillVolumes,
+    strikes: 1,
+    // Nobody can write meanwhile.
+    gap: () => fullSeconds + convergeSeconds,
+    recovery: () => fullSeconds + convergeSeconds,
+    leadership: "may move",
+    mayLose: false,
+  },
   "node-cut": { ...lostNode, strike: (place) => takeNode(place, "cut") },
   "node-stop": { ...lostNode, strike: (place) => takeNode(place, "stop") },
   "full-stop": {

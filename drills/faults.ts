@@ -1,6 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -8,6 +9,7 @@ import { CoreV1Api, type KubeConfig, type V1ContainerStatus, type V1Pod, Watch }
 import { CannotRun, messageOf, patient, statusOf, waitFor } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { instanceLabels, labelKeys, labelSelectorOf } from "../components/shared/core/names";
+import { parseQuantity } from "../components/shared/core/quantity";
 import type { Proof } from "./ledger";
 import type { Profile } from "./workload";
 
@@ -96,6 +98,57 @@ export function provenPause(pids: number[], states: (string | undefined)[]): Pro
   return states.every((state) => state === "T")
     ? { proven: true, detail: `stopped for ${pauseSeconds} s, and then continued: process ${seen}` }
     : { proven: false, detail: `not stopped for all of ${pauseSeconds} s (T): process ${seen}` };
+}
+
+export const fullSeconds = 30;
+/** What a server may free between two looks of the one who fills. */
+const nearlyFull = 2 ** 20;
+
+/**
+ * The volumes of all members have no space left: replicas are about equally full, so no other leader could do better. Files beside the
+ * data take all space, also what servers free meanwhile, and are removed 30 s later.
+ */
+export async function fillVolumes(place: Place): Promise<Fault> {
+  const paths = await Promise.all(place.target.members.map((member) => volumePath(place, member)));
+  const free = () => Promise.all(paths.map(freeBytes));
+  const sizes = (await free()).map((bytes) => Math.max(0, bytes - nearlyFull));
+  const rest = (path: string): string => `dd if=/dev/zero bs=4096 >> ${path}/drill-full-rest`;
+  const all = (command: (path: string, index: number) => string): string => paths.map(command).join("; ");
+  const fill = `${all((path, index) => `fallocate -l ${sizes[index]} ${path}/drill-full`)}; ${all(rest)}`;
+  const keep = `for second in $(seq ${fullSeconds}); do ${all(rest)}; sleep 1; done; rm -f ${paths.map((path) => `${path}/drill-full*`).join(" ")}`;
+  const at = performance.now();
+  const over = later(0, `${fill}; ${keep}`);
+  const proof = async (): Promise<Proof> => {
+    await delay(5000);
+    const first = await free();
+    await delay((fullSeconds - 10) * 1000);
+    const last = await free();
+    await over;
+    const detail = `free bytes after 5 s: ${first.join(", ")}; after ${fullSeconds - 5} s: ${last.join(", ")}`;
+    return { proven: [...first, ...last].every((bytes) => bytes < nearlyFull), detail };
+  };
+  return { at, proof: proof() };
+}
+
+async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
+}
+
+/** Where the volume of a member is mounted on this machine. */
+export async function volumePath(place: Place, pod: string): Promise<string> {
+  const core = place.config.makeApiClient(CoreV1Api);
+  const { namespace } = place.target;
+  const claim = await core.readNamespacedPersistentVolumeClaim({ name: claimOf(await readPod(place, pod)), namespace });
+  const { spec } = await core.readPersistentVolume({ name: claim.spec?.volumeName ?? "" });
+  const path = spec?.hostPath?.path;
+  if (path === undefined) throw new CannotRun(`the volume of ${pod} is not visible from here`);
+  const { blocks, bsize } = await statfs(path);
+  // A folder of this machine: the machine itself would have no space left.
+  if (blocks * bsize > (parseQuantity(spec?.capacity?.["storage"] ?? "") ?? 0)) {
+    throw new CannotRun(`the volume of ${pod} has no size of its own, so it is not filled`);
+  }
+  return path;
 }
 
 /** What takes a node away, and what brings it back. */

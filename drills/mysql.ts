@@ -64,6 +64,17 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
     }
   };
   const serverOf = (member: string): Promise<Server> => readServer((sql) => ask(member, sql));
+  /** A secondary executes a moment later what the group has acknowledged: it waits for all that was before. */
+  const caughtUp = async (member: string, limit = ""): Promise<{ id: string }[]> => {
+    await ask(member, "SET SESSION group_replication_consistency = 'BEFORE'");
+    const found = await ask<{ id: string }>(
+      member,
+      `SELECT id FROM ${application.database}.${table} ${limit}`,
+      readMilliseconds,
+    );
+    await ask(member, "SET SESSION group_replication_consistency = DEFAULT");
+    return found;
+  };
 
   return {
     async prepare() {
@@ -103,21 +114,21 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
         }
       }
       const problems = groupProblems(members, views);
-      return problems.length === 0 ? { done: true } : { waiting: problems.join("; ") };
+      if (problems.length > 0) return { waiting: problems.join("; ") };
+      // Members that are online may still wait, for space on their disk for instance, before they execute what the group has acknowledged.
+      for (const member of members) {
+        try {
+          await caughtUp(member, "LIMIT 1");
+        } catch (error) {
+          return { waiting: `${member} has not caught up: ${messageOf(error)}` };
+        }
+      }
+      return { done: true };
     },
     holders: async () => members,
     identity: async (member) => (await serverOf(member)).uuid,
     clusterIdentity: async (member) => (await serverOf(member)).group,
-    async stored(member) {
-      // A secondary executes a moment later what the group has acknowledged: it waits for all that was before.
-      await ask(member, "SET SESSION group_replication_consistency = 'BEFORE'");
-      const found = await ask<{ id: string }>(
-        member,
-        `SELECT id FROM ${application.database}.${table}`,
-        readMilliseconds,
-      );
-      return new Set(found.map(({ id }) => id));
-    },
+    stored: async (member) => new Set((await caughtUp(member)).map(({ id }) => id)),
     async close() {
       try {
         const connection = await openAddress();

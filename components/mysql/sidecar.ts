@@ -42,8 +42,6 @@ const startMilliseconds = 120_000;
 const handOverTransactionSeconds = 2;
 const handOverMilliseconds = 15_000;
 const reloadRetryMilliseconds = 60_000;
-/** The size of the binary logs changes in days, and is expensive to ask for. */
-const binlogMilliseconds = 60_000;
 /** "Restart server failed (mysqld is not managed by supervisor process)" */
 const restartFailed = 3707;
 
@@ -57,7 +55,6 @@ export function createSidecar(
   let reloadAfter = 0;
   let failedStarts = 0;
   let startAfter = 0;
-  let binlog: { bytes: number; until: number } | undefined;
   let rivals: Answer[] = [];
   let asking: Promise<void> | undefined;
 
@@ -79,14 +76,6 @@ export function createSidecar(
     const number = Math.max(settings.members, "members" in answer ? answer.members : 0);
     const others = memberNames(settings.name, number).filter((member) => member !== pod.name);
     return askMembers(others, settings, pod.namespace);
-  };
-
-  const binlogBytes = async (): Promise<number> => {
-    if (binlog !== undefined && performance.now() < binlog.until) return binlog.bytes;
-    const files = await localRows<{ File_size: number | string }>("SHOW BINARY LOGS");
-    const bytes = files.reduce((sum, file) => sum + Number(file.File_size), 0);
-    binlog = { bytes, until: performance.now() + binlogMilliseconds };
-    return bytes;
   };
 
   /**
@@ -135,7 +124,6 @@ export function createSidecar(
         connections: Number(state?.used ?? 0),
         max_connections: Number(state?.connections ?? 0),
         applier_queue: Number(state?.queue ?? 0),
-        binlog_bytes: await binlogBytes(),
       },
     };
   };

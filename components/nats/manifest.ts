@@ -236,8 +236,16 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     // The server accepts connections when it has recovered its volume. Allows 15 minutes for that. The probe does not
     // ask for a leader, because members that wait for a majority must not be restarted again and again.
     startupProbe: { ...probe("js-server-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 180 },
-    // Only the process, never JetStream: a restart cures neither a full disk nor a lost majority.
-    livenessProbe: { ...probe("js-server-only"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    // A volume without space switches JetStream off, which only a restart switches on again: also while there is no space, so that
+    // messages can be read and purged. Neither the meta group nor streams count: a restart cures no lost majority. Without JetStream
+    // there is nothing to hand over.
+    livenessProbe: {
+      ...probe("js-enabled-only"),
+      periodSeconds: 10,
+      timeoutSeconds: 5,
+      failureThreshold: 6,
+      terminationGracePeriodSeconds: 10,
+    },
     // The member is in the meta group and current with its leader. Streams do not count: one broken stream would stop
     // every roll.
     readinessProbe: { ...probe("js-meta-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },

@@ -65,6 +65,9 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
       ? "# On disk before it is acknowledged."
       : "# A power failure of a host loses what it has written in the last second, two when its disk is slow.",
     `appendfsync ${durability === "fsync" ? "always" : "everysec"}`,
+    "# A replica whose volume is full ends otherwise, and with both of them gone a master with space takes no write either. It keeps",
+    "# what it could not write, writes it when there is space, and says so until then.",
+    "replica-ignore-disk-write-errors yes",
     "aof-use-rdb-preamble yes",
     'save ""',
     "# A half-written end, after a power failure, is cut off.",

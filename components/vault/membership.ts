@@ -1,6 +1,7 @@
 /** What the agent beside a member reports and does: pure. The loop that observes and acts is in `sidecar.ts`. */
 import type { Status } from "../shared/agent/sidecar";
 import { beginAnew } from "../shared/core/marker";
+import { majority } from "../shared/core/names";
 import type { Health, Server } from "./client";
 
 /** Another member, and what the agent beside it says. */
@@ -34,6 +35,8 @@ export interface Observed {
   readySeconds: number;
   /** How long the server is known to be at work with the key shares; undefined when it was not given any. */
   openingSeconds: number | undefined;
+  /** How long it has been cut off, see `isCutOff`, and a majority of the members open. */
+  cutOffSeconds: number;
   /** The server has another certificate than the one on disk. */
   certificates: "changed" | "same";
 }
@@ -55,8 +58,8 @@ export type Action =
   | { kind: "discard"; reason: string }
   | { kind: "join"; leader: string }
   | { kind: "unseal" }
-  /** Ends a server that was given the shares and did not open in time. */
-  | { kind: "restart" }
+  /** Ends a server that does not get on by itself. */
+  | { kind: "restart"; reason: string }
   /** Notes on the volume that this member has served. */
   | { kind: "record"; clusterId: string }
   | { kind: "reload" };
@@ -67,14 +70,30 @@ const turnSeconds = 60;
 const openingPatienceSeconds = 900;
 /** A joining member on a slow machine may take itself for removed while it replays the log. After this time it has replayed it. */
 const provenSeconds = 30;
+/** A member that changes between active and standby is a full member for some seconds each time. */
+const steadySeconds = 15;
+/** Longer than any election. */
+const cutOffPatienceSeconds = 90;
 
 export function isReady({ server, volume }: Pick<Observed, "server" | "volume">): boolean {
   return server.state === "up" && volume.forming === undefined && isServing(server);
 }
 
+const isOpen = ({ initialised, sealed, removed }: Health): boolean => initialised && !sealed && !removed;
+
+/** Open, and for some time neither steadily active nor steadily in contact with an active member. */
+export function isCutOff(server: Server, readySeconds: number): boolean {
+  return server.state === "up" && isOpen(server) && readySeconds < steadySeconds;
+}
+
+/** Enough of the members are open to elect one, this one included. */
+export function canElect(others: Server[]): boolean {
+  return 1 + others.filter((each) => each.state === "up" && isOpen(each)).length >= majority(1 + others.length);
+}
+
 /** Unsealed, in the cluster, and active or in contact with the active member. */
-export function isServing({ initialised, sealed, removed, standby, following }: Health): boolean {
-  return initialised && !sealed && !removed && (!standby || following === true);
+export function isServing(server: Health): boolean {
+  return isOpen(server) && (!server.standby || server.following === true);
 }
 
 export function status(observed: Observed, self: Identity): Status {
@@ -131,6 +150,12 @@ export function judge(observed: Observed, self: Identity): Judgement {
     return say(`is not initialised: ${detail}`, action);
   }
   if (server.sealed) return open(observed, self);
+  if (volume.joined !== undefined && observed.cutOffSeconds >= cutOffPatienceSeconds) {
+    // Raft tells Vault of each change of the leadership through a queue. Elections that follow each other fast, as while no volume has
+    // space, leave old news in it: each new leader then takes itself for a former one, and a member whose queue is full hangs, for ever.
+    const reason = `it has been without a lasting active member for ${cutOffPatienceSeconds} s, and a majority of the members is open`;
+    return say(describeServer(server), { kind: "restart", reason });
+  }
   const { clusterId } = server;
   const proven = volume.joined === undefined && observed.readySeconds >= provenSeconds;
   if (proven && clusterId !== undefined) return say(describeServer(server), { kind: "record", clusterId });
@@ -158,7 +183,12 @@ function open({ foreignSeal, keys, openingSeconds }: Observed, self: Identity): 
   }
   const detail = "is sealed and is being unsealed";
   if (openingSeconds === undefined) return say(detail, { kind: "unseal" });
-  return say(detail, openingSeconds < openingPatienceSeconds ? undefined : { kind: "restart" });
+  return say(
+    detail,
+    openingSeconds < openingPatienceSeconds
+      ? undefined
+      : { kind: "restart", reason: "it was given the key shares and did not open" },
+  );
 }
 
 /** For a member without data: it joins a cluster; the first member forms one when none existed and all members are up and empty. */

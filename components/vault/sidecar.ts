@@ -11,6 +11,7 @@ import { core, decoded, encoded, inClusterEndpoint, type KubernetesApi, type Sec
 import { readTrust } from "../shared/agent/logins";
 import type { Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { agentLabels, memberNames, namesOf } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
@@ -18,7 +19,9 @@ import { observeServer, type VaultClient, VaultError, vaultClient } from "./clie
 import { keysName, memberUrl, paths, ports, rootName, scheme, type VaultSettings } from "./layout";
 import {
   type Action,
+  canElect,
   type Identity,
+  isCutOff,
   isForgotten,
   isHalfMade,
   isReady,
@@ -35,7 +38,7 @@ import { digestOf, putDataAside } from "./volume";
 const answerSeconds = 2;
 /** A busy API server must not be asked every second, and what is asked for changes only when a person changes it. */
 const apiSeconds = 5;
-const stopSeconds = 60;
+const stopSeconds = 20;
 
 /** Field manager of the Secrets with keys. */
 const manager = "cells-services-initialisation";
@@ -52,7 +55,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const self: Identity = { name: pod.name, members, seal: settings.seal.type, keysName: keys };
   const others = members.filter((member) => member !== pod.name);
   const tls = settings.tls !== "off";
-  const [waiting, fullMember, opening] = [stopwatch(), stopwatch(), stopwatch()];
+  const [waiting, fullMember, opening, cutOff] = [stopwatch(), stopwatch(), stopwatch(), stopwatch()];
   /** Digest of the certificate that the server was told to read last. */
   let loaded: string | undefined;
 
@@ -201,7 +204,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       // The server is open, so a person who seals it later expects it to be unsealed again.
       if (up && !server.sealed && given !== undefined) await removeNote(paths.given);
       const openingSeconds = opening(sealed && given !== undefined && given === (await identifyServer()));
-      const [sealState, known, marker, looks, digest] = await Promise.all([
+      const alone = isCutOff(server, readySeconds);
+      const [sealState, known, marker, looks, servers, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
         forming !== undefined || empty
           ? askStored()
@@ -210,6 +214,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
             : ("unknown" as const),
         empty ? askMarker() : ("unknown" as const),
         Promise.all(empty ? others.map(otherOf) : []),
+        Promise.all(alone ? others.map((member) => observeServer(clientOf(member))) : []),
         tls ? certificateDigest() : undefined,
       ]);
       return {
@@ -222,6 +227,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         waitingSeconds: waiting(looks.some(([, { primary }]) => primary)) ?? 0,
         readySeconds,
         openingSeconds,
+        cutOffSeconds: cutOff(alone && canElect(servers)) ?? 0,
         certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
       };
     },
@@ -240,7 +246,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         case "unseal":
           return orBeginAgain(unseal());
         case "restart":
-          return restart("it was given the key shares and did not open");
+          return restart(action.reason);
         case "record":
           return writeNote(paths.joined, action.clusterId);
         case "reload":
@@ -276,14 +282,22 @@ export function toKept(data: Record<string, string> | undefined): Kept | undefin
 
 async function stopServer(): Promise<void> {
   const stopping = await signalServer("SIGTERM");
-  await waitFor(
-    "the server to stop",
-    async () => {
-      const running = await findServers();
-      return stopping.some((id) => running.includes(id)) ? { waiting: "it is still running" } : { done: true };
-    },
-    { deadlineSeconds: stopSeconds },
-  );
+  const stopped = () =>
+    waitFor(
+      "the server to stop",
+      async () => {
+        const running = await findServers();
+        return stopping.some((id) => running.includes(id)) ? { waiting: "it is still running" } : { done: true };
+      },
+      { deadlineSeconds: stopSeconds },
+    );
+  try {
+    await stopped();
+  } catch (error) {
+    log(`${messageOf(error)}; it hangs, and is killed`);
+    await signalServer("SIGKILL");
+    await stopped();
+  }
 }
 
 /** From the optional volume with the Secret; undefined with awskms, and until the kubelet has seen the Secret. */

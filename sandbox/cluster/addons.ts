@@ -24,7 +24,6 @@ const storage = [
     metadata: { name: storageClass, annotations: { "storageclass.kubernetes.io/is-default-class": "true" } },
     provisioner,
     reclaimPolicy: "Delete",
-    // Folders have no size: a claim that grows is all that there is to see.
     allowVolumeExpansion: true,
   },
 ];

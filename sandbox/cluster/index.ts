@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import type { Image } from "../images";
 import { home } from "../paths";
 import { step } from "../progress";
+import { openDisks } from "../volumes/disk";
 import { installAddons } from "./addons";
 import { makeCertificates } from "./certificates";
 import { killCgroup, processesIn, removeCgroup } from "./cgroups";
@@ -28,6 +29,7 @@ export async function startCluster(): Promise<void> {
   const since = new Date();
   const restarted: Node[] = [];
   await step("cluster: nodes", async () => {
+    openDisks();
     await startControllers();
     await Promise.all(
       nodes.map(async (node) => {

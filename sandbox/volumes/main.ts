@@ -1,13 +1,12 @@
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { CoreV1Api, KubeConfig, type V1PersistentVolume } from "@kubernetes/client-node";
 import { collect } from "../networkpolicy/watch";
-import { volumes as folder, kubeconfig } from "../paths";
-import { type Claim, type Class, decide, provisioner, type Volume, volumeName, type Wanted } from "./decide";
+import { kubeconfig } from "../paths";
+import { bytesOf, type Claim, type Class, decide, provisioner, type Volume, volumeName, type Wanted } from "./decide";
+import { growDisk, openDisk, pathOf, removeDisk } from "./disk";
 
 /**
- * Volumes on demand: a folder of this machine for each claim, the same on every node, as a network volume would be. The
- * provisioner built into Kubernetes makes folders that only root can enter, which no restricted pod can use.
+ * Volumes on demand: a disk of this machine for each claim, the same on every node, as a network volume would be. The
+ * provisioner built into Kubernetes makes folders that only root can enter, which no restricted pod can use, and that have no size.
  */
 function main(): void {
   const config = new KubeConfig();
@@ -20,14 +19,23 @@ function main(): void {
   const reconcile = async (): Promise<void> => {
     const [known, present, kinds] = [claims.items(), existing.items(), classes.items()];
     if (known === undefined || present === undefined || kinds === undefined) return;
-    const { provision, reclaim } = decide(known, present, kinds);
+    const { provision, grow, reclaim } = decide(known, present, kinds);
     for (const wanted of provision) {
       const { claim } = wanted;
       await api.createPersistentVolume({ body: describe(wanted) }).catch(ignore(409));
       say(`${claim.metadata.namespace}/${claim.metadata.name}: ${volumeName(claim)}`);
     }
+    for (const { claim, capacity } of grow) {
+      const { name, namespace = "" } = claim.metadata;
+      growDisk(volumeName(claim), bytesOf(capacity));
+      const body = [{ op: "replace", path: "/spec/capacity/storage", value: capacity }];
+      await api.patchPersistentVolume({ name: volumeName(claim), body });
+      const status = [{ op: "replace", path: "/status/capacity/storage", value: capacity }];
+      await api.patchNamespacedPersistentVolumeClaimStatus({ name, namespace, body: status });
+      say(`${namespace}/${name}: ${volumeName(claim)} has ${capacity}`);
+    }
     for (const { metadata } of reclaim) {
-      rmSync(join(folder, metadata.name), { recursive: true, force: true });
+      removeDisk(metadata.name);
       await api.deletePersistentVolume({ name: metadata.name }).catch(ignore(404));
       say(`removed ${metadata.name}`);
     }
@@ -58,9 +66,7 @@ const ignore =
   };
 
 function describe({ claim, class: { metadata, reclaimPolicy } }: Wanted): V1PersistentVolume {
-  const path = join(folder, volumeName(claim));
-  // Open to all: the kubelet changes the owner of no host path, whatever fsGroup the pod asks for.
-  mkdirSync(path, { recursive: true, mode: 0o777 });
+  openDisk(volumeName(claim), bytesOf(claim.spec.resources.requests.storage));
   return {
     // The annotation tells Kubernetes that somebody else deletes the volume.
     metadata: { name: volumeName(claim), annotations: { "pv.kubernetes.io/provisioned-by": provisioner } },
@@ -69,7 +75,7 @@ function describe({ claim, class: { metadata, reclaimPolicy } }: Wanted): V1Pers
       persistentVolumeReclaimPolicy: reclaimPolicy ?? "Delete",
       capacity: { storage: claim.spec.resources.requests.storage },
       accessModes: claim.spec.accessModes,
-      hostPath: { path, type: "Directory" },
+      hostPath: { path: pathOf(volumeName(claim)), type: "Directory" },
       claimRef: {
         kind: "PersistentVolumeClaim",
         apiVersion: "v1",

@@ -1,7 +1,8 @@
+import { statfs } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { namesOf } from "../../components/shared/core/names";
-import { killServer } from "../../drills/faults";
+import { killServer, volumePath } from "../../drills/faults";
 import type { DrilledService } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
 import { formerVersions, makeOtherImage, nextVersions, type OtherVersion } from "../../sandbox/images";
@@ -201,6 +202,12 @@ describe.each(changed)("a change of %s", (service) => {
     const grown = await up(service, { storage: { size: "20Gi" } });
     expect(grown.code, grown.output).toBe(0);
     expect(await sizes()).toEqual(["20Gi", "20Gi", "20Gi"]);
+    const place = await placeOf(stack, service);
+    for (const member of place.target.members) {
+      const folder = await volumePath(place, member);
+      const { blocks, bsize } = await statfs(folder);
+      expect(blocks * bsize, `the file system of ${member}`).toBeGreaterThan(19 * 2 ** 30);
+    }
     expect(await uid()).toBe(before);
     const smaller = await up(service, { storage: { size: "19Gi" } });
     expect(smaller.code, smaller.output).not.toBe(0);

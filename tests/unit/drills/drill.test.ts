@@ -98,6 +98,8 @@ describe("budgets", () => {
       // As long as after a kill: a member that does not lead is replaced.
       ["volume-loss", 15, 60],
       ["leader-loss", 15, 60],
+      // 30 s without space, and two minutes to go on.
+      ["disk-full", 150, 150],
       ["node-cut", 20, 275],
       ["node-stop", 20, 275],
       ["full-stop", 61, 61],

@@ -75,7 +75,8 @@ describe("a NATS cluster", () => {
     expect(server["command"]).toEqual(["/nats-server", "-c", "/etc/nats/nats.conf"]);
     expect(at(server, "lifecycle.preStop.exec.command")).toEqual(["/nats-server", "-sl=ldm=/run/nats/nats.pid"]);
     expect(at(server, "startupProbe.httpGet.path")).toBe("/healthz?js-server-only=true");
-    expect(at(server, "livenessProbe.httpGet.path")).toBe("/healthz?js-server-only=true");
+    // Only a restart switches JetStream on again after the volume was full.
+    expect(at(server, "livenessProbe.httpGet.path")).toBe("/healthz?js-enabled-only=true");
     expect(at(server, "readinessProbe.httpGet.path")).toBe("/healthz?js-meta-only=true");
   });
 

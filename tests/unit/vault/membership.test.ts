@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { Health } from "../../../components/vault/client";
+import type { Health, Server } from "../../../components/vault/client";
 import {
   type Action,
+  canElect,
   type Identity,
+  isCutOff,
   isForgotten,
   isHalfMade,
   judge,
@@ -45,6 +47,7 @@ function seen(server: Health | undefined, changes: Partial<Observed> = {}): Obse
     waitingSeconds: 0,
     readySeconds: 0,
     openingSeconds: undefined,
+    cutOffSeconds: 0,
     certificates: "same",
     ...changes,
   };
@@ -193,7 +196,7 @@ describe("what is done for a member", () => {
       "but restarts one that does not open",
       seen(sealed, { keys: { attempt: "a1" }, openingSeconds: 900 }),
       self,
-      { kind: "restart" },
+      { kind: "restart", reason: "it was given the key shares and did not open" },
     ],
     ["never with awskms", seen(sealed, { keys: { attempt: "a1" } }), kms, undefined],
     [
@@ -219,6 +222,38 @@ describe("what is done for a member", () => {
     ["reads new certificates", seen(serving, { volume: joined, certificates: "changed" }), self, { kind: "reload" }],
   ])("%s", (_, observed, identity, action) => {
     expect(judge(observed, identity).action).toEqual(action);
+  });
+});
+
+describe("a member without a lasting active member", () => {
+  const cutOff: Health = { ...serving, following: false };
+  const joined = { forming: undefined, joined: "c1" };
+  const up = (health: Health): Server => ({ state: "up", ...health });
+  const gone: Server = { state: "away", reason: "refused" };
+  const actionOf = (server: Health, changes: Partial<Observed>) => judge(seen(server, changes), self).action;
+
+  it("is restarted after a while, whatever it takes itself for", () => {
+    const restart = expect.objectContaining({ kind: "restart" });
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 89 })).toBeUndefined();
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 90 })).toEqual(restart);
+    expect(actionOf(active, { volume: joined, cutOffSeconds: 90 })).toEqual(restart);
+  });
+
+  it("is not restarted while it replays what it has missed before it ever served", () => {
+    expect(actionOf(cutOff, { cutOffSeconds: 900 })).toBeUndefined();
+  });
+
+  it("is one that is open, and was no full member for a quarter of a minute", () => {
+    expect(isCutOff(up(active), 14)).toBe(true);
+    expect(isCutOff(up(active), 15)).toBe(false);
+    expect(isCutOff(up(sealed), 0)).toBe(false);
+    expect(isCutOff(gone, 0)).toBe(false);
+  });
+
+  it("waits for a majority that is open: alone, a restart cures nothing", () => {
+    expect(canElect([up(cutOff), gone])).toBe(true);
+    expect(canElect([up(sealed), gone])).toBe(false);
+    expect(canElect([up(serving), gone, gone, gone])).toBe(false);
   });
 });
 
