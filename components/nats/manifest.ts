@@ -24,7 +24,7 @@ import {
   namesOf,
   nodePlacement,
   type Pace,
-  podProfile,
+  podTemplate,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -307,25 +307,21 @@ export function reconcilerDeployment(
       strategy: { type: "Recreate" },
       revisionHistoryLimit: 3,
       selector: { matchLabels: selector },
-      template: {
-        metadata: {
-          labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-          annotations: { "cells-services/credentials": credentialsChecksum },
-        },
-        spec: {
-          ...podProfile(name),
-          ...nodePlacement(ensemble),
-          terminationGracePeriodSeconds: 5,
-          containers: [reconcilerContainer(ensemble)],
-          volumes: [
-            ...agentVolumes(namesOf(ensemble.name).agent, bundle),
-            secretVolume("reconciler", name, ["username", "password"]),
-            // The certificates that servers should show, without the keys.
-            ...certificateVolumes(ensemble, ["tls.crt"]),
-            ...trustVolumes(ensemble),
-          ],
-        },
-      },
+      template: podTemplate(ensemble, {
+        account: name,
+        labels: { ...labels(ensemble.service, ensemble.name), ...selector },
+        annotations: { "cells-services/credentials": credentialsChecksum },
+        placement: nodePlacement(ensemble),
+        terminationGracePeriodSeconds: 5,
+        containers: [reconcilerContainer(ensemble)],
+        volumes: [
+          ...agentVolumes(namesOf(ensemble.name).agent, bundle),
+          secretVolume("reconciler", name, ["username", "password"]),
+          // The certificates that servers should show, without the keys.
+          ...certificateVolumes(ensemble, ["tls.crt"]),
+          ...trustVolumes(ensemble),
+        ],
+      }),
     },
   };
 }

@@ -6,7 +6,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import type { ServiceKind } from "../core/names";
 import { parseCpu, parseQuantity } from "../core/quantity";
-import { type Image, imageReference } from "./images";
+import { type Image, imageReference, mirrored } from "./images";
 import {
   type AddProblem,
   laterText,
@@ -21,6 +21,7 @@ import {
   together,
   wholeNumber,
 } from "./schema";
+import { podArgument } from "./template";
 
 type Quantities = Record<string, string>;
 
@@ -163,6 +164,7 @@ export function ensembleShape(profile: ServiceProfile) {
           .default([]),
       })
       .prefault({}),
+    pod: podArgument,
     tls: z
       .enum(["required", "optional", "off"])
       .describe(
@@ -255,7 +257,7 @@ export function resolveEnsemble<Args extends Resolved>(
   report(profile.service, name, [...nameProblems(name), ...problems.map(sentence)]);
   // `report` has thrown unless there is a value.
   const resolved = args as Args;
-  const { version, storage, resources } = resolved;
+  const { version, storage, resources, pod } = resolved;
   return {
     ...resolved,
     service: profile.service,
@@ -263,7 +265,7 @@ export function resolveEnsemble<Args extends Resolved>(
     namespace: pulumi.output(resolved.namespace),
     members: resolved.members ?? 1,
     metrics: resolved.metrics ?? { from: [] },
-    image: resolved.image ?? imageReference(profile.image, version),
+    image: resolved.image ?? mirrored(imageReference(profile.image, version), pod.imageRegistry),
     storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
     resources: withDefaults(profile, resources),
   };

@@ -19,9 +19,9 @@ import {
   containerProfile,
   logSpace,
   nodePlacement,
-  podProfile,
   spreadOverHosts,
 } from "./pod";
+import { podTemplate } from "./template";
 
 /** One proxy remains when the node of the other is lost or drained. */
 const replicas = 2;
@@ -92,27 +92,27 @@ function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle
       minReadySeconds: 5,
       revisionHistoryLimit: 3,
       selector: { matchLabels: selector },
-      template: {
-        metadata: { labels: { ...labels(ensemble.service, ensemble.name), ...selector } },
-        spec: {
-          ...podProfile(name),
+      template: podTemplate(ensemble, {
+        account: name,
+        labels: { ...labels(ensemble.service, ensemble.name), ...selector },
+        placement: {
           // As the members, who need as many hosts as two proxies and a third during a roll.
           affinity: { podAntiAffinity: spreadOverHosts(ensemble.placement.spread, selector) },
           ...nodePlacement(ensemble),
           tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes],
-          terminationGracePeriodSeconds: drainSeconds + 25,
-          initContainers: [
-            agentContainer({
-              name: "config",
-              command: ["gateway"],
-              settings,
-              volumeMounts: [{ name: "run", mountPath: gatewayPaths.run }],
-            }),
-          ],
-          containers: [proxyContainer(settings)],
-          volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
         },
-      },
+        terminationGracePeriodSeconds: drainSeconds + 25,
+        initContainers: [
+          agentContainer({
+            name: "config",
+            command: ["gateway"],
+            settings,
+            volumeMounts: [{ name: "run", mountPath: gatewayPaths.run }],
+          }),
+        ],
+        containers: [proxyContainer(settings)],
+        volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
+      }),
     },
   };
 }

@@ -30,5 +30,10 @@ export function imageReference(image: Image, version: string = image.version): s
   return `${image.repository}:${image.tagPrefix}${version}`;
 }
 
+/** The same image in a mirror: the registry stands for the host of the official one. */
+export function mirrored(reference: string, registry: string | undefined): string {
+  return registry === undefined ? reference : `${registry}${reference.slice(reference.indexOf("/"))}`;
+}
+
 export const gatewayImage = imageReference(images.haproxy);
 export const agentImage = imageReference(images.agent);

@@ -29,3 +29,4 @@ export { metadata } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";
+export { podTemplate } from "./template";

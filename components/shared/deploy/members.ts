@@ -15,9 +15,9 @@ import {
   containerPorts,
   dataClaim,
   memberPlacement,
-  podProfile,
   secretVolume,
 } from "./pod";
+import { podTemplate } from "./template";
 
 export interface ServerInputs {
   bundle: AgentBundle;
@@ -144,33 +144,28 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
         whenScaled: "Retain",
       },
       volumeClaimTemplates: [dataClaim(ensemble)],
-      template: {
-        metadata: {
-          labels: { ...withVersion, ...selector },
-          annotations: { "cells-services/config": inputs.configChecksum },
-        },
-        spec: {
-          containers: servers.containers.map((each) => ({
-            ...each,
-            volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...hosts.file],
-          })),
-          ...memberPlacement(ensemble),
-          ...servers.pod,
-          ...podProfile(names.server),
-          terminationGracePeriodSeconds: servers.pace.terminationGraceSeconds,
-          initContainers: [
-            agentContainer({
-              name: "member",
-              command: ["member"],
-              settings: memberSettings(ensemble),
-              volumeMounts: [...servers.memberMounts, ...hosts.folder],
-            }),
-            ...(servers.initContainers ?? []),
-            ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
-          ],
-          volumes: [...agentVolumes(names.agent, inputs.bundle), ...hosts.volumes, ...servers.volumes],
-        },
-      },
+      template: podTemplate(ensemble, {
+        account: names.server,
+        labels: { ...withVersion, ...selector },
+        annotations: { "cells-services/config": inputs.configChecksum },
+        containers: servers.containers.map((each) => ({
+          ...each,
+          volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...hosts.file],
+        })),
+        placement: { ...memberPlacement(ensemble), ...servers.pod },
+        terminationGracePeriodSeconds: servers.pace.terminationGraceSeconds,
+        initContainers: [
+          agentContainer({
+            name: "member",
+            command: ["member"],
+            settings: memberSettings(ensemble),
+            volumeMounts: [...servers.memberMounts, ...hosts.folder],
+          }),
+          ...(servers.initContainers ?? []),
+          ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
+        ],
+        volumes: [...agentVolumes(names.agent, inputs.bundle), ...hosts.volumes, ...servers.volumes],
+      }),
     },
   };
 }

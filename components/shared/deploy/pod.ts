@@ -1,4 +1,4 @@
-/** What all pods have in common: the user of the processes, the nodes, the volumes and mounts. */
+/** What pods have in common: the nodes, the containers of the agent, the volumes and mounts. */
 import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { hasPeerCertificate } from "../core/certificates";
@@ -6,39 +6,7 @@ import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from ".
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName } from "./bundle";
 import { agentImage } from "./images";
-
-/** The user "node" of the agent image. Servers run as the same user: none of their images needs a user of its own. */
-const userId = 1000;
-
-/** Pod Security "restricted"; fsGroup makes volumes, Secrets and tokens readable without root. */
-const podSecurityContext: core.v1.PodSecurityContext = {
-  runAsNonRoot: true,
-  runAsUser: userId,
-  runAsGroup: userId,
-  fsGroup: userId,
-  // Otherwise the kubelet would walk a volume with millions of files at every start.
-  fsGroupChangePolicy: "OnRootMismatch",
-  seccompProfile: { type: "RuntimeDefault" },
-};
-
-/**
- * Of every pod: no token but the one of the agent container, no variables with the addresses of Services, and a lookup that asks
- * again soon: the default waits 5 s for a DNS server that is lost with its node, although another one answers.
- */
-export function podProfile(serviceAccountName: string): Partial<core.v1.PodSpec> {
-  return {
-    serviceAccountName,
-    automountServiceAccountToken: false,
-    enableServiceLinks: false,
-    dnsConfig: {
-      options: [
-        { name: "timeout", value: "1" },
-        { name: "attempts", value: "4" },
-      ],
-    },
-    securityContext: podSecurityContext,
-  };
-}
+import { podTemplate } from "./template";
 
 /** What all containers have in common. */
 export const containerProfile = {
@@ -219,19 +187,15 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
       rules: [{ action: "Ignore", onPodConditions: [{ type: "DisruptionTarget", status: "True" }] }],
     },
     activeDeadlineSeconds: job.deadlineSeconds,
-    template: {
-      metadata: {
-        labels: { ...labels(ensemble.service, ensemble.name), ...agentSelector(ensemble.service, ensemble.name) },
-        ...(job.annotations === undefined ? {} : { annotations: job.annotations }),
-      },
-      spec: {
-        restartPolicy: "Never",
-        ...podProfile(job.serviceAccount),
-        ...nodePlacement(ensemble),
-        containers: [agentContainer(job)],
-        volumes: [...agentVolumes(namesOf(ensemble.name).agent, job.bundle), ...(job.volumes ?? [])],
-      },
-    },
+    template: podTemplate(ensemble, {
+      account: job.serviceAccount,
+      labels: { ...labels(ensemble.service, ensemble.name), ...agentSelector(ensemble.service, ensemble.name) },
+      annotations: job.annotations,
+      placement: nodePlacement(ensemble),
+      restartPolicy: "Never",
+      containers: [agentContainer(job)],
+      volumes: [...agentVolumes(namesOf(ensemble.name).agent, job.bundle), ...(job.volumes ?? [])],
+    }),
   };
 }
 
