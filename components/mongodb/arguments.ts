@@ -35,6 +35,8 @@ export const mongodbProfile: ServiceProfile = {
     version: `of the release ${releaseWords}`,
     "storage.size": "at least `3Gi`",
     "resources.limits": `memory at least \`${leastMemory}\``,
+    // WiredTiger opens its files with O_NOATIME, which Linux allows to their owner only.
+    "pod.userId": "only the user that has written the data can open it: another one needs new volumes",
     applications: `not ${reservedDatabases.map((each) => `\`${each}\``).join(", ")}; \`my-app\` has the database \`my_app\``,
     "metrics.from": `port ${agentPorts.http}`,
   },

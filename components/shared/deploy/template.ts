@@ -46,22 +46,22 @@ export const podArgument = z
       'use one like "registry.example.com/mirror"',
     )
       .describe(
-        "a mirror, in the place of `docker.io` and `gcr.io` in all images but `image`: the host of a registry, which may have a port and a path",
+        "of a mirror, instead of `docker.io` and `gcr.io`: a host, which may have a port and a path; an image that `image` names stays as it is",
       )
       .optional(),
     userId: z
       .union([wholeNumber(1, largestUserId, userWords, userAdvice), z.enum(["namespace"])], says(userWords, userAdvice))
       .describe(
-        "of all processes, and of the group of the volumes (`fsGroup`), not 0; with `namespace` pods name no user, and an admission " +
-          "plugin must, such as `restricted-v2` of OpenShift; not for a living MongoDB",
+        "of all processes, and the group of their volumes (`fsGroup`); not 0. With `namespace` pods name no user: OpenShift gives them " +
+          "one of the range of the namespace, and other clusters start none of them",
       )
       .default(defaultUserId),
     agentCpuLimit: z
       .string(says("a Kubernetes quantity", 'use one like "500m"'))
       .check(rule(cpuLimitProblem))
       .describe(
-        `of each container to which \`resources\` does not apply (agents, HAProxy, Sentinel), at least \`${leastCpuLimit}\`; none, because ` +
-          "throttled agents miss probes",
+        `of each container that \`resources\` does not apply to: agents, HAProxy, Sentinel; at least \`${leastCpuLimit}\`. Without need ` +
+          "none, because agents that are throttled miss probes",
       )
       .optional(),
   })
@@ -155,7 +155,7 @@ function completed({ resources, pod }: Ensemble, container: core.v1.Container): 
     ...(chosen === undefined ? {} : { image: mirrored(chosen, pod.imageRegistry) }),
     ...(own === resources || pod.agentCpuLimit === undefined
       ? {}
-      : { resources: { ...own, limits: { ...own.limits, cpu: pod.agentCpuLimit } } }),
+      : { resources: { ...own, limits: { cpu: pod.agentCpuLimit, ...(own.limits as Record<string, string>) } } }),
   };
 }
 
@@ -165,7 +165,7 @@ export interface PodInputs extends Omit<core.v1.PodSpec, "containers" | "initCon
   labels: Record<string, string>;
   /** Such as a checksum of what the pod reads: another one makes another pod. */
   annotations?: Record<string, Input<string>> | undefined;
-  /** Where the pod runs. */
+  /** Where the pod runs, and what else only pods of this service have. */
   placement: Partial<core.v1.PodSpec>;
   initContainers?: core.v1.Container[];
   containers: core.v1.Container[];

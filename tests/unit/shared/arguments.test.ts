@@ -41,6 +41,15 @@ describe("arguments of an ensemble", () => {
       storage: { size: "8Gi", bytes: 8 * 2 ** 30, class: undefined },
       resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
       placement: { spread: "preferred", zones: false, nodeSelector: {}, tolerations: [] },
+      pod: {
+        labels: {},
+        annotations: {},
+        imagePullSecrets: [],
+        priorityClassName: undefined,
+        imageRegistry: undefined,
+        userId: 1000,
+        agentCpuLimit: undefined,
+      },
       tls: "required",
       plannedStop: false,
       certificates: { issuerRef: undefined, lifetimeDays: 90, authorityLifetimeDays: 3650, rotation: 0 },
@@ -55,6 +64,7 @@ describe("arguments of an ensemble", () => {
   it("takes the version into the image, unless an image is given", () => {
     expect(resolve({ version: "3.6.9" }).image).toBe("example.org/etcd:v3.6.9");
     expect(resolve({ image: "mirror/etcd:1" }).image).toBe("mirror/etcd:1");
+    expect(resolve({ pod: { imageRegistry: "mirror:5000" } }).image).toBe("mirror:5000/etcd:v3.6.8");
   });
 
   it("merges resources with the defaults instead of dropping them", () => {

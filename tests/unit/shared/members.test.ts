@@ -7,6 +7,7 @@ import { MysqlCluster } from "../../../components/mysql";
 import { NatsCluster } from "../../../components/nats";
 import { ObjectStore } from "../../../components/objectstore";
 import { RedisCluster } from "../../../components/redis";
+import { parseCpu } from "../../../components/shared/core/quantity";
 import { createBundle } from "../../../components/shared/deploy/bundle";
 import { agentImage } from "../../../components/shared/deploy/images";
 import { VaultCluster } from "../../../components/vault";
@@ -37,10 +38,10 @@ const objectsOf = ({ resources }: Pick<Graph, "resources">): Recorded[] =>
 const containersOf = (pod: unknown): Properties[] => [...listAt(pod, "initContainers"), ...listAt(pod, "containers")];
 const mountsOf = (container: Properties): unknown[] => listAt(container, "volumeMounts").map(({ name }) => name);
 
-function podsOf(graph: Graph): { owner: Recorded; pod: unknown }[] {
+function podsOf(graph: Graph): { owner: Recorded; template: unknown; pod: unknown }[] {
   return objectsOf(graph).flatMap((owner) => {
-    const pod = at(owner.inputs, "spec.jobTemplate.spec.template.spec") ?? at(owner.inputs, "spec.template.spec");
-    return pod === undefined ? [] : [{ owner, pod }];
+    const template = at(owner.inputs, "spec.jobTemplate.spec.template") ?? at(owner.inputs, "spec.template");
+    return template === undefined ? [] : [{ owner, template, pod: at(template, "spec") }];
   });
 }
 
@@ -147,6 +148,79 @@ describe.each(services)("%s", (service, create) => {
 
   it.each([{}, { tls: "off" }])("mounts the volumes that it names, and no others: %o", async (more) => {
     expectVolumesToBeMounted(await record(() => void create(more)));
+  });
+
+  it("puts what `pod` says on every pod, and changes nothing else", async () => {
+    const limits = { resources: { limits: { cpu: "4" } } };
+    const pod = {
+      labels: { "example.com/team": "platform" },
+      annotations: { "example.com/contact": "databases@example.com" },
+      imagePullSecrets: ["registry"],
+      priorityClassName: "databases",
+      imageRegistry: "registry.example.com/mirror",
+      userId: 2000,
+      agentCpuLimit: "500m",
+    };
+    const [plain, found] = [
+      podsOf(await record(() => void create(limits))),
+      podsOf(await record(() => void create({ ...limits, pod }))),
+    ];
+    expect(found.map(({ owner }) => owner.urn)).toEqual(plain.map(({ owner }) => owner.urn));
+    expect(new Set(found.map(({ owner }) => kindOf(owner)))).toEqual(
+      new Set([
+        "StatefulSet",
+        "Job",
+        "CronJob",
+        ...(["nats", "redis", "mysql"].includes(service) ? ["Deployment"] : []),
+      ]),
+    );
+    const completed = (container: Properties): Properties => ({
+      ...container,
+      image: String(container["image"]).replace(/^[^/]+/, pod.imageRegistry),
+      resources: {
+        ...(container["resources"] as Properties),
+        limits: { cpu: "500m", ...(at(container, "resources.limits") as Properties) },
+      },
+    });
+    const ids = { runAsUser: pod.userId, runAsGroup: pod.userId, fsGroup: pod.userId };
+    plain.forEach(({ owner, pod: spec, template }, index) => {
+      const initContainers = listAt(spec, "initContainers").map(completed);
+      expect(found[index]?.template, owner.name).toEqual({
+        metadata: {
+          labels: { ...(at(template, "metadata.labels") as Properties), ...pod.labels },
+          annotations: {
+            ...(at(template, "metadata.annotations") as Properties),
+            ...(at(template, "metadata.annotations.cells-services/members") === undefined
+              ? {}
+              : { "cells-services/members": expect.any(String) as unknown }),
+            ...pod.annotations,
+          },
+        },
+        spec: {
+          ...(spec as Properties),
+          imagePullSecrets: [{ name: "registry" }],
+          priorityClassName: pod.priorityClassName,
+          securityContext: { ...(at(spec, "securityContext") as Properties), ...ids },
+          containers: listAt(spec, "containers").map(completed),
+          ...(initContainers.length > 0 ? { initContainers } : {}),
+        },
+      });
+    });
+    const roll = (pods: typeof found) =>
+      pods.find(({ owner }) => owner.name === "db-roll" && kindOf(owner) === "Job")?.template;
+    const digest = "metadata.annotations.cells-services/members";
+    expect(at(roll(found), digest), "another template runs the roll").not.toBe(at(roll(plain), digest));
+  });
+
+  it("has no container that requests more CPU than the least limit for agents", async () => {
+    const small = await record(
+      () => void create({ pod: { agentCpuLimit: "20m" }, resources: { requests: { cpu: "1m" } } }),
+    );
+    for (const container of podsOf(small).flatMap(({ pod }) => containersOf(pod))) {
+      expect(parseCpu(String(at(container, "resources.requests.cpu"))), String(container["name"])).toBeLessThanOrEqual(
+        0.02,
+      );
+    }
   });
 
   it("says its version on the members only, so that another version changes nothing else", async () => {

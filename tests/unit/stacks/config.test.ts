@@ -128,6 +128,11 @@ describe("the configuration of a stack", () => {
       { etcd: { resources: { limits: { cpu: 1 } } } },
       "etcd.resources.limits.cpu must be a Kubernetes quantity, got 1",
     ],
+    [
+      "a label that a component sets",
+      { redis: { pod: { labels: { "cells-services/role": "x" } } } },
+      'redis.pod.labels must not contain "cells-services/role", which the component or Kubernetes sets',
+    ],
     ["another version of Cells", { cells: { version: "v3" } }, 'cells.version must be "v4" or "v5", got "v3"'],
     [
       "a namespace of Cells that is none",
