@@ -31,7 +31,7 @@ const largestQuota = 8 * 2 ** 30;
  */
 export function baseConfig(ensemble: Ensemble, token: string): Record<string, unknown> {
   const { tls } = ensemble;
-  const url = (protocol: string, port: number): string => `${protocol}://0.0.0.0:${port}`;
+  const url = (protocol: string, port: number): string => `${protocol}://[::]:${port}`;
   return {
     "data-dir": paths.data,
     "listen-peer-urls": url(scheme(tls), ports.peer),

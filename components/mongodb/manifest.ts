@@ -60,6 +60,8 @@ export function serverConfig(ensemble: Ensemble): object {
     net: {
       port: ports.client,
       bindIpAll: true,
+      // Otherwise all addresses are those of IPv4. On a kernel without IPv6 the server warns and goes on.
+      ipv6: true,
       // No client uses it, and it would need a writable folder.
       unixDomainSocket: { enabled: false },
       ...(ensemble.tls === "off" ? {} : { tls: tlsConfig(ensemble) }),

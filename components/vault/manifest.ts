@@ -60,7 +60,8 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
           tls_min_version: "tls12",
         };
   const listener = (port: number, cluster: string, more: object = {}) => ({
-    tcp: { address: `0.0.0.0:${port}`, cluster_address: cluster, ...secured, ...more },
+    // Without a host: Vault takes 0.0.0.0 for IPv4 alone, and a kernel without IPv6 refuses [::] as address of the cluster.
+    tcp: { address: `:${port}`, cluster_address: cluster, ...secured, ...more },
   });
   return {
     storage: {
@@ -71,7 +72,7 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
       },
     },
     listener: [
-      listener(ports.client, `0.0.0.0:${ports.peer}`),
+      listener(ports.client, `:${ports.peer}`),
       // Metrics name mounts and policies. This port asks for no token, so the network policy says who reads them.
       listener(ports.metrics, `127.0.0.1:${ports.metricsCluster}`, {
         telemetry: { unauthenticated_metrics_access: true },

@@ -1,4 +1,7 @@
-/** The configuration of the gateway, HAProxy 3.2: pure, and written by the agent because only a pod knows its cluster's domain. */
+/**
+ * The configuration of the gateway, HAProxy 3.2: pure, and written by the agent, because only a pod knows the domain of its cluster
+ * and what the kernel of its node can do.
+ */
 import { memberHost, memberNames } from "./names";
 import { agentPorts } from "./settings";
 
@@ -16,8 +19,10 @@ export interface GatewaySettings {
   maxConnections: number;
 }
 
-export function gatewayConfig(settings: GatewaySettings, namespace: string, domain: string): string {
+/** `ipv6`: whether the kernel has IPv6. On a kernel without it, HAProxy does not start when it should listen on both families. */
+export function gatewayConfig(settings: GatewaySettings, namespace: string, domain: string, ipv6: boolean): string {
   const { name, members, port, maxConnections } = settings;
+  const bind = (each: number): string => (ipv6 ? `  bind [::]:${each} v4v6` : `  bind :${each}`);
   return [
     "global",
     `  maxconn ${maxConnections + reservedConnections}`,
@@ -58,7 +63,7 @@ export function gatewayConfig(settings: GatewaySettings, namespace: string, doma
     "",
     "frontend clients",
     `  maxconn ${maxConnections}`,
-    `  bind :${port}`,
+    bind(port),
     "  default_backend primary",
     "",
     "backend primary",
@@ -69,6 +74,7 @@ export function gatewayConfig(settings: GatewaySettings, namespace: string, doma
     `  tcp-check connect port ${agentPorts.gateway}`,
     "  tcp-check expect string up",
     "  tcp-check connect",
+    // Of a name without an IPv4 address HAProxy asks for the IPv6 address at once (seen with 3.2.26).
     `  default-server check inter 2s downinter 250ms rise 1 fall 4 agent-check agent-port ${agentPorts.gateway} agent-inter 250ms init-state fully-down init-addr none resolvers cluster resolve-prefer ipv4 on-marked-down shutdown-sessions`,
     ...memberNames(name, members).map(
       (member) => `  server ${member} ${memberHost(name, namespace, member)}.${domain}.:${port}`,
@@ -76,7 +82,7 @@ export function gatewayConfig(settings: GatewaySettings, namespace: string, doma
     "",
     "frontend status",
     "  mode http",
-    `  bind :${gatewayMetricsPort}`,
+    bind(gatewayMetricsPort),
     "  monitor-uri /healthz",
     "  http-request use-service prometheus-exporter if { path /metrics }",
     "  timeout client 10s",

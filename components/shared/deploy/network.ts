@@ -1,4 +1,8 @@
-/** The objects around a StatefulSet: Services, disruption budget, network policy. Pure. */
+/**
+ * The objects around a StatefulSet: Services, disruption budget, network policy. Pure. Services set no address family: Kubernetes
+ * gives them the first one of the cluster. Every pod has an address of this family, and with two families a member would have two
+ * addresses.
+ */
 import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";

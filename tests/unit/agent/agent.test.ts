@@ -4,7 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { buildAgents } from "../../../components/build";
-import { impatient, kubernetesApi, type Patience } from "../../../components/shared/agent/kubernetes";
+import {
+  impatient,
+  inClusterEndpoint,
+  kubernetesApi,
+  type Patience,
+} from "../../../components/shared/agent/kubernetes";
 import { readSettings, run } from "../../../components/shared/agent/main";
 import { waitFor } from "../../../components/shared/core/wait";
 
@@ -53,6 +58,16 @@ async function answeringTo(patience: Patience | undefined, ...answers: [number, 
 }
 
 describe("the Kubernetes client", () => {
+  it.each([
+    ["10.96.0.1", "https://10.96.0.1:443"],
+    ["fd00:10:96::1", "https://[fd00:10:96::1]:443"],
+  ])("reaches the API server at %s", (host, server) => {
+    vi.stubEnv("KUBERNETES_SERVICE_HOST", host);
+    vi.stubEnv("KUBERNETES_SERVICE_PORT", "443");
+    expect(inClusterEndpoint().server).toBe(server);
+    vi.unstubAllEnvs();
+  });
+
   it("sends the token of the pod and reads objects", async () => {
     const { api, seen } = await answering([200, { metadata: { name: "a" } }]);
     expect(await api.get("/api/v1/namespaces/n/secrets/a")).toEqual({ metadata: { name: "a" } });

@@ -12,15 +12,15 @@ function base(tls: TlsMode, size = "8Gi"): Record<string, unknown> {
 
 describe("the configuration of etcd", () => {
   it.each<[TlsMode, string, boolean]>([
-    ["required", "https://0.0.0.0:2379", true],
-    ["optional", "https://0.0.0.0:2379,http://0.0.0.0:2379", true],
-    ["off", "http://0.0.0.0:2379", false],
+    ["required", "https://[::]:2379", true],
+    ["optional", "https://[::]:2379,http://[::]:2379", true],
+    ["off", "http://[::]:2379", false],
   ])("listens for clients with tls %s", (tls, urls, certificates) => {
     const config = base(tls);
     expect(config["listen-client-urls"]).toBe(urls);
     expect("client-transport-security" in config).toBe(certificates);
     // Members never speak plain text to each other while there are certificates.
-    expect(config["listen-peer-urls"]).toBe(certificates ? "https://0.0.0.0:2380" : "http://0.0.0.0:2380");
+    expect(config["listen-peer-urls"]).toBe(certificates ? "https://[::]:2380" : "http://[::]:2380");
     expect(certificates).toBe("peer-transport-security" in config);
   });
 

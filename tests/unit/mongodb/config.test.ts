@@ -64,7 +64,7 @@ describe("the configuration of mongod", () => {
     ["optional", "preferTLS"],
   ] as const)("with tls %s is in mode %s and asks clients for no certificate", (tls, mode) => {
     expect(serverConfig(resolve({ tls }))).toMatchObject({
-      net: { tls: { mode, allowConnectionsWithoutCertificates: true } },
+      net: { bindIpAll: true, ipv6: true, tls: { mode, allowConnectionsWithoutCertificates: true } },
       security: { authorization: "enabled" },
     });
   });

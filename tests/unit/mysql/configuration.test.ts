@@ -57,6 +57,12 @@ describe("the configuration of mysqld", () => {
     }
   });
 
+  it("listens on all addresses of both families, and for the agent on its own", () => {
+    const all = options(serverConfig(server, "cells"));
+    expect(all.get("bind_address")).toEqual(["*"]);
+    expect(all.get("admin_address")).toEqual(["127.0.0.1"]);
+  });
+
   it("never founds a group by itself", () => {
     const all = options(serverConfig(server, "cells"));
     expect(all.get("group_replication_start_on_boot")).toEqual(["OFF"]);

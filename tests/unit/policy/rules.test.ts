@@ -104,6 +104,13 @@ const breaches: Breach[] = [
     "ports of Services say that they are TCP",
     "port client has no appProtocol tcp",
   ),
+  on(
+    "config",
+    ["inputs", "data", "key"],
+    "listen: 0.0.0.0:1",
+    "no listener is on IPv4",
+    "config: an input names 0.0.0.0",
+  ),
   on("config", ["type"], "kubernetes:core/v1:Service", "names of objects", "there is another Service cells/db"),
   on(
     "set",

@@ -64,6 +64,13 @@ export const rules: Rule[] = [
           .map((port) => `${urn}: port ${String(at(port, "name"))} has no appProtocol tcp`),
       ),
   },
+  {
+    name: "no listener is on IPv4 alone, which is what most servers take 0.0.0.0 for",
+    violations: ({ resources }) =>
+      resources
+        .filter(({ inputs }) => texts(inputs).some((text) => /\b0\.0\.0\.0\b/.test(text)))
+        .map(({ urn }) => `${urn}: an input names 0.0.0.0`),
+  },
   rulePerContainer("resources are set: requests for both, a limit for memory", (container) =>
     [
       ["requests", "cpu"],

@@ -3,7 +3,7 @@ import { gatewayConfig } from "../../../components/shared/core/gateway";
 
 describe("the configuration of the gateway", () => {
   const settings = { name: "redis", members: 3, port: 6379, maxConnections: 4096 };
-  const config = gatewayConfig(settings, "cells", "cluster.local");
+  const config = gatewayConfig(settings, "cells", "cluster.local", true);
 
   it("names each member in full", () => {
     const servers = config.split("\n").filter((line) => line.startsWith("  server "));
@@ -12,6 +12,14 @@ describe("the configuration of the gateway", () => {
       "  server redis-1 redis-1.redis-peers.cells.svc.cluster.local.:6379",
       "  server redis-2 redis-2.redis-peers.cells.svc.cluster.local.:6379",
     ]);
+  });
+
+  it.each([
+    [true, ["  bind [::]:6379 v4v6", "  bind [::]:8405 v4v6"]],
+    [false, ["  bind :6379", "  bind :8405"]],
+  ])("listens on both families where the kernel has IPv6: %s", (ipv6, expected) => {
+    const lines = gatewayConfig(settings, "cells", "cluster.local", ipv6).split("\n");
+    expect(lines.filter((line) => line.startsWith("  bind "))).toEqual(expected);
   });
 
   it("keeps connections for probes when clients use all of theirs", () => {

@@ -51,6 +51,7 @@ describe("the hosts file of a member", () => {
     const dual = `${kubelet}2001:db8::5\tdb-0.db-peers.cells.svc.k8s.example\tdb-0\n`;
     expect(ownAddress(dual, "db-0")).toBe("10.1.0.5");
     expect(ownAddress(known, "db-0")).toBe("10.1.0.5");
+    expect(ownAddress("fd00::5\tdb-0.db-peers.cells.svc.k8s.example\tdb-0\n", "db-0")).toBe("fd00::5");
     expect(() => ownAddress(kubelet, "db-1")).toThrow("/etc/hosts has no line that names db-1");
   });
 

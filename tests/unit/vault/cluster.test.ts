@@ -150,10 +150,14 @@ describe("a Vault cluster", () => {
     });
     expect(written["seal"]).toBeUndefined();
     const [client, metrics] = listAt(written, "listener").map(({ tcp }) => tcp as Properties);
-    expect(client).toMatchObject({ address: "0.0.0.0:8200", tls_cert_file: "/etc/vault/server-tls/tls.crt" });
+    expect(client).toMatchObject({
+      address: ":8200",
+      cluster_address: ":8201",
+      tls_cert_file: "/etc/vault/server-tls/tls.crt",
+    });
     expect(client?.["telemetry"]).toBeUndefined();
     expect(metrics).toMatchObject({
-      address: "0.0.0.0:8202",
+      address: ":8202",
       tls_cert_file: "/etc/vault/server-tls/tls.crt",
       telemetry: { unauthenticated_metrics_access: true },
     });
