@@ -65,7 +65,7 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
   };
   const serverOf = (member: string): Promise<Server> => readServer((sql) => ask(member, sql));
   /** A secondary executes a moment later what the group has acknowledged: it waits for all that was before. */
-  const caughtUp = async (member: string, limit = ""): Promise<{ id: string }[]> => {
+  const readWhenCaughtUp = async (member: string, limit = ""): Promise<{ id: string }[]> => {
     await ask(member, "SET SESSION group_replication_consistency = 'BEFORE'");
     const found = await ask<{ id: string }>(
       member,
@@ -118,7 +118,7 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
       // Members that are online may still wait, for space on their disk for instance, before they execute what the group has acknowledged.
       for (const member of members) {
         try {
-          await caughtUp(member, "LIMIT 1");
+          await readWhenCaughtUp(member, "LIMIT 1");
         } catch (error) {
           return { waiting: `${member} has not caught up: ${messageOf(error)}` };
         }
@@ -128,7 +128,7 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
     holders: async () => members,
     identity: async (member) => (await serverOf(member)).uuid,
     clusterIdentity: async (member) => (await serverOf(member)).group,
-    stored: async (member) => new Set((await caughtUp(member)).map(({ id }) => id)),
+    stored: async (member) => new Set((await readWhenCaughtUp(member)).map(({ id }) => id)),
     async close() {
       try {
         const connection = await openAddress();

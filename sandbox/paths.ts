@@ -17,7 +17,7 @@ export const home = "/var/lib/cells-services";
 export const kubeconfig = join(home, "kubeconfig");
 export const logs = join(home, "logs");
 
-/** One folder for each volume. */
+/** For each volume an image of its file system, and the folder where it is mounted. */
 export const volumes = join(home, "volumes");
 
 /** For the shell: takes a node away, or brings it back, see `nodeActions`. Drills are given it. */

@@ -65,8 +65,8 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
       ? "# On disk before it is acknowledged."
       : "# A power failure of a host loses what it has written in the last second, two when its disk is slow.",
     `appendfsync ${durability === "fsync" ? "always" : "everysec"}`,
-    "# A replica whose volume is full ends otherwise, and with both of them gone a master with space takes no write either. It keeps",
-    "# what it could not write, writes it when there is space, and says so until then.",
+    "# A replica whose volume is full ends otherwise, and with both of them gone a master with space takes no write either. With",
+    "# this the replica keeps what it could not write, and writes it when there is space. With `appendfsync always` it ends all the same.",
     "replica-ignore-disk-write-errors yes",
     "aof-use-rdb-preamble yes",
     'save ""',
@@ -119,7 +119,7 @@ export function usersConfig({ admin, internal, applications }: Users & { interna
 const internalRules: Record<InternalUser, string> = {
   agent:
     `~${markKey} +ping +select +info +get +set +replicaof +config|set +client|setname +client|pause +client|unpause ` +
-    "+acl|setuser +acl|deluser +acl|users",
+    "+acl|setuser +acl|deluser +acl|users +bgrewriteaof",
   replication: "+psync +replconf +ping",
   // As documented for Sentinel: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
   sentinel:

@@ -63,6 +63,8 @@ type Chore =
   | { kind: "accounts" }
   /** The server here is told how many replicas it needs for a write: their number follows the number of members. */
   | { kind: "minReplicas" }
+  /** The server here writes its append only file anew. */
+  | { kind: "rewrite"; reason: string }
   /** The Sentinel here forgets members that have left. */
   | { kind: "forget"; reason: string }
   /** It shows a certificate that was renewed, and reads the new one. */
@@ -106,6 +108,8 @@ export function createSidecar(
   let handingOver: Promise<string> | undefined;
   /** Which run of the server here was told which number. */
   let minReplicasSet = "";
+  /** Its append only file may have a hole. `asked`: it is being written anew, and again not before `after`. */
+  let hole: { asked: boolean; after: number } | undefined;
   const minReplicas = (): string => `${run} ${neededReplicas(self.members.length)}`;
 
   const observeServer = async (member: string): Promise<Server> => {
@@ -244,6 +248,11 @@ export function createSidecar(
     if (up(servers[pod.name]) === undefined || up(sentinels[pod.name]) === undefined) return undefined;
     if (await accounts.changed(run)) return { kind: "accounts" };
     if (minReplicasSet !== minReplicas()) return { kind: "minReplicas" };
+    // Redis cuts off what it could write only in part, and goes on behind it, where it leaves a hole that it refuses to read at the next
+    // start: it does not open the files of a rewrite for appending (src/aof.c, openNewIncrAofForAppend, 8.0).
+    if (hole?.asked === false && performance.now() >= hole.after && isWriting(ownInfo) && !isRewriting(ownInfo)) {
+      return { kind: "rewrite", reason: "there was no space for its append only file, which may have a hole" };
+    }
     if (await isForgettable(observed)) {
       return { kind: "forget", reason: "its sentinel knows members that have left" };
     }
@@ -260,6 +269,10 @@ export function createSidecar(
     async observe(): Promise<Look> {
       const observed = await observe({ server: surveyServer, sentinel: surveySentinel });
       const own = up(observed.servers[pod.name]);
+      if (failsToWrite(observed.servers[pod.name], ownInfo)) hole = { asked: false, after: hole?.after ?? 0 };
+      else if (hole?.asked === true && isWriting(ownInfo) && !isRewriting(ownInfo)) {
+        hole = ownInfo["aof_last_bgrewrite_status"] === "ok" ? undefined : { ...hole, asked: false };
+      }
       run = own && ownInfo["run_id"];
       if (!isMaster(own)) marked = undefined;
       const metrics = { ...gauges(ownInfo, own), [membersGauge]: self.members.length };
@@ -304,6 +317,10 @@ export function createSidecar(
           minReplicasSet = wanted;
           return;
         }
+        case "rewrite":
+          await (await server(pod.name)).bgrewriteaof();
+          hole = { asked: true, after: performance.now() + rewriteMilliseconds };
+          return;
         case "forget":
           await tell("RESET");
           return;
@@ -448,6 +465,18 @@ export function believedAble(replicas: Record<string, string>[]): Record<string,
   return replicas.filter((each) => each["flags"] === "slave" && Number(each["slave-priority"]) > 0);
 }
 
+const isRewriting = (info: Record<string, string>): boolean =>
+  info["aof_rewrite_in_progress"] !== "0" || info["aof_rewrite_scheduled"] !== "0";
+const isWriting = (info: Record<string, string>): boolean => info["aof_last_write_status"] === "ok";
+
+/** A master whose volume is full says so in place of every answer to PING. */
+export function failsToWrite(server: Server | undefined, info: Record<string, string>): boolean {
+  return info["aof_last_write_status"] === "err" || (server?.state === "away" && server.reason.startsWith("MISCONF"));
+}
+
+/** Between two attempts: each forks the server. */
+const rewriteMilliseconds = 60_000;
+
 /** Seconds in which one master may go on marking: thirty years. */
 const generation = 1_000_000_000;
 
@@ -459,8 +488,7 @@ function gauges(info: Record<string, string>, own: { keys: number } | undefined)
     used_memory_bytes: info["used_memory"],
     maxmemory_bytes: info["maxmemory"],
     replication_offset_bytes: info["master_repl_offset"],
-    aof_last_write_ok:
-      info["aof_last_write_status"] === undefined ? undefined : Number(info["aof_last_write_status"] === "ok"),
+    aof_last_write_ok: info["aof_last_write_status"] === undefined ? undefined : Number(isWriting(info)),
     uptime_seconds: info["uptime_in_seconds"],
   };
   return Object.fromEntries(

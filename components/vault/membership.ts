@@ -35,8 +35,10 @@ export interface Observed {
   readySeconds: number;
   /** How long the server is known to be at work with the key shares; undefined when it was not given any. */
   openingSeconds: number | undefined;
-  /** How long it has been cut off, see `isCutOff`, and a majority of the members open. */
+  /** How long it has been cut off, see `isCutOff`, a majority of the members open, and none of the others lastingly active. */
   cutOffSeconds: number;
+  /** How often it was restarted for that since it was a full member. */
+  restarts: number;
   /** The server has another certificate than the one on disk. */
   certificates: "changed" | "same";
 }
@@ -71,9 +73,9 @@ const openingPatienceSeconds = 900;
 /** A joining member on a slow machine may take itself for removed while it replays the log. After this time it has replayed it. */
 const provenSeconds = 30;
 /** A member that changes between active and standby is a full member for some seconds each time. */
-const steadySeconds = 15;
-/** Longer than any election. */
-const cutOffPatienceSeconds = 90;
+export const steadySeconds = 15;
+/** Longer than any election. Twice as long after each restart: an active member may be as slow to load what it needs. */
+const cutOffPatienceSeconds = 60;
 
 export function isReady({ server, volume }: Pick<Observed, "server" | "volume">): boolean {
   return server.state === "up" && volume.forming === undefined && isServing(server);
@@ -150,10 +152,12 @@ export function judge(observed: Observed, self: Identity): Judgement {
     return say(`is not initialised: ${detail}`, action);
   }
   if (server.sealed) return open(observed, self);
-  if (volume.joined !== undefined && observed.cutOffSeconds >= cutOffPatienceSeconds) {
-    // Raft tells Vault of each change of the leadership through a queue. Elections that follow each other fast, as while no volume has
-    // space, leave old news in it: each new leader then takes itself for a former one, and a member whose queue is full hangs, for ever.
-    const reason = `it has been without a lasting active member for ${cutOffPatienceSeconds} s, and a majority of the members is open`;
+  const patience = cutOffPatienceSeconds * 2 ** observed.restarts;
+  if (volume.joined !== undefined && observed.cutOffSeconds >= patience) {
+    // Raft tells Vault of each change of the leadership through a queue of ten (physical/raft/raft.go, raftNotifyCh, 1.21). Elections
+    // that follow each other fast, as while no volume has space, leave old ones in it: each new leader then takes itself for a former
+    // one, and a member whose queue is full hangs, for ever. Only a new process begins with an empty queue.
+    const reason = `it has been without a lasting active member for ${patience} s, and a majority of the members is open`;
     return say(describeServer(server), { kind: "restart", reason });
   }
   const { clusterId } = server;

@@ -5,7 +5,7 @@ import { readdir, readFile } from "node:fs/promises";
 const serverName = "vault";
 
 /** Returns the processes that got the signal. */
-export async function signalServer(signal: "SIGHUP" | "SIGTERM" | "SIGKILL"): Promise<number[]> {
+export async function signalServer(signal: "SIGHUP" | "SIGTERM"): Promise<number[]> {
   const found = await findServers();
   for (const id of found) process.kill(id, signal);
   return found;

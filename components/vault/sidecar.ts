@@ -25,10 +25,12 @@ import {
   isForgotten,
   isHalfMade,
   isReady,
+  isServing,
   judge,
   type Observed,
   type Other,
   status,
+  steadySeconds,
 } from "./membership";
 import { findServers, identifyServer, signalServer } from "./processes";
 import { giveShares } from "./unseal";
@@ -38,7 +40,8 @@ import { digestOf, putDataAside } from "./volume";
 const answerSeconds = 2;
 /** A busy API server must not be asked every second, and what is asked for changes only when a person changes it. */
 const apiSeconds = 5;
-const stopSeconds = 20;
+/** A server that has not stopped then hangs. What it has acknowledged is on the disks of a majority. */
+const stopSeconds = 15;
 
 /** Field manager of the Secrets with keys. */
 const manager = "cells-services-initialisation";
@@ -55,7 +58,10 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
   const self: Identity = { name: pod.name, members, seal: settings.seal.type, keysName: keys };
   const others = members.filter((member) => member !== pod.name);
   const tls = settings.tls !== "off";
-  const [waiting, fullMember, opening, cutOff] = [stopwatch(), stopwatch(), stopwatch(), stopwatch()];
+  const [waiting, fullMember, opening, cutOff, led] = [stopwatch(), stopwatch(), stopwatch(), stopwatch(), stopwatch()];
+  /** Another member that was active when this one was cut off. */
+  let lastActive: string | undefined;
+  let restarts = 0;
   /** Digest of the certificate that the server was told to read last. */
   let loaded: string | undefined;
 
@@ -204,7 +210,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       // The server is open, so a person who seals it later expects it to be unsealed again.
       if (up && !server.sealed && given !== undefined) await removeNote(paths.given);
       const openingSeconds = opening(sealed && given !== undefined && given === (await identifyServer()));
-      const alone = isCutOff(server, readySeconds);
+      const isAlone = isCutOff(server, readySeconds);
+      if (readySeconds >= steadySeconds) restarts = 0;
       const [sealState, known, marker, looks, servers, digest] = await Promise.all([
         sealed ? clientOf(pod.name).then((client) => client.sealStatus()) : undefined,
         forming !== undefined || empty
@@ -214,9 +221,12 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
             : ("unknown" as const),
         empty ? askMarker() : ("unknown" as const),
         Promise.all(empty ? others.map(otherOf) : []),
-        Promise.all(alone ? others.map((member) => observeServer(clientOf(member))) : []),
+        Promise.all(isAlone ? others.map((member) => observeServer(clientOf(member))) : []),
         tls ? certificateDigest() : undefined,
       ]);
+      const active = others[servers.findIndex((each) => each.state === "up" && isServing(each) && !each.standby)];
+      const ledSeconds = led(active !== undefined && active === lastActive) ?? 0;
+      lastActive = active;
       return {
         server,
         foreignSeal: sealState?.migration ?? false,
@@ -227,7 +237,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         waitingSeconds: waiting(looks.some(([, { primary }]) => primary)) ?? 0,
         readySeconds,
         openingSeconds,
-        cutOffSeconds: cutOff(alone && canElect(servers)) ?? 0,
+        cutOffSeconds: cutOff(isAlone && canElect(servers) && ledSeconds < steadySeconds) ?? 0,
+        restarts,
         certificates: digest !== undefined && digest !== loaded ? "changed" : "same",
       };
     },
@@ -246,6 +257,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
         case "unseal":
           return orBeginAgain(unseal());
         case "restart":
+          restarts += 1;
           return restart(action.reason);
         case "record":
           return writeNote(paths.joined, action.clusterId);
@@ -295,7 +307,7 @@ async function stopServer(): Promise<void> {
     await stopped();
   } catch (error) {
     log(`${messageOf(error)}; it hangs, and is killed`);
-    await signalServer("SIGKILL");
+    for (const id of stopping) process.kill(id, "SIGKILL");
     await stopped();
   }
 }

@@ -29,7 +29,7 @@ export const provisioner = "cells-services.local/folder";
 /** Of whose classes this one makes the volumes: its own, and those of disks of AWS, for the stacks that bring such a class. */
 const provisioners = [provisioner, "ebs.csi.aws.com"];
 
-export const bytesOf = (quantity: string): number => Number(quantityToScalar(quantity));
+export const bytesOf = (quantity: string): number => Math.ceil(Number(quantityToScalar(quantity)));
 
 /** A claim's volume is named after the claim's identity, so provisioning twice is the same as once. */
 export const volumeName = (claim: Claim): string => `pvc-${claim.metadata.uid}`;
@@ -39,7 +39,7 @@ export interface Wanted {
   class: Class;
 }
 
-/** A claim whose volume has another size than it asks for. */
+/** A claim whose volume is smaller than it asks for. */
 export interface Grown {
   claim: Claim;
   capacity: string;

@@ -1,11 +1,12 @@
 /** Volumes as a cloud has them: each is a file system of the size that its claim asks for, which fills up and grows. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -20,10 +21,12 @@ const imageOf = (name: string): string => join(folder, `${name}${suffix}`);
 export const pathOf = (name: string): string => join(folder, name);
 
 const run = (program: string, ...args: string[]): string => execFileSync(program, args, { encoding: "utf8" });
-const isMounted = (path: string): boolean =>
+/** undefined: nothing is mounted there. */
+const deviceOf = (path: string): string | undefined =>
   readFileSync("/proc/self/mounts", "utf8")
     .split("\n")
-    .some((line) => line.split(" ")[1] === path);
+    .map((line) => line.split(" "))
+    .find(([, folder]) => folder === path)?.[0];
 
 /** Makes the volume, or mounts it again. */
 export function openDisk(name: string, bytes: number): void {
@@ -33,9 +36,9 @@ export function openDisk(name: string, bytes: number): void {
     const unfinished = `${image}.new`;
     writeFileSync(unfinished, "");
     truncateSync(unfinished, bytes);
-    // Without a journal: what lies below has one, and a crash of this machine takes the whole cluster with it.
+    // Without a journal, which would write all of it twice: after a crash the check before the mount repairs it.
     run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1", unfinished);
-    run("mv", unfinished, image);
+    renameSync(unfinished, image);
   }
   mount(name);
 }
@@ -43,7 +46,10 @@ export function openDisk(name: string, bytes: number): void {
 function mount(name: string): void {
   const path = pathOf(name);
   mkdirSync(path, { recursive: true });
-  if (isMounted(path)) return;
+  if (deviceOf(path) !== undefined) return;
+  // 1: it had errors, and has none now.
+  const { status, stdout } = spawnSync("e2fsck", ["-p", imageOf(name)], { encoding: "utf8" });
+  if (status !== 0 && status !== 1) throw new Error(`the file system of ${name} cannot be repaired: ${stdout}`);
   run("mount", "-o", "loop,noatime", imageOf(name), path);
   // Open to all: the kubelet changes the owner of no host path, whatever fsGroup the pod asks for.
   chmodSync(path, 0o777);
@@ -57,15 +63,16 @@ export function openDisks(): void {
 
 /** Larger only, while it is in use. */
 export function growDisk(name: string, bytes: number): void {
-  if (statSync(imageOf(name)).size >= bytes) return;
-  truncateSync(imageOf(name), bytes);
-  const device = run("findmnt", "-n", "-o", "SOURCE", pathOf(name)).trim();
+  mount(name);
+  // Each step may be done already: a growth that was interrupted is finished.
+  if (statSync(imageOf(name)).size < bytes) truncateSync(imageOf(name), bytes);
+  const device = deviceOf(pathOf(name)) ?? "";
   run("losetup", "-c", device);
   run("resize2fs", device);
 }
 
 export function removeDisk(name: string): void {
-  if (isMounted(pathOf(name))) run("umount", "-l", pathOf(name));
+  if (deviceOf(pathOf(name)) !== undefined) run("umount", "-l", pathOf(name));
   rmSync(pathOf(name), { recursive: true, force: true });
   rmSync(imageOf(name), { force: true });
 }

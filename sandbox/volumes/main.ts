@@ -20,25 +20,30 @@ function main(): void {
     const [known, present, kinds] = [claims.items(), existing.items(), classes.items()];
     if (known === undefined || present === undefined || kinds === undefined) return;
     const { provision, grow, reclaim } = decide(known, present, kinds);
-    for (const wanted of provision) {
+    // One volume that fails must not hold up the others.
+    const each = async <T>(items: T[], act: (item: T) => Promise<void>): Promise<void> => {
+      for (const item of items) await act(item).catch((error: unknown) => say(String(error)));
+    };
+    await each(provision, async (wanted) => {
       const { claim } = wanted;
       await api.createPersistentVolume({ body: describe(wanted) }).catch(ignore(409));
       say(`${claim.metadata.namespace}/${claim.metadata.name}: ${volumeName(claim)}`);
-    }
-    for (const { claim, capacity } of grow) {
+    });
+    await each(grow, async ({ claim, capacity }) => {
       const { name, namespace = "" } = claim.metadata;
       growDisk(volumeName(claim), bytesOf(capacity));
-      const body = [{ op: "replace", path: "/spec/capacity/storage", value: capacity }];
-      await api.patchPersistentVolume({ name: volumeName(claim), body });
       const status = [{ op: "replace", path: "/status/capacity/storage", value: capacity }];
       await api.patchNamespacedPersistentVolumeClaimStatus({ name, namespace, body: status });
+      // Last: by the size of the volume a growth counts as done.
+      const body = [{ op: "replace", path: "/spec/capacity/storage", value: capacity }];
+      await api.patchPersistentVolume({ name: volumeName(claim), body });
       say(`${namespace}/${name}: ${volumeName(claim)} has ${capacity}`);
-    }
-    for (const { metadata } of reclaim) {
+    });
+    await each(reclaim, async ({ metadata }) => {
       removeDisk(metadata.name);
       await api.deletePersistentVolume({ name: metadata.name }).catch(ignore(404));
       say(`removed ${metadata.name}`);
-    }
+    });
   };
 
   // One pass at a time; what changes meanwhile is seen by the next.

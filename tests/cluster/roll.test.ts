@@ -199,14 +199,16 @@ describe.each(changed)("a change of %s", (service) => {
       return (await kubectl("get", "pvc", "-n", namespace, "-l", selectorOf(service), "-o", path)).split(" ");
     };
     const before = await uid();
+    const place = await placeOf(stack, service);
+    const folders = await Promise.all(place.target.members.map((member) => volumePath(place, member)));
     const grown = await up(service, { storage: { size: "20Gi" } });
     expect(grown.code, grown.output).toBe(0);
     expect(await sizes()).toEqual(["20Gi", "20Gi", "20Gi"]);
-    const place = await placeOf(stack, service);
-    for (const member of place.target.members) {
-      const folder = await volumePath(place, member);
-      const { blocks, bsize } = await statfs(folder);
-      expect(blocks * bsize, `the file system of ${member}`).toBeGreaterThan(19 * 2 ** 30);
+    for (const folder of folders) {
+      const bytes = () => statfs(folder).then(({ blocks, bsize }) => blocks * bsize);
+      await expect
+        .poll(bytes, { timeout: 60_000, message: `the file system in ${folder}` })
+        .toBeGreaterThan(19 * 2 ** 30);
     }
     expect(await uid()).toBe(before);
     const smaller = await up(service, { storage: { size: "19Gi" } });

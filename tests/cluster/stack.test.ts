@@ -188,6 +188,11 @@ describe("the dev stack", () => {
       everything ? services("vault", "redis", "mongodb", "mysql") : services("redis"),
     ],
     ["gets a full member back when its volume is lost", "volume-loss", inShort("etcd")],
+    [
+      "takes writes again by itself after all volumes were full",
+      "disk-full",
+      everything ? allAtOnce : services("redis"),
+    ],
     ["goes on writing when the leader of each service hangs", "leader-pause", allAtOnce],
     ["goes on writing without the node of most leaders, and is whole when it is back", "node-cut", allAtOnce],
     ...inLong,

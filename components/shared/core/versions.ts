@@ -21,6 +21,7 @@ const oneMinor: Steps = {
   allow: (from, to) =>
     to.major === from.major ? to.minor - from.minor <= 1 : to.major === from.major + 1 && to.minor === 0,
 };
+const firstSafePatchOf35 = 32;
 const oneMajor: Steps = {
   words: "one major version at a time",
   allow: (from, to) => to.major - from.major <= 1,
@@ -30,7 +31,14 @@ const upwards: Steps = { words: "to a newer version", allow: () => true };
 /** What the makers of the servers support. */
 const steps: Record<ServiceKind, Steps> = {
   // Until all have the new version the cluster keeps to the old one. https://etcd.io/docs/v3.6/upgrades/
-  etcd: { ...oneMinor, back: true },
+  // 3.5 may record a promoted voter as a learner, and 3.6 then refuses to start; the last releases of 3.5 correct the record.
+  // https://etcd.io/docs/v3.6/upgrades/upgrade_3_6/
+  etcd: {
+    words: `${oneMinor.words}, to 3.6 from 3.5.${firstSafePatchOf35} or newer`,
+    allow: (from, to) =>
+      oneMinor.allow(from, to) && !(from.minor === 5 && to.minor === 6 && from.patch < firstSafePatchOf35),
+    back: true,
+  },
   // Standbys of another version are supported for as long as an upgrade takes; the notes of each minor version count.
   // https://developer.hashicorp.com/vault/docs/upgrading
   vault: oneMinor,

@@ -85,8 +85,9 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networkin
         ...fromMetrics(ensemble, ports.metrics),
       ],
       egress: [
-        // DNS may be a node-local cache outside the pod network, so its address is left open.
-        { ports: [{ protocol: "UDP", port: 53 }, tcp(53)] },
+        // DNS may be a node-local cache outside the pod network, so its address is left open. The DNS pods of OpenShift listen at
+        // 5353, and policies see the port behind the Service.
+        { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) },
         { to: [instance] },
         // The API server, for the agent: 443 is the port of its Service, 6443 the one that some network plugins see.
         { ports: [tcp(443), tcp(6443)] },

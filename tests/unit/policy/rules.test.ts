@@ -108,7 +108,7 @@ const breaches: Breach[] = [
     "config",
     ["inputs", "data", "key"],
     "listen: 0.0.0.0:1",
-    "no listener is on IPv4",
+    "no input names 0.0.0.0",
     "config: an input names 0.0.0.0",
   ),
   on("config", ["type"], "kubernetes:core/v1:Service", "names of objects", "there is another Service cells/db"),

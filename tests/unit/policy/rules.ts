@@ -65,7 +65,7 @@ export const rules: Rule[] = [
       ),
   },
   {
-    name: "no listener is on IPv4 alone, which is what most servers take 0.0.0.0 for",
+    name: "no input names 0.0.0.0, for which most servers listen on IPv4 alone",
     violations: ({ resources }) =>
       resources
         .filter(({ inputs }) => texts(inputs).some((text) => /\b0\.0\.0\.0\b/.test(text)))

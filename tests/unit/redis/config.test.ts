@@ -8,7 +8,7 @@ import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
 import { maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
-import { believedAble, onlineReplicas } from "../../../components/redis/sidecar";
+import { believedAble, failsToWrite, onlineReplicas } from "../../../components/redis/sidecar";
 
 const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
 
@@ -42,6 +42,7 @@ databases 17
 tcp-keepalive 60
 appendonly yes
 appendfsync everysec
+replica-ignore-disk-write-errors yes
 aof-use-rdb-preamble yes
 save ""
 aof-load-truncated yes
@@ -302,5 +303,14 @@ describe("what a server says of itself", () => {
   it("is a replica of nobody", () => {
     const info = { role: "slave", master_host: "127.0.0.1", master_port: "1", master_link_status: "down" };
     expect(toServer(info, null, memberOf)).toMatchObject({ role: "replica", follows: "nobody", keys: 0, position: 0 });
+  });
+});
+
+describe("a server without space for its append only file", () => {
+  it("says so of itself, or refuses to answer", () => {
+    expect(failsToWrite({ state: "loading" }, { aof_last_write_status: "err" })).toBe(true);
+    expect(failsToWrite({ state: "away", reason: "MISCONF Errors writing to the AOF file" }, {})).toBe(true);
+    expect(failsToWrite({ state: "away", reason: "refused" }, {})).toBe(false);
+    expect(failsToWrite({ state: "loading" }, { aof_last_write_status: "ok" })).toBe(false);
   });
 });

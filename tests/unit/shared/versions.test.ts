@@ -6,7 +6,7 @@ describe("a version", () => {
   it.each<[ServiceKind, string[], string]>([
     ["etcd", ["3.6.8"], "3.6.8"],
     ["etcd", ["3.6.8"], "3.6.9"],
-    ["etcd", ["3.5.21"], "3.6.8"],
+    ["etcd", ["3.5.32"], "3.6.8"],
     // Back, while one member still has the old version.
     ["etcd", ["3.6.8", "3.7.0", "3.6.8"], "3.6.8"],
     ["nats", ["2.14.3"], "2.15.2"],
@@ -26,7 +26,8 @@ describe("a version", () => {
   });
 
   it.each<[ServiceKind, string[], string, string]>([
-    ["etcd", ["3.5.21"], "3.7.0", "go one minor version at a time"],
+    ["etcd", ["3.5.32", "3.5.31"], "3.6.8", "to 3.6 from 3.5.32 or newer"],
+    ["etcd", ["3.5.35"], "3.7.0", "go one minor version at a time"],
     ["etcd", ["3.6.8"], "3.6.7", "which is older and may not read their data; set version to 3.6.8 or newer"],
     ["etcd", ["3.7.0", "3.7.0", "3.7.0"], "3.6.8", "which is older"],
     ["vault", ["1.20.0"], "2.1.0", "members run version 1.20.0, got version 2.1.0; go one minor version at a time"],

@@ -48,6 +48,7 @@ function seen(server: Health | undefined, changes: Partial<Observed> = {}): Obse
     readySeconds: 0,
     openingSeconds: undefined,
     cutOffSeconds: 0,
+    restarts: 0,
     certificates: "same",
     ...changes,
   };
@@ -233,10 +234,14 @@ describe("a member without a lasting active member", () => {
   const actionOf = (server: Health, changes: Partial<Observed>) => judge(seen(server, changes), self).action;
 
   it("is restarted after a while, whatever it takes itself for", () => {
-    const restart = expect.objectContaining({ kind: "restart" });
-    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 89 })).toBeUndefined();
-    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 90 })).toEqual(restart);
-    expect(actionOf(active, { volume: joined, cutOffSeconds: 90 })).toEqual(restart);
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 59 })).toBeUndefined();
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 60 })?.kind).toBe("restart");
+    expect(actionOf(active, { volume: joined, cutOffSeconds: 60 })?.kind).toBe("restart");
+  });
+
+  it("gets twice the time after each restart", () => {
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 239, restarts: 2 })).toBeUndefined();
+    expect(actionOf(cutOff, { volume: joined, cutOffSeconds: 240, restarts: 2 })?.kind).toBe("restart");
   });
 
   it("is not restarted while it replays what it has missed before it ever served", () => {
