@@ -135,7 +135,7 @@ async function freeBytes(path: string): Promise<number> {
 }
 
 /** Where the volume of a member is mounted on this machine. */
-export async function volumePath(place: Place, pod: string): Promise<string> {
+async function volumePath(place: Place, pod: string): Promise<string> {
   const core = place.config.makeApiClient(CoreV1Api);
   const { namespace } = place.target;
   const claim = await core.readNamespacedPersistentVolumeClaim({ name: claimOf(await readPod(place, pod)), namespace });

@@ -61,7 +61,7 @@ export function openDisks(): void {
   for (const file of readdirSync(folder)) if (file.endsWith(suffix)) mount(basename(file, suffix));
 }
 
-/** Larger only, while it is in use. */
+/** Larger only, while it is in use: the kernel asks for CAP_SYS_RESOURCE, which root may lack in a virtual machine. */
 export function growDisk(name: string, bytes: number): void {
   mount(name);
   // Each step may be done already: a growth that was interrupted is finished.
