@@ -21,6 +21,5 @@ async function controller(name: string, ...args: string[]): Promise<void> {
     command: nodeBinary,
     args: ["--max-old-space-size=64", program, ...args],
     configuration: [kubeconfig, program],
-    umask: "000",
   });
 }

@@ -19,7 +19,6 @@ export interface Daemon {
   configuration?: string[];
   /** Folders that come before the system's on its PATH. */
   path?: string[];
-  umask?: string;
 }
 
 const runFolder = join(home, "run");
@@ -75,7 +74,7 @@ export async function ensureRunning(daemon: Daemon): Promise<boolean> {
   const script = [
     ...foldersOf(hierarchyOf(), path).map((folder) => `echo $$ > ${join(folder, "cgroup.procs")}`),
     `echo $$ > ${pidFile(name)}`,
-    `umask ${daemon.umask ?? "022"}`,
+    "umask 022",
     'exec "$@"',
   ].join(" && ");
   const inside = daemon.networkNamespace ? ["nsenter", `--net=/var/run/netns/${daemon.networkNamespace}`, "--"] : [];

@@ -26,6 +26,7 @@ function main(): void {
     };
     await each(provision, async (wanted) => {
       const { claim } = wanted;
+      openDisk(volumeName(claim), bytesOf(claim.spec.resources.requests.storage));
       await api.createPersistentVolume({ body: describe(wanted) }).catch(ignore(409));
       say(`${claim.metadata.namespace}/${claim.metadata.name}: ${volumeName(claim)}`);
     });
@@ -71,7 +72,6 @@ const ignore =
   };
 
 function describe({ claim, class: { metadata, reclaimPolicy } }: Wanted): V1PersistentVolume {
-  openDisk(volumeName(claim), bytesOf(claim.spec.resources.requests.storage));
   return {
     // The annotation tells Kubernetes that somebody else deletes the volume.
     metadata: { name: volumeName(claim), annotations: { "pv.kubernetes.io/provisioned-by": provisioner } },

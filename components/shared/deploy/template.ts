@@ -68,8 +68,13 @@ export const podArgument = z
   .prefault({});
 
 /** The prefixes and keys of the components, and of Kubernetes for the pods of StatefulSets, Deployments and Jobs. */
-const ownPrefixes = ["cells-services/", "app.kubernetes.io/"];
-const reservedPrefixes = [...ownPrefixes, "apps.kubernetes.io/", "batch.kubernetes.io/", "statefulset.kubernetes.io/"];
+const reservedPrefixes = [
+  "cells-services/",
+  "app.kubernetes.io/",
+  "apps.kubernetes.io/",
+  "batch.kubernetes.io/",
+  "statefulset.kubernetes.io/",
+];
 const reservedKeys: string[] = [labelKeys.revision, "pod-template-hash", "controller-uid", "job-name"];
 
 const isName = (name: string): boolean => name.length <= 63 && /^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$/i.test(name);
