@@ -300,6 +300,7 @@ export async function runDrill(
       log(struck.proof.detail);
       const last = struck.times.at(-1) ?? performance.now();
 
+      const awaited: string[] = [];
       const recovered = await waitFor(
         "recovery of all members",
         async () => {
@@ -313,7 +314,11 @@ export async function runDrill(
           return acknowledgedSince(writers.writes, last) ? { done: performance.now() } : { waiting: "a write" };
         },
         // Beyond the budget, because how late it was is worth knowing.
-        { ...patient, deadlineSeconds: 2 * recoveryBudgetOf(drill, profile) },
+        {
+          ...patient,
+          deadlineSeconds: 2 * recoveryBudgetOf(drill, profile),
+          say: (line) => awaited.push(`${((performance.now() - last) / 1000).toFixed(1)} s: ${line}`),
+        },
       ).then(
         (at) => (at - last) / 1000,
         (error: unknown) => void failures.push(messageOf(error)),
@@ -322,6 +327,8 @@ export async function runDrill(
       struck.endWatch();
       const successor = await struck.successor;
       log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
+      // The reason for which it was late.
+      if (!((recovered ?? Infinity) <= recoveryBudgetOf(drill, profile))) awaited.forEach(log);
       await delay(options.steadySeconds * 1000);
       const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();

@@ -81,6 +81,28 @@ describe.concurrent("a drill", () => {
     expect(service.state.closed).toBe(true);
   });
 
+  it("says what it waited for when the recovery was late", async () => {
+    const late = async (fullStop: number): Promise<string[]> => {
+      const service = ensemble();
+      const lines: string[] = [];
+      let waiting = false;
+      const { converged } = service.workload;
+      service.workload.converged = async () => (waiting ? { waiting: "redis-2 is loading" } : converged());
+      const strike: Strike = async () => {
+        waiting = true;
+        setTimeout(() => void (waiting = false), 400);
+        return fault(service.elect());
+      };
+      const budgets = { ...commonBudgets, fullStop };
+      await run("full-stop", service, strike, { budgets }, { log: (line) => lines.push(line) });
+      return lines.filter((line) => line.includes("waiting"));
+    };
+    expect(await late(0.4)).toEqual([
+      expect.stringMatching(/^redis full-stop: 0\.\d s: waiting for recovery of all members: redis-2 is loading$/),
+    ]);
+    expect(await late(10)).toEqual([]);
+  });
+
   it("strikes one leader after the other, each when it serves", async () => {
     const service = ensemble();
     const victims: string[] = [];
