@@ -27,7 +27,7 @@ export interface Tool {
 const kubernetes = "1.36.3";
 const pulumi = "3.255.0";
 const coredns = "1.14.2";
-const etcd = "3.6.8";
+const etcd = "3.6.16";
 const nats = "2.15.2";
 const containerd = "2.2.2";
 const vault = "1.21.2";

@@ -118,7 +118,7 @@ export function ensembleShape(profile: ServiceProfile) {
       .check(rule(membersProblem))
       .describe("3 or 5; can be changed while all members are whole")
       .default(3),
-    version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.8"')
+    version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.16"')
       .describe("of the server, three numbers without a prefix")
       .default(profile.image.version),
     image: laterText("give a full image reference")

@@ -11,7 +11,7 @@ export interface Image {
 
 export const images = {
   // Distroless since 3.6: etcd, etcdctl and etcdutl in /usr/local/bin, no shell.
-  etcd: { repository: "gcr.io/etcd-development/etcd", version: "3.6.8", tagPrefix: "v" },
+  etcd: { repository: "gcr.io/etcd-development/etcd", version: "3.6.16", tagPrefix: "v" },
   // The binary is /bin/vault; the entry point, which needs a shell and root, is not used.
   vault: { repository: "docker.io/hashicorp/vault", version: "1.21.2", tagPrefix: "" },
   // From scratch: only /nats-server, no shell.

@@ -57,7 +57,7 @@ describe("the template of a pod", () => {
   });
 
   it.each<[PodArgument, Others, string[]]>([
-    [{}, {}, ["docker.io/library/node:22.23.3-bookworm-slim", "gcr.io/etcd-development/etcd:v3.6.8"]],
+    [{}, {}, ["docker.io/library/node:22.23.3-bookworm-slim", "gcr.io/etcd-development/etcd:v3.6.16"]],
     [
       { imageRegistry: "registry.example.com:5000/mirror" },
       { version: "3.6.9" },
