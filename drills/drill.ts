@@ -219,6 +219,8 @@ export interface DrillOptions {
 
 /** Less than this in `steadySeconds` is not a load. */
 const minimumPerSecond = 5;
+/** Of a recovery that was late: the last reasons to wait. */
+const lastReasons = 10;
 const prepareSeconds = 30;
 const leaderSeconds = 30;
 
@@ -327,8 +329,7 @@ export async function runDrill(
       struck.endWatch();
       const successor = await struck.successor;
       log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
-      // The reason for which it was late.
-      if (!((recovered ?? Infinity) <= recoveryBudgetOf(drill, profile))) awaited.forEach(log);
+      if (!((recovered ?? Infinity) <= recoveryBudgetOf(drill, profile))) awaited.slice(-lastReasons).forEach(log);
       await delay(options.steadySeconds * 1000);
       const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();

@@ -65,12 +65,16 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
   };
   const serverOf = (member: string): Promise<Server> => readServer((sql) => ask(member, sql));
   /** A secondary executes a moment later what the group has acknowledged: it waits for all that was before. */
-  const readWhenCaughtUp = async (member: string, limit = ""): Promise<{ id: string }[]> => {
+  const readWhenCaughtUp = async (
+    member: string,
+    limit = "",
+    milliseconds = readMilliseconds,
+  ): Promise<{ id: string }[]> => {
     await ask(member, "SET SESSION group_replication_consistency = 'BEFORE'");
     const found = await ask<{ id: string }>(
       member,
       `SELECT id FROM ${application.database}.${table} ${limit}`,
-      readMilliseconds,
+      milliseconds,
     );
     await ask(member, "SET SESSION group_replication_consistency = DEFAULT");
     return found;
@@ -118,7 +122,7 @@ async function openMysql(target: CheckTarget, environment: CheckEnvironment, run
       // Members that are online may still wait, for space on their disk for instance, before they execute what the group has acknowledged.
       for (const member of members) {
         try {
-          await readWhenCaughtUp(member, "LIMIT 1");
+          await readWhenCaughtUp(member, "LIMIT 1", connectMilliseconds);
         } catch (error) {
           return { waiting: `${member} has not caught up: ${messageOf(error)}` };
         }

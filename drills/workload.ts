@@ -88,12 +88,15 @@ export interface Profile {
   open: OpenWorkload;
 }
 
-/** Far more than a workload takes by itself: a connection that was cut in an unlucky moment may never say so. */
+/**
+ * Far more than a workload takes by itself: a connection that was cut in an unlucky moment may never say so. `converged` is
+ * asked again and again while the time until the recovery is taken, and what it takes in vain counts as recovery.
+ */
 const mostSeconds = {
   write: 10,
   prepare: 30,
   leader: 30,
-  converged: 60,
+  converged: 15,
   identity: 60,
   clusterIdentity: 60,
   stored: 180,
