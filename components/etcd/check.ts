@@ -18,10 +18,12 @@ import {
 } from "../shared/check/context";
 import { type Access, enterAsApplication } from "../shared/check/logins";
 import { checkMembers } from "../shared/check/members";
-import { checkStrangers, loginStrangers } from "../shared/check/strangers";
+import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check } from "../shared/core/check";
 import { within } from "../shared/core/wait";
 import { ports, scheme } from "./layout";
+
+const withoutPassword = /user name is empty|permission denied/;
 
 export const check: Check = (target, environment) => {
   const context = beginCheck(target, environment);
@@ -95,7 +97,7 @@ export const check: Check = (target, environment) => {
       access,
       enter,
       strangers: loginStrangers(access, {
-        anonymous: /user name is empty|permission denied/,
+        anonymous: withoutPassword,
         wrongPassword: /authentication failed/,
       }),
       plainText: {
@@ -104,6 +106,19 @@ export const check: Check = (target, environment) => {
       },
       remedy: "authentication is not enabled: look at the log of the setup job",
     });
+    await step(
+      "anonymous members",
+      "run 3.6.9, 3.5.28 or newer: older versions ask for no password here, and none for raising an alarm",
+      () =>
+        everywhere(places, async (place) => {
+          const { cluster } = await session.open(place, { ...access, auth: undefined });
+          return refusal(
+            cluster.memberList({ linearizable: true }),
+            withoutPassword,
+            "a list of the members without a password",
+          );
+        }),
+    );
     const peers = [...clients.keys()].map((each) => member(each, ports.peer));
     await checkCertificates(context, access.ca, [...places, ...peers]);
     await step("clean-up", `delete the keys that begin with ${prefix}`, async () => {
