@@ -1,10 +1,12 @@
 /** etcd: 3 or 5 voters that elect their leader, with TLS, passwords and one name. */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import { RandomId } from "@pulumi/random/randomId";
 import {
   allow,
   claimNames,
+  clientPolicy,
   createAccess,
   createApplications,
   createCertificates,
@@ -47,7 +49,7 @@ export class EtcdCluster extends EnsembleComponent {
     const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
     const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics };
+    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics, clientsLater: true };
     const permissions = createPermissions(ensemble, { network }, afterGuard);
     const members = createMembers(
       ensemble,
@@ -73,7 +75,10 @@ export class EtcdCluster extends EnsembleComponent {
     const access = createAccess(ensemble, maintenanceName(name), [], afterGuard);
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
     new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
-    const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on
+    // afterwards. So clients reach the members only when the setup is done.
+    const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), afterSetup);
+    const applications = createApplications(ensemble, credentials, { url, setup: admission }, afterGuard);
     this.publish({ url, ports, durability: null, applications });
   }
 }

@@ -11,6 +11,8 @@ export function namesOf(name: string) {
     server: name,
     /** Headless Service of the members. */
     peers: `${name}-peers`,
+    /** NetworkPolicy of the members, where another one admits the clients. */
+    members: `${name}-members`,
     /** ConfigMap with the server's base configuration. */
     config: `${name}-config`,
     /** Prefix of the ConfigMap with the agent bundle; `-<checksum>` follows. */

@@ -48,9 +48,12 @@ export function createPermissions(
 ): pulumi.Resource[] {
   const { network, rules = [], annotations } = details;
   const { server, marker } = namesOf(ensemble.name);
-  const policy = new NetworkPolicy(server, networkPolicy(ensemble, network), options);
+  const policy = networkPolicy(ensemble, network);
   const all = [allow("", "configmaps", ["get"], [marker]), ...rules];
-  return [policy, ...createAccess(ensemble, server, all, options, annotations)];
+  return [
+    new NetworkPolicy(policy.metadata.name, policy, options),
+    ...createAccess(ensemble, server, all, options, annotations),
+  ];
 }
 
 /** `peers` is the headless Service; `ready` is what must run before a client connects. */

@@ -64,22 +64,28 @@ export interface PolicyPorts {
   internal?: number[];
   /** Clients reach the gateway, and only pods of the ensemble reach the members. Default: false. */
   gateway?: boolean;
+  /** Clients are admitted by `clientPolicy`, which is made when the members ask for passwords. Default: false. */
+  clientsLater?: boolean;
 }
 
 /**
  * Default deny for all pods of the ensemble. Probes of the kubelet need no rule: traffic from a pod's own node is always
  * allowed. Port forwards end inside the pod's network namespace and need none either.
  */
-export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networking.v1.NetworkPolicy {
+export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts) {
   const instance = instancePeer(ensemble);
   const servers = { podSelector: { matchLabels: serverSelector(ensemble.service, ensemble.name) } };
+  const { server, members } = namesOf(ensemble.name);
+  const { gateway = false, clientsLater = false } = ports;
   return {
-    metadata: metadata(ensemble, namesOf(ensemble.name).server),
+    metadata: metadata(ensemble, clientsLater ? members : server),
     spec: {
       ...instance,
       policyTypes: ["Ingress", "Egress"],
       ingress: [
-        ports.gateway === true ? { from: [instance], ports: [tcp(ports.client)] } : fromClients(ensemble, ports.client),
+        gateway || clientsLater
+          ? { from: [instance], ports: [tcp(ports.client)] }
+          : fromClients(ensemble, ports.client),
         ...(ports.peer.length > 0 ? [{ from: [servers], ports: ports.peer.map(tcp) }] : []),
         ...(ports.internal === undefined ? [] : [{ from: [instance], ports: ports.internal.map(tcp) }]),
         ...fromMetrics(ensemble, ports.metrics),
@@ -93,6 +99,14 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts): networkin
         { ports: [tcp(443), tcp(6443)] },
       ],
     },
+  };
+}
+
+/** Admits clients, and nothing else. Policies add up. */
+export function clientPolicy(ensemble: Ensemble, port: number) {
+  return {
+    metadata: metadata(ensemble, namesOf(ensemble.name).server),
+    spec: { ...instancePeer(ensemble), policyTypes: ["Ingress"], ingress: [fromClients(ensemble, port)] },
   };
 }
 

@@ -21,6 +21,9 @@ async function deploy(args: Partial<EtcdClusterArguments> = {}, preview = false)
 
 const statefulSet = "kubernetes:apps/v1:StatefulSet";
 const job = "kubernetes:batch/v1:Job";
+const networkPolicy = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
+
+const specOf = (graph: Graph, policy: string): unknown => at(inputs(graph, networkPolicy, policy), "spec");
 
 beforeAll(() => buildAgents(["etcd"]));
 
@@ -173,23 +176,49 @@ describe("an etcd cluster", () => {
   });
 
   it("opens only what is named", async () => {
-    const spec = async (args: Partial<EtcdClusterArguments>) =>
-      at(inputs(await deploy(args), "kubernetes:networking.k8s.io/v1:NetworkPolicy", "etcd"), "spec");
-    const usual = await spec({});
-    expect(listAt(usual, "ingress").map((rule) => at(rule, "ports.0.port"))).toEqual([2379, 2380]);
-    expect(at(usual, "ingress.0.from.1")).toEqual({ podSelector: { matchLabels: {} } });
-    const open = await spec({
+    const specs = async (args: Partial<EtcdClusterArguments>) => {
+      const graph = await deploy(args);
+      return { clients: specOf(graph, "etcd"), members: specOf(graph, "etcd-members") };
+    };
+    const portsOf = (spec: unknown) => listAt(spec, "ingress").map((rule) => at(rule, "ports.0.port"));
+    const usual = await specs({});
+    expect([portsOf(usual.clients), portsOf(usual.members)]).toEqual([[2379], [2379, 2380]]);
+    expect(at(usual.clients, "ingress.0.from.1")).toEqual({ podSelector: { matchLabels: {} } });
+    const open = await specs({
       clients: [{ namespaceLabels: { team: "cells" }, podLabels: { app: "cells" } }],
       metrics: { from: [{ namespaceLabels: { "kubernetes.io/metadata.name": "monitoring" } }] },
     });
-    expect(at(open, "ingress.0.from.1")).toEqual({
+    expect(at(open.clients, "ingress.0.from.1")).toEqual({
       namespaceSelector: { matchLabels: { team: "cells" } },
       podSelector: { matchLabels: { app: "cells" } },
     });
-    expect(at(open, "ingress.2")).toEqual({
+    expect(at(open.members, "ingress.2")).toEqual({
       from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
       ports: [{ protocol: "TCP", port: 2381 }],
     });
+  });
+
+  it("lets clients in only after the setup has enabled authentication", async () => {
+    const graph = await deploy();
+    const [before, after] = [only(graph, networkPolicy, "etcd-members"), only(graph, networkPolicy, "etcd")];
+    expect(only(graph, statefulSet, "etcd").options.dependsOn).toContain(before.urn);
+    expect(after.options.dependsOn).toContain(only(graph, job, "etcd-setup").urn);
+    // Without egress and metrics, which must not wait for the setup.
+    expect(at(specOf(graph, "etcd"), "policyTypes")).toEqual(["Ingress"]);
+    expect(at(specOf(graph, "etcd-members"), "policyTypes")).toEqual(["Ingress", "Egress"]);
+    const own = { podSelector: { matchLabels: at(specOf(graph, "etcd-members"), "podSelector.matchLabels") } };
+    expect(at(specOf(graph, "etcd-members"), "ingress.0")).toEqual({
+      from: [own],
+      ports: [{ protocol: "TCP", port: 2379 }],
+    });
+    // An application gets its login when it can connect.
+    const login = only(graph, "kubernetes:core/v1:Secret", "etcd-application-cells");
+    expect(login.options.dependsOn).toContain(after.urn);
+  });
+
+  it("admits nobody but its own pods without clients", async () => {
+    const graph = await deploy({ clients: [] });
+    expect(listAt(specOf(graph, "etcd"), "ingress").map((rule) => listAt(rule, "from").length)).toEqual([1]);
   });
 
   it("registers nothing when an argument is wrong", async () => {

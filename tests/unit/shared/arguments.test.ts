@@ -112,7 +112,10 @@ describe("arguments of an ensemble", () => {
     [{ tls: "on" }, 'tls must be "required", "optional" or "off", got "on"; use one of these'],
     [{ tls: true }, 'tls must be "required", "optional" or "off", got true; use one of these'],
     [{ deletion: "retain" }, 'deletion must be "keep" or "delete", got "retain"; use one of these'],
-    [{ version: "v3.6.8" }, 'version must be three numbers without a prefix, got "v3.6.8"; use a version like "3.6.16"'],
+    [
+      { version: "v3.6.8" },
+      'version must be three numbers without a prefix, got "v3.6.8"; use a version like "3.6.16"',
+    ],
     [
       { applications: ["Cells"] },
       "applications must be DNS labels of lower case letters, digits and hyphens that start with a letter, " +
