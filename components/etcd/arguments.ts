@@ -1,5 +1,5 @@
-/** The arguments of etcd: the common ones. */
-import type { z } from "zod";
+/** The arguments of etcd. */
+import { z } from "zod";
 import {
   ensembleSchema,
   ensembleShape,
@@ -7,6 +7,7 @@ import {
   logSpace,
   resolveEnsemble,
   type ServiceProfile,
+  wholeNumber,
 } from "../shared/deploy";
 import { adminUsername, ports } from "./layout";
 
@@ -28,8 +29,26 @@ export const etcdProfile: ServiceProfile = {
   },
 };
 
-export const etcdSchema = ensembleSchema(ensembleShape(etcdProfile));
+/**
+ * 30 days, longer than most clients run. Etcd does not prolong a token, and asks for a valid one also on a stream that is open: for
+ * each new watch and for each renewal of a lease. Many clients log in again for requests only. A change of users ends the access to
+ * keys at once, whatever the life of a token is.
+ */
+const defaultTtlHours = 720;
+const longestTtlHours = 8760;
+
+export const etcdSchema = ensembleSchema({
+  ...ensembleShape(etcdProfile),
+  tokens: z
+    .strictObject({
+      ttlHours: wholeNumber(1, longestTtlHours, `a whole number from 1 to ${longestTtlHours}`, `use ${defaultTtlHours}`)
+        .describe(`life of a login token, in hours, from 1 to ${longestTtlHours}`)
+        .default(defaultTtlHours),
+    })
+    .prefault({}),
+});
 export type EtcdClusterArguments = z.input<typeof etcdSchema>;
+export type EtcdEnsemble = ReturnType<typeof resolveEtcd>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveEtcd(name: string, args: EtcdClusterArguments) {

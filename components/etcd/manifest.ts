@@ -20,6 +20,7 @@ import {
   serverStatefulSet,
   trustMounts,
 } from "../shared/deploy";
+import type { EtcdEnsemble } from "./arguments";
 import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
 
 /** etcd advises against more: recovery and defragmentation take too long. */
@@ -29,8 +30,8 @@ const largestQuota = 8 * 2 ** 30;
  * The configuration that all members have in common, in etcd's file format (JSON is YAML; durations are nanoseconds). The
  * init container adds the names of the member.
  */
-export function baseConfig(ensemble: Ensemble, token: string): Record<string, unknown> {
-  const { tls } = ensemble;
+export function baseConfig(ensemble: EtcdEnsemble, token: string): Record<string, unknown> {
+  const { tls, tokens } = ensemble;
   const url = (protocol: string, port: number): string => `${protocol}://[::]:${port}`;
   return {
     "data-dir": paths.data,
@@ -54,7 +55,7 @@ export function baseConfig(ensemble: Ensemble, token: string): Record<string, un
     // A member compares its data with the others before it serves; the leader compares hashes after each compaction.
     "feature-gates": "InitialCorruptCheck=true,CompactHashCheck=true",
     // Only the member that issued a simple token knows it, and a client fails when it reaches another member.
-    "auth-token": `jwt,priv-key=${paths.token}/key,sign-method=HS256,ttl=10m`,
+    "auth-token": `jwt,priv-key=${paths.token}/key,sign-method=HS256,ttl=${tokens.ttlHours}h`,
     "log-level": "info",
     logger: "zap",
     ...(tls === "off"

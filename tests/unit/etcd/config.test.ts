@@ -41,6 +41,26 @@ describe("the configuration of etcd", () => {
     expect(base("required")["strict-reconfig-check"]).toBe(true);
   });
 
+  it.each([
+    [{}, "ttl=720h"],
+    [{ ttlHours: 1 }, "ttl=1h"],
+    [{ ttlHours: 8760 }, "ttl=8760h"],
+  ])("lets a login token live as the arguments %j say", (tokens, ttl) => {
+    const config = baseConfig(resolveEtcd("etcd", { namespace: "cells", tokens }), "etcd-1f");
+    expect(String(config["auth-token"]).split(",")).toContain(ttl);
+  });
+
+  it.each([
+    [0, "0"],
+    [8761, "8761"],
+    [1.5, "1.5"],
+    ["10m", '"10m"'],
+  ])("refuses a login token that is to live %s hours", (ttlHours, shown) => {
+    expect(() => resolveEtcd("etcd", { namespace: "cells", tokens: { ttlHours: ttlHours as number } })).toThrow(
+      `etcd "etcd": tokens.ttlHours must be a whole number from 1 to 8760, got ${shown}; use 720`,
+    );
+  });
+
   it("gives a member its own names only", () => {
     const start = { state: "new", cluster: "etcd-1=https://etcd-1.etcd-peers.cells.svc:2380" };
     const config = memberConfig(base("required"), ensembleSettings, { name: "etcd-1", namespace: "cells" }, start);
