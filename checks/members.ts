@@ -8,6 +8,7 @@ import {
   type V1StatefulSet,
 } from "@kubernetes/client-node";
 import { failIfAny } from "../components/shared/check/context";
+import { stalePodsOf } from "../components/shared/core/certificates";
 import type { Check, CheckTarget } from "../components/shared/core/check";
 import { findingRecorder } from "../components/shared/core/findings";
 import { acceptedAnnotation, rotationAnnotation } from "../components/shared/core/marker";
@@ -23,8 +24,8 @@ export function withMembers(config: KubeConfig, check: Check): Check {
       `nothing while the roll is under way, or waits for the night after a renewal of certificates; otherwise read the log of the ` +
       `last job ${roll}, mend what it names and run pulumi up again`;
     await step("members", remedy, async () => {
-      const { set, pods, marker } = await readMembers(config, target);
-      return `${describeMembers(target.members, set, pods)}; ${describePasswords(marker)}`;
+      const { set, pods, marker, stalePods } = await readMembers(config, target);
+      return `${describeMembers(target.members, set, pods, stalePods)}; ${describePasswords(marker)}`;
     });
     return [...findings, ...(await check(target, environment))];
   };
@@ -39,9 +40,11 @@ async function readMembers(config: KubeConfig, target: CheckTarget) {
     config.makeApiClient(AppsV1Api).readNamespacedStatefulSet({ name, namespace }),
     api.listNamespacedPod({ namespace, labelSelector }),
     api.readNamespacedConfigMap({ name: markerName, namespace }),
+    target.trust === null ? undefined : api.readNamespacedConfigMap({ name: target.trust, namespace }),
   ]);
-  const [set, pods, marker] = await readNamed("StatefulSet, pods and marker of", namespace, name, request);
-  return { set, pods: pods.items, marker };
+  const what = "StatefulSet, pods, marker and trust of";
+  const [set, pods, marker, trust] = await readNamed(what, namespace, name, request);
+  return { set, pods: pods.items, marker, stalePods: stalePodsOf(trust?.metadata?.annotations) };
 }
 
 /** That they are accepted, other steps prove. */
@@ -51,7 +54,12 @@ export function describePasswords({ metadata }: V1ConfigMap): string {
 }
 
 /** Throws when a member is missing or stale. The version is that of the argument: a label. */
-export function describeMembers(members: string[], { metadata, spec, status }: V1StatefulSet, pods: V1Pod[]): string {
+export function describeMembers(
+  members: string[],
+  { metadata, spec, status }: V1StatefulSet,
+  pods: V1Pod[],
+  stalePods: string[],
+): string {
   const { updateRevision, observedGeneration = 0 } = status ?? {};
   if (updateRevision === undefined || observedGeneration < (metadata?.generation ?? 0)) {
     throw new Error("Kubernetes has not looked at the StatefulSet yet");
@@ -63,9 +71,11 @@ export function describeMembers(members: string[], { metadata, spec, status }: V
       if (pod === undefined) return [`${member} does not exist`];
       if (pod.metadata?.deletionTimestamp !== undefined) return [`${member} is stopping`];
       const { [labelKeys.revision]: revision, [labelKeys.version]: version } = pod.metadata?.labels ?? {};
-      if (revision === updateRevision) return [];
-      const versions = version === wanted ? "" : `: version ${version}, wanted ${wanted}`;
-      return [`${member} is not what was deployed last${versions}`];
+      if (revision !== updateRevision) {
+        const versions = version === wanted ? "" : `: version ${version}, wanted ${wanted}`;
+        return [`${member} is not what was deployed last${versions}`];
+      }
+      return stalePods.includes(pod.metadata?.uid ?? "") ? [`${member} started before the last certificates`] : [];
     }),
   );
   return `${members.length} of version ${wanted}, as deployed last`;

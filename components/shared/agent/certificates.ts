@@ -11,10 +11,13 @@ import {
   decideCertificates,
   leafSecretNames,
   type Phase,
+  rollAnnotation,
+  stalePodsAnnotation,
+  stalePodsOf,
   subjectNames,
 } from "../core/certificates";
 import { log } from "../core/log";
-import { agentLabels, namesOf } from "../core/names";
+import { agentLabels, memberNames, namesOf } from "../core/names";
 import {
   type Authority,
   createAuthority,
@@ -33,7 +36,6 @@ import {
   core,
   decoded,
   encoded,
-  group,
   inClusterApi,
   type KubernetesApi,
   ownerReference,
@@ -43,13 +45,13 @@ import { readPod, readSettings } from "./main";
 import { readStatefulSet, tlsOf } from "./roll";
 
 const day = 24 * 60 * 60 * 1000;
-/** Field managers: fields of different purposes never fall with each other. */
+/** Field manager of all that this command applies. */
 const manager = "cells-services-certificates";
-const rollManager = "cells-services-roll";
-/** On the pod template: changing it rolls the members. */
-export const rollAnnotation = "cells-services/certificates";
-/** On the trust ConfigMap: what members that were never rolled have started with. */
-const baselineAnnotation = "cells-services/baseline";
+/**
+ * Earlier releases noted here what members that were never rolled had started with, and for a roll set `rollAnnotation` on the pod
+ * template. What is left of that on a template does no harm.
+ */
+const formerBaseline = "cells-services/baseline";
 
 interface AuthoritySecret {
   phase: Phase;
@@ -64,6 +66,14 @@ interface AuthoritySecret {
 
 /** By the name of the Secret; undefined: missing. */
 type Leaves = Record<string, KeyPair | undefined>;
+
+/** What is noted on the trust ConfigMap for the roll. */
+interface RollNote {
+  startedWith: string | undefined;
+  stalePods: string[];
+}
+
+type Servers = NonNullable<CertificatesObserved["servers"]> & { replicas: number; stalePods: string[] };
 
 interface Context {
   settings: CertificateSettings;
@@ -84,8 +94,16 @@ export async function certificatesCommand(): Promise<void> {
 export async function keepCertificates(context: Context): Promise<void> {
   const { secret, leaves } = await keepAuthority(context);
   const hash = rollHash(context.settings, secret, leaves);
-  await publishTrust(context, secret, hash);
-  await rollIfNeeded(context, hash);
+  const servers = await readServers(context);
+  // Members that do not exist yet will start with what is published now.
+  if (servers === undefined || servers.plain === true) {
+    return publishTrust(context, secret, { startedWith: hash, stalePods: [] });
+  }
+  await publishTrust(context, secret, { startedWith: servers.rolled, stalePods: servers.stalePods });
+  if (servers.rolled === hash) return;
+  log("the members are to be restarted for new certificates");
+  // After everything that members read when they start: a pod that is made from now on is not stale.
+  await applyTrust(context, secret, { startedWith: hash, stalePods: await readPods(context, servers.replicas) });
 }
 
 /** Takes steps until there is nothing to do, but at most one that changes the authority. */
@@ -355,57 +373,50 @@ async function readTrust(context: Context): Promise<string[]> {
   return splitPem((await readTrustObject(context))?.data?.["ca.crt"] ?? "");
 }
 
-async function readBaseline(context: Context): Promise<string | undefined> {
-  return (await readTrustObject(context))?.metadata?.annotations?.[baselineAnnotation];
+async function applyTrust(context: Context, secret: AuthoritySecret, note: RollNote): Promise<void> {
+  const { startedWith = "", stalePods } = note;
+  const annotations = { [rollAnnotation]: startedWith, [stalePodsAnnotation]: stalePods.join(" ") };
+  const data = { "ca.crt": trustBundle(secret).join("") };
+  await applyObject(context, "ConfigMap", namesOf(context.settings.name).trust, { data }, annotations);
 }
 
-async function publishTrust(context: Context, secret: AuthoritySecret, hash: string): Promise<void> {
+async function publishTrust(context: Context, secret: AuthoritySecret, note: RollNote): Promise<void> {
   const { api, namespace, settings } = context;
-  const data = { "ca.crt": trustBundle(secret).join("") };
-  const servers = await readServers(context);
-  // Members that do not exist yet will start with what is published now.
-  const unborn = servers === undefined || servers.plain === true;
-  const baseline = unborn ? hash : await readBaseline(context);
-  const annotations = { [baselineAnnotation]: baseline ?? "" };
-  await applyObject(context, "ConfigMap", namesOf(settings.name).trust, { data }, annotations);
+  await applyTrust(context, secret, note);
+  const data = encoded({ "ca.crt": trustBundle(secret).join("") });
   for (const name of settings.publishTo) {
-    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded(data) };
+    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
     await api.apply(core(namespace, "secrets", name), object, manager);
   }
 }
 
-async function readServers(context: Context): Promise<CertificatesObserved["servers"]> {
+async function readServers(context: Context): Promise<Servers | undefined> {
   const { api, namespace, settings } = context;
   const set = await readStatefulSet(settings.name, namespace, api);
   if (set === undefined) return undefined;
   const { spec, status, metadata } = set;
+  const annotations = (await readTrustObject(context))?.metadata?.annotations;
+  const stalePods = stalePodsOf(annotations);
+  const pods = stalePods.length === 0 ? [] : await readPods(context, spec.replicas);
   const settled =
     status !== undefined &&
     (status.observedGeneration ?? 0) >= (metadata?.generation ?? 0) &&
     status.readyReplicas === spec.replicas &&
     // Not the current revision: it never moves on when Kubernetes does not roll.
-    status.updatedReplicas === spec.replicas;
-  const annotation = spec.template?.metadata?.annotations?.[rollAnnotation];
-  return { settled, rolled: annotation ?? (await readBaseline(context)), plain: tlsOf(spec.template?.spec) === "off" };
+    status.updatedReplicas === spec.replicas &&
+    !pods.some((uid) => stalePods.includes(uid));
+  const rolled =
+    annotations?.[rollAnnotation] ??
+    spec.template?.metadata?.annotations?.[rollAnnotation] ??
+    annotations?.[formerBaseline];
+  return { settled, rolled, plain: tlsOf(spec.template?.spec) === "off", replicas: spec.replicas, stalePods };
 }
 
-/**
- * Makes all members stale. The roll then replaces them, and looks at the others first; those that are not ready may be so because
- * their certificates have ended.
- */
-async function rollIfNeeded(context: Context, hash: string): Promise<void> {
-  const { api, namespace, settings } = context;
-  const servers = await readServers(context);
-  if (servers === undefined || servers.rolled === hash) return;
-  log("the members are to be restarted for new certificates");
-  const name = namesOf(settings.name).server;
-  const set = {
-    apiVersion: "apps/v1",
-    kind: "StatefulSet",
-    metadata: { name },
-    spec: { template: { metadata: { annotations: { [rollAnnotation]: hash } } } },
-  };
-  await api.apply(group("apps/v1", namespace, "statefulsets", name), set, rollManager);
+/** The uids of the pods of all members that have one. */
+async function readPods({ api, namespace, settings }: Context, replicas: number): Promise<string[]> {
+  const names = memberNames(settings.name, replicas);
+  const pods = await Promise.all(names.map((name) => api.get(core(namespace, "pods", name))));
+  return pods.flatMap((pod) => pod?.metadata?.uid ?? []);
 }
 
 /** Objects that Pulumi does not know belong to the ServiceAccount of this agent, so that they go when it goes. */

@@ -1,7 +1,7 @@
 /** The claims of the members' volumes, which outlive the template of the StatefulSet: that one can never be changed. */
 import { type Claim, sizeContradiction, smallerClaims } from "../core/change";
 import { log } from "../core/log";
-import { claimNames, mostMembers } from "../core/names";
+import { claimNames, possibleMembers } from "../core/names";
 import { core, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 
 /** Field manager of the size of a claim. */
@@ -39,7 +39,7 @@ export async function removeLeftClaims(
   namespace: string,
   api: KubernetesApi,
 ): Promise<void> {
-  for (const left of claimNames(name, mostMembers).slice(members)) {
+  for (const left of claimNames(name, possibleMembers(members)).slice(members)) {
     const path = core(namespace, "persistentvolumeclaims", left);
     const uid = (await api.get<PersistentVolumeClaim>(path))?.metadata?.uid;
     if (uid === undefined) continue;

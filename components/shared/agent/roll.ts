@@ -1,7 +1,8 @@
 /**
- * The roll command of every agent: replaces the pods of members that are not what the StatefulSet wants, one after the other, as
- * `core/roll.ts` decides. It may be killed at any point; the next run continues from what is in the cluster.
+ * The roll command of every agent: replaces the pods of members that are not what the StatefulSet wants, or that started with
+ * another authority, one after the other, as `core/roll.ts` decides. It may be killed at any point; the next run continues from what is in the cluster.
  */
+import { stalePodsOf } from "../core/certificates";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { type Marker, peerTls } from "../core/marker";
@@ -11,7 +12,7 @@ import type { EnsembleSettings, RollSettings } from "../core/settings";
 import { type Attempt, waitFor } from "../core/wait";
 import { growClaims } from "./claims";
 import { askAgent } from "./http";
-import { core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
+import { type ConfigMap, core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 import { takeTurn } from "./lease";
 import { readPod, readSettings } from "./main";
 
@@ -173,7 +174,9 @@ async function observe({ settings, namespace, api, examine }: Context) {
   if ((set.status?.observedGeneration ?? 0) < (set.metadata?.generation ?? 0)) {
     return "Kubernetes has not looked at the StatefulSet yet";
   }
-  const wanted = { revision, tls: tlsOf(set.spec.template?.spec) };
+  const trust = await api.get<ConfigMap>(core(namespace, "configmaps", namesOf(settings.name).trust));
+  const stalePods = stalePodsOf(trust?.metadata?.annotations);
+  const wanted = { revision, tls: tlsOf(set.spec.template?.spec), stalePods };
   const names = memberNames(settings.name, set.spec.replicas);
   const { pods, conditions } = await examinePods(names, { settings, namespace, api, examine });
   return {
@@ -232,12 +235,13 @@ export async function examinePods(
 export function toRollMember(
   name: string,
   pod: MemberPod | undefined,
-  wanted: { revision: string; tls: Marker["tls"] | undefined },
+  wanted: { revision: string; tls: Marker["tls"] | undefined; stalePods: string[] },
   condition: Condition | undefined,
 ): RollMember {
   const away = whyAway(pod);
   const leads = condition?.leads ?? false;
-  const current = pod?.metadata?.labels?.[labelKeys.revision] === wanted.revision;
+  const { uid = "", labels } = pod?.metadata ?? {};
+  const current = labels?.[labelKeys.revision] === wanted.revision && !wanted.stalePods.includes(uid);
   const tls = tlsOf(pod?.spec);
   // Only a difference that both say stops everybody.
   const stale = tls === undefined || wanted.tls === undefined || tls === wanted.tls ? "stale" : "otherTls";

@@ -55,6 +55,18 @@ export interface AuthorityCertificate extends Validity {
 
 export type Phase = "steady" | "introduced" | "switched";
 
+/** On the ConfigMap with the trust bundle: a digest of what members must have started with. */
+export const rollAnnotation = "cells-services/certificates";
+/**
+ * On the same ConfigMap: the uids of the pods that started before that. The roll replaces them, and no other pod ever has one of
+ * these uids: so nobody compares clocks, and nobody who notes this needs a right to change members.
+ */
+export const stalePodsAnnotation = "cells-services/stale-pods";
+
+export function stalePodsOf(annotations: Record<string, string> | undefined): string[] {
+  return (annotations?.[stalePodsAnnotation] ?? "").split(" ").filter((uid) => uid !== "");
+}
+
 /** What is in the cluster. Times are milliseconds since 1970. */
 export interface CertificatesObserved {
   /** undefined: there is none yet. */
@@ -78,9 +90,9 @@ export interface CertificatesObserved {
   servers:
     | undefined
     | {
-        /** All replicas ready and of one revision. */
+        /** All replicas are ready and of one revision, and no stale pod is left. */
         settled: boolean;
-        /** The roll annotation on the pod template. */
+        /** What members that are not stale have started with: the value of `rollAnnotation`. */
         rolled: string | undefined;
         /** They run without TLS, and are about to get it: none of them trusts an authority. */
         plain?: boolean;
@@ -120,8 +132,8 @@ function isDue(validity: Validity, now: number): boolean {
 }
 
 /**
- * The next step. `rollWanted` is the annotation that the servers should carry for what is published now; when it differs
- * from what they carry, the caller rolls, and no phase moves before that roll has come to its end.
+ * The next step. `rollWanted` is the digest of what is published now; when the members have started with another one, the caller
+ * notes their pods as stale, and no phase moves before the roll has replaced them.
  */
 export function decideCertificates(
   observed: CertificatesObserved,

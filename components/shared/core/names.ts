@@ -69,6 +69,11 @@ export const rollLease = "cells-services-roll";
 export const fewestMembers = 3;
 export const mostMembers = 5;
 
+/** How many an ensemble that has `members` now may have had, or get: a service of one server always has one. */
+export function possibleMembers(members: number): number {
+  return members === 1 ? 1 : mostMembers;
+}
+
 /** More than half of all members. */
 export function majority(members: number): number {
   return Math.floor(members / 2) + 1;

@@ -6,8 +6,8 @@ export const turnSeconds = 1800;
 export interface RollMember {
   name: string;
   /**
-   * Of its pod, against what the StatefulSet wants. `missing`: deleted, and not gone or not made again yet. `otherTls`: stale, with TLS
-   * between members where none is wanted, or without it.
+   * Of its pod, against what the StatefulSet wants, and against what the certificates command notes as stale. `missing`: deleted, and
+   * not gone or not made again yet. `otherTls`: stale, with TLS between members where none is wanted, or without it.
    */
   revision: "missing" | "stale" | "otherTls" | "current";
   /** `away`: its server does not run, so it counts for nothing. `behind`: it runs, and the others may need it. */

@@ -3,7 +3,7 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { claimNames, memberNames, mostMembers, namesOf, rollLease } from "../core/names";
+import { claimNames, memberNames, namesOf, possibleMembers, rollLease } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -45,15 +45,18 @@ export function createAccess(
 
 /** The preflight compares with what is there, grows volumes and counts members; the roll replaces pods of members. */
 export function changeRules(ensemble: Ensemble): Rule[] {
-  const { marker, server } = namesOf(ensemble.name);
+  const { marker, server, trust } = namesOf(ensemble.name);
   // The members that are to leave, and those that have left, are among them.
-  const members = memberNames(ensemble.name, mostMembers);
+  const possible = possibleMembers(ensemble.members);
+  const members = memberNames(ensemble.name, possible);
   return [
     allow("", "configmaps", ["get", "patch"], [marker]),
+    // Which members started with another authority.
+    allow("", "configmaps", ["get"], [trust]),
     allow("apps", "statefulsets", ["get"], [server]),
     allow("", "pods", ["get", "delete"], members),
     allow("", "pods/eviction", ["create"], members),
-    allow("", "persistentvolumeclaims", ["get", "patch"], claimNames(ensemble.name, mostMembers)),
+    allow("", "persistentvolumeclaims", ["get", "patch"], claimNames(ensemble.name, possible)),
     // Kubernetes cannot restrict by name what is created.
     allow("coordination.k8s.io", "leases", ["create"]),
     allow("coordination.k8s.io", "leases", ["get", "patch", "delete"], [rollLease]),
@@ -66,7 +69,7 @@ export function changeRules(ensemble: Ensemble): Rule[] {
  */
 export function setupRules(ensemble: Ensemble): Rule[] {
   const { marker, setup } = namesOf(ensemble.name);
-  const left = claimNames(ensemble.name, mostMembers).slice(ensemble.members);
+  const left = claimNames(ensemble.name, possibleMembers(ensemble.members)).slice(ensemble.members);
   return [
     ...(ensemble.deletion === "keep" || left.length === 0
       ? []

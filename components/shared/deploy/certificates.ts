@@ -8,7 +8,7 @@ import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { type CertificateSettings, leafSecretNames } from "../core/certificates";
-import { applicationSecretName, namesOf } from "../core/names";
+import { applicationSecretName, memberNames, namesOf, possibleMembers } from "../core/names";
 import { allow, createAccess, type Rule } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
@@ -72,13 +72,18 @@ function applicationSecrets({ name, applications }: Ensemble): string[] {
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
   const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];
-  const issued = ensemble.certificates.issuerRef === undefined ? [] : [names.intermediate];
+  const applications = applicationSecrets(ensemble);
+  const issued =
+    ensemble.certificates.issuerRef === undefined ? [] : [allow("", "secrets", ["get", "patch"], [names.intermediate])];
   return [
-    allow("", "secrets", ["get", "create", "patch"], [...own, ...applicationSecrets(ensemble)]),
-    allow("", "secrets", ["get", "patch"], [names.admin, ...issued]),
+    allow("", "secrets", ["get", "create", "patch"], own),
+    ...(applications.length === 0 ? [] : [allow("", "secrets", ["create", "patch"], applications)]),
+    allow("", "secrets", ["patch"], [names.admin]),
+    ...issued,
     allow("", "configmaps", ["get", "create", "patch"], [names.trust]),
     allow("", "serviceaccounts", ["get"], [names.certificates]),
-    allow("apps", "statefulsets", ["get", "patch"], [names.server]),
+    allow("apps", "statefulsets", ["get"], [names.server]),
+    allow("", "pods", ["get"], memberNames(ensemble.name, possibleMembers(ensemble.members))),
   ];
 }
 

@@ -44,7 +44,7 @@ export function createRoll(
         stepSeconds: stepSeconds(pace),
         watchSeconds: pace.watchSeconds,
       };
-      // A change of the certificates reaches the template by their own Job.
+      // A change of the certificates makes members stale without a change of their template.
       const wanted = digest(JSON.stringify([template, ensemble.tls, certificates]));
       return agentJobSpec(ensemble, {
         name: "roll",

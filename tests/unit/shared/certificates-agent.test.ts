@@ -1,8 +1,8 @@
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { beforeEach, describe, expect, it } from "vitest";
-import { keepCertificates, rollAnnotation } from "../../../components/shared/agent/certificates";
+import { keepCertificates } from "../../../components/shared/agent/certificates";
 import { decoded, type KubernetesApi, type KubernetesObject } from "../../../components/shared/agent/kubernetes";
-import type { CertificateSettings } from "../../../components/shared/core/certificates";
+import { type CertificateSettings, rollAnnotation, stalePodsOf } from "../../../components/shared/core/certificates";
 import { createIssuer } from "../../support/issuer";
 
 const day = 24 * 60 * 60 * 1000;
@@ -47,14 +47,23 @@ function fakeCluster() {
   };
   const path = (kind: string, name: string): string => `/api/v1/namespaces/cells/${kind}/${name}`;
   const setPath = "/apis/apps/v1/namespaces/cells/statefulsets/etcd";
+  let started = 0;
+  const replace = (...names: string[]): void => {
+    for (const name of names) patch(path("pods", name), { metadata: { uid: `pod-${started++}` } }, "kubelet");
+  };
   patch(path("serviceaccounts", "etcd-certificates"), { metadata: { uid: "u1" } }, "pulumi");
   patch(path("secrets", "etcd-admin"), { data: { password: "cHc=" } }, "pulumi");
   return {
     api,
     data: async (kind: string, name: string) => (await api.get<Data>(path(kind, name)))?.data ?? {},
     object: (kind: string, name: string) => api.get<Data>(path(kind, name)),
-    rolled: async () => (await api.get<Data>(setPath))?.spec?.template?.metadata?.annotations?.[rollAnnotation],
-    startServers: (readyReplicas = 3, tls = "required") =>
+    /** The members that are to be replaced. */
+    stale: async () => {
+      const uids = stalePodsOf((await api.get(path("configmaps", "etcd-ca")))?.metadata?.annotations);
+      const pods = await Promise.all(members.map((name) => api.get(path("pods", name))));
+      return members.filter((_, ordinal) => uids.includes(pods[ordinal]?.metadata?.uid ?? ""));
+    },
+    startServers: (readyReplicas = 3, tls = "required") => {
       patch(
         setPath,
         {
@@ -62,7 +71,12 @@ function fakeCluster() {
           status: { readyReplicas, updatedReplicas: 3 },
         },
         "pulumi",
-      ),
+      );
+      replace(...members);
+    },
+    replace,
+    setPath,
+    trustPath: path("configmaps", "etcd-ca"),
     killAfter: (count: number) => {
       writes = 0;
       failAfter = count;
@@ -70,6 +84,7 @@ function fakeCluster() {
   };
 }
 
+const members = ["etcd-0", "etcd-1", "etcd-2"];
 const told = (tls: string) => [{ name: "member", env: [{ name: "SETTINGS", value: JSON.stringify({ tls }) }] }];
 
 function merge(a: object, b: object): object {
@@ -92,6 +107,11 @@ function run(changes: Partial<CertificateSettings> = {}): Promise<void> {
 async function bundle(): Promise<string[]> {
   const { "ca.crt": text = "" } = await cluster.data("configmaps", "etcd-ca");
   return text.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----\n/g) ?? [];
+}
+
+async function phase(): Promise<string> {
+  const state = decoded(await cluster.data("secrets", "etcd-ca"))["state.json"] ?? "";
+  return (JSON.parse(state) as { phase: string }).phase;
 }
 
 /** A client with the published bundle talks to a server with the issued certificate. */
@@ -132,10 +152,10 @@ describe("the certificates command", () => {
     cluster.startServers(3, "off");
     await run();
     expect(await bundle()).toHaveLength(1);
-    expect(await cluster.rolled()).toBeUndefined();
+    expect(await cluster.stale()).toEqual([]);
     cluster.startServers(0);
     await run();
-    expect(await cluster.rolled()).toBeUndefined();
+    expect(await cluster.stale()).toEqual([]);
   });
 
   it("marks its objects for garbage collection, but not those of Pulumi", async () => {
@@ -159,7 +179,7 @@ describe("the certificates command", () => {
     const before = await cluster.data("secrets", "etcd-server-tls");
     await run();
     expect(await cluster.data("secrets", "etcd-server-tls")).toEqual(before);
-    expect(await cluster.rolled()).toBeUndefined();
+    expect(await cluster.stale()).toEqual([]);
   });
 
   it("renews leaf certificates without a roll when the server reads them by itself", async () => {
@@ -169,7 +189,7 @@ describe("the certificates command", () => {
     now += 61 * day;
     await run();
     expect(await cluster.data("secrets", "etcd-server-tls")).not.toEqual(before);
-    expect(await cluster.rolled()).toBeUndefined();
+    expect(await cluster.stale()).toEqual([]);
   });
 
   it("rolls when the former had ended, through which no server could be told to read the next", async () => {
@@ -177,11 +197,11 @@ describe("the certificates command", () => {
     cluster.startServers();
     now += 91 * day;
     await run();
-    const rolled = await cluster.rolled();
-    expect(rolled).toMatch(/^[0-9a-f]{16}$/);
+    expect(await cluster.stale()).toEqual(members);
+    cluster.replace(...members);
     now += 61 * day;
     await run();
-    expect(await cluster.rolled()).toBe(rolled);
+    expect(await cluster.stale()).toEqual([]);
   });
 
   it("rolls for another authority that signs where nobody proves that all have read what it signed", async () => {
@@ -189,11 +209,11 @@ describe("the certificates command", () => {
     await run({ restartOn: "signer" });
     cluster.startServers();
     await run(rotation);
-    const introduced = await cluster.rolled();
+    expect(await cluster.stale()).toEqual(members);
+    cluster.replace(...members);
     now += 61 * day;
     await run(rotation);
-    expect(introduced).toBeDefined();
-    expect(await cluster.rolled()).not.toBe(introduced);
+    expect(await cluster.stale()).toEqual(members);
   });
 
   it("leaves it to the roll to look at the members when a renewed certificate needs one, also when some are not ready", async () => {
@@ -201,7 +221,85 @@ describe("the certificates command", () => {
     cluster.startServers(2);
     now += 61 * day;
     await run({ restartOn: "any" });
-    expect(await cluster.rolled()).toMatch(/^[0-9a-f]{16}$/);
+    expect(await cluster.stale()).toEqual(members);
+  });
+
+  it("goes on with a roll that was interrupted, and replaces no member twice", async () => {
+    await run();
+    cluster.startServers();
+    await run({ rotation: 1 });
+    cluster.replace("etcd-2");
+    await run({ rotation: 1 });
+    expect(await cluster.stale()).toEqual(["etcd-0", "etcd-1"]);
+    // A day has passed, and not all members trust the new authority.
+    now += 2 * day;
+    await run({ rotation: 1 });
+    expect(await phase()).toBe("introduced");
+    cluster.replace("etcd-0", "etcd-1");
+    await run({ rotation: 1 });
+    expect(await phase()).toBe("switched");
+  });
+
+  it("makes members stale that were started while it was killed, before it had noted the others", async () => {
+    for (let writes = 0; writes < 8; writes++) {
+      cluster = fakeCluster();
+      await run();
+      cluster.startServers();
+      cluster.killAfter(writes);
+      await run({ rotation: 1 }).catch(() => undefined);
+      cluster.killAfter(Number.POSITIVE_INFINITY);
+      const noted = await cluster.stale();
+      cluster.replace("etcd-1");
+      await run({ rotation: 1 });
+      expect(await cluster.stale()).toEqual(noted.length === 0 ? members : ["etcd-0", "etcd-2"]);
+    }
+  });
+
+  describe("where an earlier release has noted what members started with", () => {
+    /** The digest of now, at the place where that release had it. */
+    const asBefore = async (where: "template" | "baseline") => {
+      const noted = (await cluster.object("configmaps", "etcd-ca"))?.metadata?.annotations?.[rollAnnotation] ?? "";
+      const annotations = { "cells-services/baseline": where === "baseline" ? noted : "of the first authority" };
+      await cluster.api.apply(cluster.trustPath, { metadata: { annotations } }, "cells-services-certificates");
+      if (where === "baseline") return;
+      const template = { metadata: { annotations: { [rollAnnotation]: noted } } };
+      await cluster.api.apply(cluster.setPath, { spec: { template } } as KubernetesObject, "cells-services-roll");
+    };
+
+    it.each(["template", "baseline"] as const)("restarts nobody: on the %s", async (where) => {
+      await run();
+      cluster.startServers();
+      await asBefore(where);
+      for (let runs = 0; runs < 2; runs++) {
+        await run();
+        expect(await cluster.stale()).toEqual([]);
+      }
+    });
+
+    it.each(["template", "baseline"] as const)("restarts all for another authority, once: on the %s", async (where) => {
+      await run();
+      cluster.startServers();
+      await asBefore(where);
+      await run({ rotation: 1 });
+      expect(await cluster.stale()).toEqual(members);
+      cluster.replace(...members);
+      await run({ rotation: 1 });
+      expect(await cluster.stale()).toEqual([]);
+    });
+
+    it.each(["template", "baseline"] as const)("notes it before it is killed: on the %s", async (where) => {
+      for (let writes = 0; writes < 8; writes++) {
+        cluster = fakeCluster();
+        await run();
+        cluster.startServers();
+        await asBefore(where);
+        cluster.killAfter(writes);
+        await run().catch(() => undefined);
+        cluster.killAfter(Number.POSITIVE_INFINITY);
+        await run();
+        expect(await cluster.stale()).toEqual([]);
+      }
+    });
   });
 
   it("replaces the authority in phases a day apart, during which old and new trust each other", async () => {
@@ -214,8 +312,8 @@ describe("the certificates command", () => {
     await run({ rotation: 1 });
     expect(await bundle()).toHaveLength(2);
     expect(await handshake(old, "etcd-server-tls")).toBe("trusted");
-    const first = await cluster.rolled();
-    expect(first).toBeDefined();
+    expect(await cluster.stale()).toEqual(members);
+    cluster.replace(...members);
     const both = (await bundle()).join("");
 
     // Clients have a day to read the bundle before anybody shows a certificate that only it covers.
@@ -236,13 +334,14 @@ describe("the certificates command", () => {
 
     await run({ rotation: 1 });
     expect(await bundle()).toHaveLength(2);
+    expect(await cluster.stale()).toEqual([]);
     now += 2 * day;
     await run({ rotation: 1 });
     expect(await bundle()).toHaveLength(1);
     expect(await bundle()).not.toContain(old);
     const [current = ""] = await bundle();
     expect(await handshake(current, "etcd-server-tls")).toBe("trusted");
-    expect(await cluster.rolled()).not.toBe(first);
+    expect(await cluster.stale()).toEqual(members);
 
     const settledState = await cluster.data("secrets", "etcd-ca");
     await run({ rotation: 1 });
@@ -255,10 +354,7 @@ describe("the certificates command", () => {
     await run({ rotation: 1 });
     cluster.startServers(2);
     await run({ rotation: 1 });
-    const state = JSON.parse(decoded(await cluster.data("secrets", "etcd-ca"))["state.json"] ?? "") as {
-      phase: string;
-    };
-    expect(state.phase).toBe("introduced");
+    expect(await phase()).toBe("introduced");
   });
 
   it("continues after being killed at any write", async () => {
@@ -318,7 +414,7 @@ describe("the certificates command", () => {
         expect(await handshake(root, "etcd-server-tls")).toBe("trusted");
       }
       expect(await cluster.data("secrets", "etcd-server-tls")).not.toEqual(before);
-      expect(await cluster.rolled()).toBeUndefined();
+      expect(await cluster.stale()).toEqual([]);
     });
 
     it("comes to living members in phases, so that old and new trust each other", async () => {

@@ -151,6 +151,7 @@ describe("a member", () => {
       whole,
       { revision: "missing" },
     ],
+    ["that started with another authority", pod("b", {}, { uid: "former" }), whole, { revision: "stale" }],
     ["that is new", pod("b"), { ...whole, leads: true }, { revision: "current", condition: "whole", leads: true }],
     [
       "that is stopping",
@@ -166,11 +167,18 @@ describe("a member", () => {
     ],
     ["that nobody could ask", pod("b"), undefined, { condition: "behind", reason: "it was not asked" }],
   ])("%s", (_, each, condition, expected) => {
-    expect(toRollMember("etcd-0", each, { revision: "b", tls: "on" }, condition)).toMatchObject(expected);
+    expect(toRollMember("etcd-0", each, { revision: "b", tls: "on", stalePods: ["former"] }, condition)).toMatchObject(
+      expected,
+    );
   });
 
   it("is stopped with all others only for a TLS that its template names", () => {
-    const { revision } = toRollMember("etcd-0", withTls(pod("a"), "off"), { revision: "b", tls: undefined }, whole);
+    const { revision } = toRollMember(
+      "etcd-0",
+      withTls(pod("a"), "off"),
+      { revision: "b", tls: undefined, stalePods: [] },
+      whole,
+    );
     expect(revision).toBe("stale");
   });
 
@@ -229,7 +237,12 @@ describe("a member", () => {
 });
 
 /** A StatefulSet of revision b, whose pods are made again at once; `broken`: which never become whole; `refusals`: of evictions. */
-function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old" = "none", refusals = 0) {
+function cluster(
+  pods: Record<string, MemberPod>,
+  broken: "none" | "new" | "old" = "none",
+  refusals = 0,
+  stalePods = "",
+) {
   const log: string[] = [];
   const lease = leaseApi();
   const renew = (name: string, how: string): void => {
@@ -243,6 +256,9 @@ function cluster(pods: Record<string, MemberPod>, broken: "none" | "new" | "old"
       if (path.includes("statefulsets")) {
         const template = { spec: { initContainers: initContainers("required") } };
         return { spec: { replicas: 3, template }, status: { updateRevision: "b" } } as unknown as T;
+      }
+      if (path.endsWith("/configmaps/etcd-ca")) {
+        return { metadata: { annotations: { "cells-services/stale-pods": stalePods } } } as unknown as T;
       }
       return pods[path.split("/").at(-1) ?? ""] as T | undefined;
     },
@@ -339,6 +355,15 @@ describe("the Job", () => {
     const { log, run } = cluster(all("a"));
     await run();
     expect(log).toEqual(["evicts etcd-2", "evicts etcd-0", "evicts etcd-1"]);
+  });
+
+  it("replaces those that started with another authority, also where it was killed between two of them", async () => {
+    const started = { "etcd-0": pod("b", {}, { uid: "1" }), "etcd-1": pod("b", {}, { uid: "2" }), "etcd-2": pod("b") };
+    const { log, run } = cluster(started, "none", 0, "1 2 3");
+    await run();
+    expect(log).toEqual(["evicts etcd-0", "evicts etcd-1"]);
+    await run();
+    expect(log).toHaveLength(2);
   });
 
   it("touches nobody when nothing has changed", async () => {
