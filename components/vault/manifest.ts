@@ -7,6 +7,7 @@ import {
   agentJobSpec,
   agentPorts,
   allow,
+  apiServerPorts,
   applicationSecretName,
   certificateMounts,
   configName,
@@ -316,20 +317,29 @@ export const policyPorts = {
   metrics: ports.metrics,
 };
 
-/** For a key service at a port that the members may not reach yet, such as an emulator; undefined for 443 and 6443. */
+/**
+ * For ports that the members may not reach yet: of a key service elsewhere, such as an emulator; and 443, of all services of AWS,
+ * where that is open for the API of Kubernetes alone. undefined: there are none.
+ */
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
-  const { seal } = ensemble;
-  if (seal.type !== "awskms" || seal.endpoint === undefined) return undefined;
-  const { port, protocol } = new URL(seal.endpoint);
-  const number = Number(port || (protocol === "http:" ? 80 : 443));
-  if (number === 443 || number === 6443) return undefined;
+  const { seal, egress } = ensemble;
+  if (seal.type !== "awskms") return undefined;
+  const open = egress.apiServer === undefined ? apiServerPorts : [];
+  const wanted = new Set([443, seal.endpoint === undefined ? 443 : portOf(seal.endpoint)]);
+  const ports = [...wanted].filter((port) => !open.includes(port));
+  if (ports.length === 0) return undefined;
   return {
     metadata: metadata(ensemble, sealName(ensemble.name)),
     spec: {
       // Members, and the job that proves the seal.
       podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
       policyTypes: ["Egress"],
-      egress: [{ ports: [{ protocol: "TCP", port: number }] }],
+      egress: [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }],
     },
   };
+}
+
+function portOf(url: string): number {
+  const { port, protocol } = new URL(url);
+  return Number(port || (protocol === "http:" ? 80 : 443));
 }

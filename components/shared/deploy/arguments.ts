@@ -2,6 +2,7 @@
  * The arguments that all ensembles share: their words, units, defaults and checks. A service spreads them into its own schema.
  * Everything is checked before any resource exists, and every mistake is reported at once.
  */
+import { isIP } from "node:net";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import type { ServiceKind } from "../core/names";
@@ -49,6 +50,11 @@ const peer = z.strictObject({ namespaceLabels: labels.optional(), podLabels: lab
 export type Peer = z.output<typeof peer>;
 // Strict, because without a misspelt key the peer would be every pod of the namespace.
 const peers = z.array(peer, says("a list of peers", 'use a list like [{ podLabels: { app: "x" } }]'));
+
+const ranges = z.array(
+  z.string().check(rule(rangeProblem)),
+  says("a list of at least one address range", 'use a list like ["10.96.0.1/32"]'),
+);
 
 const toleration = z.strictObject({
   key: z.string().exactOptional(),
@@ -200,6 +206,17 @@ export function ensembleShape(profile: ServiceProfile) {
         "who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace, an empty list nobody",
       )
       .default([{}]),
+    egress: z
+      .strictObject({
+        apiServer: ranges
+          .min(1)
+          .describe(
+            "addresses of the Kubernetes API, a list in CIDR notation: of its Service and of its endpoints; without it the ports 443 and " +
+              "6443 of any address",
+          )
+          .optional(),
+      })
+      .prefault({}),
     deletion: z
       .enum(["keep", "delete"])
       .describe("what becomes of the volumes when the service is removed")
@@ -305,6 +322,15 @@ function membersProblem(members: number): string | undefined {
   return members < 3
     ? `must be at least 3 so that one may fail, got ${members}; use 3 or 5`
     : `must be at most 5 because each write waits for a majority, got ${members}; use 3 or 5`;
+}
+
+function rangeProblem(range: string): string | undefined {
+  const [address = "", length = "", ...rest] = range.split("/");
+  const bits = address.includes("%") ? 0 : { 0: 0, 4: 32, 6: 128 }[isIP(address)];
+  const isRange = bits && rest.length === 0 && /^(0|[1-9][0-9]*)$/.test(length) && Number(length) <= bits;
+  return isRange
+    ? undefined
+    : `must be a range of addresses in CIDR notation, got ${shown(range)}; use one like "10.96.0.1/32"`;
 }
 
 function sizeProblem(size: string, minimum: string): string | undefined {

@@ -25,7 +25,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
-export { clientPolicy, metadata } from "./network";
+export { apiServerPorts, clientPolicy, metadata } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";

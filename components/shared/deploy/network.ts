@@ -68,12 +68,16 @@ export interface PolicyPorts {
   clientsLater?: boolean;
 }
 
+/** 443 is the port of the Service of the API server, 6443 the one that some network plugins see. */
+export const apiServerPorts = [443, 6443];
+
 /**
  * Default deny for all pods of the ensemble. Probes of the kubelet need no rule: traffic from a pod's own node is always
  * allowed. Port forwards end inside the pod's network namespace and need none either.
  */
 export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts) {
   const instance = instancePeer(ensemble);
+  const { apiServer } = ensemble.egress;
   const servers = { podSelector: { matchLabels: serverSelector(ensemble.service, ensemble.name) } };
   const { server, members } = namesOf(ensemble.name);
   const { gateway = false, clientsLater = false } = ports;
@@ -95,8 +99,10 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts) {
         // 5353, and policies see the port behind the Service.
         { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) },
         { to: [instance] },
-        // The API server, for the agent: 443 is the port of its Service, 6443 the one that some network plugins see.
-        { ports: [tcp(443), tcp(6443)] },
+        {
+          ...(apiServer === undefined ? {} : { to: apiServer.map((cidr) => ({ ipBlock: { cidr } })) }),
+          ports: apiServerPorts.map(tcp),
+        },
       ],
     },
   };

@@ -57,6 +57,7 @@ describe("arguments of an ensemble", () => {
       applications: [],
       metrics: { from: [] },
       clients: [{}],
+      egress: { apiServer: undefined },
       deletion: "keep",
     });
   });
@@ -150,6 +151,26 @@ describe("arguments of an ensemble", () => {
       { certificates: { rotation: -1 } },
       "certificates.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
     ],
+    [
+      { egress: { apiServer: [] } },
+      'egress.apiServer must be a list of at least one address range, got []; use a list like ["10.96.0.1/32"]',
+    ],
+    [
+      { egress: { apiServer: "10.96.0.1/32" } },
+      'egress.apiServer must be a list of at least one address range, got "10.96.0.1/32"; use a list like ["10.96.0.1/32"]',
+    ],
+    ...[
+      "10.96.0.1",
+      "10.96.0.1/33",
+      "10.96.0.1/032",
+      "10.96.0/24",
+      "fd00::/129",
+      "fe80::1%eth0/64",
+      "api.example.com/32",
+    ].map((range): [object, string] => [
+      { egress: { apiServer: ["192.0.2.0/24", range] } },
+      `egress.apiServer[1] must be a range of addresses in CIDR notation, got "${range}"; use one like "10.96.0.1/32"`,
+    ]),
   ])("refuses %j", (args, message) => {
     const actual = messageOf(args);
     expect(actual).toBe(`etcd "config": ${message}`);

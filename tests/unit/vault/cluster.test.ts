@@ -260,6 +260,17 @@ describe("with a key of AWS", () => {
     const real = await deploy({ seal: { ...kms, endpoint: "https://kms.example.org" } });
     expect(real.byType(networkPolicy).map(({ name }) => name)).toEqual(["vault"]);
   });
+
+  it("leaves the services of AWS open where the API of Kubernetes has addresses", async () => {
+    const egress = { apiServer: ["10.96.0.1/32"] };
+    const opened = async (seal: Seal) =>
+      at(inputs(await deploy({ seal, egress }), networkPolicy, "vault-seal"), "spec.egress");
+    const ports = (...numbers: number[]) => [{ ports: numbers.map((port) => ({ protocol: "TCP", port })) }];
+    expect(await opened(kms)).toEqual(ports(443));
+    expect(await opened({ ...kms, endpoint: "http://moto.aws.svc:5000" })).toEqual(ports(443, 5000));
+    const shamir = await deploy({ seal: { type: "shamir" }, egress });
+    expect(shamir.byType(networkPolicy).map(({ name }) => name)).toEqual(["vault"]);
+  });
 });
 
 describe("wrong arguments", () => {
