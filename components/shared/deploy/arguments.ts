@@ -10,6 +10,7 @@ import { parseCpu, parseQuantity } from "../core/quantity";
 import { type Image, imageReference, mirrored } from "./images";
 import {
   type AddProblem,
+  imageText,
   laterText,
   ofList,
   parsed,
@@ -127,8 +128,11 @@ export function ensembleShape(profile: ServiceProfile) {
     version: text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "three numbers without a prefix", 'use a version like "3.6.16"')
       .describe("of the server, three numbers without a prefix")
       .default(profile.image.version),
-    image: laterText("give a full image reference")
-      .describe("full reference, for a mirror of the official image; `version` is then only a label")
+    image: imageText()
+      .describe(
+        "full reference of the official image, in a mirror or by digest (`name:tag@sha256:...`); `version` is then only a label, and must " +
+          "say what the image has",
+      )
       .optional(),
     storage: z
       .strictObject({

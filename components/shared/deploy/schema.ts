@@ -116,6 +116,17 @@ export function laterText(advice: string) {
   });
 }
 
+/** A reference to an image, by tag, by digest or by both. */
+export function imageText() {
+  const advice = 'use one like "registry.example.com/redis:8.0.6", with or without "@sha256:" and 64 hex digits';
+  // Without a text: that is another mistake.
+  const isReference = (value: string): boolean => value === "" || /^[^\s@]+(@sha256:[0-9a-f]{64})?$/.test(value);
+  return laterText("give a full image reference").refine(
+    (value) => typeof value !== "string" || isReference(value),
+    says("a full image reference", advice),
+  );
+}
+
 const isLater = (value: unknown): boolean => pulumi.Output.isInstance(value) || value instanceof Promise;
 const notPlain = "must be a plain value, got an Output; it decides what is created";
 

@@ -6,7 +6,18 @@ import { labelKeys } from "../core/names";
 import { parseCpu } from "../core/quantity";
 import type { Ensemble } from "./arguments";
 import { agentImage, gatewayImage, mirrored } from "./images";
-import { type AddProblem, laterText, rule, type Sound, says, shown, text, together, wholeNumber } from "./schema";
+import {
+  type AddProblem,
+  imageText,
+  laterText,
+  rule,
+  type Sound,
+  says,
+  shown,
+  text,
+  together,
+  wholeNumber,
+} from "./schema";
 
 /** The user "node" of the agent image. Servers run as the same user: none of their images needs a user of its own. */
 const defaultUserId = 1000;
@@ -46,9 +57,15 @@ export const podArgument = z
       'use one like "registry.example.com/mirror"',
     )
       .describe(
-        "of a mirror, instead of `docker.io` and `gcr.io`: a host, which may have a port and a path; an image that `image` names stays as it is",
+        "of a mirror, instead of `docker.io` and `gcr.io`: a host, which may have a port and a path; an image that is given itself stays as it is",
       )
       .optional(),
+    agentImage: imageText()
+      .describe(
+        "full reference of the image of the agents, as `image` for that of the server; the version stays that of this release",
+      )
+      .optional(),
+    gatewayImage: imageText().describe("the same of HAProxy, which only Redis and MySQL have").optional(),
     userId: z
       .union([wholeNumber(1, largestUserId, userWords, userAdvice), z.enum(["namespace"])], says(userWords, userAdvice))
       .describe(
@@ -151,13 +168,14 @@ function podProfile(pod: Ensemble["pod"], serviceAccountName: string): Partial<c
   };
 }
 
-/** The image, unless the argument `image` names it, and the CPU limit, unless the argument `resources` sets it. */
+/** The image, except of servers, which have it by the argument `image`; and the CPU limit, unless the argument `resources` sets it. */
 function completed({ resources, pod }: Ensemble, container: core.v1.Container): core.v1.Container {
-  const chosen = [agentImage, gatewayImage].find((each) => each === container.image);
+  const given = { [agentImage]: pod.agentImage, [gatewayImage]: pod.gatewayImage };
+  const chosen = Object.keys(given).find((each) => each === container.image);
   const own = container.resources as core.v1.ResourceRequirements;
   return {
     ...container,
-    ...(chosen === undefined ? {} : { image: mirrored(chosen, pod.imageRegistry) }),
+    ...(chosen === undefined ? {} : { image: given[chosen] ?? mirrored(chosen, pod.imageRegistry) }),
     ...(own === resources || pod.agentCpuLimit === undefined
       ? {}
       : { resources: { ...own, limits: { cpu: pod.agentCpuLimit, ...(own.limits as Record<string, string>) } } }),

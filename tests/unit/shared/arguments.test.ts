@@ -15,6 +15,7 @@ const profile: ServiceProfile = {
   resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
 };
 
+const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
 const schema = ensembleSchema(ensembleShape(profile));
 const resolve = (args: object, name = "config") =>
   resolveEnsemble(profile, schema, name, { namespace: "cells", ...args });
@@ -47,6 +48,8 @@ describe("arguments of an ensemble", () => {
         imagePullSecrets: [],
         priorityClassName: undefined,
         imageRegistry: undefined,
+        agentImage: undefined,
+        gatewayImage: undefined,
         userId: 1000,
         agentCpuLimit: undefined,
       },
@@ -65,6 +68,10 @@ describe("arguments of an ensemble", () => {
   it("takes the version into the image, unless an image is given", () => {
     expect(resolve({ version: "3.6.9" }).image).toBe("example.org/etcd:v3.6.9");
     expect(resolve({ image: "mirror/etcd:1" }).image).toBe("mirror/etcd:1");
+    for (const image of [`etcd@${digest}`, `mirror:5000/etcd:v3.6.8@${digest}`]) {
+      const ensemble = resolve({ version: "3.6.9", image });
+      expect([ensemble.image, ensemble.version]).toEqual([image, "3.6.9"]);
+    }
     expect(resolve({ pod: { imageRegistry: "mirror:5000" } }).image).toBe("mirror:5000/etcd:v3.6.8");
   });
 
@@ -151,6 +158,27 @@ describe("arguments of an ensemble", () => {
       { certificates: { rotation: -1 } },
       "certificates.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
     ],
+    ...[
+      "etcd@sha256:12",
+      `etcd@${digest}0`,
+      `etcd@${digest.toUpperCase()}`,
+      `@${digest}`,
+      "etcd@v3.6.8",
+      "etcd v3.6.8",
+    ].flatMap((image) =>
+      (
+        [
+          ["image", { image }],
+          ["pod.agentImage", { pod: { agentImage: image } }],
+          ["pod.gatewayImage", { pod: { gatewayImage: image } }],
+        ] as const
+      ).map(([key, args]): [object, string] => [
+        args,
+        `${key} must be a full image reference, got "${image}"; ` +
+          'use one like "registry.example.com/redis:8.0.6", with or without "@sha256:" and 64 hex digits',
+      ]),
+    ),
+    [{ image: "" }, "image is missing; give a full image reference"],
     [
       { egress: { apiServer: [] } },
       'egress.apiServer must be a list of at least one address range, got []; use a list like ["10.96.0.1/32"]',

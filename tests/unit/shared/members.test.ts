@@ -212,6 +212,15 @@ describe.each(services)("%s", (service, create) => {
     expect(at(roll(found), digest), "another template runs the roll").not.toBe(at(roll(plain), digest));
   });
 
+  it("runs no image but those that are given, such as by digest", async () => {
+    const [image, agent, gateway] = ["server", "agent", "gateway"].map((name) => `${name}:1@sha256:${"0".repeat(64)}`);
+    const given = { image, pod: { agentImage: agent, gatewayImage: gateway, imageRegistry: "localhost" } };
+    const pods = podsOf(await record(() => void create(given)));
+    const found = new Set(pods.flatMap(({ pod }) => containersOf(pod)).map((container) => container["image"]));
+    const expected = ["redis", "mysql"].includes(service) ? [image, agent, gateway] : [image, agent];
+    expect([...found].sort()).toEqual(expected.sort());
+  });
+
   it("has no container that requests more CPU than the least limit for agents", async () => {
     const small = await record(
       () => void create({ pod: { agentCpuLimit: "20m" }, resources: { requests: { cpu: "1m" } } }),

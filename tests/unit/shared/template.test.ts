@@ -9,6 +9,7 @@ type Others = Partial<Omit<EtcdClusterArguments, "pod">>;
 
 const etcd = (pod: PodArgument = {}, others: Others = {}) =>
   resolveEtcd("etcd", { namespace: "cells", pod, ...others });
+const digest = `sha256:${"0".repeat(64)}`;
 const agent = { name: "agent", image: agentImage, resources: { limits: { memory: "192Mi" } } };
 const server = ({ image, resources }: Ensemble) => ({ name: "etcd", image, resources });
 const template = (ensemble: Ensemble) =>
@@ -71,7 +72,12 @@ describe("the template of a pod", () => {
       { image: "quay.io/own/etcd:1" },
       ["localhost/library/node:22.23.3-bookworm-slim", "quay.io/own/etcd:1"],
     ],
-  ])("pulls its images from the mirror, unless `image` names one: %o %o", (pod, others, images) => {
+    [
+      { imageRegistry: "localhost", agentImage: `mirror/node@${digest}` },
+      { image: `mirror/etcd:v3.6.8@${digest}` },
+      [`mirror/node@${digest}`, `mirror/etcd:v3.6.8@${digest}`],
+    ],
+  ])("pulls its images from the mirror, unless they are given themselves: %o %o", (pod, others, images) => {
     const { spec } = template(etcd(pod, others));
     expect(spec).toMatchObject({ initContainers: [{ image: images[0] }], containers: [{ image: images[1] }] });
   });
