@@ -25,7 +25,16 @@ import { checkStrangers, loginStrangers, refusal } from "../shared/check/strange
 import type { Check, CheckTarget } from "../shared/core/check";
 import { majority, memberHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { markDatabase, memberOf, neededReplicas, ports, replicaLagSeconds, scheme } from "./layout";
+import {
+  markDatabase,
+  markKey,
+  memberOf,
+  neededReplicas,
+  ports,
+  replicaLagSeconds,
+  scheme,
+  sentinelChannel,
+} from "./layout";
 import type { Server, Up } from "./membership";
 
 /** Sentinels ask for news every ten seconds: so long they may not know of a replica that is new. */
@@ -260,8 +269,15 @@ async function checkApplication(
       found ||= some.includes(key);
     } while (cursor !== "0" && !found);
     if (!found) throw new Error("SCAN does not find a key");
+    const copy = `${key}:copy`;
+    await client.copy(key, copy);
+    if ((await client.get(copy)) !== application) throw new Error("COPY does not copy a key");
+    const [role] = await client.role();
+    if (role !== "master") throw new Error(`ROLE says ${String(role)}`);
+    // Clients such as Action Cable publish on channels of their own that begin with an underscore.
+    await client.publish(`_${key}`, application);
   } finally {
-    await client.del(key);
+    await client.del(key, `${key}:copy`);
   }
   // None of them does harm where it is let in.
   const forbidden: [string, ...string[]][] = [
@@ -280,9 +296,10 @@ async function checkApplication(
     ["SHUTDOWN"],
     ["REPLICAOF", "NO", "ONE"],
     // What Sentinels tell each other, and what agents write down.
-    ["PUBLISH", "__sentinel__:hello", "x"],
+    ["PUBLISH", sentinelChannel, "x"],
     ["SELECT", String(markDatabase)],
     ["MOVE", key, String(markDatabase)],
+    ["COPY", key, markKey, "DB", String(markDatabase)],
   ];
   await everywhere(
     harmful.map((command) => ({ name: command.join(" "), command })),
@@ -292,7 +309,7 @@ async function checkApplication(
       return "refused";
     },
   );
-  return `${application} may write, KEYS and SCAN; CONFIG, ACL, FLUSHALL and others are refused`;
+  return `${application} may write, KEYS, SCAN, COPY, ROLE and PUBLISH; CONFIG, ACL, FLUSHALL and others are refused`;
 }
 
 type Session = Connections<Redis>;

@@ -75,6 +75,9 @@ export const parking = { host: "127.0.0.1", port: 1 } as const;
 export const markDatabase = 16;
 export const markKey = "cells-services:mark";
 
+/** Where Sentinels tell each other which master there is. They believe what anybody publishes here. */
+export const sentinelChannel = "__sentinel__:hello";
+
 /** Of replicas that may be promoted. 0 means never; a server starts with it. */
 export const electablePriority = 100;
 

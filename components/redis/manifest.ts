@@ -29,6 +29,7 @@ import {
   paths,
   ports,
   replicaLagSeconds,
+  sentinelChannel,
   usersName,
 } from "./layout";
 
@@ -126,16 +127,30 @@ const internalRules: Record<InternalUser, string> = {
     "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill",
 };
 
+/** Glob patterns that match every text but `word` and the empty one: ACLs know no exceptions. `word` has no special characters. */
+export function allBut(word: string): string[] {
+  const differs = [...word].flatMap((character, length) => {
+    const start = word.slice(0, length);
+    return [start, `${start}[^${character}]*`];
+  });
+  return [...differs, `${word}?*`].filter((pattern) => pattern !== "");
+}
+
 /**
  * All data in the databases of clients, and all channels. Dangerous commands are refused, except KEYS, INFO and SORT, which
- * count as dangerous because they can be slow. A client that publishes on `__sentinel__:hello` could make the Sentinels
- * follow any server, so it cannot publish on channels that begin with an underscore. COPY and MOVE are refused, because
- * they reach the database of the mark without SELECT.
+ * count as dangerous because they can be slow, and ROLE, which says no more than INFO. A client that publishes on the channel of
+ * the Sentinels could make them follow any server. COPY and MOVE reach the database of the mark without SELECT: COPY may not
+ * use the key of the mark, and MOVE is refused, because the application would lose its key there.
  */
 const applicationRules = [
-  "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro",
-  `-select ${Array.from({ length: markDatabase }, (_, database) => `+select|${database}`).join(" ")} -move -copy`,
-  "-publish (+publish ~* &[^_]*)",
+  "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro +role",
+  `-select ${Array.from({ length: markDatabase }, (_, database) => `+select|${database}`).join(" ")}`,
+  `-move -copy (+copy ${allBut(markKey)
+    .map((pattern) => `~${pattern}`)
+    .join(" ")})`,
+  `-publish (+publish ~* ${allBut(sentinelChannel)
+    .map((pattern) => `&${pattern}`)
+    .join(" ")})`,
 ].join(" ");
 
 export const pace: Pace = {

@@ -7,7 +7,7 @@ import { memberConfig, sentinelConfig, sentinelId } from "../../../components/re
 import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
-import { maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
+import { allBut, maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
 import { believedAble, failsToWrite, onlineReplicas } from "../../../components/redis/sidecar";
 
 const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
@@ -125,10 +125,25 @@ describe("the users", () => {
 
   it("let an application use all data, KEYS and SCAN, and nothing that is for administrators", () => {
     expect(acl).toContain(
-      `user cells on ${hash("secretC")} ${hash("secretF")} ~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro -select +select|0 +select|1 `,
+      `user cells on ${hash("secretC")} ${hash("secretF")} ~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro +role -select +select|0 +select|1 `,
     );
-    expect(acl).toContain("+select|15 -move -copy -publish (+publish ~* &[^_]*)");
+    expect(acl).toContain("+select|15 -move -copy (+copy ~[^c]* ~c ~c[^e]* ");
+    expect(acl).toContain(" ~cells-services:mark?*) -publish (+publish ~* &[^_]* &_ &_[^_]* ");
+    expect(acl).toContain(" &__sentinel__:hello?*)\n");
     expect(acl).not.toContain("+select|16");
+  });
+
+  it("are refused one channel and one key only, by patterns for everything else", () => {
+    const matches = (text: string, word: string): boolean =>
+      // The patterns have no other special characters than a class at one place, and what may follow.
+      allBut(word).some((pattern) => new RegExp(`^${pattern.replace("?*", ".+").replace("]*", "].*")}$`).test(text));
+    for (const word of ["__sentinel__:hello", "cells-services:mark"]) {
+      expect(matches(word, word)).toBe(false);
+      const start = word.slice(0, -1);
+      for (const text of [start, `${start}x`, `${word}x`, word[0], `x${word}`, "_action_cable_internal", "cells:1"]) {
+        expect(matches(text ?? "", word), text).toBe(true);
+      }
+    }
   });
 
   it("let each agent do its work and no more", () => {
