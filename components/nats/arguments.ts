@@ -5,10 +5,26 @@ import {
   ensembleShape,
   images,
   logSpace,
+  parseQuantity,
   resolveEnsemble,
+  rule,
   type ServiceProfile,
+  says,
+  shown,
+  sizeProblem,
 } from "../shared/deploy";
 import { adminUsername, ports } from "./layout";
+
+/** The least is the default of the server, which clients rely on. */
+const leastPayload = "1Mi";
+/**
+ * With its subject and headers a message in a stream may have 32 MiB. Servers of some versions take a larger one, and then cannot
+ * read it: `rlBadThresh` in https://github.com/nats-io/nats-server/blob/v2.15.2/server/filestore.go
+ */
+const mostPayload = "31Mi";
+
+/** Above it the server warns when it starts. */
+const usualPayload = "8Mi";
 
 export const natsProfile: ServiceProfile = {
   service: "nats",
@@ -37,9 +53,29 @@ export const natsSchema = ensembleSchema({
         "within two minutes",
     )
     .default("fsync"),
+  maxPayload: z
+    .string(says("a whole number with a unit", `use a size like "${usualPayload}"`))
+    .check(rule(payloadProblem))
+    .describe(
+      `the largest message, with its headers (\`max_payload\`): from \`${leastPayload}\` to \`${mostPayload}\`; NATS discourages more than ` +
+        `\`${usualPayload}\`, and warns in its log. A client that sends more is disconnected`,
+    )
+    .default(leastPayload),
 });
+
+function payloadProblem(size: string): string | undefined {
+  const tooLarge = (parseQuantity(size) ?? 0) > (parseQuantity(mostPayload) ?? 0);
+  return (
+    sizeProblem(size, leastPayload, usualPayload) ??
+    (tooLarge
+      ? `must be at most ${mostPayload}, because streams store no larger messages, got ${shown(size)}; send large data in parts`
+      : undefined)
+  );
+}
+
 export type NatsClusterArguments = z.input<typeof natsSchema>;
 export type Durability = z.output<typeof natsSchema>["durability"];
+export type NatsEnsemble = ReturnType<typeof resolveNats>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
 export function resolveNats(name: string, args: NatsClusterArguments) {

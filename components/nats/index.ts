@@ -50,7 +50,7 @@ export class NatsCluster extends EnsembleComponent {
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
     const reconciler = createSecret(ensemble, reconcilerName(name), { ...own.current }, afterGuard);
-    const server = namespace.apply((known) => serverConfig(ensemble, known, durability));
+    const server = namespace.apply((known) => serverConfig(ensemble, known));
     const config = createConfig(ensemble, { [paths.configFile]: server }, afterGuard);
     const accounts = pulumi
       .all([credentials.accepted, listed(own)])

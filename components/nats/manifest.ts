@@ -24,6 +24,7 @@ import {
   namesOf,
   nodePlacement,
   type Pace,
+  parseQuantity,
   podTemplate,
   type ServerInputs,
   secretVolume,
@@ -34,7 +35,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import type { Durability } from "./arguments";
+import type { NatsEnsemble } from "./arguments";
 import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount, usersTag } from "./layout";
 import { clusterName } from "./member";
 
@@ -62,8 +63,8 @@ export const pace: Pace = {
 };
 
 /** The configuration that all members have in common; no secrets. */
-export function serverConfig(ensemble: Ensemble, namespace: string, durability: Durability): string {
-  const { name, tls } = ensemble;
+export function serverConfig(ensemble: NatsEnsemble, namespace: string): string {
+  const { name, tls, durability, maxPayload } = ensemble;
   const routes = memberNames(name, ensemble.members).map(
     (member) => `    "nats://${memberHost(name, namespace, member)}:${ports.peer}"`,
   );
@@ -71,6 +72,7 @@ export function serverConfig(ensemble: Ensemble, namespace: string, durability: 
     "# The name of the pod: a member keeps its identity with its volume.",
     "server_name: $POD_NAME",
     `port: ${ports.client}`,
+    `max_payload: ${parseQuantity(maxPayload)}`,
     "# For probes and metrics; without passwords, so only the network policy protects it.",
     `http_port: ${ports.metrics}`,
     `pid_file: "${paths.pid}"`,

@@ -337,11 +337,11 @@ function rangeProblem(range: string): string | undefined {
     : `must be a range of addresses in CIDR notation, got ${shown(range)}; use one like "10.96.0.1/32"`;
 }
 
-function sizeProblem(size: string, minimum: string): string | undefined {
+export function sizeProblem(size: string, minimum: string, example = "8Gi"): string | undefined {
   const bytes = parseQuantity(size);
   // Kubernetes rewrites a fraction in another unit: the size that it shows would differ from the one given.
   if (bytes === undefined || !/^[0-9]+[a-zA-Z]+$/.test(size)) {
-    return `must be a whole number with a unit, got ${shown(size)}; use a size like "8Gi"`;
+    return `must be a whole number with a unit, got ${shown(size)}; use a size like ${shown(example)}`;
   }
   return bytes < (parseQuantity(minimum) ?? 0)
     ? `must be at least ${minimum}, got ${shown(size)}; use ${minimum} or more`

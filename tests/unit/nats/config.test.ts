@@ -1,10 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type Durability, resolveNats } from "../../../components/nats";
+import { type NatsClusterArguments, resolveNats } from "../../../components/nats";
 import { fileStoreBytes, pace, serverConfig, usersConfig } from "../../../components/nats/manifest";
-import type { EnsembleArguments } from "../../../components/shared/deploy";
 
-function config(args: Partial<EnsembleArguments> = {}, durability: Durability = "fsync"): string {
-  return serverConfig(resolveNats("nats", { namespace: "cells", ...args }), "cells", durability);
+function config(args: Partial<NatsClusterArguments> = {}): string {
+  return serverConfig(resolveNats("nats", { namespace: "cells", ...args }), "cells");
 }
 
 const lines = (text: string): string[] => text.split("\n").filter((line) => !/^\s*(#.*)?$/.test(line));
@@ -15,6 +14,7 @@ describe("the configuration of the server", () => {
       lines(`
 server_name: $POD_NAME
 port: 4222
+max_payload: 1048576
 http_port: 8222
 pid_file: "/run/nats/nats.pid"
 lame_duck_duration: "30s"
@@ -63,7 +63,7 @@ include "accounts.conf"
   });
 
   it("leaves syncing to the server's default when replication is enough", () => {
-    expect(config({}, "replicated")).not.toContain("sync_interval");
+    expect(config({ durability: "replicated" })).not.toContain("sync_interval");
   });
 
   it("lists five members", () => {
@@ -77,6 +77,23 @@ include "accounts.conf"
 
   it("gives memory streams a quarter of the memory", () => {
     expect(config({ resources: { limits: { memory: "4Gi" } } })).toContain(`max_memory_store: ${2 ** 30}`);
+  });
+
+  it.each([
+    ["1Mi", 2 ** 20],
+    ["8Mi", 8 * 2 ** 20],
+    ["31Mi", 31 * 2 ** 20],
+  ])("takes messages of %s", (maxPayload, bytes) => {
+    expect(lines(config({ maxPayload }))).toContain(`max_payload: ${bytes}`);
+  });
+
+  it.each([
+    ["1000k", 'must be at least 1Mi, got "1000k"; use 1Mi or more'],
+    ["32Mi", 'must be at most 31Mi, because streams store no larger messages, got "32Mi"; send large data in parts'],
+    ["1.5Mi", 'must be a whole number with a unit, got "1.5Mi"; use a size like "8Mi"'],
+    [8, 'must be a whole number with a unit, got 8; use a size like "8Mi"'],
+  ])("refuses messages of %s", (maxPayload, message) => {
+    expect(() => config({ maxPayload } as object)).toThrow(`maxPayload ${message}`);
   });
 
   it("ends its lame duck mode before it is killed", () => {
