@@ -18,4 +18,5 @@ export const etcdPreflight: PreflightSettings = {
   version: "3.6.16",
   passwords: { rotation: 0 },
   storage: { size: "8Gi" },
+  pod: { userId: 1000 },
 };

@@ -11,6 +11,7 @@ import {
   sizeContradiction,
   smallerClaims,
   tlsContradiction,
+  userContradiction,
 } from "../core/change";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
@@ -38,7 +39,14 @@ import {
   ownerReference,
 } from "./kubernetes";
 import { readPod, readSettings } from "./main";
-import { type Examine, examineSidecars, type MemberPod, readStatefulSet, type StatefulSet } from "./roll";
+import {
+  type Examine,
+  examineSidecars,
+  type MemberPod,
+  type MemberSpec,
+  readStatefulSet,
+  type StatefulSet,
+} from "./roll";
 import { changeMembers, type Release } from "./scale";
 import { type PrepareTls, switchTls } from "./tls";
 
@@ -72,7 +80,8 @@ export async function preflight(
   const set = await readStatefulSet(settings.name, namespace, api);
   const [template] = set?.spec.volumeClaimTemplates ?? [];
   const claims = await readClaims(claimNames(settings.name, settings.members), namespace, api);
-  const versions = known === undefined ? [] : await livingVersions(settings, namespace, api);
+  const pods = known === undefined ? [] : await livingPods(settings, namespace, api);
+  const versions = livingVersions(pods);
   const reason =
     (template && classContradiction(template.spec.storageClassName, settings.storage.class)) ??
     sizeContradiction(claims, settings.storage.size) ??
@@ -82,7 +91,12 @@ export async function preflight(
       ((set === undefined
         ? livingContradiction(known, settings)
         : (tlsRefusal(settings, known, set, { versions, claims }) ??
-          (service.release === undefined ? membersContradiction(known, settings) : undefined))) ??
+          (service.release === undefined ? membersContradiction(known, settings) : undefined) ??
+          userContradiction(
+            userOf(set.spec.template?.spec),
+            pods.map(({ spec }) => userOf(spec)),
+            settings.pod.userId,
+          ))) ??
         rotationContradiction(known.rotation, settings.passwords.rotation) ??
         versionContradiction(settings.service, versions, settings.version) ??
         (await service.judge?.(settings, namespace))));
@@ -152,20 +166,28 @@ async function changeLiving(
   }
 }
 
+async function livingPods(
+  { name, members }: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+): Promise<MemberPod[]> {
+  const pods = memberNames(name, members).map((member) => api.get<MemberPod>(core(namespace, "pods", member)));
+  return (await Promise.all(pods)).filter((pod) => pod !== undefined);
+}
+
 /**
  * Of the pods, not of the StatefulSet: that says what was wanted last, and perhaps no member has become it. A pod whose image was
  * never pulled has written nothing.
  */
-async function livingVersions(
-  { name, members }: EnsembleSettings,
-  namespace: string,
-  api: KubernetesApi,
-): Promise<string[]> {
-  const pods = memberNames(name, members).map((member) => api.get<MemberPod>(core(namespace, "pods", member)));
-  return (await Promise.all(pods)).flatMap((pod) => {
-    const pulled = pod?.status?.containerStatuses?.every(({ imageID }) => imageID !== "") === true;
-    return pulled ? (pod?.metadata?.labels?.[labelKeys.version] ?? []) : [];
+function livingVersions(pods: MemberPod[]): string[] {
+  return pods.flatMap(({ metadata, status }) => {
+    const pulled = status?.containerStatuses?.every(({ imageID }) => imageID !== "") === true;
+    return pulled ? (metadata?.labels?.[labelKeys.version] ?? []) : [];
   });
+}
+
+function userOf(spec: MemberSpec | undefined): number | undefined {
+  return spec?.securityContext?.runAsUser;
 }
 
 /** Of an object that a kept volume needs: it lives as long as the data, and otherwise goes with the rest. `account` is that of the caller. */

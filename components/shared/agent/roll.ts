@@ -64,6 +64,7 @@ export interface MemberSpec {
   containers?: { name: string }[];
   initContainers?: { name: string; env?: { name: string; value?: string }[] }[];
   volumes?: { name: string; configMap?: { name: string } }[];
+  securityContext?: { runAsUser?: number };
 }
 
 export interface MemberPod extends KubernetesObject {

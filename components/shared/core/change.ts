@@ -102,6 +102,27 @@ function bytes(size: string): number {
   return parseQuantity(size) ?? Number.NaN;
 }
 
+/**
+ * A file keeps the user that wrote it. The kubelet lets another user in by the group alone, and only on volumes that know `fsGroup`.
+ * MongoDB opens its files with O_NOATIME, which Linux allows to their owner only. `template`: of the StatefulSet, undefined where it names no user. `pods`: of the
+ * members that are there; one that runs as another user than the template is left of a change that never came through, and may be
+ * set back.
+ */
+export function userContradiction(
+  template: number | undefined,
+  pods: (number | undefined)[],
+  wanted: number | "namespace",
+): string | undefined {
+  const living = template ?? "namespace";
+  if (living === wanted) return undefined;
+  if (template !== undefined && pods.some((user) => user !== template)) return undefined;
+  const former = JSON.stringify(living);
+  return (
+    `the members run with pod.userId ${former}, got ${JSON.stringify(wanted)}; files on their volumes keep the user that wrote them, ` +
+    `and a server may not open files of another user; set pod.userId to ${former}`
+  );
+}
+
 /** Another class would be another volume. undefined: the default class of the cluster. */
 export function classContradiction(existing: string | undefined, wanted: string | undefined): string | undefined {
   if (existing === wanted) return undefined;

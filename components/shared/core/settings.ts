@@ -37,6 +37,8 @@ export interface PreflightSettings extends SetupSettings {
   plannedStop: boolean;
   version: string;
   storage: { size: string; class?: string | undefined };
+  /** The user of all processes. */
+  pod: { userId: number | "namespace" };
 }
 
 /** Of the roll. */
@@ -64,7 +66,7 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
 }
 
 export function preflightSettings(ensemble: Omit<PreflightSettings, "agent">, agent: string): PreflightSettings {
-  const { plannedStop, version, passwords, storage } = ensemble;
+  const { plannedStop, version, passwords, storage, pod } = ensemble;
   const { size, class: storageClass } = storage;
   return {
     ...memberSettings(ensemble),
@@ -73,5 +75,6 @@ export function preflightSettings(ensemble: Omit<PreflightSettings, "agent">, ag
     version,
     passwords,
     storage: { size, class: storageClass },
+    pod: { userId: pod.userId },
   };
 }

@@ -8,10 +8,11 @@ import {
   rotationContradiction,
   sizeContradiction,
   smallerClaims,
+  userContradiction,
 } from "../../../components/shared/core/change";
 import { type Marker, peerTls, toMarker } from "../../../components/shared/core/marker";
-import type { SetupSettings } from "../../../components/shared/core/settings";
-import { ensembleSettings } from "../../support/settings";
+import type { PreflightSettings, SetupSettings } from "../../../components/shared/core/settings";
+import { ensembleSettings, etcdPreflight } from "../../support/settings";
 
 const marker: Marker = { clusterId: "77", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 const data = { ...marker, members: "3" };
@@ -155,6 +156,28 @@ describe("what a living cluster cannot do", () => {
   });
 });
 
+describe("another user of living members", () => {
+  it.each<[string, number | undefined, (number | undefined)[], number | "namespace"]>([
+    ["the same", 1000, [1000, 1000, 1000], 1000],
+    ["none, as before", undefined, [1000680000, 1000680000, 1000680000], "namespace"],
+    ["back to the one that most have, after a change that came to one member only", 2000, [1000, 1000, 2000], 1000],
+  ])("is accepted: %s", (_, template, pods, wanted) => {
+    expect(userContradiction(template, pods, wanted)).toBeUndefined();
+  });
+
+  it.each<[string, number | undefined, (number | undefined)[], number | "namespace", string, string]>([
+    ["another number", 1000, [1000, 1000, 1000], 2000, "1000", "2000"],
+    ["another number while all are away", 1000, [], 2000, "1000", "2000"],
+    ["that of the namespace", 1000, [1000], "namespace", "1000", '"namespace"'],
+    ["a number instead of that of the namespace", undefined, [1000680000], 1000680000, '"namespace"', "1000680000"],
+  ])("is refused: %s", (_, template, pods, wanted, former, given) => {
+    expect(userContradiction(template, pods, wanted)).toBe(
+      `the members run with pod.userId ${former}, got ${given}; files on their volumes keep the user that wrote them, and a server may ` +
+        `not open files of another user; set pod.userId to ${former}`,
+    );
+  });
+});
+
 const settings: SetupSettings = { ...ensembleSettings, passwords: { rotation: 0 } };
 const markerPath = "/api/v1/namespaces/cells/configmaps/etcd-marker";
 const accountPath = "/api/v1/namespaces/cells/serviceaccounts/etcd-setup";
@@ -276,17 +299,11 @@ describe("the marker", () => {
 
 describe("the preflight", () => {
   const run = (
-    changes: Partial<SetupSettings> = {},
+    changes: Partial<PreflightSettings> = {},
     size = "8Gi",
     version = "3.6.8",
     service: Parameters<typeof preflight>[3] = {},
-  ) =>
-    preflight(
-      { ...settings, ...changes, agent: "etcd-agent-1", plannedStop: false, version, storage: { size } },
-      "cells",
-      cluster.api,
-      service,
-    );
+  ) => preflight({ ...etcdPreflight, ...changes, version, storage: { size } }, "cells", cluster.api, service);
 
   it("lets the first deployment pass", async () => {
     await expect(run()).resolves.toBeUndefined();
@@ -305,13 +322,18 @@ describe("the preflight", () => {
     const release = async () => undefined;
     await expect(grow()).rejects.toThrow("the cluster has 3 members, as its marker says, got members 5");
     const volumes = [{ name: "agent", configMap: { name: "etcd-agent-0" } }];
-    const spec = { replicas: 3, template: { spec: { volumes } }, volumeClaimTemplates: [] };
+    const securityContext = { runAsUser: 1000 };
+    const spec = { replicas: 3, template: { spec: { volumes, securityContext } }, volumeClaimTemplates: [] };
     cluster.objects.set(setPath, { spec });
     await expect(grow()).rejects.toThrow("run pulumi up with members 3 once, and then with members 5");
   });
 
   it("compares with the versions of the members of a cluster that has formed", async () => {
-    const spec = { replicas: 3, volumeClaimTemplates: [] };
+    const spec = {
+      replicas: 3,
+      volumeClaimTemplates: [],
+      template: { spec: { securityContext: { runAsUser: 1000 } } },
+    };
     cluster.objects.set(setPath, { spec });
     const runs = (ordinal: number, version: string, imageID = "sha256:1"): void => {
       const object = { metadata: { labels: { "app.kubernetes.io/version": version } } };
@@ -327,6 +349,17 @@ describe("the preflight", () => {
     await expect(run({}, "8Gi", "3.5.21")).rejects.toThrow(
       "members run version 3.6.8, got version 3.5.21, which is older",
     );
+  });
+
+  it("compares with the user of the members of a cluster that has formed", async () => {
+    const spec = { securityContext: { runAsUser: 1000 } };
+    cluster.objects.set(setPath, { spec: { replicas: 3, volumeClaimTemplates: [], template: { spec } } });
+    cluster.objects.set("/api/v1/namespaces/cells/pods/etcd-0", { spec });
+    const change = () => run({ pod: { userId: 2000 } });
+    await expect(change()).resolves.toBeUndefined();
+    await keep();
+    await expect(run()).resolves.toBeUndefined();
+    await expect(change()).rejects.toThrow("the members run with pod.userId 1000, got 2000");
   });
 
   it("compares with the class of the volumes, also of a cluster that has not formed", async () => {

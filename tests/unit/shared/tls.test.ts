@@ -58,7 +58,13 @@ beforeEach(async () => {
   objects = new Map();
   await keepMarker({ ...settings, tls: "off" }, "cells", api, "77");
   const volumes = [{ name: "agent", configMap: { name: "etcd-agent-1" } }];
-  objects.set(setPath, { spec: { replicas: 3, template: { spec: { volumes } }, volumeClaimTemplates: [] } });
+  objects.set(setPath, {
+    spec: {
+      replicas: 3,
+      template: { spec: { volumes, securityContext: { runAsUser: 1000 } } },
+      volumeClaimTemplates: [],
+    },
+  });
   const pod = {
     metadata: { labels: { "app.kubernetes.io/version": "3.6.8" } },
     spec: { containers: [{ name: "etcd" }] },
