@@ -3,13 +3,13 @@
  *
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
  *                makes the set forget members that are to leave
- *   member       the init container of each member: writes the files of its server, takes the vote of an empty member away, and
- *                adds a new one to the set
+ *   member       the init container of each member: refuses a processor on which the server ends, writes the files of its server,
+ *                takes the vote of an empty member away, and adds a new one to the set
  *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
- *   setup        a Job after the members are ready: users, write concern, marker
+ *   setup        a Job after the members are ready: users, write concern, size of the oplogs, marker
  */
-import { readdir } from "node:fs/promises";
-import type { Document, MongoClient } from "mongodb";
+import { readdir, readFile } from "node:fs/promises";
+import { type CollectionInfo, type Document, Double, type MongoClient } from "mongodb";
 import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker } from "../shared/agent/guard";
@@ -36,11 +36,14 @@ import { compatibilityToSet, releases, startContradiction } from "./compatibilit
 import { databaseOf, type MongodbSetupSettings, paths, setHost } from "./layout";
 import { decideStart } from "./member";
 import { identity, nextRelease, setSettings, withSettings } from "./membership";
+import { processorContradiction } from "./processor";
 import { askVote, createSidecar, joinSet, setVotes, writeServerFiles } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
 const administratorDeadlineSeconds = 240;
 const usersDeadlineSeconds = 60;
+/** For one member. */
+const oplogDeadlineSeconds = 60;
 const commandMilliseconds = 30_000;
 /** Each removal waits until a majority has the new configuration; between two of them may be an election. */
 const releaseSeconds = 120;
@@ -99,6 +102,10 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self = { settings, pod };
+  const node = process.env["NODE_NAME"] ?? "";
+  const cpuinfo = await readFile("/proc/cpuinfo", "utf8");
+  const contradiction = processorContradiction(cpuinfo, process.arch, { member: pod.name, node });
+  if (contradiction !== undefined) throw new Error(contradiction);
   await writeServerFiles(settings);
   const decide = async () => {
     const files = (await readdir(paths.data).catch(absent)) ?? [];
@@ -148,6 +155,34 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     // The members receive the users by replication.
     usersDeadlineSeconds,
   );
+  if (settings.oplogMegabytes !== undefined) {
+    for (const member of members) await keepOplog(settings, namespace, member, settings.oplogMegabytes);
+  }
+}
+
+/** Each member has an oplog of its own. The size in its configuration counts only when the oplog is made. */
+async function keepOplog(
+  settings: MongodbSetupSettings,
+  namespace: string,
+  member: string,
+  megabytes: number,
+): Promise<void> {
+  const auth = { ...(await readCredentials(paths.admin)), source: "admin" };
+  const endpoint = await endpointOf(settings, namespace, member, auth, commandMilliseconds);
+  const attempt = () =>
+    withClient(endpoint, async (client) => {
+      const [oplog] = await client.db("local").listCollections<CollectionInfo>({ name: "oplog.rs" }).toArray();
+      if (oplog?.options?.["size"] === megabytes * 2 ** 20) return { done: true };
+      // Any other type of number is refused by some releases.
+      await command(client, { replSetResizeOplog: 1, size: new Double(megabytes) });
+      log(`the oplog of ${member} may have ${megabytes} MiB`);
+      return { done: true };
+    });
+  await waitFor(`an oplog of ${megabytes} MiB on ${member}`, attempt, {
+    deadlineSeconds: oplogDeadlineSeconds,
+    intervalSeconds: 3,
+    onError: "wait",
+  });
 }
 
 async function keepSettings(client: MongoClient): Promise<void> {

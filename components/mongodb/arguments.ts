@@ -1,4 +1,4 @@
-/** The arguments of MongoDB: the common ones, and when the features of a release are switched on. */
+/** The arguments of MongoDB: the common ones, when the features of a release are switched on, and the size of the oplog. */
 import { z } from "zod";
 import {
   agentPorts,
@@ -8,14 +8,22 @@ import {
   logSpace,
   parseQuantity,
   resolveEnsemble,
+  rule,
   type ServiceProfile,
+  says,
   shown,
+  sizeProblem,
 } from "../shared/deploy";
 import { compatibleWith, releaseOf, releases } from "./compatibility";
 import { reservedDatabases } from "./layout";
 
 /** The smallest cache that the server accepts (256 MiB), and as much for connections, sorting and the server itself. */
 const leastMemory = "512Mi";
+
+/** The least that the server accepts. */
+const leastOplog = "990Mi";
+/** Data, journal and diagnostics need the rest. The server lets the log grow beyond its size while a majority lags. */
+const largestOplogShare = 0.5;
 
 const releaseWords = `${releases.slice(0, -1).join(", ")} or ${releases.at(-1) ?? ""}`;
 
@@ -35,8 +43,6 @@ export const mongodbProfile: ServiceProfile = {
     version: `of the release ${releaseWords}`,
     "storage.size": "at least `3Gi`",
     "resources.limits": `memory at least \`${leastMemory}\``,
-    // WiredTiger opens its files with O_NOATIME, which Linux allows to their owner only.
-    "pod.userId": "only the user that has written the data can open it: another one needs new volumes",
     applications: `not ${reservedDatabases.map((each) => `\`${each}\``).join(", ")}; \`my-app\` has the database \`my_app\``,
     "metrics.from": `port ${agentPorts.http}`,
   },
@@ -51,14 +57,30 @@ export const mongodbSchema = ensembleSchema(
         "such as `6.0`, the release of `version` or the one before: set when all members run `version`, and never lowered; without it, it stays as it is",
       )
       .optional(),
+    oplogSize: z
+      .string(says("a whole number with a unit", 'use a size like "2Gi"'))
+      .check(rule((size) => sizeProblem(size, leastOplog, "2Gi")))
+      .describe(
+        `how much each member keeps for members that were away (\`oplogSizeMB\`): at least \`${leastOplog}\`, at most half of \`storage.size\`; ` +
+          "without it, members with new volumes get 5 % of `storage.size`, at least `990Mi`, and the others keep what they have",
+      )
+      .optional(),
   },
-  ({ resources, version, featureCompatibilityVersion: compatibility }, problem) => {
+  ({ resources, storage, oplogSize, version, featureCompatibilityVersion: compatibility }, problem) => {
     const limit = resources?.limits?.["memory"];
     const bytes = limit === undefined ? undefined : parseQuantity(limit);
     if (bytes !== undefined && bytes < (parseQuantity(leastMemory) ?? 0)) {
       problem(
         ["resources", "limits", "memory"],
         `must be at least ${leastMemory}, half of it for the cache of the server, got ${shown(limit)}; use ${leastMemory} or more`,
+      );
+    }
+    const [oplog, volume] = [oplogSize, storage?.size].map((size) => parseQuantity(size ?? ""));
+    if (oplog !== undefined && volume !== undefined && oplog > volume * largestOplogShare) {
+      problem(
+        ["oplogSize"],
+        `must be at most half of storage.size (${storage?.size ?? ""}), because the data need the rest, got ${shown(oplogSize)}; ` +
+          "use less, or a larger volume",
       );
     }
     if (version === undefined) return;

@@ -7,6 +7,8 @@ export const ports = { client: 27017 } as const;
 
 export interface MongodbSetupSettings extends SetupSettings {
   featureCompatibilityVersion?: string | undefined;
+  /** undefined: the oplogs stay as they are. */
+  oplogMegabytes?: number | undefined;
 }
 
 export const paths = {

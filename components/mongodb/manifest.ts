@@ -10,6 +10,7 @@ import {
   memoryLimit,
   namesOf,
   type Pace,
+  parseQuantity,
   type ServerInputs,
   secretVolume,
   serverStatefulSet,
@@ -30,11 +31,16 @@ export function cacheGigabytes(ensemble: Ensemble): number {
 }
 
 /**
- * The size of the log of operations decides how long a member may be away and still catch up: 5 % of the volume, as the
+ * The size of the log of operations decides how long a member may be away and still catch up: by default 5 % of the volume, as the
  * server would take of a disk.
  */
-export function logMegabytes(ensemble: Ensemble): number {
-  return Math.max(990, Math.floor((ensemble.storage.bytes / 2 ** 20) * 0.05));
+export function logMegabytes({ oplogSize, storage }: MongodbEnsemble): number {
+  return givenLogMegabytes(oplogSize) ?? Math.max(990, Math.floor((storage.bytes / 2 ** 20) * 0.05));
+}
+
+/** The setting is in MiB, whatever its name says. */
+function givenLogMegabytes(size: string | undefined): number | undefined {
+  return size === undefined ? undefined : Math.floor((parseQuantity(size) ?? 0) / 2 ** 20);
 }
 
 /**
@@ -51,7 +57,7 @@ const quiesceMilliseconds = 5_000;
 const sourceBufferSeconds = 4;
 
 /** The configuration that all members have in common; no secrets. */
-export function serverConfig(ensemble: Ensemble): object {
+export function serverConfig(ensemble: MongodbEnsemble): object {
   return {
     storage: {
       dbPath: paths.data,
@@ -102,6 +108,10 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   return serverStatefulSet(ensemble, inputs, {
     pace,
     memberMounts: [{ name: "data", mountPath: paths.data }, { name: "run", mountPath: paths.run }, ...secrets],
+    // A refused processor is named with its node.
+    memberEnvironment: [
+      { name: "NODE_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "spec.nodeName" } } },
+    ],
     sidecar: {
       volumeMounts: [
         { name: "run", mountPath: paths.run },
@@ -121,8 +131,12 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
 }
 
 export function mongodbSetupJob(ensemble: MongodbEnsemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
-  const { featureCompatibilityVersion } = ensemble;
-  const settings: MongodbSetupSettings = { ...setupSettings(ensemble), featureCompatibilityVersion };
+  const { featureCompatibilityVersion, oplogSize } = ensemble;
+  const settings: MongodbSetupSettings = {
+    ...setupSettings(ensemble),
+    featureCompatibilityVersion,
+    oplogMegabytes: givenLogMegabytes(oplogSize),
+  };
   return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });
 }
 

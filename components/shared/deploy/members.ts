@@ -46,6 +46,8 @@ export interface Servers {
   pace: Pace;
   /** Of the init container `member`, which decides whether and how the server starts. */
   memberMounts: core.v1.VolumeMount[];
+  /** Further variables of `member`. No secrets. */
+  memberEnvironment?: core.v1.EnvVar[];
   /** They run after `member` and before the servers. */
   initContainers?: core.v1.Container[];
   /** For servers that cannot say their own role over HTTP. */
@@ -160,6 +162,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
             command: ["member"],
             settings: memberSettings(ensemble),
             volumeMounts: [...servers.memberMounts, ...hosts.folder],
+            env: servers.memberEnvironment ?? [],
           }),
           ...(servers.initContainers ?? []),
           ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),

@@ -138,6 +138,24 @@ describe("a MongoDB ensemble", () => {
     expect(setup(await deploy({ applications: ["cells", "portal"] }))).not.toEqual(setup(await deploy()));
   });
 
+  it("tells the setup the size of the oplogs only when it is given: otherwise they stay as they are", async () => {
+    const settings = async (args: Partial<MongodbClusterArguments>): Promise<unknown> => {
+      const setup = at(inputs(await deploy(args), job, "mongodb-setup"), "spec.template.spec.containers.0");
+      const text = listAt(setup, "env").find(({ name }) => name === "SETTINGS")?.["value"];
+      return JSON.parse(String(text)) as unknown;
+    };
+    expect(await settings({ oplogSize: "2Gi" })).toHaveProperty("oplogMegabytes", 2048);
+    expect(await settings({})).not.toHaveProperty("oplogMegabytes");
+  });
+
+  it("tells each member its node, to name the one whose processor is refused", async () => {
+    const [member] = listAt(podOf(await deploy()), "initContainers");
+    expect(listAt(member, "env")).toContainEqual({
+      name: "NODE_NAME",
+      valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "spec.nodeName" } },
+    });
+  });
+
   it("has neither certificates nor trust without TLS, and members still prove themselves", async () => {
     const graph = await deploy({ tls: "off" });
     expect(graph.outputs).toMatchObject({ trust: null });

@@ -22,6 +22,13 @@ describe("the arguments of MongoDB", () => {
       { resources: { requests: { memory: "128Mi" }, limits: { memory: "511Mi" } } },
       'resources.limits.memory must be at least 512Mi, half of it for the cache of the server, got "511Mi"; use 512Mi or more',
     ],
+    [{ oplogSize: "989Mi" }, 'oplogSize must be at least 990Mi, got "989Mi"; use 990Mi or more'],
+    [{ oplogSize: "2" }, 'oplogSize must be a whole number with a unit, got "2"; use a size like "2Gi"'],
+    [{ oplogSize: 2048 }, 'oplogSize must be a whole number with a unit, got 2048; use a size like "2Gi"'],
+    [
+      { oplogSize: "5Gi" },
+      'oplogSize must be at most half of storage.size (8Gi), because the data need the rest, got "5Gi"; use less, or a larger volume',
+    ],
     [{ arbiter: true }, "arbiter is not an argument; use one of"],
   ])("refuses %j", (changes, message) => {
     expect(() => resolve(changes)).toThrow(message);
@@ -57,6 +64,14 @@ describe("the configuration of mongod", () => {
   it("keeps a twentieth of the volume for members that were away, and at least the least that the server takes", () => {
     expect(logMegabytes(resolve({ storage: { size: "100Gi" } }))).toBe(5120);
     expect(logMegabytes(resolve({ storage: { size: "3Gi" } }))).toBe(990);
+  });
+
+  it.each([
+    ["4Gi", 4096],
+    ["990Mi", 990],
+    ["2G", 1907],
+  ])("keeps %s for members that were away", (oplogSize, megabytes) => {
+    expect(serverConfig(resolve({ oplogSize }))).toHaveProperty("replication.oplogSizeMB", megabytes);
   });
 
   it.each([
