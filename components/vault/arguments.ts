@@ -75,7 +75,14 @@ const awsKmsSeal = z
       .optional(),
     serviceAccountAnnotations: z
       .record(z.string(), z.string())
-      .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key")
+      .describe("awskms: instead of it, `eks.amazonaws.com/role-arn` with a role that may use the key (IRSA)")
+      .optional(),
+    podIdentity: z
+      .boolean()
+      .describe(
+        "awskms: instead of both, `true`: an association of EKS Pod Identity gives the ServiceAccount of the members a role that " +
+          "may use the key",
+      )
       .optional(),
     recovery: z
       .union([z.literal("none"), recovery], {
@@ -87,12 +94,12 @@ const awsKmsSeal = z
       .describe("awskms: who can make a root token later: `pgpKeys` (base64) and `threshold`, or `none`: nobody, ever"),
   })
   .check(
-    together(({ credentialsSecret, serviceAccountAnnotations }, problem) => {
-      if (credentialsSecret !== undefined || serviceAccountAnnotations !== undefined) return;
+    together(({ credentialsSecret, serviceAccountAnnotations, podIdentity }, problem) => {
+      if (credentialsSecret !== undefined || serviceAccountAnnotations !== undefined || podIdentity === true) return;
       problem(
         [],
-        "has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret in " +
-          "credentialsSecret",
+        "has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), podIdentity: true with an " +
+          "association of EKS Pod Identity, or the name of a Secret in credentialsSecret",
       );
     }),
   );

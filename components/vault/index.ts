@@ -26,6 +26,7 @@ import {
 import { resolveVault, type VaultClusterArguments } from "./arguments";
 import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
 import {
+  injectedLogin,
   login,
   memberRules,
   mountsOf,
@@ -87,7 +88,10 @@ export class VaultCluster extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
+        statefulSet: statefulSet(ensemble, {
+          bundle,
+          configChecksum: digest([content, ...injectedLogin(ensemble)].join("\n")),
+        }),
         pace,
         roll: { bundle },
         peers: serverPorts,

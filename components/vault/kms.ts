@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { AwsV4Signer } from "aws4fetch";
 import { http } from "../shared/agent/http";
+import { awsHost } from "../shared/core/aws";
 import { parseJson } from "./client";
 import type { KmsKey } from "./layout";
 
@@ -38,7 +39,7 @@ export async function proveKey(key: KmsKey, credentials: AwsCredentials, former?
 }
 
 export async function kms<T>(
-  { region, endpoint = `https://kms.${region}.amazonaws.com` }: Omit<KmsKey, "keyId">,
+  { region, endpoint = `https://${awsHost("kms", region)}` }: Omit<KmsKey, "keyId">,
   credentials: AwsCredentials,
   operation: string,
   request: object,
@@ -69,17 +70,25 @@ export async function kms<T>(
   throw new Error(`${operation} was refused: ${what}: ${answer?.message ?? answer?.Message ?? "no reason given"}`);
 }
 
-/** From the mounted file, or with the role of the service account (IRSA). The server looks in the same places. */
-export async function findCredentials(region: string): Promise<AwsCredentials> {
-  const file = process.env["AWS_SHARED_CREDENTIALS_FILE"];
+type Environment = Record<string, string | undefined>;
+
+/** From the mounted file, or with the role of the service account: by IRSA, or by EKS Pod Identity. The server looks in the same order. */
+export async function findCredentials(region: string, environment: Environment = process.env): Promise<AwsCredentials> {
+  const file = environment["AWS_SHARED_CREDENTIALS_FILE"];
   if (file !== undefined) return readProfile(await readFile(file, "utf8"));
-  const [role, tokenFile] = [process.env["AWS_ROLE_ARN"], process.env["AWS_WEB_IDENTITY_TOKEN_FILE"]];
-  if (role === undefined || tokenFile === undefined) {
-    throw new Error(
-      "there are no AWS credentials: AWS has put no role into this pod; " +
-        "check seal.serviceAccountAnnotations, or give seal.credentialsSecret",
-    );
-  }
+  const [role, webToken] = [environment["AWS_ROLE_ARN"], environment["AWS_WEB_IDENTITY_TOKEN_FILE"]];
+  if (role !== undefined && webToken !== undefined) return assumeRole(role, webToken, region);
+  const url = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+  const token = environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
+  if (url !== undefined && token !== undefined) return askPodIdentity(url, token);
+  throw new Error(
+    "there are no AWS credentials: AWS has put no role into this pod; check the association of seal.podIdentity or " +
+      "seal.serviceAccountAnnotations, or give seal.credentialsSecret",
+  );
+}
+
+/** IRSA. */
+async function assumeRole(role: string, tokenFile: string, region: string): Promise<AwsCredentials> {
   const parameters = new URLSearchParams({
     Action: "AssumeRoleWithWebIdentity",
     Version: "2011-06-15",
@@ -88,7 +97,7 @@ export async function findCredentials(region: string): Promise<AwsCredentials> {
     WebIdentityToken: (await readFile(tokenFile, "utf8")).trim(),
   });
   const { status, body } = await http({
-    url: `https://sts.${region}.amazonaws.com/?${parameters.toString()}`,
+    url: `https://${awsHost("sts", region)}/?${parameters.toString()}`,
     headers: { accept: "application/json" },
     timeoutSeconds,
   });
@@ -102,6 +111,20 @@ export async function findCredentials(region: string): Promise<AwsCredentials> {
     throw new Error(`AWS gave no credentials for ${role}: ${answer?.Error?.Message ?? `status ${status}`}`);
   }
   const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, SessionToken: sessionToken } = found;
+  return { accessKeyId, secretAccessKey, sessionToken };
+}
+
+/** The agent of EKS Pod Identity on the node. */
+async function askPodIdentity(url: string, tokenFile: string): Promise<AwsCredentials> {
+  const authorization = (await readFile(tokenFile, "utf8")).trim();
+  const { status, body } = await http({ url, headers: { authorization }, timeoutSeconds });
+  const found = parseJson<{ AccessKeyId?: string; SecretAccessKey?: string; Token?: string }>(body);
+  const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: sessionToken } = found ?? {};
+  if (status !== 200 || accessKeyId === undefined || secretAccessKey === undefined || sessionToken === undefined) {
+    // A refusal is a text. An answer of 200 may hold a key, so it is not repeated.
+    const reason = status === 200 ? "the answer has no key" : body.trim() || "no reason given";
+    throw new Error(`AWS gave no credentials for the ServiceAccount of this pod: status ${status}: ${reason}`);
+  }
   return { accessKeyId, secretAccessKey, sessionToken };
 }
 

@@ -169,6 +169,14 @@ function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.En
   };
 }
 
+/**
+ * EKS puts the login into a pod when it creates the pod, and the template says nothing of it. So what this returns is part of a
+ * checksum in the template: a change of the login replaces the members.
+ */
+export function injectedLogin({ seal }: VaultEnsemble): string[] {
+  return seal.type === "awskms" && seal.podIdentity ? ["podIdentity"] : [];
+}
+
 /** Of the container, and of the headless Service. */
 export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
 
@@ -225,7 +233,9 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
     bundle,
     // Changes before each roll, so the Job runs again: a member that restarts must be able to open its data.
     annotations: {
-      "cells-services/members": digest(JSON.stringify([image, ensemble.resources, serverConfig(ensemble)])),
+      "cells-services/members": digest(
+        JSON.stringify([image, ensemble.resources, serverConfig(ensemble), ...injectedLogin(ensemble)]),
+      ),
     },
     deadlineSeconds: 180,
     // A second attempt helps while the network is coming up, though not with a wrong key.
@@ -317,29 +327,43 @@ export const policyPorts = {
   metrics: ports.metrics,
 };
 
-/**
- * For ports that the members may not reach yet: of a key service elsewhere, such as an emulator; and 443, of all services of AWS,
- * where that is open for the API of Kubernetes alone. undefined: there are none.
- */
+/** Where the agent of EKS Pod Identity listens on each node: IPv4, IPv6. */
+const podIdentityAgent = { addresses: ["169.254.170.23/32", "fd00:ec2::23/128"], port: 80 };
+
+/** What a member must reach to open its seal, beyond the ports that all may reach. Undefined: nothing. */
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
-  const { seal, egress } = ensemble;
+  const { seal } = ensemble;
   if (seal.type !== "awskms") return undefined;
-  const open = egress.apiServer === undefined ? apiServerPorts : [];
-  const wanted = new Set([443, seal.endpoint === undefined ? 443 : portOf(seal.endpoint)]);
-  const ports = [...wanted].filter((port) => !open.includes(port));
-  if (ports.length === 0) return undefined;
+  const egress = [...keyServiceEgress(ensemble, seal.endpoint), ...(seal.podIdentity ? [podIdentityEgress] : [])];
+  if (egress.length === 0) return undefined;
   return {
     metadata: metadata(ensemble, sealName(ensemble.name)),
     spec: {
       // Members, and the job that proves the seal.
       podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
       policyTypes: ["Egress"],
-      egress: [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }],
+      egress,
     },
   };
+}
+
+/** A key service elsewhere, such as an emulator; and 443, of all services of AWS, where that is open for the API of Kubernetes alone. */
+function keyServiceEgress(
+  { egress }: VaultEnsemble,
+  endpoint: string | undefined,
+): networking.v1.NetworkPolicyEgressRule[] {
+  const open = egress.apiServer === undefined ? apiServerPorts : [];
+  const wanted = new Set([443, endpoint === undefined ? 443 : portOf(endpoint)]);
+  const ports = [...wanted].filter((port) => !open.includes(port));
+  return ports.length === 0 ? [] : [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }];
 }
 
 function portOf(url: string): number {
   const { port, protocol } = new URL(url);
   return Number(port || (protocol === "http:" ? 80 : 443));
 }
+
+const podIdentityEgress: networking.v1.NetworkPolicyEgressRule = {
+  to: podIdentityAgent.addresses.map((cidr) => ({ ipBlock: { cidr } })),
+  ports: [{ protocol: "TCP", port: podIdentityAgent.port }],
+};

@@ -252,6 +252,42 @@ describe("with a key of AWS", () => {
     expect(JSON.stringify(graph.resources)).not.toContain("AWS_SECRET_ACCESS_KEY");
   });
 
+  describe("and EKS Pod Identity", () => {
+    const seal: Seal = { type: "awskms", region: "eu-central-1", keyId: "k", podIdentity: true, recovery: "none" };
+    const agent = {
+      to: [{ ipBlock: { cidr: "169.254.170.23/32" } }, { ipBlock: { cidr: "fd00:ec2::23/128" } }],
+      ports: [{ protocol: "TCP", port: 80 }],
+    };
+    const egressOf = (graph: Graph) => at(inputs(graph, networkPolicy, "vault-seal"), "spec.egress");
+
+    it("asks the agent of the node, and may reach nothing else at its port", async () => {
+      const graph = await deploy({ seal });
+      expect(egressOf(graph)).toEqual([agent]);
+      expect(at(inputs(graph, "kubernetes:core/v1:ServiceAccount", "vault"), "metadata.annotations")).toBeUndefined();
+      const emulated = await deploy({ seal: { ...seal, endpoint: "http://moto.aws.svc:5000" } });
+      expect(egressOf(emulated)).toEqual([{ ports: [{ protocol: "TCP", port: 5000 }] }, agent]);
+    });
+
+    it("replaces the members and proves the seal again when it comes or goes: a pod keeps the login that it began with", async () => {
+      const [role, podIdentity] = [await deploy({ seal: { ...kms, recovery: "none" } }), await deploy({ seal })];
+      const annotations = (graph: Graph, type: string, name: string) =>
+        at(inputs(graph, type, name), "spec.template.metadata.annotations");
+      for (const [type, name] of [
+        [statefulSet, "vault"],
+        [job, "vault-seal"],
+      ] as const) {
+        expect(annotations(podIdentity, type, name)).not.toEqual(annotations(role, type, name));
+      }
+    });
+
+    it("is not used unless it is asked for", async () => {
+      const objects = ({ resources }: Graph) => resources.filter(({ custom }) => custom);
+      const graph = await deploy({ seal: { ...kms, podIdentity: false } });
+      expect(graph.byType(networkPolicy).map(({ name }) => name)).toEqual(["vault"]);
+      expect(objects(graph)).toEqual(objects(await deploy({ seal: kms })));
+    });
+  });
+
   it("opens the port of another endpoint, and of no other", async () => {
     const emulated = await deploy({ seal: { ...kms, endpoint: "http://moto.aws.svc:5000" } });
     expect(at(inputs(emulated, networkPolicy, "vault-seal"), "spec.egress")).toEqual([
@@ -302,8 +338,18 @@ describe("wrong arguments", () => {
       'vault "vault": 2 arguments are wrong\n' +
         '  - seal.recovery is missing; give { pgpKeys } of the persons who may make a root token one day, or "none" when nobody ' +
         "ever shall\n" +
-        "  - seal has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), or the name of a Secret " +
-        "in credentialsSecret",
+        "  - seal has no way to log in to AWS; give serviceAccountAnnotations with a role (IRSA), podIdentity: true with an " +
+        "association of EKS Pod Identity, or the name of a Secret in credentialsSecret",
+    ],
+    [
+      "Pod Identity that is switched off, and no other way to AWS",
+      { seal: { type: "awskms", region: "eu-central-1", keyId: "k", podIdentity: false, recovery: "none" } },
+      'vault "vault": seal has no way to log in to AWS; give serviceAccountAnnotations',
+    ],
+    [
+      "Pod Identity in words",
+      { seal: { ...kms, podIdentity: "yes" as never } },
+      'vault "vault": seal.podIdentity must be true or false, got "yes"; use one of these',
     ],
     [
       "tls optional",
