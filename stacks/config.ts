@@ -10,7 +10,21 @@ import { mysqlSchema } from "../components/mysql";
 import { natsSchema } from "../components/nats";
 import { objectStoreSchema } from "../components/objectstore";
 import { redisSchema } from "../components/redis";
-import { parsed, pathText, says, sentence, text, wholeNumber, without } from "../components/shared/deploy";
+import { partitionOf } from "../components/shared/core/aws";
+import {
+  type AddProblem,
+  parsed,
+  pathText,
+  rotation,
+  type Sound,
+  says,
+  sentence,
+  shown,
+  text,
+  together,
+  wholeNumber,
+  without,
+} from "../components/shared/deploy";
 import { vaultSchema } from "../components/vault";
 
 export const environments = ["dev", "prod"] as const;
@@ -30,9 +44,9 @@ function configurable<Schema extends z.ZodObject, Key extends string = never>(sc
   const decided: string[] = ["namespace", ...ofStack];
   const shape = Object.entries(schema.shape as Record<string, z.ZodType>)
     .filter(([key, type]) => !decided.includes(key) && !(unwrapped(type) instanceof z.ZodUndefined))
-    .flatMap(([key, type]) => [[key, partial(type)], ...(key === "tls" ? [["tlsReason", tlsReason]] : [])]);
+    .flatMap(([key, type]) => [[key, partial(type)], ...Object.entries(reasons[key] ?? {})]);
   return z.strictObject(Object.fromEntries(shape) as z.ZodRawShape) as unknown as z.ZodType<
-    Configurable<Omit<z.input<Schema>, "namespace" | Key>> & { tlsReason?: string }
+    Configurable<Omit<z.input<Schema>, "namespace" | Key>> & { tlsReason?: string; storageReason?: string }
   > & { shape: Record<string, z.ZodType> };
 }
 
@@ -41,9 +55,18 @@ type Configurable<T> = {
   [Key in keyof T]?: NonNullable<T[Key]> extends object ? Partial<NonNullable<T[Key]>> : T[Key];
 };
 
-const tlsReason = text(/\S/, "a text that is not empty", "give one")
-  .describe("why prod may do without TLS here: without a reason it refuses `tls` other than `required`")
-  .optional();
+const reason = (meaning: string) => text(/\S/, "a text that is not empty", "give one").describe(meaning).optional();
+/** Keys of the stack alone, by the argument that they follow: for a reason prod takes what it refuses otherwise. */
+const reasons: Record<string, Record<string, z.ZodType>> = {
+  storage: {
+    storageReason: reason(
+      "how volumes of another `storage.class` are encrypted: without it prod takes its own class only",
+    ),
+  },
+  tls: {
+    tlsReason: reason("why prod may do without TLS here: without a reason it refuses `tls` other than `required`"),
+  },
+};
 
 /** The same without defaults, and with nothing that must be there. */
 function partial(type: z.ZodType): z.ZodType {
@@ -88,9 +111,16 @@ export const services = {
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
 
-const lockDays = wholeNumber(1, Number.MAX_SAFE_INTEGER, "a whole number of days, at least 1", "use 30");
+/** A deletion by mistake or malice must be noticed while the lock lasts: two weeks outlast a holiday. */
+const shortestLockDays = 14;
+/** Of a lock, by AWS. */
+const mostDays = 36_500;
+const days = (from: number, advice: string) =>
+  wholeNumber(from, mostDays, `a whole number of days from ${from} to ${mostDays}`, advice);
+/** Longer than the lock: what a person takes days to notice is still there. */
+const standardExpirationDays = 90;
 
-const aws = z.strictObject({
+const awsShape = z.strictObject({
   region: text(/^[a-z]{2}(-[a-z]+)+-[0-9]$/, "the name of a region", 'use one like "eu-central-1"').describe(
     "of all keys and buckets",
   ),
@@ -104,14 +134,77 @@ const aws = z.strictObject({
     /^arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider\/.+$/,
     "the ARN of an IAM OIDC provider",
     "give that of the cluster",
-  ).describe("ARN of the IAM OIDC provider of the cluster, through which pods get their roles"),
-  lockDays: lockDays.describe("how long nobody can delete or overwrite a backup, in days, default 30").default(30),
+  )
+    .describe(
+      "ARN of the IAM OIDC provider of the cluster, through which pods get their roles (IRSA); this or `cluster` must be given",
+    )
+    .optional(),
+  cluster: text(
+    /^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster\/[0-9A-Za-z][0-9A-Za-z_-]*$/,
+    "the ARN of an EKS cluster",
+    "give that of the cluster",
+  )
+    .describe(
+      "ARN of the EKS cluster: its pods get their roles through EKS Pod Identity; with both, `oidcProvider` is only trusted",
+    )
+    .optional(),
+  lockDays: days(shortestLockDays, "use 30")
+    .describe(`how long nobody can delete or overwrite a backup, in days, at least ${shortestLockDays}, default 30`)
+    .default(30),
+  expirationDays: days(1, `use ${standardExpirationDays}`)
+    .describe(
+      `after how many days a backup expires, at least \`lockDays\`; default ${standardExpirationDays}, or \`lockDays\` when that is more`,
+    )
+    .optional(),
+  accessKey: z
+    .strictObject({
+      rotation: rotation
+        .describe("raise it by one to replace the access key of Cells; the former one is accepted until the next time")
+        .default(0),
+    })
+    .prefault({}),
   endpoint: z
     .url({ protocol: /^https?$/, ...says("a URL", 'use one like "http://localhost:5000"') })
     .optional()
     .describe("URL of an emulator that stands for AWS; the credentials are those of the environment all the same"),
 });
-export type AwsConfig = z.output<typeof aws>;
+
+const aws = awsShape.check(together(checkArns), together(checkExpiration)).refine(hasWayToRoles, {
+  path: ["oidcProvider"],
+  error: "is missing; give the ARN of the IAM OIDC provider of the cluster, or that of the cluster in aws.cluster",
+});
+export type AwsConfig = z.output<typeof awsShape>;
+
+function hasWayToRoles({ oidcProvider, cluster }: Pick<AwsConfig, "oidcProvider" | "cluster">): boolean {
+  return oidcProvider !== undefined || cluster !== undefined;
+}
+
+/** ARNs of another partition or account would name roles that do not exist. */
+function checkArns({ region, oidcProvider, cluster }: Sound<z.output<typeof awsShape>>, problem: AddProblem): void {
+  const [partition, account] = [region && partitionOf(region), oidcProvider?.split(":")[4]];
+  for (const [key, arn] of Object.entries({ oidcProvider, cluster })) {
+    const [, ofPartition, , , ofAccount] = arn?.split(":") ?? [];
+    if (arn === undefined) continue;
+    if (partition !== undefined && ofPartition !== partition) {
+      problem(
+        [key],
+        `must be of the partition ${partition}, as the region ${region}, got ${shown(arn)}; correct one of them`,
+      );
+    } else if (account !== undefined && ofAccount !== account) {
+      problem([key], `must be of the account of oidcProvider, ${account}, got ${shown(arn)}; correct one of them`);
+    }
+  }
+}
+
+function checkExpiration({ lockDays, expirationDays }: Sound<z.output<typeof awsShape>>, problem: AddProblem): void {
+  if (lockDays === undefined || expirationDays === undefined || expirationDays >= lockDays) return;
+  const advice = `use ${lockDays} or more`;
+  problem(["expirationDays"], `must be at least lockDays (${lockDays}), got ${expirationDays}; ${advice}`);
+}
+
+export function expirationDaysOf({ lockDays, expirationDays }: Pick<AwsConfig, "lockDays" | "expirationDays">): number {
+  return expirationDays ?? Math.max(standardExpirationDays, lockDays);
+}
 
 export const schema = z.strictObject({
   environment: z.enum(environments).describe("of the stack; default: the name of the stack, if it is one of these"),

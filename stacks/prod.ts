@@ -64,13 +64,16 @@ export function prod(config: StackConfig): Environment {
 
 /** The services with the key, the role and the volumes that the stack makes for them. */
 function onAws(config: StackConfig, aws: AwsConfig): Environment {
-  const { storageClass, region, keys, roles } = awsNames(aws);
+  const { storageClass, region, keys, roles, cluster } = awsNames(aws);
   const seal: Partial<AwsKmsSeal> = {
     type: "awskms",
     region,
     keyId: keys.vault,
     ...(aws.endpoint === undefined ? {} : { endpoint: aws.endpoint }),
-    serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles.vault.arn },
+    // Not both: the server would prefer the role of the annotation.
+    ...(cluster === undefined
+      ? { serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles.vault.arn } }
+      : { podIdentity: true }),
   };
   const { vault, ...others } = environment.services;
   const services = { ...others, vault: { ...vault, seal } };
@@ -104,12 +107,12 @@ function awsRefusals({ aws }: StackConfig): string[] {
   if (aws !== undefined) return [];
   const key = `${pulumi.getProject()}:aws`;
   return [
-    `${key} is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix and oidcProvider`,
+    `${key} is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix, and oidcProvider or cluster`,
   ];
 }
 
 function serviceRefusals(config: StackConfig, service: ServiceName): string[] {
-  const { placement, tls, tlsReason, deletion } = config[service];
+  const { placement, storage, storageReason, tls, tlsReason, deletion } = config[service];
   const durability = service === "nats" ? config.nats.durability : undefined;
   const key = (name: string): string => `${service}.${name}`;
   const problems: string[] = [];
@@ -121,6 +124,23 @@ function serviceRefusals(config: StackConfig, service: ServiceName): string[] {
   if (placement?.spread === "preferred") {
     const advice = "remove it, and give the cluster a node for each member";
     problems.push(refusal(key("placement.spread"), '"required"', placement.spread, advice));
+  }
+  if (placement?.zones === false) {
+    const advice = "remove it, and give the cluster nodes in three zones";
+    problems.push(refusal(key("placement.zones"), "true", placement.zones, advice));
+  }
+  // Whether another class encrypts is known to the cluster alone, and nothing is asked there before the update.
+  const ownClass = config.aws && awsNames(config.aws).storageClass;
+  if (
+    storage?.class !== undefined &&
+    ownClass !== undefined &&
+    storage.class !== ownClass &&
+    storageReason === undefined
+  ) {
+    const advice = `remove it, or say how it encrypts in ${pulumi.getProject()}:${key("storageReason")}`;
+    problems.push(
+      refusal(key("storage.class"), `${JSON.stringify(ownClass)}, whose volumes are encrypted,`, storage.class, advice),
+    );
   }
   if ((tls === "optional" || tls === "off") && tlsReason === undefined) {
     const advice = `remove it, or say why in ${pulumi.getProject()}:${key("tlsReason")}`;
@@ -137,5 +157,5 @@ function serviceRefusals(config: StackConfig, service: ServiceName): string[] {
   return problems;
 }
 
-const refusal = (key: string, accepted: string, got: string, advice: string): string =>
+const refusal = (key: string, accepted: string, got: unknown, advice: string): string =>
   `${pulumi.getProject()}:${key} must be ${accepted} in prod, got ${JSON.stringify(got)}; ${advice}`;

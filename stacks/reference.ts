@@ -31,7 +31,7 @@ export function configurationReference(): string {
     "config:",
     "  cells-services:kubeContext: production",
     "  cells-services:etcd:",
-    "    storage: { size: 20Gi, class: gp3 }",
+    "    storage: { size: 20Gi }",
     "```",
     "",
     "## The stack",
@@ -132,7 +132,11 @@ function section(service: ServiceName): string[] {
   const rows = keysOf(services[service]).flatMap((key) => {
     const [inDev = none, inProd = none] = [dev, prod].map((each) => shown(inEnvironment(service, each, key)));
     const here = differs(service, key);
-    if (key.path[0] === "tlsReason" || (here === "" && inDev === none && inProd === none)) return [];
+    if (
+      ["tlsReason", "storageReason"].includes(key.path[0] ?? "") ||
+      (here === "" && inDev === none && inProd === none)
+    )
+      return [];
     return [[code(key.path.join(".")), inDev, inProd, isCommon(key) ? here : `${key.type}: ${here}`]];
   });
   return [`### ${service}`, "", ...table(["key", "in dev", "in prod", "here"], rows), ""];

@@ -174,6 +174,7 @@ function argumentsOf<S extends ServiceName>(
 ): ServiceArguments[S] {
   const given: StackConfig[ServiceName] = { ...config[service] };
   delete given.tlsReason;
+  delete given.storageReason;
   const { namespace, cells } = config;
   const tls = tlsDefaults[service][cells.version].mode;
   const args = { tls, ...environment.services[service], namespace } as ServiceArguments[S];

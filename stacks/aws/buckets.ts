@@ -16,6 +16,8 @@ export interface BucketDetails {
   keyArn?: pulumi.Input<string>;
   /** How long nobody can delete or overwrite a version. */
   lockDays?: number;
+  /** When what is in it is deleted by itself; it is a former version then. */
+  expirationDays?: number;
   /** How long what was deleted or overwritten can be brought back. */
   formerVersionsDays: number;
 }
@@ -25,7 +27,7 @@ const unfinishedDays = 7;
 
 /** Private, encrypted, versioned, over TLS alone. */
 export function createBucket(name: string, details: BucketDetails, options: pulumi.CustomResourceOptions): Bucket {
-  const { keyArn, lockDays, formerVersionsDays } = details;
+  const { keyArn, lockDays, expirationDays, formerVersionsDays } = details;
   const made = new Bucket(name, { bucket: details.bucket, objectLockEnabled: lockDays !== undefined }, options);
   const { bucket } = made;
   const versioning = new BucketVersioning(name, { bucket, versioningConfiguration: { status: "Enabled" } }, options);
@@ -65,6 +67,7 @@ export function createBucket(name: string, details: BucketDetails, options: pulu
           id: "tidy",
           status: "Enabled",
           filter: { prefix: "" },
+          ...(expirationDays === undefined ? {} : { expiration: { days: expirationDays } }),
           abortIncompleteMultipartUpload: { daysAfterInitiation: unfinishedDays },
           noncurrentVersionExpiration: { noncurrentDays: formerVersionsDays },
         },

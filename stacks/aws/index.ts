@@ -1,4 +1,5 @@
 /** What prod has of AWS: keys, buckets, who may use them, and the class of its volumes. The cluster is there already. */
+import { PodIdentityAssociation } from "@pulumi/aws/eks/podIdentityAssociation";
 import { AccessKey } from "@pulumi/aws/iam/accessKey";
 import { Role } from "@pulumi/aws/iam/role";
 import { RolePolicy } from "@pulumi/aws/iam/rolePolicy";
@@ -7,8 +8,10 @@ import { UserPolicy } from "@pulumi/aws/iam/userPolicy";
 import { Provider } from "@pulumi/aws/provider";
 import { StorageClass } from "@pulumi/kubernetes/storage/v1/storageClass";
 import * as pulumi from "@pulumi/pulumi";
+import { awsHost } from "../../components/shared/core/aws";
+import { alternateName } from "../../components/shared/deploy";
 import { bucketPurposes, type CellsStore } from "../cells";
-import type { AwsConfig, StackConfig } from "../config";
+import { type AwsConfig, expirationDaysOf, type StackConfig } from "../config";
 import type { Surroundings } from "../services";
 import { createBucket } from "./buckets";
 import { createKey } from "./keys";
@@ -36,17 +39,19 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
       bucket: names.backups,
       keyArn: backupsKey.arn,
       lockDays,
-      // What is locked cannot expire.
+      expirationDays: expirationDaysOf(aws),
+      // What is locked cannot be deleted.
       formerVersionsDays: Math.max(lockDays, formerVersionsDays),
     },
     kept,
   );
 
+  const serviceAccount = { namespace: config.namespace, name: "vault" };
   const role = new Role(
     "vault",
     {
       name: names.roles.vault.name,
-      assumeRolePolicy: trustOf(aws.oidcProvider, { namespace: config.namespace, name: "vault" }),
+      assumeRolePolicy: trustOf(aws, serviceAccount),
     },
     { provider },
   );
@@ -55,6 +60,21 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
     { name: "rights", role: role.name, policy: vaultKey.arn.apply(sealRights) },
     { provider },
   );
+  const associations =
+    names.cluster === undefined
+      ? []
+      : [
+          new PodIdentityAssociation(
+            "vault",
+            {
+              clusterName: names.cluster,
+              namespace: serviceAccount.namespace,
+              serviceAccount: serviceAccount.name,
+              roleArn: role.arn,
+            },
+            { provider },
+          ),
+        ];
 
   // Cells takes no role: it wants an access key.
   const user = new User("cells", { name: names.users.cells }, { provider });
@@ -63,19 +83,35 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
     { name: "rights", user: user.name, policy: pulumi.all(buckets.map(({ arn }) => arn)).apply(objectRights) },
     { provider },
   );
-  const accessKey = new AccessKey("cells", { user: user.name }, { provider, dependsOn: rights });
+  const accessKey = createAccessKeys(user, aws.accessKey.rotation, { provider, dependsOn: rights });
 
   return {
-    needed: [vaultKey, role, sealing, createStorageClass(names.storageClass, kubernetes)],
+    needed: [vaultKey, role, sealing, ...associations, createStorageClass(names.storageClass, kubernetes)],
     store: pulumi
       .all([accessKey.id, pulumi.secret(accessKey.secret)])
       .apply(([id, secret]) => ({ ...storeOf(aws, names), user: id, password: secret })),
   };
 }
 
+/**
+ * The current one. Two keys take turns, as passwords do: a rotation replaces the older one, and the newer one stays valid. AWS allows a
+ * user two keys, so the older one goes before the next one is made.
+ */
+function createAccessKeys(user: User, rotation: number, options: pulumi.CustomResourceOptions): AccessKey {
+  const key = (turn: number): AccessKey =>
+    new AccessKey(
+      turn % 2 === 1 ? alternateName("cells") : "cells",
+      { user: user.name },
+      // Also at the first turn: the engine replaces nothing when there was no trigger before.
+      { ...options, replacementTrigger: turn, deleteBeforeReplace: true },
+    );
+  if (rotation > 0) key(rotation - 1);
+  return key(rotation);
+}
+
 /** S3 with certificates of an authority that everybody knows. */
 function storeOf({ region, endpoint }: AwsConfig, { buckets }: AwsNames): Omit<CellsStore, "user" | "password"> {
-  const { hostname, port, protocol } = new URL(endpoint ?? `https://s3.${region}.amazonaws.com`);
+  const { hostname, port, protocol } = new URL(endpoint ?? `https://${awsHost("s3", region)}`);
   const tls = protocol === "https:";
   return { host: hostname, port: Number(port) || (tls ? 443 : 80), tls: tls ? "required" : "off", region, buckets };
 }
@@ -88,7 +124,7 @@ function awsProvider({ region, endpoint }: AwsConfig, { account }: AwsNames): Pr
     ...(endpoint === undefined
       ? {}
       : {
-          endpoints: [{ iam: endpoint, kms: endpoint, s3: endpoint, sts: endpoint }],
+          endpoints: [{ eks: endpoint, iam: endpoint, kms: endpoint, s3: endpoint, sts: endpoint }],
           s3UsePathStyle: true,
           skipMetadataApiCheck: true,
         }),

@@ -9,6 +9,8 @@ export interface AwsNames {
   buckets: BucketNames;
   backups: string;
   roles: { vault: Role };
+  /** With EKS Pod Identity. */
+  cluster: string | undefined;
   users: { cells: string };
   storageClass: string;
 }
@@ -18,8 +20,8 @@ interface Role {
   arn: string;
 }
 
-export function awsNames({ region, prefix, oidcProvider }: AwsConfig): AwsNames {
-  const [, partition = "", , , account = ""] = oidcProvider.split(":");
+export function awsNames({ region, prefix, oidcProvider, cluster }: AwsConfig): AwsNames {
+  const [, partition = "", , , account = ""] = (oidcProvider ?? cluster ?? "").split(":");
   const role = (name: string): Role => ({ name, arn: `arn:${partition}:iam::${account}:role/${name}` });
   return {
     region,
@@ -28,6 +30,7 @@ export function awsNames({ region, prefix, oidcProvider }: AwsConfig): AwsNames 
     buckets: bucketNames(prefix),
     backups: `${prefix}-backups`,
     roles: { vault: role(`${prefix}-vault`) },
+    cluster: cluster?.slice(cluster.indexOf("/") + 1),
     users: { cells: `${prefix}-cells` },
     storageClass: `${prefix}-gp3`,
   };

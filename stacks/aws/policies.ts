@@ -1,4 +1,5 @@
 /** Who may do what in AWS: policy documents. Pure. */
+import type { AwsConfig } from "../config";
 
 export interface Statement {
   Sid?: string;
@@ -13,20 +14,54 @@ export function policyDocument(...statements: Statement[]): string {
   return JSON.stringify({ Version: "2012-10-17", Statement: statements });
 }
 
-/** A pod with this service account gets the role, and no other pod (IRSA). */
-export function trustOf(oidcProvider: string, account: { namespace: string; name: string }): string {
+interface ServiceAccount {
+  namespace: string;
+  name: string;
+}
+
+/**
+ * A pod with this service account gets the role, and no other pod: through each of the ways that are given. With both, the pods can
+ * change from one to the other.
+ */
+export function trustOf(ways: Pick<AwsConfig, "oidcProvider" | "cluster">, account: ServiceAccount): string {
+  const { oidcProvider, cluster } = ways;
+  return policyDocument(
+    ...(oidcProvider === undefined ? [] : [trustInIssuer(oidcProvider, account)]),
+    ...(cluster === undefined ? [] : [trustInPodIdentity(cluster, account)]),
+  );
+}
+
+/** IRSA. */
+function trustInIssuer(oidcProvider: string, { namespace, name }: ServiceAccount): Statement {
   const issuer = oidcProvider.slice(oidcProvider.indexOf("/") + 1);
-  return policyDocument({
+  return {
     Effect: "Allow",
     Principal: { Federated: oidcProvider },
     Action: "sts:AssumeRoleWithWebIdentity",
     Condition: {
       StringEquals: {
+        // The audience is a word and no host: in China it has no ".cn" either.
         [`${issuer}:aud`]: "sts.amazonaws.com",
-        [`${issuer}:sub`]: `system:serviceaccount:${account.namespace}:${account.name}`,
+        [`${issuer}:sub`]: `system:serviceaccount:${namespace}:${name}`,
       },
     },
-  });
+  };
+}
+
+function trustInPodIdentity(cluster: string, { namespace, name }: ServiceAccount): Statement {
+  return {
+    Effect: "Allow",
+    // The same name in all partitions.
+    Principal: { Service: "pods.eks.amazonaws.com" },
+    Action: ["sts:AssumeRole", "sts:TagSession"],
+    Condition: {
+      StringEquals: {
+        "aws:RequestTag/eks-cluster-arn": cluster,
+        "aws:RequestTag/kubernetes-namespace": namespace,
+        "aws:RequestTag/kubernetes-service-account": name,
+      },
+    },
+  };
 }
 
 /** What the awskms seal of Vault does. */

@@ -140,6 +140,7 @@ function program({ days, role: name = "cells-backup" }: Wishes) {
           status: "Enabled",
           filter: { prefix: "" },
           abortIncompleteMultipartUpload: { daysAfterInitiation: 7 },
+          expiration: { days },
           noncurrentVersionExpiration: { noncurrentDays: days },
         },
       ],

@@ -25,6 +25,7 @@ interface RecordedOptions {
   protect?: boolean;
   retainOnDelete?: boolean;
   deleteBeforeReplace?: boolean;
+  replacementTrigger?: unknown;
   /** Dependencies that no input explains. */
   dependsOn?: string[];
   propertyDependencies?: Record<string, string[]>;
@@ -231,6 +232,7 @@ function optionsOf(request: RegisterResourceRequest): RecordedOptions {
     protect: request.getProtect(),
     retainOnDelete: request.getRetainondelete(),
     deleteBeforeReplace: request.getDeletebeforereplacedefined() ? request.getDeletebeforereplace() : undefined,
+    replacementTrigger: request.getReplacementTrigger()?.toJavaScript(),
     dependsOn: [...new Set(request.getDependenciesList())].filter((each) => !explained.has(each)).sort(),
     propertyDependencies,
     aliases,

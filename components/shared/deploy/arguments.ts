@@ -82,7 +82,12 @@ const defaultAuthorityDays = 3650;
 const applicationLimit = 63 - "application-".length;
 const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 
-export const rotation = wholeNumber(0, Number.POSITIVE_INFINITY, "a whole number from 0 up", "raise it by one to rotate");
+export const rotation = wholeNumber(
+  0,
+  Number.POSITIVE_INFINITY,
+  "a whole number from 0 up",
+  "raise it by one to rotate",
+);
 
 /** Issuers that are not part of cert-manager have a group and kinds of their own, such as AWSPCAClusterIssuer. */
 const ownIssuers = { group: "cert-manager.io", kinds: ["Issuer", "ClusterIssuer"] };

@@ -122,6 +122,7 @@ export const lifecycle = setting(
     "rules[].id",
     "rules[].status",
     "rules[].filter.prefix",
+    "rules[].expiration.days",
     "rules[].abortIncompleteMultipartUpload.daysAfterInitiation",
     "rules[].noncurrentVersionExpiration.noncurrentDays",
   ],

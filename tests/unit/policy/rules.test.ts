@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { isObject } from "../../support/values";
-import { protectionRule, rules, type Subject } from "./rules";
+import { prodRules, rules, type Subject } from "./rules";
 import { sample } from "./sample";
 
 /** One way to break each rule: a path into the sample and what to put there; `undefined` removes. */
@@ -16,6 +16,9 @@ const podSpec = ["inputs", "spec", "template", "spec"];
 const container = [...podSpec, "containers", 0];
 const secret = "Vq8ZrT2mWx7LpN4c";
 const hostPath = [{ name: "host", hostPath: { path: "/" } }];
+const zones = [...podSpec, "topologySpreadConstraints"];
+const retention = ["inputs", "rule", "defaultRetention"];
+const expiration = ["inputs", "rules", 0, "expiration"];
 const openRule = [{ ports: [{ port: 1 }] }];
 
 const breaches: Breach[] = [
@@ -137,9 +140,25 @@ const breaches: Breach[] = [
     "what holds data",
     "volumes are deleted with it",
   ),
+  on("set", zones, undefined, "three zones", "no constraint requires three zones"),
+  on("set", [...zones, 0, "whenUnsatisfiable"], "ScheduleAnyway", "three zones", "no constraint requires three zones"),
+  on("set", [...zones, 0, "minDomains"], 2, "three zones", "no constraint requires three zones"),
+  on("disks", ["inputs", "parameters", "encrypted"], "false", "volumes are encrypted", 'encrypts "disks"'),
+  on(
+    "set",
+    ["inputs", "spec", "volumeClaimTemplates", 0, "spec", "storageClassName"],
+    "gp2",
+    "volumes are encrypted",
+    'encrypts "gp2"',
+  ),
+  on("bucket-encryption", ["inputs", "rules"], [], "buckets are encrypted", "is not encrypted"),
+  on("bucket-lock", [...retention, "days"], 1, "buckets are encrypted", "is not locked for two weeks"),
+  on("bucket-lifecycle", [...expiration, "days"], 13, "buckets are encrypted", "does not expire after its lock"),
+  on("bucket-lifecycle", expiration, undefined, "buckets are encrypted", "does not expire after its lock"),
+  on("bucket", ["inputs", "objectLockEnabled"], false, "buckets are encrypted", "expires, and is not locked"),
 ];
 
-const all = [...rules, protectionRule];
+const all = [...rules, ...prodRules];
 
 describe("rules", () => {
   it.each(all)("accepts a stack that follows it: $name", (rule) => {

@@ -204,18 +204,63 @@ export const rules: Rule[] = [
 ];
 
 /** Only where data must survive. */
-export const protectionRule: Rule = {
-  name: "what holds data is protected and its volumes are retained",
-  violations: ({ resources }) => [
-    ...resources
-      .filter((each) => ["StatefulSet", "Namespace", "PersistentVolumeClaim"].includes(kindOf(each)))
-      .filter((each) => each.options.protect !== true)
-      .map((each) => `${each.urn}: not protected`),
-    ...ofKind(resources, "StatefulSet")
-      .filter((each) => at(each.inputs, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted") === "Delete")
-      .map((each) => `${each.urn}: volumes are deleted with it`),
-  ],
-};
+export const prodRules: Rule[] = [
+  {
+    name: "what holds data is protected and its volumes are retained",
+    violations: ({ resources }) => [
+      ...resources
+        .filter((each) => ["StatefulSet", "Namespace", "PersistentVolumeClaim"].includes(kindOf(each)))
+        .filter((each) => each.options.protect !== true)
+        .map((each) => `${each.urn}: not protected`),
+      ...ofKind(resources, "StatefulSet")
+        .filter((each) => at(each.inputs, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted") === "Delete")
+        .map((each) => `${each.urn}: volumes are deleted with it`),
+    ],
+  },
+  rulePerEnsemble("members are in three zones", (ensemble) => {
+    const constraints = list(at(ensemble.inputs, "spec", "template", "spec", "topologySpreadConstraints"));
+    const strict = constraints.some(
+      (each) =>
+        at(each, "topologyKey") === "topology.kubernetes.io/zone" &&
+        at(each, "whenUnsatisfiable") === "DoNotSchedule" &&
+        at(each, "minDomains") === 3,
+    );
+    return [strict ? "" : "no constraint requires three zones"];
+  }),
+  rulePerEnsemble("volumes are encrypted", (ensemble, resources) => {
+    const encrypted = ofKind(resources, "StorageClass")
+      .filter((each) => at(each.inputs, "parameters", "encrypted") === "true")
+      .map((each) => at(each.inputs, "metadata", "name"));
+    return list(at(ensemble.inputs, "spec", "volumeClaimTemplates"))
+      .map((claim) => at(claim, "spec", "storageClassName"))
+      .map((name) => (encrypted.includes(name) ? "" : `no StorageClass of the stack encrypts ${JSON.stringify(name)}`));
+  }),
+  {
+    name: "buckets are encrypted, and backups are locked for two weeks and expire after it",
+    violations: ({ resources }) => {
+      const settings = (bucket: Recorded, kind: string): unknown =>
+        resources.find(({ type, inputs }) => type.endsWith(`:${kind}`) && inputs["bucket"] === bucket.inputs["bucket"])
+          ?.inputs;
+      return resources
+        .filter(({ type }) => type === "aws:s3/bucket:Bucket")
+        .flatMap((bucket) => {
+          const [encryption] = list(at(settings(bucket, "BucketServerSideEncryptionConfiguration"), "rules"));
+          const isLocked = at(bucket.inputs, "objectLockEnabled") === true;
+          const lock = at(settings(bucket, "BucketObjectLockConfiguration"), "rule", "defaultRetention", "days");
+          const [rule] = list(at(settings(bucket, "BucketLifecycleConfiguration"), "rules"));
+          const expiration = at(rule, "expiration", "days");
+          return said([
+            at(encryption, "applyServerSideEncryptionByDefault", "sseAlgorithm") === undefined
+              ? "is not encrypted"
+              : "",
+            isLocked && !(Number(lock) >= 14) ? "is not locked for two weeks" : "",
+            isLocked && !(Number(expiration) >= Number(lock)) ? "does not expire after its lock" : "",
+            !isLocked && expiration !== undefined ? "expires, and is not locked" : "",
+          ]).map((each) => `${bucket.urn}: ${each}`);
+        });
+    },
+  },
+];
 
 function rulePerPod(name: string, check: (pod: Pod) => string[]): Rule {
   return {

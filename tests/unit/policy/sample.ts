@@ -42,6 +42,14 @@ export function sample(): Subject {
         ],
       },
     },
+    topologySpreadConstraints: [
+      {
+        topologyKey: "topology.kubernetes.io/zone",
+        whenUnsatisfiable: "DoNotSchedule",
+        minDomains: 3,
+        labelSelector: selector,
+      },
+    ],
     containers: [container],
   };
   return {
@@ -56,6 +64,7 @@ export function sample(): Subject {
             podManagementPolicy: "Parallel",
             persistentVolumeClaimRetentionPolicy: { whenDeleted: "Retain", whenScaled: "Retain" },
             template: { metadata: { labels: { ...labels } }, spec: podSpec },
+            volumeClaimTemplates: [{ spec: { storageClassName: "disks" } }],
           },
         },
         true,
@@ -71,6 +80,24 @@ export function sample(): Subject {
       resource("kubernetes:core/v1:Service", "service", {
         metadata: metadata("db"),
         spec: { ports: [{ name: "client", port: 2379, appProtocol: "tcp" }] },
+      }),
+      resource("kubernetes:storage.k8s.io/v1:StorageClass", "disks", {
+        metadata: { name: "disks" },
+        parameters: { encrypted: "true" },
+      }),
+      resource("aws:s3/bucket:Bucket", "bucket", { bucket: "b", objectLockEnabled: true }),
+      resource(
+        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+        "bucket-encryption",
+        { bucket: "b", rules: [{ applyServerSideEncryptionByDefault: { sseAlgorithm: "AES256" } }] },
+      ),
+      resource("aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "bucket-lock", {
+        bucket: "b",
+        rule: { defaultRetention: { mode: "GOVERNANCE", days: 14 } },
+      }),
+      resource("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "bucket-lifecycle", {
+        bucket: "b",
+        rules: [{ expiration: { days: 14 } }],
       }),
       resource("kubernetes:core/v1:ConfigMap", "config", { metadata: metadata("db"), data: { key: "value" } }),
     ],

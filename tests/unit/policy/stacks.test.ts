@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Graph } from "../../support/recorder";
 import { recordStack, stackNames } from "../../support/stacks";
-import { protectionRule, rules } from "./rules";
+import { prodRules, rules } from "./rules";
 
 describe.each(stackNames)("the stack %s", (stack) => {
   let graph: Graph;
@@ -10,7 +10,7 @@ describe.each(stackNames)("the stack %s", (stack) => {
     graph = await recordStack(stack);
   });
 
-  it.each(stack === "prod" ? [...rules, protectionRule] : rules)("$name", (rule) => {
+  it.each(stack === "prod" ? [...rules, ...prodRules] : rules)("$name", (rule) => {
     expect(rule.violations(graph)).toEqual([]);
   });
 });

@@ -1,10 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { awsNames } from "../../../stacks/aws/names";
-import { objectRights, type Statement, sealRights, trustOf } from "../../../stacks/aws/policies";
-import type { Graph } from "../../support/recorder";
+import { objectRights, type Statement, sealRights, tlsOnly, trustOf } from "../../../stacks/aws/policies";
+import type { Graph, RecordOptions } from "../../support/recorder";
 import { recordStack } from "../../support/stacks";
 
 const oidcProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE";
+const vault = { namespace: "cells", name: "vault" };
+/** As in Pulumi.prod.yaml. */
+const awsConfig = { region: "eu-central-1", prefix: "example-cells", oidcProvider };
 const statements = (document: string): Statement[] => (JSON.parse(document) as { Statement: Statement[] }).Statement;
 
 describe("names in AWS", () => {
@@ -14,6 +17,7 @@ describe("names in AWS", () => {
       prefix: "acme",
       oidcProvider,
       lockDays: 30,
+      accessKey: { rotation: 0 },
     });
     expect(names.account).toBe("111122223333");
     expect(names.keys.vault).toBe("alias/acme-vault");
@@ -25,7 +29,7 @@ describe("names in AWS", () => {
 
 describe("policies of AWS", () => {
   it("give a role to pods of one service account only", () => {
-    const [trust] = statements(trustOf(oidcProvider, { namespace: "cells", name: "vault" }));
+    const [trust] = statements(trustOf({ oidcProvider }, vault));
     expect(trust).toMatchObject({
       Principal: { Federated: oidcProvider },
       Action: "sts:AssumeRoleWithWebIdentity",
@@ -36,6 +40,25 @@ describe("policies of AWS", () => {
         },
       },
     });
+  });
+
+  it("give a role through EKS Pod Identity to the same pods of that cluster only", () => {
+    const cluster = "arn:aws:eks:eu-central-1:111122223333:cluster/production";
+    const trust = {
+      Effect: "Allow",
+      Principal: { Service: "pods.eks.amazonaws.com" },
+      Action: ["sts:AssumeRole", "sts:TagSession"],
+      Condition: {
+        StringEquals: {
+          "aws:RequestTag/eks-cluster-arn": cluster,
+          "aws:RequestTag/kubernetes-namespace": "cells",
+          "aws:RequestTag/kubernetes-service-account": "vault",
+        },
+      },
+    };
+    expect(statements(trustOf({ cluster }, vault))).toEqual([trust]);
+    // So that pods of before and after a change of the way have the role.
+    expect(statements(trustOf({ oidcProvider, cluster }, vault))).toHaveLength(2);
   });
 
   it.each([
@@ -141,5 +164,120 @@ describe("what prod has in AWS", () => {
         annotations: { "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/example-cells-vault" },
       },
     });
+  });
+});
+
+describe("the access key of Cells", () => {
+  const keysAt = async (rotation: number) => {
+    const aws = { ...awsConfig, accessKey: { rotation } };
+    const graph = await recordStack("prod", { config: { aws: JSON.stringify(aws) } });
+    const keys = graph.byType("aws:iam/accessKey:AccessKey");
+    const secret = graph.byType("kubernetes:core/v1:Secret").find(({ name }) => name === "cells-objectstore");
+    const given = Object.values(secret?.options.propertyDependencies ?? {}).flat();
+    return {
+      keys: Object.fromEntries(keys.map(({ name, options }) => [name, options.replacementTrigger])),
+      /** What the Secret is made of. */
+      given: keys.filter(({ urn }) => given.includes(urn)).map(({ name }) => name),
+      options: keys.map(({ options }) => options.deleteBeforeReplace),
+    };
+  };
+
+  it("is one of two that take turns: a rotation replaces the older one, and the newer one stays", async () => {
+    const [first, second] = [await keysAt(0), await keysAt(1)];
+    const [third, fourth] = [await keysAt(2), await keysAt(3)];
+    expect(first).toMatchObject({ keys: { cells: 0 }, given: ["cells"] });
+    expect(second).toMatchObject({ keys: { cells: 0, cells_alternate: 1 }, given: ["cells_alternate"] });
+    expect(third).toMatchObject({ keys: { cells: 2, cells_alternate: 1 }, given: ["cells"] });
+    expect(fourth).toMatchObject({ keys: { cells: 2, cells_alternate: 3 }, given: ["cells_alternate"] });
+    // AWS allows a user two keys: the older one goes before the next one comes.
+    for (const { options } of [first, second, third, fourth]) expect(new Set(options)).toEqual(new Set([true]));
+  });
+});
+
+describe("backups", () => {
+  const rulesOf = async (aws: object): Promise<[string, Record<string, unknown>][]> => {
+    const graph = await recordStack("prod", { config: { aws: JSON.stringify({ ...awsConfig, ...aws }) } });
+    return graph
+      .byType("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+      .map(({ name, inputs }) => [name, (inputs["rules"] as Record<string, unknown>[])[0] ?? {}]);
+  };
+
+  it.each([
+    [{}, 90, 30],
+    [{ expirationDays: 45 }, 45, 30],
+    [{ lockDays: 60 }, 90, 60],
+    [{ lockDays: 120 }, 120, 120],
+  ])("expire, and nothing else does: %j", async (aws, days, noncurrentDays) => {
+    const rules = await rulesOf(aws);
+    expect(rules.filter(([, rule]) => rule["expiration"] !== undefined)).toEqual([
+      ["backups", expect.objectContaining({ expiration: { days }, noncurrentVersionExpiration: { noncurrentDays } })],
+    ]);
+  });
+});
+
+describe("prod through EKS Pod Identity", () => {
+  const cluster = "arn:aws:eks:eu-central-1:111122223333:cluster/production";
+  it("associates the account of Vault with its role before Vault starts, and needs no OIDC provider", async () => {
+    const aws = JSON.stringify({ ...awsConfig, oidcProvider: undefined, cluster });
+    const graph = await recordStack("prod", { config: { aws } });
+    const [association, ...others] = graph.byType("aws:eks/podIdentityAssociation:PodIdentityAssociation");
+    expect(others).toEqual([]);
+    expect(association?.inputs).toMatchObject({
+      clusterName: "production",
+      namespace: "cells",
+      serviceAccount: "vault",
+    });
+    const [component] = graph.byType("cells-services:index:VaultCluster");
+    const seal = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "vault-seal");
+    expect([component, seal].some((each) => each?.options.dependsOn?.includes(association?.urn ?? ""))).toBe(true);
+    const account = graph.byType("kubernetes:core/v1:ServiceAccount").find(({ name }) => name === "vault");
+    expect(JSON.stringify(account?.inputs)).not.toContain("eks.amazonaws.com");
+    expect(JSON.stringify(graph.byType("pulumi:providers:aws")[0]?.inputs)).toContain("111122223333");
+  });
+});
+
+describe.each([
+  ["cn-north-1", "aws-cn", ".amazonaws.com.cn"],
+  ["us-gov-west-1", "aws-us-gov", ".amazonaws.com"],
+])("prod in %s", (region, partition, domain) => {
+  const provider = `arn:${partition}:iam::111122223333:oidc-provider/oidc.eks.${region}${domain}/id/EXAMPLE`;
+  const config = { aws: JSON.stringify({ ...awsConfig, region, oidcProvider: provider }) };
+  const options: RecordOptions = { config };
+
+  it("has the hosts of its cloud", async () => {
+    const { secrets } = await recordStack("prod", options);
+    const install = secrets.find((each) => each.includes("dss3custom"));
+    expect(install).toContain(`dss3custom: https://s3.${region}${domain}:443\n`);
+  });
+
+  it("has the ARNs of its partition, and no other", async () => {
+    const graph = await recordStack("prod", options);
+    const texts = JSON.stringify(graph.resources);
+    expect(new Set([...texts.matchAll(/\barn:(aws[a-z-]*):/g)].map(([, found]) => found))).toEqual(
+      new Set([partition]),
+    );
+    const account = graph.byType("kubernetes:core/v1:ServiceAccount").find(({ name }) => name === "vault");
+    expect(account?.inputs).toMatchObject({
+      metadata: {
+        annotations: { "eks.amazonaws.com/role-arn": `arn:${partition}:iam::111122223333:role/example-cells-vault` },
+      },
+    });
+  });
+
+  it("trusts tokens of its cluster, whose audience has the same name in each cloud", () => {
+    const [trust] = statements(trustOf({ oidcProvider: provider }, vault));
+    expect(trust?.Condition).toEqual({
+      StringEquals: {
+        [`oidc.eks.${region}${domain}/id/EXAMPLE:aud`]: "sts.amazonaws.com",
+        [`oidc.eks.${region}${domain}/id/EXAMPLE:sub`]: "system:serviceaccount:cells:vault",
+      },
+    });
+  });
+
+  it("has policies about what AWS names, not about names of another cloud", () => {
+    const arn = `arn:${partition}:s3:::bucket`;
+    for (const { Resource } of [...statements(objectRights([arn])), ...statements(tlsOnly(arn))]) {
+      for (const each of [Resource].flat()) expect(each).toMatch(new RegExp(`^arn:${partition}:s3:::bucket`));
+    }
   });
 });

@@ -150,6 +150,90 @@ describe("the configuration of a stack", () => {
     expect(lines[0]).toContain(expected);
   });
 
+  describe("of AWS", () => {
+    const sound = {
+      region: "eu-central-1",
+      prefix: "acme",
+      oidcProvider: "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE",
+    };
+    const cluster = "arn:aws:eks:eu-central-1:111122223333:cluster/production";
+    const inChina = { region: "cn-north-1", oidcProvider: sound.oidcProvider.replace("arn:aws:", "arn:aws-cn:") };
+
+    it.each([
+      ["the least", {}],
+      ["a cluster beside the provider", { cluster }],
+      ["a cluster instead of the provider", { oidcProvider: undefined, cluster }],
+      ["the shortest lock, and an expiry with its end", { lockDays: 14, expirationDays: 14 }],
+      ["the longest lock", { lockDays: 36_500 }],
+      ["a rotated access key", { accessKey: { rotation: 3 } }],
+      ["China", inChina],
+      [
+        "GovCloud",
+        { region: "us-gov-west-1", oidcProvider: sound.oidcProvider.replace("arn:aws:", "arn:aws-us-gov:") },
+      ],
+    ])("takes %s", (_, aws) => {
+      expect(mistakes({ kubeContext: "test", aws: { ...sound, ...aws } })).toEqual([]);
+    });
+
+    it.each<[string, Record<string, unknown>, string]>([
+      ["a lock of a day", { lockDays: 1 }, "lockDays must be a whole number of days from 14 to 36500, got 1; use 30"],
+      [
+        "a lock that AWS does not take",
+        { lockDays: 36_501 },
+        "lockDays must be a whole number of days from 14 to 36500, got 36501; use 30",
+      ],
+      [
+        "an expiry before the end of the lock",
+        { lockDays: 60, expirationDays: 30 },
+        "expirationDays must be at least lockDays (60), got 30; use 60 or more",
+      ],
+      [
+        "an expiry at once",
+        { expirationDays: 0 },
+        "expirationDays must be a whole number of days from 1 to 36500, got 0; use 90",
+      ],
+      [
+        "a rotation that is no number of times",
+        { accessKey: { rotation: -1 } },
+        "accessKey.rotation must be a whole number from 0 up, got -1; raise it by one to rotate",
+      ],
+      [
+        "neither a provider nor a cluster",
+        { oidcProvider: undefined },
+        "oidcProvider is missing; give the ARN of the IAM OIDC provider of the cluster, or that of the cluster in aws.cluster",
+      ],
+      [
+        "a cluster by its name",
+        { cluster: "production" },
+        'cluster must be the ARN of an EKS cluster, got "production"; give that of the cluster',
+      ],
+      [
+        "a provider of another partition",
+        { ...inChina, oidcProvider: sound.oidcProvider },
+        `oidcProvider must be of the partition aws-cn, as the region cn-north-1, got "${sound.oidcProvider}"; correct one of them`,
+      ],
+      [
+        "a cluster of another partition",
+        { ...inChina, cluster },
+        `cluster must be of the partition aws-cn, as the region cn-north-1, got "${cluster}"; correct one of them`,
+      ],
+      [
+        "a cluster of another account",
+        { cluster: cluster.replace("111122223333", "444455556666") },
+        "cluster must be of the account of oidcProvider, 111122223333, got " +
+          '"arn:aws:eks:eu-central-1:444455556666:cluster/production"; correct one of them',
+      ],
+    ])("refuses %s", (_, aws, expected) => {
+      expect(mistakes({ kubeContext: "test", aws: { ...sound, ...aws } })).toEqual([`aws.${expected}`]);
+    });
+  });
+
+  it("refuses an empty reason for another class of volumes", () => {
+    expect(mistakes({ kubeContext: "test", etcd: { storageReason: "" } })).toEqual([
+      'etcd.storageReason must be a text that is not empty, got ""; give one',
+    ]);
+  });
+
   it("refuses a stack of another name without an environment", () => {
     expect(mistakes({ kubeContext: "test" }, "staging")).toEqual([
       'environment is missing and the stack is called "staging"; set it to dev or prod',

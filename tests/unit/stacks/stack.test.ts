@@ -210,25 +210,67 @@ describe("the stack prod", () => {
         services: '["etcd","vault","nats","objectstore"]',
         etcd: '{"members":4,"tls":"optional","deletion":"delete"}',
         vault: '{"seal":{"type":"shamir"}}',
-        nats: '{"placement":{"spread":"preferred"},"tls":"off","durability":"replicated","deletion":"delete"}',
+        nats: '{"placement":{"spread":"preferred","zones":false},"tls":"off","durability":"replicated","deletion":"delete"}',
       },
     });
     expect(message.split("\n")).toEqual([
-      'stack "prod": 11 configuration values are wrong',
+      'stack "prod": 12 configuration values are wrong',
       "  - cells-services:etcd.members must be odd so that a majority exists, got 4; use 3 or 5",
       '  - cells-services:services must be a list of etcd, vault, nats, redis, mongodb, mysql in prod, got "objectstore"; remove it',
       '  - cells-services:namespace must be a namespace of the services alone in prod, got "kube-system"; use a name like "cells"',
-      "  - cells-services:aws is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix and oidcProvider",
+      "  - cells-services:aws is missing in prod, which keeps the key of Vault, files and backups there; give region, prefix, and oidcProvider or cluster",
       '  - cells-services:etcd.tls must be "required" in prod, got "optional"; remove it, or say why in cells-services:etcd.tlsReason',
       '  - cells-services:etcd.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
       '  - cells-services:vault.seal.type must be "awskms" in prod, got "shamir"; give the region and the id of a KMS key, so that no key lies in the cluster',
       '  - cells-services:nats.placement.spread must be "required" in prod, got "preferred"; remove it, and give the cluster a node for each member',
+      "  - cells-services:nats.placement.zones must be true in prod, got false; remove it, and give the cluster nodes in three zones",
       '  - cells-services:nats.tls must be "required" in prod, got "off"; remove it, or say why in cells-services:nats.tlsReason',
       '  - cells-services:nats.durability must be "fsync" in prod, got "replicated"; remove it, since acknowledged messages must survive a power failure of all members',
       '  - cells-services:nats.deletion must be "keep" in prod, got "delete"; remove it, and delete the volumes by hand after a destroy',
       "all keys: docs/configuration.md of cells-services",
     ]);
     expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("refuses a weaker lock, fewer zones and volumes that may not be encrypted, each in one sentence", async () => {
+    const aws = {
+      region: "eu-central-1",
+      prefix: "acme",
+      oidcProvider: "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE",
+      lockDays: 1,
+    };
+    const { message, resources } = await failure({
+      stack: "prod",
+      config: {
+        kubeContext: "test",
+        aws: JSON.stringify(aws),
+        vault: '{"seal":{"recovery":"none"}}',
+        etcd: '{"storage":{"class":"gp2"}}',
+        mysql: '{"placement":{"zones":false}}',
+      },
+    });
+    expect(message.split("\n")).toEqual([
+      'stack "prod": 3 configuration values are wrong',
+      "  - cells-services:aws.lockDays must be a whole number of days from 14 to 36500, got 1; use 30",
+      '  - cells-services:etcd.storage.class must be "acme-gp3", whose volumes are encrypted, in prod, got "gp2"; remove it, or say how ' +
+        "it encrypts in cells-services:etcd.storageReason",
+      "  - cells-services:mysql.placement.zones must be true in prod, got false; remove it, and give the cluster nodes in three zones",
+      "all keys: docs/configuration.md of cells-services",
+    ]);
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("takes another class of volumes for a reason, which is no argument of the component", async () => {
+    const etcd = JSON.stringify({ storage: { class: "own" }, storageReason: "the class encrypts with our key" });
+    const graph = await recordStack("prod", { config: { etcd } });
+    const set = graph.byType("kubernetes:apps/v1:StatefulSet").find(({ name }) => name === "etcd");
+    expect(JSON.stringify(set?.inputs)).toContain('"storageClassName":"own"');
+    expect(JSON.stringify(graph.resources)).not.toContain("our key");
+  });
+
+  it("takes its own class of volumes by name", async () => {
+    const etcd = JSON.stringify({ storage: { class: "example-cells-gp3" } });
+    expect((await recordStack("prod", { config: { etcd } })).byType("kubernetes:apps/v1:StatefulSet")).toHaveLength(6);
   });
 
   it("refuses the namespace default", async () => {
