@@ -5,10 +5,10 @@
  *   member       the first init container of each member: writes what its server reads
  *   adopt        the init container after mysqld has made a data directory: puts it into its place
  *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
- *   setup        a Job after the members are ready: databases, users, marker
+ *   setup        a Job after the members are ready: databases, users, marker, time zones
  */
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
@@ -30,6 +30,15 @@ import { decideAdopt, decideMember } from "./member";
 import { clusterOf, isPrimary, isReady, onlineHosts, type Server } from "./membership";
 import { createSidecar, exists, release } from "./sidecar";
 import {
+  differs,
+  isTimeZone,
+  mayBeTimeZone,
+  readStatement,
+  type Table,
+  timeZoneTables,
+  writeStatements,
+} from "./timezones";
+import {
   applicationStatements,
   keepPasswords,
   lockStatement,
@@ -46,6 +55,10 @@ const answerMilliseconds = 2_000;
 const releaseSeconds = 120;
 /** A change of users waits for transactions that are under way. */
 const changeMilliseconds = 60_000;
+/** 30,000 rows in one transaction, about 1 MiB: two seconds on a machine that was overloaded, with writes included. */
+const timeZonesDeadlineSeconds = 120;
+/** tzdata of the image of the agent, whose version is pinned: the server's own image has it, but no program may read it there. */
+const timeZoneFiles = "/usr/share/zoneinfo";
 
 export const commands: Commands = {
   ...commonCommands({
@@ -150,6 +163,47 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   const marked = await readMarker(settings.name, namespace, api);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterOf(primary, marked?.clusterId));
+  await keepTimeZones(settings, namespace);
+}
+
+/** Writes only when the primary has other rows than the files, such as none, or those of older files. */
+async function keepTimeZones(settings: EnsembleSettings, namespace: string): Promise<void> {
+  const tables = timeZoneTables(await readTimeZones(timeZoneFiles));
+  const admin = await readCredentials(paths.admin);
+  await waitFor(
+    "time zones",
+    async () => {
+      const { member } = await findPrimary(settings, namespace);
+      await withConnection(open(await endpointOf(settings, namespace, member, admin)), async (connection) => {
+        if (!(await anyDiffers(connection, tables))) return;
+        for (const statement of writeStatements(tables)) await rows(connection, statement, changeMilliseconds);
+        const written = tables.map(({ name, rows }) => `${rows.length} of ${name}`);
+        log(`time zones have new rows: ${written.join(", ")}`);
+      });
+      return { done: undefined };
+    },
+    { deadlineSeconds: timeZonesDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
+  );
+}
+
+async function anyDiffers(connection: Connection, tables: Table[]): Promise<boolean> {
+  for (const table of tables) {
+    if (differs(table, await rows(connection, readStatement(table), changeMilliseconds))) return true;
+  }
+  return false;
+}
+
+/** By the name of the zone. */
+async function readTimeZones(folder: string): Promise<Map<string, Buffer>> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const names = entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .filter(mayBeTimeZone);
+  const read = names.map(async (name): Promise<[string, Buffer]> => [name, await readFile(join(folder, name))]);
+  const files = (await Promise.all(read)).filter(([, file]) => isTimeZone(file));
+  if (files.length === 0) throw new Error(`${folder} has no time zones`);
+  return new Map(files);
 }
 
 /** Throws, with what each member says, when none is the primary. */

@@ -174,6 +174,20 @@ export function settingProblems(values: Record<string, string | undefined>): str
     .map(([name, { wanted, meaning }]) => `it ${meaning}: ${name} is ${values[name] ?? "unknown"}, expected ${wanted}`);
 }
 
+/** What CONVERT_TZ must say to an application. Without time zones it says NULL. */
+const namedTimes = [
+  { zone: "Europe/Paris", at: "2026-07-01 00:00", expected: "2026-07-01 02:00" },
+  { zone: "Europe/Paris", at: "2026-12-01 00:00", expected: "2026-12-01 01:00" },
+  { zone: "Asia/Kolkata", at: "2026-07-01 00:00", expected: "2026-07-01 05:30" },
+];
+
+/** In words; empty when the server converts as it must. `seen`: in the order of `namedTimes`. */
+export function timeZoneProblems(seen: (string | null)[]): string[] {
+  return namedTimes.flatMap(({ zone, at, expected }, index) =>
+    seen[index] === expected ? [] : [`in ${zone} it is ${seen[index] ?? "NULL"} at ${at} UTC, expected ${expected}`],
+  );
+}
+
 /** `connection`: of the application, to its database at the address. */
 async function checkApplication(
   context: CheckContext,
@@ -189,6 +203,13 @@ async function checkApplication(
     const seen = `${row?.["charset"]}, ${row?.["collation"]}`;
     if (seen !== "utf8mb4, utf8mb4_bin") throw new Error(`${database} has ${seen}, expected utf8mb4, utf8mb4_bin`);
     return `${database} has ${seen}`;
+  });
+  await step(`time zones ${application}`, "look at the log of the setup job, which loads them", async () => {
+    const format = "'%Y-%m-%d %H:%i'";
+    const sql = namedTimes.map(({ at, zone }) => `DATE_FORMAT(CONVERT_TZ('${at}', 'UTC', '${zone}'), ${format})`);
+    const [row = {}] = await rows<Record<string, string | null>>(connection, `SELECT ${sql.join(", ")}`);
+    failIfAny(timeZoneProblems(Object.values(row)));
+    return `the server knows time zones by name, such as ${namedTimes[0]?.zone ?? ""}`;
   });
   await step(`replication ${application}`, "look at readiness and volumes of the members", () =>
     checkReplication(context, connection, database, servers),

@@ -148,7 +148,8 @@ export const images: Image[] = [
   natsImage(versions.nats, (name) => binary("nats-server", name)),
   {
     reference: references.node,
-    files: { "/usr/local/bin/node": nodeBinary },
+    // tzdata is part of Debian: its priority is `required`.
+    files: { "/usr/local/bin/node": nodeBinary, "/usr/share/zoneinfo": "/usr/share/zoneinfo" },
     texts: {
       "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nnode:x:1000:1000::/home/node:/bin/bash\n",
       "/etc/group": "root:x:0:\nnode:x:1000:\n",

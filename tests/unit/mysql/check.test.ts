@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { groupProblems, settingProblems } from "../../../components/mysql/check";
+import { groupProblems, settingProblems, timeZoneProblems } from "../../../components/mysql/check";
 import type { GroupMember, Server } from "../../../components/mysql/membership";
 
 const members = ["mysql-0", "mysql-1", "mysql-2"];
@@ -79,5 +79,20 @@ describe("the settings of a running server", () => {
       "it acknowledges before the binary log is on disk: sync_binlog is 0, expected 1",
       "it may tear pages when it dies: innodb_doublewrite is unknown, expected ON",
     ]);
+  });
+});
+
+describe("named time zones", () => {
+  it("are right", () => {
+    expect(timeZoneProblems(["2026-07-01 02:00", "2026-12-01 01:00", "2026-07-01 05:30"])).toEqual([]);
+  });
+
+  it("are missing while the tables are empty", () => {
+    expect(timeZoneProblems([null, null, null])).toEqual([
+      "in Europe/Paris it is NULL at 2026-07-01 00:00 UTC, expected 2026-07-01 02:00",
+      "in Europe/Paris it is NULL at 2026-12-01 00:00 UTC, expected 2026-12-01 01:00",
+      "in Asia/Kolkata it is NULL at 2026-07-01 00:00 UTC, expected 2026-07-01 05:30",
+    ]);
+    expect(timeZoneProblems([])).toHaveLength(3);
   });
 });
