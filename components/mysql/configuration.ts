@@ -13,6 +13,12 @@ export interface ServerConfiguration {
   memoryLimit: number;
   /** Of all applications together. */
   maxConnections: number;
+  /** In bytes. */
+  transactionSizeLimit: number;
+  sqlMode: readonly string[];
+  defaultTimeZone: string;
+  generateInvisiblePrimaryKey: boolean;
+  useNativeAio: boolean;
 }
 
 /**
@@ -37,9 +43,34 @@ function freeBytes(memoryLimit: number, maxConnections: number): number {
   return memoryLimit - baseBytes - messageCacheBytes(memoryLimit) - connections;
 }
 
-/** In whole chunks of 1 MiB. */
-export function bufferPoolBytes(memoryLimit: number, maxConnections: number): number {
-  return Math.max(Math.floor((freeBytes(memoryLimit, maxConnections) * 0.75) / MiB) * MiB, leastBufferPoolBytes);
+/** One transaction takes about so many times its size in each member at once. */
+const transactionCopies = 3;
+
+/** The default of MySQL, 150 MB, could end all members of a small ensemble. */
+export function defaultTransactionBytes(memoryLimit: number): number {
+  return Math.floor(memoryLimit / 32);
+}
+
+/** In whole chunks of 1 MiB. It makes room for transactions beyond their default size. */
+export function bufferPoolBytes({
+  memoryLimit,
+  maxConnections,
+  transactionSizeLimit,
+}: Pick<ServerConfiguration, "memoryLimit" | "maxConnections" | "transactionSizeLimit">): number {
+  const more = Math.max(transactionSizeLimit - defaultTransactionBytes(memoryLimit), 0);
+  const free = freeBytes(memoryLimit, maxConnections) - transactionCopies * more;
+  return Math.max(Math.floor((free * 0.75) / MiB) * MiB, leastBufferPoolBytes);
+}
+
+/**
+ * The largest transaction that leaves room for the least buffer pool, and half of the message cache for the messages of
+ * others: what the cache drops, a member that was briefly away cannot get any more.
+ */
+export function largestTransactionBytes(memoryLimit: number, maxConnections: number): number {
+  const room = Math.max(freeBytes(memoryLimit, maxConnections) - leastBufferPoolBytes, 0) / transactionCopies;
+  const byDefault = defaultTransactionBytes(memoryLimit);
+  const largest = Math.max(Math.min(byDefault + room, messageCacheBytes(memoryLimit) / 2), byDefault);
+  return Math.floor(largest / MiB) * MiB;
 }
 
 /** The most connections that leave room for the least buffer pool. */
@@ -76,19 +107,22 @@ export function serverConfig(server: ServerConfiguration, namespace: string): st
     "max_prepared_stmt_count=131056",
     "character_set_server=utf8mb4",
     "collation_server=utf8mb4_bin",
+    `sql_mode=${server.sqlMode.join(",")}`,
+    `default_time_zone=${server.defaultTimeZone}`,
     "",
     "# On disk before it is acknowledged.",
     "innodb_flush_log_at_trx_commit=1",
     "sync_binlog=1",
-    `innodb_buffer_pool_size=${bufferPoolBytes(server.memoryLimit, server.maxConnections)}`,
+    `innodb_buffer_pool_size=${bufferPoolBytes(server)}`,
     "innodb_redo_log_capacity=134217728",
+    `innodb_use_native_aio=${onOrOff(server.useNativeAio)}`,
     "# A member that was away for up to three days catches up from these; after that it is cloned.",
     "binlog_expire_logs_seconds=259200",
     "max_binlog_size=134217728",
     "# Applications may create triggers and functions in their databases.",
     "log_bin_trust_function_creators=ON",
-    "# The group refuses changes of tables without a primary key: such a table gets an invisible one.",
-    "sql_generate_invisible_primary_key=ON",
+    "# The group refuses changes of tables without a primary key: with ON such a table gets an invisible one.",
+    `sql_generate_invisible_primary_key=${onOrOff(server.generateInvisiblePrimaryKey)}`,
     "# The state of the group is in this schema. What is switched off counts for users, hosts and threads, which nobody reads.",
     "performance_schema=ON",
     ...["accounts", "hosts", "users"].map((each) => `performance_schema_${each}_size=0`),
@@ -128,14 +162,16 @@ export function serverConfig(server: ServerConfiguration, namespace: string): st
     "# Then it lets nobody in, and runs on, for the agent to say why and to bring it back. One retries, not two.",
     "group_replication_exit_state_action=OFFLINE_MODE",
     "group_replication_autorejoin_tries=0",
-    "# One transaction takes about three times its size in each member at once: the default, 150 MB, could end all of them.",
-    `group_replication_transaction_size_limit=${Math.floor(server.memoryLimit / 32)}`,
+    "# One transaction takes about three times its size in each member at once.",
+    `group_replication_transaction_size_limit=${server.transactionSizeLimit}`,
     `group_replication_message_cache_size=${messageCacheBytes(server.memoryLimit)}`,
     "group_replication_recovery_reconnect_interval=5",
     "",
     ...transport(server.tls),
   ].join("\n");
 }
+
+const onOrOff = (value: boolean): string => (value ? "ON" : "OFF");
 
 function transport(tls: TlsMode): string[] {
   if (tls === "off") {
@@ -188,6 +224,8 @@ export function initializeConfig(data: "present" | "empty"): string {
     `datadir=${data === "empty" ? paths.initializing : paths.data}`,
     `tmpdir=${paths.temporary}`,
     "secure_file_priv=NULL",
+    "# It lasts seconds, and must not fail when other servers of the node hold all that the kernel has of it.",
+    "innodb_use_native_aio=OFF",
     ...(data === "empty" ? ["auto_generate_certs=OFF", "initialize-insecure=ON"] : ["validate-config=ON"]),
     "",
   ].join("\n");

@@ -18,13 +18,14 @@ import {
   createSetup,
   EnsembleComponent,
   memoryLimit,
+  parseQuantity,
   readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";
 
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
-import { serverConfig } from "./configuration";
+import { defaultTransactionBytes, serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
 import { internalPassword, login, pace, policyPorts, statefulSet } from "./manifest";
 
@@ -47,8 +48,10 @@ export class MysqlCluster extends EnsembleComponent {
     const secrets = [credentials.admin, internal];
     // The name of the group never changes, because transactions carry it. A kept volume keeps its first name.
     const { result: group } = new RandomUuid(name, {}, afterGuard);
+    const bytes = memoryLimit(ensemble);
+    const transactionSizeLimit = parseQuantity(ensemble.transactionSizeLimit ?? "") ?? defaultTransactionBytes(bytes);
     const server = ensemble.namespace.apply((known) =>
-      serverConfig({ ...ensemble, memoryLimit: memoryLimit(ensemble) }, known),
+      serverConfig({ ...ensemble, memoryLimit: bytes, transactionSizeLimit }, known),
     );
     const config = createConfig(ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, afterGuard);
     const configChecksum = checksum(pulumi.all([server, group]));

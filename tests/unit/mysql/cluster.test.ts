@@ -141,6 +141,39 @@ describe("a MySQL cluster", () => {
     );
   });
 
+  it("gives the server the settings that are asked for", async () => {
+    const configOf = async (args: Partial<MysqlClusterArguments>): Promise<string> => {
+      const { data } = inputs(await deploy(args), "kubernetes:core/v1:ConfigMap", "mysql-config");
+      return String((data as Properties)["mysqld.cnf"]);
+    };
+    const byDefault = await configOf({});
+    for (const line of [
+      "sql_mode=ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION",
+      "default_time_zone=SYSTEM",
+      "sql_generate_invisible_primary_key=ON",
+      "innodb_use_native_aio=ON",
+      `group_replication_transaction_size_limit=${64 * 2 ** 20}`,
+    ]) {
+      expect(byDefault.split("\n")).toContain(line);
+    }
+    const asked = await configOf({
+      transactionSizeLimit: "128Mi",
+      sqlMode: ["STRICT_ALL_TABLES"],
+      defaultTimeZone: "+14:00",
+      generateInvisiblePrimaryKey: false,
+      useNativeAio: false,
+    });
+    for (const line of [
+      "sql_mode=STRICT_ALL_TABLES",
+      "default_time_zone=+14:00",
+      "sql_generate_invisible_primary_key=OFF",
+      "innodb_use_native_aio=OFF",
+      `group_replication_transaction_size_limit=${128 * 2 ** 20}`,
+    ]) {
+      expect(asked.split("\n")).toContain(line);
+    }
+  });
+
   it("has neither certificates nor trust without TLS", async () => {
     const graph = await deploy({ tls: "off" });
     expect(graph.outputs).toMatchObject({ url: "mysql://mysql.cells.svc:3306", trust: null });
@@ -173,6 +206,67 @@ describe("a MySQL cluster", () => {
       "applications without a connection",
       { maxConnections: 15, applications: ["cells", "portal"] },
       'mysql "mysql": maxConnections must be at least 20, which is 10 for each application, got 15; use 20 or more',
+    ],
+    [
+      "a transaction too large for the memory",
+      { transactionSizeLimit: "129Mi" },
+      'mysql "mysql": transactionSizeLimit must be at most 128Mi with resources.limits.memory "2Gi" and maxConnections 500, ' +
+        'got "129Mi"; lower it, or raise the memory limit',
+    ],
+    [
+      "a transaction that leaves no room for the buffer pool",
+      { transactionSizeLimit: "66Mi", resources: { limits: { memory: "1152Mi" } } },
+      "transactionSizeLimit must be at most 65Mi with resources.limits.memory",
+    ],
+    [
+      "a transaction too small for the setup",
+      { transactionSizeLimit: "1Mi" },
+      'mysql "mysql": transactionSizeLimit must be at least 8Mi, got "1Mi"; use 8Mi or more',
+    ],
+    [
+      "transactions without a limit",
+      { transactionSizeLimit: "0" },
+      'mysql "mysql": transactionSizeLimit must be a whole number with a unit, got "0"; use a size like "96Mi"',
+    ],
+    [
+      "a size that is a number",
+      { transactionSizeLimit: 1e8 as never },
+      'mysql "mysql": transactionSizeLimit must be a whole number with a unit, got 100000000; use a size like "96Mi"',
+    ],
+    [
+      "a mode that changes how agents read",
+      { sqlMode: ["STRICT_TRANS_TABLES", "ANSI_QUOTES" as never] },
+      'mysql "mysql": sqlMode[1] must be a mode that decides which values are accepted, got "ANSI_QUOTES"; let the sessions ' +
+        "that need it set it, since the agents and members run statements too",
+    ],
+    [
+      "a name for several modes",
+      { sqlMode: ["TRADITIONAL" as never] },
+      'got "TRADITIONAL"; name the modes that it stands for',
+    ],
+    [
+      "a mode that does not exist",
+      { sqlMode: ["NO_AUTO_CREATE_USER" as never] },
+      'got "NO_AUTO_CREATE_USER"; use some of ONLY_FULL_GROUP_BY, STRICT_TRANS_TABLES',
+    ],
+    [
+      "modes in one text",
+      { sqlMode: "STRICT_TRANS_TABLES" as never },
+      'mysql "mysql": sqlMode must be a list of modes, got "STRICT_TRANS_TABLES"; use a list like ["STRICT_TRANS_TABLES"]',
+    ],
+    ...["Europe/Paris", "+2:00", "-14:00", "+14:01", "-00:00", "system"].map(
+      (zone): [string, Partial<MysqlClusterArguments>, string] => [
+        `the time zone ${zone}`,
+        { defaultTimeZone: zone },
+        `mysql "mysql": defaultTimeZone must be SYSTEM or an offset from -13:59 to +14:00, got "${zone}"; use one like "+02:00"; ` +
+          "a name is for sessions, because a server with an empty volume knows none and would not start",
+      ],
+    ),
+    [
+      "a switch that is none",
+      { generateInvisiblePrimaryKey: "off" as never, useNativeAio: 0 as never },
+      'mysql "mysql": 2 arguments are wrong\n  - generateInvisiblePrimaryKey must be true or false, got "off"; use one of these\n' +
+        "  - useNativeAio must be true or false, got 0; use one of these",
     ],
     [
       "the administrator as an application",

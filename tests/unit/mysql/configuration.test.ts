@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import {
   bufferPoolBytes,
+  defaultTransactionBytes,
   initializeConfig,
   initStatements,
+  largestTransactionBytes,
   memberConfig,
   messageCacheBytes,
   mostConnections,
@@ -18,7 +20,18 @@ const server: ServerConfiguration = {
   tls: "required",
   memoryLimit: 2048 * MiB,
   maxConnections: 500,
+  transactionSizeLimit: 64 * MiB,
+  sqlMode: ["STRICT_TRANS_TABLES", "NO_ZERO_DATE"],
+  defaultTimeZone: "SYSTEM",
+  generateInvisiblePrimaryKey: true,
+  useNativeAio: true,
 };
+
+/** With transactions of the default size. */
+function poolBytes(memoryLimit: number, maxConnections: number): number {
+  const transactionSizeLimit = defaultTransactionBytes(memoryLimit);
+  return bufferPoolBytes({ memoryLimit, maxConnections, transactionSizeLimit });
+}
 
 function options(text: string): Map<string, string[]> {
   const found = new Map<string, string[]>();
@@ -99,13 +112,70 @@ describe("the configuration of mysqld", () => {
     [16384, 500, 1024, 10877],
   ])("fits its caches into %i MiB, beside %i connections", (limit, connections, messages, pool) => {
     expect(messageCacheBytes(limit * MiB)).toBe(messages * MiB);
-    expect(bufferPoolBytes(limit * MiB, connections)).toBe(pool * MiB);
+    expect(poolBytes(limit * MiB, connections)).toBe(pool * MiB);
   });
 
   it("takes as many connections as leave room for the least buffer pool", () => {
     const most = mostConnections(768 * MiB);
-    expect(bufferPoolBytes(768 * MiB, most)).toBe(64 * MiB);
+    expect(poolBytes(768 * MiB, most)).toBe(64 * MiB);
     expect(384 * MiB + messageCacheBytes(768 * MiB) + 64 * MiB + (most + 50) * 900_000).toBeLessThanOrEqual(768 * MiB);
+  });
+
+  it.each([
+    [768, 173, 24],
+    [1152, 500, 65],
+    [2048, 500, 128],
+    [16384, 500, 512],
+    [65536, 500, 2048],
+  ])("with %i MiB and %i connections takes no transaction of more than %i MiB", (limit, connections, largest) => {
+    expect(largestTransactionBytes(limit * MiB, connections)).toBe(largest * MiB);
+  });
+
+  it("makes room for large transactions in the buffer pool, and leaves it the least", () => {
+    const sizes = { memoryLimit: 2048 * MiB, maxConnections: 500 };
+    expect(bufferPoolBytes({ ...sizes, transactionSizeLimit: 32 * MiB })).toBe(701 * MiB);
+    expect(bufferPoolBytes({ ...sizes, transactionSizeLimit: 128 * MiB })).toBe(557 * MiB);
+    for (const [memoryLimit, maxConnections] of [
+      [768 * MiB, 173],
+      [1152 * MiB, 500],
+      [4096 * MiB, 2000],
+    ] as const) {
+      const transactionSizeLimit = largestTransactionBytes(memoryLimit, maxConnections);
+      expect(bufferPoolBytes({ memoryLimit, maxConnections, transactionSizeLimit })).toBeGreaterThanOrEqual(64 * MiB);
+    }
+  });
+
+  it("has what the arguments say", () => {
+    const all = options(serverConfig(server, "cells"));
+    expect(all.get("sql_mode")).toEqual(["STRICT_TRANS_TABLES,NO_ZERO_DATE"]);
+    expect(all.get("default_time_zone")).toEqual(["SYSTEM"]);
+    expect(all.get("sql_generate_invisible_primary_key")).toEqual(["ON"]);
+    expect(all.get("innodb_use_native_aio")).toEqual(["ON"]);
+    expect(all.get("group_replication_transaction_size_limit")).toEqual(["67108864"]);
+    const others = options(
+      serverConfig(
+        {
+          ...server,
+          transactionSizeLimit: 100 * MiB,
+          sqlMode: [],
+          defaultTimeZone: "-03:30",
+          generateInvisiblePrimaryKey: false,
+          useNativeAio: false,
+        },
+        "cells",
+      ),
+    );
+    expect(others.get("sql_mode")).toEqual([""]);
+    expect(others.get("default_time_zone")).toEqual(["-03:30"]);
+    expect(others.get("sql_generate_invisible_primary_key")).toEqual(["OFF"]);
+    expect(others.get("innodb_use_native_aio")).toEqual(["OFF"]);
+    expect(others.get("group_replication_transaction_size_limit")).toEqual(["104857600"]);
+  });
+
+  it("makes data also on a node without asynchronous input and output", () => {
+    for (const data of ["empty", "present"] as const) {
+      expect(initializeConfig(data)).toContain("innodb_use_native_aio=OFF\n");
+    }
   });
 
   it("makes data only where there are none", () => {
