@@ -128,8 +128,8 @@ export const mysqlSchema = ensembleSchema(
     sqlMode: z
       .array(sqlMode, says("a list of modes", 'use a list like ["STRICT_TRANS_TABLES"]'))
       .describe(
-        `\`sql_mode\` of all sessions that set none: some of ${sqlModes.map((each) => `\`${each}\``).join(", ")}. ` +
-          `Refused, because agents and members run statements too: ${sessionModes.map((each) => `\`${each}\``).join(", ")}`,
+        "`sql_mode` of all sessions that set none; the list replaces the default. Refused, because agents and members run " +
+          `statements too: ${sessionModes.map((each) => `\`${each}\``).join(", ")}`,
       )
       .default([...defaultSqlMode]),
     defaultTimeZone: text(
