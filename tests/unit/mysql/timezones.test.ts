@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   differs,
@@ -12,12 +10,61 @@ import {
   writeStatements,
 } from "../../../components/mysql/timezones";
 
-const file = (name: string): Buffer => readFileSync(join(__dirname, "zoneinfo", name));
+type Type = [offsetHours: number, daylight: boolean, abbreviation: string];
+
+/** A file of tzdata: its part with times of 32 bits, and the rule for the years after it. */
+function zoneFile(types: Type[], transitions: [utc: string, type: number][], rule: string): Buffer {
+  const names = types.map(([, , abbreviation]) => `${abbreviation}\0`);
+  const header = Buffer.alloc(44);
+  header.write("TZif2");
+  header.writeUInt32BE(transitions.length, 32);
+  header.writeUInt32BE(types.length, 36);
+  header.writeUInt32BE(names.join("").length, 40);
+  const times = Buffer.alloc(4 * transitions.length);
+  for (const [index, [utc]] of transitions.entries()) times.writeInt32BE(Date.parse(`${utc}Z`) / 1000, index * 4);
+  const described = types.map(([offsetHours, daylight], index) => {
+    const type = Buffer.alloc(6);
+    type.writeInt32BE(offsetHours * 3600, 0);
+    type.writeUInt8(daylight ? 1 : 0, 4);
+    type.writeUInt8(names.slice(0, index).join("").length, 5);
+    return type;
+  });
+  const indexes = Buffer.from(transitions.map(([, type]) => type));
+  return Buffer.concat([header, times, indexes, ...described, Buffer.from(names.join("")), Buffer.from(`\n${rule}\n`)]);
+}
+
+const paris = zoneFile(
+  [
+    [1, false, "CET"],
+    [2, true, "CEST"],
+  ],
+  [
+    ["2025-10-26T01:00", 0],
+    ["2026-03-29T01:00", 1],
+    ["2026-10-25T01:00", 0],
+    ["2037-03-29T01:00", 1],
+    ["2037-10-25T01:00", 0],
+  ],
+  "CET-1CEST,M3.5.0,M10.5.0/3",
+);
+const adelaide = zoneFile(
+  [
+    [9.5, false, "ACST"],
+    [10.5, true, "ACDT"],
+  ],
+  [
+    ["2025-10-04T16:30", 1],
+    ["2026-04-04T16:30", 0],
+    ["2037-10-03T16:30", 1],
+  ],
+  "ACST-9:30ACDT,M10.1.0,M4.1.0/3",
+);
+const kolkata = zoneFile([[5.5, false, "IST"]], [["1945-10-14T17:30", 0]], "IST-5:30");
 const files = new Map([
-  ["Europe/Paris", file("Europe/Paris")],
-  ["Australia/Adelaide", file("Australia/Adelaide")],
-  ["Asia/Kolkata", file("Asia/Kolkata")],
-  ["Asia/Calcutta", file("Asia/Kolkata")],
+  ["Europe/Paris", paris],
+  ["Australia/Adelaide", adelaide],
+  ["Asia/Kolkata", kolkata],
+  ["Asia/Calcutta", kolkata],
 ]);
 const tables = timeZoneTables(files);
 const rowsOf = (name: string): (string | number)[][] => tables.find((each) => each.name === name)?.rows ?? [];
@@ -58,17 +105,13 @@ describe("the time zones of the server", () => {
   });
 
   it("tell summer from winter", () => {
-    const { types } = parseTimeZone("Europe/Paris", file("Europe/Paris"));
+    const { types } = parseTimeZone("Europe/Paris", paris);
     expect(types).toContainEqual({ offset: 7200, daylight: true, abbreviation: "CEST" });
     expect(types).toContainEqual({ offset: 3600, daylight: false, abbreviation: "CET" });
   });
 
   it("refuse a file that leaves the years to a rule, which the server does not know", () => {
-    const header = Buffer.alloc(44);
-    header.write("TZif2");
-    header.writeUInt32BE(1, 36);
-    header.writeUInt32BE(1, 40);
-    const slim = Buffer.concat([header, Buffer.alloc(7), Buffer.from("\nCET-1CEST,M3.5.0,M10.5.0/3\n")]);
+    const slim = zoneFile([[1, false, "CET"]], [], "CET-1CEST,M3.5.0,M10.5.0/3");
     expect(() => timeZoneTables(new Map([["Europe/Berlin", slim]]))).toThrow(
       "the file of time zone Europe/Berlin lists no changes until 2037, only the rule CET-1CEST,M3.5.0,M10.5.0/3",
     );
@@ -77,7 +120,7 @@ describe("the time zones of the server", () => {
   it("are the files of tzdata that a name may stand for", () => {
     const names = ["UTC", "US/Pacific", "posixrules", "localtime", "posix/UTC", "right/UTC", "Etc/GMT+5"];
     expect(names.filter(mayBeTimeZone)).toEqual(["UTC", "US/Pacific", "Etc/GMT+5"]);
-    expect(isTimeZone(file("Asia/Kolkata"))).toBe(true);
+    expect(isTimeZone(kolkata)).toBe(true);
     expect(isTimeZone(Buffer.from("# tzdb links"))).toBe(false);
   });
 });
