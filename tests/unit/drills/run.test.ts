@@ -93,7 +93,7 @@ describe.concurrent("a drill", () => {
         setTimeout(() => void (waiting = false), 400);
         return fault(service.elect());
       };
-      const budgets = { ...commonBudgets, fullStop };
+      const budgets = { ...commonBudgets, kill: 5, handOver: 5, follower: 5, volume: 5, fullStop };
       await run("full-stop", service, strike, { budgets }, { log: (line) => lines.push(line) });
       return lines.filter((line) => line.includes("waiting"));
     };
