@@ -78,7 +78,8 @@ export class EtcdCluster extends EnsembleComponent {
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on
     // afterwards. So clients reach the members only when the setup is done.
     const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), afterSetup);
-    const applications = createApplications(ensemble, credentials, { url, setup: admission }, afterGuard);
+    const whenAdmitted = pulumi.mergeOptions(afterGuard, { dependsOn: [admission] });
+    const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
     this.publish({ url, ports, durability: null, applications });
   }
 }

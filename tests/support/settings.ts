@@ -15,7 +15,7 @@ export const etcdPreflight: PreflightSettings = {
   ...ensembleSettings,
   agent: "etcd-agent-1",
   plannedStop: false,
-  version: "3.6.16",
+  version: "3.6.8",
   passwords: { rotation: 0 },
   storage: { size: "8Gi" },
   pod: { userId: 1000 },
