@@ -18,8 +18,8 @@ import { adminUsername, ports } from "./layout";
 /** The least is the default of the server, which clients rely on. */
 const leastPayload = "1Mi";
 /**
- * With its subject and headers a message in a stream may have 32 MiB. Servers of some versions take a larger one, and then cannot
- * read it: `rlBadThresh` in https://github.com/nats-io/nats-server/blob/v2.15.2/server/filestore.go
+ * With its subject and headers a message in a stream may have 32 MiB: `rlBadThresh` in
+ * https://github.com/nats-io/nats-server/blob/v2.15.2/server/filestore.go
  */
 const mostPayload = "31Mi";
 
