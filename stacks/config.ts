@@ -145,7 +145,7 @@ const awsShape = z.strictObject({
     "give that of the cluster",
   )
     .describe(
-      "ARN of the EKS cluster: its pods get their roles through EKS Pod Identity; with both, `oidcProvider` is only trusted",
+      "ARN of the EKS cluster: its pods get their roles through EKS Pod Identity; when both are given, pods use Pod Identity, and the roles trust `oidcProvider` too",
     )
     .optional(),
   lockDays: days(shortestLockDays, "use 30")
@@ -179,17 +179,19 @@ function hasWayToRoles({ oidcProvider, cluster }: Pick<AwsConfig, "oidcProvider"
   return oidcProvider !== undefined || cluster !== undefined;
 }
 
-/** ARNs of another partition or account would name roles that do not exist. */
+/** ARNs of another partition, region or account would name roles that do not exist. */
 function checkArns({ region, oidcProvider, cluster }: Sound<z.output<typeof awsShape>>, problem: AddProblem): void {
   const [partition, account] = [region && partitionOf(region), oidcProvider?.split(":")[4]];
   for (const [key, arn] of Object.entries({ oidcProvider, cluster })) {
-    const [, ofPartition, , , ofAccount] = arn?.split(":") ?? [];
+    const [, ofPartition, , ofRegion, ofAccount] = arn?.split(":") ?? [];
     if (arn === undefined) continue;
     if (partition !== undefined && ofPartition !== partition) {
       problem(
         [key],
         `must be of the partition ${partition}, as the region ${region}, got ${shown(arn)}; correct one of them`,
       );
+    } else if (key === "cluster" && region !== undefined && ofRegion !== region) {
+      problem([key], `must be in the region ${region}, got ${shown(arn)}; correct one of them`);
     } else if (account !== undefined && ofAccount !== account) {
       problem([key], `must be of the account of oidcProvider, ${account}, got ${shown(arn)}; correct one of them`);
     }

@@ -40,7 +40,8 @@ export class EtcdCluster extends EnsembleComponent {
 
     // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
-    const afterGuard = createGuard(this, ensemble, { bundle, login: guardLogin });
+    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics, clientsLater: true };
+    const afterGuard = createGuard(this, ensemble, { bundle, network, login: guardLogin });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key that signs the tokens of clients: all members accept them.
     const key = createPassword(tokenName(name), afterGuard);
@@ -49,8 +50,7 @@ export class EtcdCluster extends EnsembleComponent {
     const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
     const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics, clientsLater: true };
-    const permissions = createPermissions(ensemble, { network }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -18,6 +18,7 @@ import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import type { Commands, Pod } from "../shared/agent/main";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -42,8 +43,8 @@ import { askVote, createSidecar, joinSet, setVotes, writeServerFiles } from "./s
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
 const administratorDeadlineSeconds = 240;
 const usersDeadlineSeconds = 60;
-/** For one member. */
-const oplogDeadlineSeconds = 60;
+/** Of all members together. */
+const oplogDeadlineSeconds = 120;
 const commandMilliseconds = 30_000;
 /** Each removal waits until a majority has the new configuration; between two of them may be an election. */
 const releaseSeconds = 120;
@@ -103,7 +104,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self = { settings, pod };
   const node = process.env["NODE_NAME"] ?? "";
-  const cpuinfo = await readFile("/proc/cpuinfo", "utf8");
+  const cpuinfo = await readFile("/proc/cpuinfo", "utf8").catch(() => "");
   const contradiction = processorContradiction(cpuinfo, process.arch, { member: pod.name, node });
   if (contradiction !== undefined) throw new Error(contradiction);
   await writeServerFiles(settings);
@@ -156,7 +157,19 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     usersDeadlineSeconds,
   );
   if (settings.oplogMegabytes !== undefined) {
-    for (const member of members) await keepOplog(settings, namespace, member, settings.oplogMegabytes);
+    const megabytes = settings.oplogMegabytes;
+    await waitFor(
+      `oplogs of ${megabytes} MiB`,
+      async () => {
+        for (const member of members) {
+          await keepOplog(settings, namespace, member, megabytes).catch((error: unknown) => {
+            throw new Error(`${member}: ${messageOf(error)}`);
+          });
+        }
+        return { done: undefined };
+      },
+      { deadlineSeconds: oplogDeadlineSeconds, intervalSeconds: 3, onError: "wait" },
+    );
   }
 }
 
@@ -169,19 +182,12 @@ async function keepOplog(
 ): Promise<void> {
   const auth = { ...(await readCredentials(paths.admin)), source: "admin" };
   const endpoint = await endpointOf(settings, namespace, member, auth, commandMilliseconds);
-  const attempt = () =>
-    withClient(endpoint, async (client) => {
-      const [oplog] = await client.db("local").listCollections<CollectionInfo>({ name: "oplog.rs" }).toArray();
-      if (oplog?.options?.["size"] === megabytes * 2 ** 20) return { done: true };
-      // Any other type of number is refused by some releases.
-      await command(client, { replSetResizeOplog: 1, size: new Double(megabytes) });
-      log(`the oplog of ${member} may have ${megabytes} MiB`);
-      return { done: true };
-    });
-  await waitFor(`an oplog of ${megabytes} MiB on ${member}`, attempt, {
-    deadlineSeconds: oplogDeadlineSeconds,
-    intervalSeconds: 3,
-    onError: "wait",
+  await withClient(endpoint, async (client) => {
+    const [oplog] = await client.db("local").listCollections<CollectionInfo>({ name: "oplog.rs" }).toArray();
+    if (oplog?.options?.["size"] === megabytes * 2 ** 20) return;
+    // Any other type of number is refused by some releases.
+    await command(client, { replSetResizeOplog: 1, size: new Double(megabytes) });
+    log(`the oplog of ${member} may have ${megabytes} MiB`);
   });
 }
 

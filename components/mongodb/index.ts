@@ -34,7 +34,11 @@ export class MongodbCluster extends EnsembleComponent {
       ensemble.namespace.apply((namespace) => address({ ...ensemble, namespace, database }));
     const url = addressOf();
 
-    const afterGuard = createGuard(this, ensemble, { bundle, login: adminLogin(ensemble, paths) });
+    const afterGuard = createGuard(this, ensemble, {
+      bundle,
+      network: policyPorts,
+      login: adminLogin(ensemble, paths),
+    });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key of the set: every process that has it can join as a member.
     const key = createPassword(keyName(name), afterGuard);
@@ -44,7 +48,7 @@ export class MongodbCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     const members = createMembers(
       ensemble,
       {

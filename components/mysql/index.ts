@@ -40,7 +40,7 @@ export class MysqlCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, "mysql", ports.client);
 
-    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble) });
+    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login: login(ensemble) });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The agents use it, and members towards each other. Members log in only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
@@ -57,7 +57,7 @@ export class MysqlCluster extends EnsembleComponent {
     const configChecksum = checksum(pulumi.all([server, group]));
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
-    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -45,7 +45,9 @@ export class NatsCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble), releaseSeconds });
+    // Members ask each other's monitoring port whether they run.
+    const network = { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics };
+    const afterGuard = createGuard(this, ensemble, { bundle, network, login: login(ensemble), releaseSeconds });
     const takeTurns = ["admin", "applications"] as const;
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
@@ -62,9 +64,7 @@ export class NatsCluster extends EnsembleComponent {
       { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    // Members ask each other's monitoring port whether they run.
-    const network = { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics };
-    const permissions = createPermissions(ensemble, { network }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     const members = createMembers(
       ensemble,
       {

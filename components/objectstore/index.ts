@@ -39,7 +39,8 @@ export class ObjectStore extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(this, ensemble, { bundle });
+    const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
+    const afterGuard = createGuard(this, ensemble, { bundle, network });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The store has the same configuration with and without TLS.
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
@@ -49,8 +50,7 @@ export class ObjectStore extends EnsembleComponent {
       { bundle, restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
-    const permissions = createPermissions(ensemble, { network }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     // The server reads its root account only when it starts. The setup changes users and buckets of the running server.
     const configChecksum = checksum(credentials.admin.data);
     const members = createMembers(

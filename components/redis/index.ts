@@ -55,14 +55,18 @@ export class RedisCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(this, ensemble, { bundle, login: adminLogin(ensemble, paths) });
+    const afterGuard = createGuard(this, ensemble, {
+      bundle,
+      network: policyPorts,
+      login: adminLogin(ensemble, paths),
+    });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers and Sentinels read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, { network: policyPorts }, afterGuard);
+    const permissions = createPermissions(ensemble, {}, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -60,9 +60,9 @@ export class VaultCluster extends EnsembleComponent {
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
-    const afterGuard = createGuard(this, ensemble, { bundle, login: login(ensemble) });
+    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login: login(ensemble) });
     const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
-    const rights = { network: policyPorts, rules: memberRules(ensemble), annotations };
+    const rights = { rules: memberRules(ensemble), annotations };
     const permissions = createPermissions(ensemble, rights, afterGuard);
     const policy = sealPolicy(ensemble);
     const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];

@@ -104,9 +104,8 @@ function bytes(size: string): number {
 
 /**
  * A file keeps the user that wrote it. The kubelet lets another user in by the group alone, and only on volumes that know `fsGroup`.
- * MongoDB opens its files with O_NOATIME, which Linux allows to their owner only. `template`: of the StatefulSet, undefined where it names no user. `pods`: of the
- * members that are there; one that runs as another user than the template is left of a change that never came through, and may be
- * set back.
+ * MongoDB opens its files with O_NOATIME, which Linux allows to their owner only. `template`: of the StatefulSet, undefined where it
+ * names no user. `pods`: of the members that are there.
  */
 export function userContradiction(
   template: number | undefined,
@@ -115,12 +114,23 @@ export function userContradiction(
 ): string | undefined {
   const living = template ?? "namespace";
   if (living === wanted) return undefined;
-  if (template !== undefined && pods.some((user) => user !== template)) return undefined;
+  if (mayBeSetBack(template, pods, wanted)) return undefined;
   const former = JSON.stringify(living);
   return (
     `the members run with pod.userId ${former}, got ${JSON.stringify(wanted)}; files on their volumes keep the user that wrote them, ` +
     `and a server may not open files of another user; set pod.userId to ${former}`
   );
+}
+
+/** A member that runs as the user that is wanted, beside a template that wants another, is left of a change that never came through. */
+function mayBeSetBack(
+  template: number | undefined,
+  pods: (number | undefined)[],
+  wanted: number | "namespace",
+): boolean {
+  if (wanted === "namespace") return pods.some((user) => user !== template);
+  // Without a user in the template the namespace may give all of them the same one.
+  return pods.includes(wanted) && (template !== undefined || pods.some((user) => user !== wanted));
 }
 
 /** Another class would be another volume. undefined: the default class of the cluster. */

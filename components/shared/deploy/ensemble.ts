@@ -3,7 +3,6 @@ import { StatefulSet } from "@pulumi/kubernetes/apps/v1/statefulSet";
 import type { Job } from "@pulumi/kubernetes/batch/v1/job";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
-import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
 import type { batch } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
@@ -12,7 +11,7 @@ import { allow, createAccess, type Rule, setupRules } from "./access";
 import type { Ensemble } from "./arguments";
 import { createJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
-import { clientService, disruptionBudget, metadata, networkPolicy, type PolicyPorts, peersService } from "./network";
+import { clientService, disruptionBudget, metadata, peersService } from "./network";
 import { protectable } from "./protection";
 import { createRoll, type RollInputs } from "./roll";
 
@@ -34,11 +33,10 @@ export function createConfig(
   return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
 }
 
-/** Who may connect to whom, and what the members may do. Returns what pods with the account of the members wait for. */
+/** What the members may do. Returns what pods with their account wait for. */
 export function createPermissions(
   ensemble: Ensemble,
   details: {
-    network: PolicyPorts;
     /** Of the members in the API of Kubernetes, beside reading the marker. */
     rules?: Rule[];
     /** Of the ServiceAccount of the members. */
@@ -46,14 +44,10 @@ export function createPermissions(
   },
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
-  const { network, rules = [], annotations } = details;
+  const { rules = [], annotations } = details;
   const { server, marker } = namesOf(ensemble.name);
-  const policy = networkPolicy(ensemble, network);
   const all = [allow("", "configmaps", ["get"], [marker]), ...rules];
-  return [
-    new NetworkPolicy(policy.metadata.name, policy, options),
-    ...createAccess(ensemble, server, all, options, annotations),
-  ];
+  return createAccess(ensemble, server, all, options, annotations);
 }
 
 /** `peers` is the headless Service; `ready` is what must run before a client connects. */

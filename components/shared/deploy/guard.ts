@@ -1,4 +1,5 @@
 /** The Pulumi side of the guard: the preflight, a Job that runs before everything that a refused change would alter. */
+import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
@@ -6,6 +7,7 @@ import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { createJob } from "./jobs";
+import { networkPolicy, type PolicyPorts } from "./network";
 import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
 import { childOptions } from "./protection";
 
@@ -21,13 +23,14 @@ export function createGuard(
   ensemble: Ensemble,
   details: {
     bundle: AgentBundle;
+    network: PolicyPorts;
     /** For a service whose members can leave. */
     login?: LoginMounts;
     /** How long the others may take to remove members that leave, default 180. */
     releaseSeconds?: number;
   },
 ): pulumi.CustomResourceOptions {
-  const { bundle, login, releaseSeconds = 180 } = details;
+  const { bundle, network, login, releaseSeconds = 180 } = details;
   const options = childOptions(component);
   const names = namesOf(ensemble.name);
   const name = names.preflight;
@@ -35,6 +38,9 @@ export function createGuard(
   const deadlineSeconds = judgeSeconds + releaseSeconds;
   const program = createBundle(ensemble, names.agent, bundle, options);
   const access = createAccess(ensemble, name, changeRules(ensemble), options);
+  const policy = networkPolicy(ensemble, network);
+  // The guard reaches the API of Kubernetes only where the policy lets it: after a guard, a wrong range could not be corrected.
+  const reach = new NetworkPolicy(policy.metadata.name, policy, options);
   // The StorageClass may be a resource of the same program, and its name an output.
   const spec = pulumi.output(ensemble.storage.class).apply((storageClass) =>
     agentJobSpec(ensemble, {
@@ -51,6 +57,6 @@ export function createGuard(
       ...(login === undefined ? {} : whenThere(login)),
     }),
   );
-  const job = createJob(ensemble, name, { spec, deadlineSeconds, dependsOn: [program, ...access] }, options);
+  const job = createJob(ensemble, name, { spec, deadlineSeconds, dependsOn: [program, ...access, reach] }, options);
   return pulumi.mergeOptions(options, { dependsOn: [job] });
 }

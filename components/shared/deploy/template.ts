@@ -65,7 +65,9 @@ export const podArgument = z
         "full reference of the image of the agents, as `image` for that of the server; the version stays that of this release",
       )
       .optional(),
-    gatewayImage: imageText().describe("the same of HAProxy, which only Redis and MySQL have").optional(),
+    gatewayImage: imageText()
+      .describe("full reference of the image of HAProxy, which only Redis and MySQL use")
+      .optional(),
     userId: z
       .union([wholeNumber(1, largestUserId, userWords, userAdvice), z.enum(["namespace"])], says(userWords, userAdvice))
       .describe(

@@ -201,7 +201,8 @@ describe("an etcd cluster", () => {
   it("lets clients in only after the setup has enabled authentication", async () => {
     const graph = await deploy();
     const [before, after] = [only(graph, networkPolicy, "etcd-members"), only(graph, networkPolicy, "etcd")];
-    expect(only(graph, statefulSet, "etcd").options.dependsOn).toContain(before.urn);
+    // Before the guard, and so before the members.
+    expect(only(graph, job, "etcd-preflight").options.dependsOn).toContain(before.urn);
     expect(after.options.dependsOn).toContain(only(graph, job, "etcd-setup").urn);
     // Without egress and metrics, which must not wait for the setup.
     expect(at(specOf(graph, "etcd"), "policyTypes")).toEqual(["Ingress"]);

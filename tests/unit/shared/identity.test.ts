@@ -161,12 +161,15 @@ describe("another user of living members", () => {
     ["the same", 1000, [1000, 1000, 1000], 1000],
     ["none, as before", undefined, [1000680000, 1000680000, 1000680000], "namespace"],
     ["back to the one that most have, after a change that came to one member only", 2000, [1000, 1000, 2000], 1000],
+    ["back to a number, after that of the namespace came to one member only", undefined, [1000, undefined, 1000], 1000],
+    ["back to that of the namespace, after a number came to one member only", 1000, [1000680000, 1000], "namespace"],
   ])("is accepted: %s", (_, template, pods, wanted) => {
     expect(userContradiction(template, pods, wanted)).toBeUndefined();
   });
 
   it.each<[string, number | undefined, (number | undefined)[], number | "namespace", string, string]>([
     ["another number", 1000, [1000, 1000, 1000], 2000, "1000", "2000"],
+    ["a third number, after a change that came to one member only", 2000, [1000, 1000, 2000], 3000, "2000", "3000"],
     ["another number while all are away", 1000, [], 2000, "1000", "2000"],
     ["that of the namespace", 1000, [1000], "namespace", "1000", '"namespace"'],
     ["a number instead of that of the namespace", undefined, [1000680000], 1000680000, '"namespace"', "1000680000"],

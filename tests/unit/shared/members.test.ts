@@ -70,8 +70,15 @@ describe.each(services)("%s", (service, create) => {
       const guard = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "db-preflight");
       const others = graph.resources.filter(({ custom }) => custom && guard !== undefined);
       const unguarded = others.filter(({ options }) => !options.dependsOn?.includes(guard?.urn ?? ""));
-      // The program and the rights of the guard itself.
-      expect(unguarded.map(kindOf).sort()).toEqual(["ConfigMap", "Job", "Role", "RoleBinding", "ServiceAccount"]);
+      // The program and the rights of the guard itself, and whom it may reach.
+      expect(unguarded.map(kindOf).sort()).toEqual([
+        "ConfigMap",
+        "Job",
+        "NetworkPolicy",
+        "Role",
+        "RoleBinding",
+        "ServiceAccount",
+      ]);
       for (const { urn } of unguarded.filter((each) => each !== guard)) {
         expect(guard?.options.dependsOn).toContain(urn);
       }

@@ -218,6 +218,12 @@ describe("the configuration of a stack", () => {
         `cluster must be of the partition aws-cn, as the region cn-north-1, got "${cluster}"; correct one of them`,
       ],
       [
+        "a cluster in another region",
+        { cluster: "arn:aws:eks:eu-west-1:111122223333:cluster/production" },
+        "cluster must be in the region eu-central-1, got " +
+          '"arn:aws:eks:eu-west-1:111122223333:cluster/production"; correct one of them',
+      ],
+      [
         "a cluster of another account",
         { cluster: cluster.replace("111122223333", "444455556666") },
         "cluster must be of the account of oidcProvider, 111122223333, got " +
