@@ -20,6 +20,10 @@ const zones = [...podSpec, "topologySpreadConstraints"];
 const retention = ["inputs", "rule", "defaultRetention"];
 const expiration = ["inputs", "rules", 0, "expiration"];
 const openRule = [{ ports: [{ port: 1 }] }];
+const admitted = ["inputs", "spec", "ingress", 0, "ports"];
+const egress = ["inputs", "spec", "egress", 0];
+const accountRule = ["inputs", "rules", 0];
+const bound = ["inputs", "roleRef", "kind"];
 
 const breaches: Breach[] = [
   on(
@@ -71,6 +75,14 @@ const breaches: Breach[] = [
     "resources.limits.memory is missing",
   ),
   on("set", [...container, "resources", "requests", "cpu"], undefined, "resources are set", "requests.cpu is missing"),
+  on(
+    "set",
+    [...container, "resources", "limits", "ephemeral-storage"],
+    "249Mi",
+    "holds the log",
+    "is 249Mi, less than",
+  ),
+  on("set", [...container, "resources", "limits", "ephemeral-storage"], undefined, "holds the log", "is undefined"),
   on("set", [...container, "image"], "quay.io/coreos/etcd:latest", "images are those", "is not in components/shared"),
   on("set", [...container, "command"], undefined, "commands are explicit", "command is missing"),
   on("set", [...container, "readinessProbe"], undefined, "containers that serve", "readinessProbe is missing"),
@@ -87,6 +99,24 @@ const breaches: Breach[] = [
   on("policy", ["inputs", "spec", "podSelector"], undefined, "a network policy", "no NetworkPolicy"),
   on("policy", ["inputs", "spec", "policyTypes"], ["Egress"], "a network policy", "no NetworkPolicy of type Ingress"),
   on("policy", ["inputs", "spec", "ingress"], openRule, "a network policy", "admits everybody"),
+  on("policy", [...admitted, 0, "port"], 8010, "the hand-over", "admits to port 8010"),
+  on("policy", [...admitted, 0], { port: 8000, endPort: 8020 }, "the hand-over", "admits to port 8010"),
+  on("policy", [...admitted, 0, "port"], "control", "the hand-over", "admits to port 8010"),
+  on("policy", admitted, undefined, "the hand-over", "without ports admits to all of them"),
+  on("policy", [...egress, "ports", 3, "protocol"], "UDP", "ask the DNS", "no egress rule allows TCP 5353"),
+  on("policy", [...egress, "ports", 0, "port"], 54, "ask the DNS", "no egress rule allows UDP 53 "),
+  on("policy", [...egress, "to"], [{ podSelector: {} }], "ask the DNS", "no egress rule allows TCP 53 "),
+  on("role", [...accountRule, "verbs"], ["get", "patch"], "no account may start pods", "may patch pods"),
+  on("role", [...accountRule, "resources"], ["*"], "no account may start pods", "may get pods/exec"),
+  on("role", [...accountRule, "resources"], ["pods/exec"], "no account may start pods", "may get pods/exec"),
+  on("role", [...accountRule, "resources"], ["*/attach"], "no account may start pods", "may get pods/attach"),
+  on("role", [...accountRule, "resources"], ["rolebindings"], "no account may start pods", "may delete rolebindings"),
+  ...["cronjobs", "statefulsets/scale", "serviceaccounts/token", "roles"].map((resource) =>
+    on("role", accountRule, { resources: [resource], verbs: ["create"] }, "no account may", `may create ${resource}`),
+  ),
+  on("role", accountRule, { resources: ["secrets"], verbs: ["*"] }, "no account may start pods", "may list secrets"),
+  on("role", accountRule, { resources: ["secrets"], verbs: ["get"] }, "no account may start pods", "without naming"),
+  on("binding", bound, "ClusterRole", "no account may start pods", "that is no Role of the namespace"),
   on("set", [...podSpec, "affinity"], undefined, "spread over hosts", "neither an anti-affinity nor"),
   on("set", ["inputs", "spec", "podManagementPolicy"], "OrderedReady", "named explicitly", "is not Parallel"),
   on("set", ["inputs", "metadata", "name"], undefined, "named explicitly", "metadata.name is missing"),

@@ -1,5 +1,5 @@
 /** What must hold for every stack, checked on its recorded resources. A rule returns one line for each violation. */
-import { agentImage, imageReference, images } from "../../../components/shared/deploy";
+import { agentImage, agentPorts, imageReference, images, parseQuantity } from "../../../components/shared/deploy";
 import type { Graph, Recorded } from "../../support/recorder";
 import { isObject, type Properties } from "../../support/values";
 
@@ -27,6 +27,43 @@ const templates: Record<string, { path: string[]; serves: boolean }> = {
   Job: { path: ["spec", "template"], serves: false },
   CronJob: { path: ["spec", "jobTemplate", "spec", "template"], serves: false },
 };
+
+/** Some providers let a kubelet keep five files of 50 MiB of the log of one container. It evicts a pod that exceeds its limit. */
+const logBytes = 5 * 50 * 2 ** 20;
+
+/** The DNS pods of OpenShift listen at 5353, and a policy sees the port behind the Service. */
+const dnsPorts = ["UDP 53", "TCP 53", "UDP 5353", "TCP 5353"];
+
+const anyVerb = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "escalate"];
+const change = ["create", "update", "patch"];
+const controllers = [
+  "jobs",
+  "cronjobs",
+  "deployments",
+  "statefulsets",
+  "daemonsets",
+  "replicasets",
+  "replicationcontrollers",
+];
+
+/**
+ * With one of these an account could run a program of its own, act as another account, or read all secrets. To delete or evict a pod
+ * is not among them: the roll does both, and the controller of the pod starts the same program again.
+ */
+const forbidden: { resource: string; verbs: string[] }[] = [
+  ...["pods", ...controllers].map((resource) => ({ resource, verbs: change })),
+  ...["deployments", "statefulsets", "replicasets", "replicationcontrollers"].map((resource) => ({
+    resource: `${resource}/scale`,
+    verbs: change,
+  })),
+  { resource: "pods/ephemeralcontainers", verbs: change },
+  // The API server also takes "get" for a command in a container.
+  ...["exec", "attach", "portforward", "proxy"].map((each) => ({ resource: `pods/${each}`, verbs: anyVerb })),
+  { resource: "serviceaccounts/token", verbs: anyVerb },
+  ...["users", "groups", "serviceaccounts"].map((resource) => ({ resource, verbs: ["impersonate"] })),
+  { resource: "secrets", verbs: ["list", "watch"] },
+  ...["roles", "rolebindings", "clusterroles", "clusterrolebindings"].map((resource) => ({ resource, verbs: anyVerb })),
+];
 
 export const rules: Rule[] = [
   rulePerPod("pods are restricted: no root, a seccomp profile, no mounted token", (pod) => {
@@ -80,6 +117,11 @@ export const rules: Rule[] = [
       typeof at(container, "resources", ...path) === "string" ? "" : `resources.${path.join(".")} is missing`,
     ),
   ),
+  rulePerContainer("the limit of ephemeral-storage holds the log that a kubelet may keep", (container) => {
+    const limit = at(container, "resources", "limits", "ephemeral-storage");
+    const bytes = parseQuantity(String(limit)) ?? 0;
+    return [bytes >= logBytes ? "" : `limits.ephemeral-storage is ${String(limit)}, less than ${logBytes} bytes`];
+  }),
   rulePerContainer("images are those of the catalogue, by exact version", (container) => {
     const image = at(container, "image");
     const known = [agentImage, ...Object.values(images).map((each) => imageReference(each))];
@@ -127,6 +169,39 @@ export const rules: Rule[] = [
         .map((rule) => (list(at(rule, "from")).length > 0 ? "" : "an ingress rule admits everybody")),
     ];
   }),
+  rulePerPolicy("no network policy admits anybody to the hand-over, which is for the kubelet alone", (policy) =>
+    list(at(policy.inputs, "spec", "ingress")).map((rule) => {
+      const ports = list(at(rule, "ports"));
+      if (ports.length === 0) return "an ingress rule without ports admits to all of them";
+      return ports.some((port) => coversPort(port, agentPorts.control))
+        ? `an ingress rule admits to port ${agentPorts.control}`
+        : "";
+    }),
+  ),
+  rulePerPolicy("whoever may open connections may ask the DNS, also that of OpenShift", (policy) => {
+    if (!list(at(policy.inputs, "spec", "policyTypes")).includes("Egress")) return [];
+    // The DNS may be on the node, outside the network of the pods: a rule with destinations would not reach it.
+    const open = list(at(policy.inputs, "spec", "egress")).filter((rule) => at(rule, "to") === undefined);
+    const ports = open
+      .flatMap((rule) => list(at(rule, "ports")))
+      .map((port) => `${String(at(port, "protocol"))} ${String(at(port, "port"))}`);
+    return dnsPorts.map((each) => (ports.includes(each) ? "" : `no egress rule allows ${each} to every destination`));
+  }),
+  {
+    name: "no account may start pods, enter them, be another account, or read secrets that it does not name",
+    violations: ({ resources }) => [
+      ...["Role", "ClusterRole"]
+        .flatMap((kind) => ofKind(resources, kind))
+        .flatMap(({ urn, inputs }) =>
+          list(at(inputs, "rules")).flatMap((rule) => excesses(rule).map((each) => `${urn}: ${each}`)),
+        ),
+      // A role of Kubernetes itself, such as "edit", is in no list of rules here.
+      ...["RoleBinding", "ClusterRoleBinding"]
+        .flatMap((kind) => ofKind(resources, kind))
+        .filter(({ inputs }) => at(inputs, "roleRef", "kind") !== "Role")
+        .map(({ urn }) => `${urn}: binds a role that is no Role of the namespace`),
+    ],
+  },
   rulePerEnsemble("each ensemble is spread over hosts", (ensemble) => {
     const labels = labelsOf(at(ensemble.inputs, "spec", "template", "metadata", "labels"));
     const hosts = spreadTerms(at(ensemble.inputs, "spec", "template", "spec")).filter(
@@ -290,6 +365,37 @@ function rulePerEnsemble(name: string, check: (ensemble: Recorded, resources: Re
         said(check(each, resources)).map((violation) => `${each.urn}: ${violation}`),
       ),
   };
+}
+
+function rulePerPolicy(name: string, check: (policy: Recorded) => string[]): Rule {
+  return {
+    name,
+    violations: ({ resources }) =>
+      ofKind(resources, "NetworkPolicy").flatMap((each) =>
+        said(check(each)).map((violation) => `${each.urn}: ${violation}`),
+      ),
+  };
+}
+
+/** What a rule of a Role allows of that which no account may do. */
+function excesses(rule: unknown): string[] {
+  const resources = list(at(rule, "resources"));
+  const verbs = list(at(rule, "verbs"));
+  const found = forbidden.flatMap(({ resource, verbs: refused }) =>
+    [resource, "*", resource.replace(/^[^/]+\//, "*/")].some((each) => resources.includes(each))
+      ? refused.filter((verb) => verbs.includes(verb) || verbs.includes("*")).map((verb) => `may ${verb} ${resource}`)
+      : [],
+  );
+  const readsAll =
+    resources.includes("secrets") && verbs.includes("get") && list(at(rule, "resourceNames")).length === 0;
+  return readsAll ? [...found, "may get secrets without naming them"] : found;
+}
+
+/** A port by name may be any port. */
+function coversPort(given: unknown, wanted: number): boolean {
+  const port = at(given, "port");
+  const last = at(given, "endPort") ?? port;
+  return typeof port !== "number" || typeof last !== "number" || (port <= wanted && wanted <= last);
 }
 
 function podsOf(resources: Recorded[]): Pod[] {

@@ -23,7 +23,7 @@ export function sample(): Subject {
       { name: "client", containerPort: 2379 },
       { name: "peer", containerPort: 2380 },
     ],
-    resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "256Mi" } },
+    resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "256Mi", "ephemeral-storage": "1Gi" } },
     readinessProbe: {},
     livenessProbe: {},
     securityContext: {
@@ -52,6 +52,7 @@ export function sample(): Subject {
     ],
     containers: [container],
   };
+  const dns = [53, 5353].flatMap((port) => ["UDP", "TCP"].map((protocol) => ({ protocol, port })));
   return {
     resources: [
       resource("kubernetes:core/v1:Namespace", "namespace", { metadata: { name: "cells" } }, true),
@@ -75,7 +76,24 @@ export function sample(): Subject {
       }),
       resource("kubernetes:networking.k8s.io/v1:NetworkPolicy", "policy", {
         metadata: metadata("db"),
-        spec: { podSelector: selector, policyTypes: ["Ingress"], ingress: [{ from: [{ podSelector: {} }] }] },
+        spec: {
+          podSelector: selector,
+          policyTypes: ["Ingress", "Egress"],
+          ingress: [{ from: [{ podSelector: {} }], ports: [{ protocol: "TCP", port: 2379 }] }],
+          egress: [{ ports: dns }],
+        },
+      }),
+      resource("kubernetes:rbac.authorization.k8s.io/v1:Role", "role", {
+        metadata: metadata("db"),
+        rules: [
+          { apiGroups: [""], resources: ["pods"], verbs: ["get", "delete"], resourceNames: ["db-0"] },
+          { apiGroups: [""], resources: ["pods/eviction"], verbs: ["create"], resourceNames: ["db-0"] },
+          { apiGroups: [""], resources: ["secrets"], verbs: ["get", "patch"], resourceNames: ["db-admin"] },
+        ],
+      }),
+      resource("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "binding", {
+        metadata: metadata("db"),
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "db" },
       }),
       resource("kubernetes:core/v1:Service", "service", {
         metadata: metadata("db"),
