@@ -285,8 +285,7 @@ export async function keepUsers(
     }
     if (!(await client.userRoles(username)).includes(role)) await client.userGrantRole(username, role);
   };
-  // The role root always exists.
-  await keepUser(admin, "root");
+  await keepUser(admin, adminRole);
   for (const [application, logins] of Object.entries(applications)) {
     const role = applicationRole(application);
     if (!roles.includes(role)) {
@@ -314,10 +313,44 @@ export async function keepUsers(
   }
 
   if (!enabled) {
+    const roleOf: Record<string, string> = { [admin.username]: adminRole };
+    for (const [application, logins] of Object.entries(applications)) {
+      for (const { username } of logins) roleOf[username] = applicationRole(application);
+    }
+    await refuseStrangers(client, roleOf, [adminRole, ...wantedRoles]);
     log("enabling authentication");
     await client.authEnable();
   }
 }
+
+/**
+ * Whoever reached etcd while it asked for no password may have made a user. Authentication would let that user in for good, and nobody
+ * would look for it. `roleOf`: the role of each user that the setup wants. Others that it made before are gone by now.
+ */
+async function refuseStrangers(
+  client: EtcdClient,
+  roleOf: Record<string, string>,
+  wantedRoles: string[],
+): Promise<void> {
+  const strangers: string[] = [];
+  for (const user of await client.userList()) {
+    const roles = await client.userRoles(user);
+    const others = roles.filter((role) => role !== roleOf[user]).map((role) => JSON.stringify(role));
+    if (others.length > 0) strangers.push(`the user ${JSON.stringify(user)} with ${others.join(" and ")}`);
+    // A setup that was killed leaves such a user of its own too, when the application is removed before the next run.
+    if (roles.length === 0) log(`the user ${JSON.stringify(user)} has no role, may use no key, and is left alone`);
+  }
+  const foreign = (await client.roleList()).filter((role) => !wantedRoles.includes(role));
+  strangers.push(...foreign.map((role) => `the role ${JSON.stringify(role)}`));
+  if (strangers.length === 0) return;
+  throw new Error(
+    `somebody else made users or roles while etcd asked for no password: ${strangers.join(", ")}; authentication was not ` +
+      "enabled; delete them with etcdctl, or delete the volume claims when their data is not needed, and run pulumi up again",
+  );
+}
+
+/** It always exists. */
+const adminRole = "root";
 
 const isOfApplication = (role: string): boolean => role.startsWith(applicationRolePrefix);
 

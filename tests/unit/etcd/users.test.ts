@@ -65,7 +65,11 @@ function fakeEtcd(candidates = [admin.password]) {
         if (state.roles.has(role)) throw new Error(`role ${role} exists`);
         state.roles.set(role, []);
       }),
-    roleDelete: (role: string) => change(() => void state.roles.delete(role)),
+    roleDelete: (role: string) =>
+      change(() => {
+        state.roles.delete(role);
+        for (const each of state.users.values()) each.roles = each.roles.filter((own) => own !== role);
+      }),
     rolePermissions: async (role: string) => state.roles.get(role) ?? [],
     roleGrant: (role: string, permission: Permission) => change(() => void state.roles.get(role)?.push(permission)),
   } as Partial<EtcdClient> as EtcdClient;
@@ -112,6 +116,58 @@ describe("users", () => {
       expect(etcd.state.users.get("root")).toEqual({ password: "admin", roles: ["root"] });
       expect(etcd.state.users.get("cells")).toEqual({ password: "secret", roles: ["application:cells"] });
     }
+  });
+
+  it("of a setup that was killed, and of an application that was removed then, keep nobody from the next run", async () => {
+    const other = { other: [{ username: "other", password: "secret" }] };
+    const applications: Record<string, Credentials[]>[] = [{}, cells("zero"), other];
+    for (const next of applications) {
+      for (let killed = 0; killed < 14; killed++) {
+        const etcd = fakeEtcd();
+        etcd.killAfter(killed);
+        await keepUsers(etcd.client, admin, cells("zero", "one")).catch(() => undefined);
+        etcd.killAfter(Number.POSITIVE_INFINITY);
+        await keepUsers(etcd.client, admin, next);
+        expect(etcd.state.enabled).toBe(true);
+        // A user without a role may be left, which may use no key.
+        const withRole = [...etcd.state.users].filter(([, { roles }]) => roles.length > 0).map(([name]) => name);
+        expect(withRole).toEqual(["root", ...Object.keys(next)]);
+      }
+    }
+  });
+
+  const stranger = (roles: string[]) => ({ password: "of a stranger", roles });
+  it.each<[string, (state: State) => void, string]>([
+    ["with the rights of root", ({ users }) => users.set("evil", stranger(["root"])), 'the user "evil" with "root"'],
+    [
+      "with the role of an application",
+      ({ users, roles }) => {
+        roles.set("application:cells", [everyKey]);
+        users.set("backup", stranger(["application:cells"]));
+      },
+      'the user "backup" with "application:cells"',
+    ],
+    [
+      "that is an application's, with more rights",
+      ({ users }) => users.set("cells", stranger(["root"])),
+      'the user "cells" with "root"',
+    ],
+    ["that has a role of its own", ({ roles }) => roles.set("guest", [everyKey]), 'the role "guest"'],
+  ])("of a stranger, %s, keep etcd from letting them in", async (_, come, words) => {
+    const { state, client } = fakeEtcd();
+    come(state);
+    await expect(keepUsers(client, admin, cells("secret"))).rejects.toThrow(
+      `somebody else made users or roles while etcd asked for no password: ${words}; authentication was not enabled`,
+    );
+    expect(state.enabled).toBe(false);
+  });
+
+  it("of a stranger are judged no more when etcd asks for passwords, as a person may have made them", async () => {
+    const { state, client } = fakeEtcd();
+    await keepUsers(client, admin, cells("secret"));
+    state.users.set("guest", stranger(["root"]));
+    await keepUsers(client, admin, cells("secret"));
+    expect(state.users.get("guest")).toEqual(stranger(["root"]));
   });
 
   it("get a changed password", async () => {
