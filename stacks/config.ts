@@ -208,9 +208,15 @@ export function expirationDaysOf({ lockDays, expirationDays }: Pick<AwsConfig, "
   return expirationDays ?? Math.max(standardExpirationDays, lockDays);
 }
 
-export const schema = z.strictObject({
+const stackShape = z.strictObject({
   environment: z.enum(environments).describe("of the stack; default: the name of the stack, if it is one of these"),
-  namespace: dnsLabel.default("cells").describe("of all services; made by the stack"),
+  namespace: dnsLabel.default("cells").describe("of all services"),
+  createNamespace: z
+    .boolean()
+    .describe(
+      "whether the stack makes `namespace`, with Pod Security `restricted`, and deletes it with the services; `false`: it exists, and stays",
+    )
+    .default(true),
   kubeContext: z.string().min(1).optional().describe("context of the kubeconfig; this or `kubeconfig` must be given"),
   // Its content would be a credential in the configuration and in an output of the stack.
   kubeconfig: z
@@ -246,7 +252,15 @@ export const schema = z.strictObject({
         .describe("of Pydio Cells, which decides on the default of each `tls`; default `v5`"),
       namespace: dnsLabel
         .optional()
-        .describe("that Cells runs in and has its Secrets in; it must exist; default: that of the services"),
+        .describe(
+          "that Cells runs in and has its Secrets in; default: that of the services, whose Pod Security the chart of Cells does not satisfy",
+        ),
+      createNamespace: z
+        .boolean()
+        .describe(
+          "whether the stack makes `cells.namespace`, with Pod Security `baseline`; it is never deleted. `false`: it exists; default `true`",
+        )
+        .optional(),
     })
     .prefault({}),
   aws: aws.optional(),
@@ -259,7 +273,23 @@ export const schema = z.strictObject({
   objectstore: services.objectstore.prefault({}),
 });
 
+export const schema = stackShape.check(together(checkCellsNamespace));
+
 export type StackConfig = Readonly<z.output<typeof schema>>;
+
+function checkCellsNamespace(
+  { namespace, cells }: Sound<Pick<z.output<typeof stackShape>, "namespace" | "cells">>,
+  problem: AddProblem,
+): void {
+  if (cells?.createNamespace === undefined || namespace === undefined) return;
+  if (cells.namespace !== undefined && cells.namespace !== namespace) return;
+  problem(
+    ["cells", "createNamespace"],
+    `must be given only with a cells.namespace that is not the namespace of the services (${shown(namespace)}), ` +
+      `got ${cells.createNamespace} with ${cells.namespace === undefined ? "no cells.namespace" : "the same"}; ` +
+      "remove it, or give Cells a namespace of its own",
+  );
+}
 
 /** What is sound of the configuration with its defaults, unless what everything depends on is wrong; and every mistake. */
 export interface Read {

@@ -1,6 +1,5 @@
 /** What both environments have in common: the provider of the cluster, the namespace, the services, the outputs. */
 import type { Provider } from "@pulumi/kubernetes";
-import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import * as pulumi from "@pulumi/pulumi";
 import type { z } from "zod";
 import { EtcdCluster, type EtcdClusterArguments, etcdProfile, etcdSchema } from "../components/etcd";
@@ -28,6 +27,7 @@ import { VaultCluster, type VaultClusterArguments, vaultProfile, vaultSchema } f
 import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
 import { type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
+import { type ClusterAccess, createNamespaces } from "./namespaces";
 
 interface ServiceArguments {
   etcd: EtcdClusterArguments;
@@ -114,11 +114,9 @@ function servicesOf(config: StackConfig, environment: Environment) {
 /** Of a configuration without problems. */
 export function deployServices(config: StackConfig, environment: Environment): StackOutputs {
   const { services } = servicesOf(config, environment);
-  const provider = clusterProvider(config);
-  const namespace = servicesNamespace(config, environment, {
-    provider,
-    dependsOn: findCellsNamespace(config, provider),
-  });
+  const access = clusterAccess(config);
+  const provider = kubernetesProvider("cluster", access);
+  const namespaces = createNamespaces(config, environment.protect, { provider, access });
   const { needed = [], ...surroundings } = environment.surroundings?.(provider) ?? {};
   const options: pulumi.ComponentResourceOptions = {
     provider,
@@ -126,11 +124,11 @@ export function deployServices(config: StackConfig, environment: Environment): S
     protect: environment.protect,
   };
   const deployed = services.map((service) => {
-    const args = { ...argumentsOf(service, config, environment), namespace: namespace.metadata.name };
+    const args = { ...argumentsOf(service, config, environment), namespace: namespaces.services };
     return { service, component: create(service, args, options), applications: args.applications ?? [] };
   });
   return {
-    ...provideCells(config, deployed, { namespace: namespace.metadata.name, ...surroundings }, { provider }),
+    ...provideCells(config, deployed, { namespace: namespaces.cells, ...surroundings }, { provider }),
     checks: pulumi.all(deployed.map(({ component }) => component.checkTarget)),
     kubeContext: config.kubeContext ?? null,
     kubeconfig: config.kubeconfig ?? null,
@@ -158,12 +156,6 @@ function servicesProblems({ services = [], environment }: StackConfig, available
         `${pulumi.getProject()}:services must be a list of ${available.join(", ")} in ${environment}, ` +
         `got ${JSON.stringify(each)}; remove it`,
     );
-}
-
-/** Read first, so that nothing is made for a namespace that does not exist. The engine says the name given here then. */
-function findCellsNamespace(config: StackConfig, provider: Provider): Namespace[] {
-  const name = cellsNamespace(config);
-  return isElsewhere(config) ? [Namespace.get(`cells-services:cells.namespace ${name}`, name, { provider })] : [];
 }
 
 /** The environment's, changed by what the configuration says, without what only the stack itself needs to know. */
@@ -207,38 +199,12 @@ function argumentProblems<S extends ServiceName>(service: S, args: ServiceArgume
     .map((each) => `${pulumi.getProject()}:${each}`);
 }
 
-function clusterProvider(config: StackConfig): Provider {
+function clusterAccess(config: StackConfig): ClusterAccess {
   const { environment, kubeconfig, kubeContext } = config;
-  return kubernetesProvider("cluster", {
+  return {
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(kubeContext === undefined ? {} : { context: kubeContext }),
     // Not the name of the stack: a renamed stack has its resources in the same cluster.
     clusterIdentifier: config.clusterIdentifier ?? `cells-services-${environment}`,
-  });
-}
-
-/** The components never create it: whoever owns the namespace decides on its security level. */
-function servicesNamespace(
-  config: StackConfig,
-  environment: Environment,
-  options: pulumi.CustomResourceOptions,
-): Namespace {
-  const levels = ["enforce", "audit", "warn"].map(
-    (mode) => [`pod-security.kubernetes.io/${mode}`, "restricted"] as const,
-  );
-  return new Namespace(
-    "namespace",
-    {
-      metadata: {
-        name: config.namespace,
-        labels: {
-          "app.kubernetes.io/managed-by": "pulumi",
-          "app.kubernetes.io/part-of": "cells-services",
-          ...Object.fromEntries(levels),
-        },
-      },
-    },
-    // The volumes go with their namespace.
-    { ...options, protect: environment.protect },
-  );
+  };
 }

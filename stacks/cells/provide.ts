@@ -26,7 +26,7 @@ export function provideCells(
   config: Pick<StackConfig, "cells" | "namespace">,
   deployed: Deployed[],
   surroundings: {
-    /** Of the services: Cells may run in another one, which exists. */
+    /** That Cells runs in. */
     namespace: pulumi.Output<string>;
     /** Where the stack does not deploy an object store. */
     store?: pulumi.Output<CellsStore>;
@@ -36,13 +36,12 @@ export function provideCells(
   const { namespace, store } = surroundings;
   const used = deployed.filter(({ applications }) => applications.includes(application));
   const facts = factsOf(config, used, store);
-  const target = isElsewhere(config) ? pulumi.output(cellsNamespace(config)) : namespace;
   for (const service of chartServices) {
     const found = used.find((each) => each.service === service);
     if (found === undefined && (service !== "objectstore" || store === undefined)) continue;
     // When it is there, its user can log in.
     const dependsOn = found === undefined ? [] : [found.component];
-    createSecret(service, facts, target, pulumi.mergeOptions(options, { dependsOn }));
+    createSecret(service, facts, namespace, pulumi.mergeOptions(options, { dependsOn }));
   }
   const file = (content: (known: CellsFacts) => string): pulumi.Output<string> => pulumi.secret(facts.apply(content));
   return { cellsValues: file(valuesFile), cellsEnv: file(environmentFile), cellsInstall: file(installFile) };

@@ -50,21 +50,53 @@ describe("the files of Cells in prod", () => {
 
 describe("Cells in another namespace", () => {
   const elsewhere = { config: { cells: '{"namespace":"app"}' } };
+  const made = "cells-services:cells.namespace";
   const cells = { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "app" } } };
   const beside = { podSelector: { matchLabels: {} } };
 
-  it("has its Secrets there, in a namespace that the stack does not make", async () => {
-    const { graph, secrets } = await secretsForCells("dev", elsewhere);
+  it("has its Secrets there", async () => {
+    const { secrets } = await secretsForCells("dev", elsewhere);
     expect([...secrets.values()].map(({ inputs }) => metadataOf(inputs).namespace)).toEqual(
       chartSecrets.map(() => "app"),
     );
+  });
+
+  it.each(stackNames)("has one that %s makes, in which its chart can run, and never deletes", async (stack) => {
+    const graph = await recordStack(stack, elsewhere);
+    const { inputs, options } = graph.get(made);
+    expect(inputs["metadata"]).toEqual({
+      name: "app",
+      labels: {
+        "app.kubernetes.io/managed-by": "pulumi",
+        "app.kubernetes.io/part-of": "cells-services",
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/audit": "baseline",
+        "pod-security.kubernetes.io/warn": "baseline",
+      },
+    });
+    expect(options.retainOnDelete).toBe(true);
+    expect(options.protect ?? false).toBe(stack === "prod");
+    expect(graph.get("namespace").options.dependsOn).toEqual([graph.get(made).urn]);
+  });
+
+  it("takes over no namespace that exists, as server-side apply would", async () => {
+    const graph = await recordStack("dev", elsewhere);
+    expect(graph.get(made).options.provider).toBe(graph.get("cluster-namespaces").urn);
+    expect(graph.get("cluster-namespaces").inputs).toEqual({
+      ...graph.get("cluster").inputs,
+      enableConfigMapMutable: undefined,
+      enableSecretMutable: undefined,
+      enableServerSideApply: "false",
+    });
+  });
+
+  it("can have one that exists, which is looked for before anything is made", async () => {
+    const config = { cells: '{"namespace":"app","createNamespace":false}' };
+    const { graph, secrets } = await secretsForCells("dev", { config });
+    expect(secrets.size).toBe(chartSecrets.length);
     expect(graph.byType("kubernetes:core/v1:Namespace").map(({ inputs }) => metadataOf(inputs).name)).toEqual([
       "cells",
     ]);
-  });
-
-  it("is looked for before anything is made", async () => {
-    const graph = await recordStack("dev", elsewhere);
     expect(graph.get("namespace").options.dependsOn).toEqual([
       expect.stringMatching(/Namespace::cells-services:cells.namespace app$/),
     ]);

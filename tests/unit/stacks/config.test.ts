@@ -21,6 +21,7 @@ describe("the configuration of a stack", () => {
     expect(parse({ kubeContext: "test" }).config).toEqual({
       environment: "dev",
       namespace: "cells",
+      createNamespace: true,
       kubeContext: "test",
       cells: { version: "v5" },
       etcd: {},
@@ -37,6 +38,14 @@ describe("the configuration of a stack", () => {
     expect(parse({ kubeContext: "test" }, "prod").config?.environment).toBe("prod");
     expect(parse({ kubeContext: "test", environment: "prod" }, "staging").config?.environment).toBe("prod");
     expect(parse({ kubeContext: "test", environment: "dev" }, "dev").config?.environment).toBe("dev");
+  });
+
+  it("takes namespaces that exist", () => {
+    const cells = { namespace: "app", createNamespace: false };
+    expect(parse({ kubeContext: "test", createNamespace: "false", cells }).config).toMatchObject({
+      createNamespace: false,
+      cells,
+    });
   });
 
   it("takes arguments of components", () => {
@@ -138,6 +147,22 @@ describe("the configuration of a stack", () => {
       "a namespace of Cells that is none",
       { cells: { namespace: "Cells" } },
       "cells.namespace must be a DNS label of at most 63 lower case letters, digits and hyphens",
+    ],
+    [
+      "a namespace of Cells that is to be made and has no name",
+      { cells: { createNamespace: true } },
+      "cells.createNamespace must be given only with a cells.namespace that is not the namespace of the services " +
+        '("cells"), got true with no cells.namespace; remove it, or give Cells a namespace of its own',
+    ],
+    [
+      "an owner of a namespace that is that of the services",
+      { namespace: "data", cells: { namespace: "data", createNamespace: false } },
+      '("data"), got false with the same; remove it',
+    ],
+    [
+      "a word for whether the stack makes the namespace",
+      { createNamespace: "never" },
+      'createNamespace must be true or false, got "never"; use one of these',
     ],
     [
       "a key far from any other",

@@ -138,6 +138,12 @@ describe("a stack", () => {
 });
 
 describe.each(stackNames)("the stack %s", (stack) => {
+  it("uses a namespace that exists when it is told to, and does not own it", async () => {
+    const graph = await recordStack(stack, { config: { services: '["etcd"]', createNamespace: "false" } });
+    expect(graph.byType("kubernetes:core/v1:Namespace")).toEqual([]);
+    expect(graph.outputs["checks"]).toMatchObject([{ namespace: "cells", host: "etcd.cells.svc" }]);
+  });
+
   it("makes its namespace restricted", async () => {
     const graph = await recordStack(stack);
     expect(graph.get("namespace").inputs["metadata"]).toMatchObject({
