@@ -24,7 +24,15 @@ import {
   sentence,
 } from "../components/shared/deploy";
 import { VaultCluster, type VaultClusterArguments, vaultProfile, vaultSchema } from "../components/vault";
-import { type CellsOutputs, type CellsStore, cellsNamespace, isElsewhere, provideCells, tlsDefaults } from "./cells";
+import {
+  application,
+  type CellsOutputs,
+  type CellsStore,
+  cellsNamespace,
+  isElsewhere,
+  provideCells,
+  tlsDefaults,
+} from "./cells";
 import { type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
 import { type ClusterAccess, createNamespaces } from "./namespaces";
@@ -102,7 +110,18 @@ export function problemsOf(config: StackConfig, environment: Environment): strin
   return [
     ...servicesProblems(config, available),
     ...(environment.refusals?.(config, services) ?? []),
+    ...services.flatMap((service) => applicationProblems(service, config)),
     ...services.flatMap((service) => argumentProblems(service, argumentsOf(service, config, environment))),
+  ];
+}
+
+function applicationProblems(service: ServiceName, config: StackConfig): string[] {
+  const given = config[service].applicationNamespaces?.[application];
+  if (given === undefined) return [];
+  const project = pulumi.getProject();
+  return [
+    `${project}:${service}.applicationNamespaces must not contain ${application}, got ${JSON.stringify(given)}; ` +
+      `remove it, and say in ${project}:cells.namespace where Cells runs`,
   ];
 }
 
@@ -173,11 +192,14 @@ function argumentsOf<S extends ServiceName>(
   return withCells(config, merged<ServiceArguments[S]>(args, given));
 }
 
-/** From another namespace Cells would be kept out, whoever else may connect. */
+/** Cells in another namespace: the policies admit it, whoever else may connect, and its Secrets are there. */
 function withCells<Arguments extends EnsembleArguments>(config: StackConfig, args: Arguments): Arguments {
   if (!isElsewhere(config)) return args;
-  const cells: Peer = { namespaceLabels: { "kubernetes.io/metadata.name": cellsNamespace(config) } };
-  return { ...args, clients: [...(args.clients ?? [{}]), cells] };
+  const namespace = cellsNamespace(config);
+  const cells: Peer = { namespaceLabels: { "kubernetes.io/metadata.name": namespace } };
+  const admitted = { ...args, clients: [...(args.clients ?? [{}]), cells] };
+  if (!args.applications?.includes(application)) return admitted;
+  return { ...admitted, applicationNamespaces: { ...args.applicationNamespaces, [application]: namespace } };
 }
 
 function create<S extends ServiceName>(

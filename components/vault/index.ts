@@ -8,7 +8,8 @@ import {
   applicationSecretName,
   claimNames,
   createAccess,
-  createApplicationSecret,
+  createAccessElsewhere,
+  createApplicationSecrets,
   createCertificates,
   createConfig,
   createGuard,
@@ -77,8 +78,8 @@ export class VaultCluster extends EnsembleComponent {
     // The jobs setup and tokens add the key `token`, the certificates agent adds `ca.crt`, each with its own field manager.
     const secrets = [
       createSecret(ensemble, namesOf(name).admin, { url }, afterGuard),
-      ...ensemble.applications.map((each) =>
-        createApplicationSecret(ensemble, each, { url, mounts: mountsOf(ensemble, each) }, afterGuard),
+      ...ensemble.applications.flatMap((each) =>
+        createApplicationSecrets(ensemble, each, { url, mounts: mountsOf(ensemble, each) }, afterGuard),
       ),
     ];
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
@@ -102,8 +103,13 @@ export class VaultCluster extends EnsembleComponent {
     );
     const spec = vaultSetupJob(ensemble, bundle);
     const rules = tokensRules(ensemble, [rootName(name)]);
-    const setup = createSetup(ensemble, { spec, rules, dependsOn: [...members.ready, ...secrets] }, afterGuard);
-    const tokensAccess = createAccess(ensemble, tokensName(name), tokensRules(ensemble), afterGuard);
+    const elsewhere = createAccessElsewhere(ensemble, namesOf(name).setup, afterGuard);
+    const dependsOn = [...members.ready, ...secrets, ...elsewhere];
+    const setup = createSetup(ensemble, { spec, rules, dependsOn }, afterGuard);
+    const tokensAccess = [
+      ...createAccess(ensemble, tokensName(name), tokensRules(ensemble), afterGuard),
+      ...createAccessElsewhere(ensemble, tokensName(name), afterGuard),
+    ];
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] });
     new CronJob(tokensName(name), tokensCronJob(ensemble, bundle), afterSetup);
 

@@ -81,6 +81,8 @@ export interface SetupSettings extends VaultSettings {
   tokenPeriodDays: number;
   /** Tokens that were made for a lower number are replaced. */
   passwords: { rotation: number };
+  /** By application, the other namespace whose Secret gets the token too. */
+  applicationNamespaces?: Record<string, string>;
 }
 
 /** Secret with the key shares (shamir) or the encrypted recovery keys (awskms). Outlives the component like the data. */

@@ -102,9 +102,10 @@ function vaultSettings(ensemble: VaultEnsemble): VaultSettings {
 }
 
 function setupSettings(ensemble: VaultEnsemble): SetupSettings {
-  const { seal, mounts, policies, audit, tokens, passwords } = ensemble;
+  const { seal, mounts, policies, audit, tokens, passwords, applicationNamespaces } = ensemble;
   const own = { seal: sealSettings(seal), mounts, policies, audit, tokenPeriodDays: tokens.periodDays, passwords };
-  return { ...settingsOf(ensemble), ...own };
+  const elsewhere = Object.keys(applicationNamespaces).length === 0 ? {} : { applicationNamespaces };
+  return { ...settingsOf(ensemble), ...own, ...elsewhere };
 }
 
 export const pace: Pace = {

@@ -328,46 +328,69 @@ type Maker = () => Promise<VaultClient>;
 
 /** A token that fails does not stop the renewal of the others. */
 async function keepTokens(context: Context, maker: Maker): Promise<void> {
-  const { name, applications } = context.settings;
+  const { name, applications, applicationNamespaces = {} } = context.settings;
   const held = [
-    [namesOf(name).admin, monitorRole] as const,
-    ...applications.map((each) => [applicationSecretName(name, each), applicationRole(each)] as const),
+    { secret: namesOf(name).admin, role: monitorRole, elsewhere: undefined },
+    ...applications.map((each) => ({
+      secret: applicationSecretName(name, each),
+      role: applicationRole(each),
+      elsewhere: applicationNamespaces[each],
+    })),
   ];
   const failures: string[] = [];
-  for (const [secret, role] of held) {
-    await keepToken(context, secret, role, maker).catch((error: unknown) => {
+  for (const { secret, role, elsewhere } of held) {
+    try {
+      const token = await keepToken(context, secret, role, maker);
+      if (elsewhere !== undefined) await writeToken(context.api, elsewhere, secret, { token });
+    } catch (error) {
       failures.push(`${secret}: ${(error as Error).message}`);
-    });
+    }
   }
   if (failures.length > 0) throw new Error(failures.join("; "));
 }
 
-async function keepToken(context: Context, name: string, role: string, maker: Maker): Promise<void> {
+/** Returns the token that is in the Secret now. */
+async function keepToken(context: Context, name: string, role: string, maker: Maker): Promise<string | undefined> {
   const { api, namespace } = context;
   const secret = await api.get<Secret>(core(namespace, "secrets", name));
   if (secret === undefined) throw new Error("the Secret is missing; run pulumi up");
   const { token, former = "" } = decoded(secret.data);
   const client = await clientWith(context, token);
   const action = decideToken(await tokenState(token, client), role, context.settings);
-  const replace = async (before: string): Promise<void> => {
+  const replace = async (before: string): Promise<string> => {
     const fresh = await (await maker()).createToken(role, context.settings.passwords.rotation);
-    const data = encoded({ token: fresh, ...(before === "" ? {} : { former: before }) });
-    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
-    await api.apply(core(namespace, "secrets", name), object, tokenManager);
+    await writeToken(api, namespace, name, { token: fresh, ...(before === "" ? {} : { former: before }) });
+    return fresh;
   };
   switch (action.kind) {
     case "keep":
-      return log(`${name}: the token lives for ${action.days} more days`);
+      log(`${name}: the token lives for ${action.days} more days`);
+      return token;
     case "renew":
-      return log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
-    case "rotate":
+      log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
+      return token;
+    case "rotate": {
       if (former !== "") await revoke(await clientWith(context, former));
-      await replace(token ?? "");
-      return log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
-    case "replace":
-      await replace(former);
-      return log(`${name}: a new token: ${action.reason}`);
+      const fresh = await replace(token ?? "");
+      log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
+      return fresh;
+    }
+    case "replace": {
+      const fresh = await replace(former);
+      log(`${name}: a new token: ${action.reason}`);
+      return fresh;
+    }
   }
+}
+
+function writeToken(
+  api: KubernetesApi,
+  namespace: string,
+  name: string,
+  values: Record<string, string | undefined>,
+): Promise<void> {
+  const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data: encoded(values) };
+  return api.apply(core(namespace, "secrets", name), object, tokenManager);
 }
 
 async function tokenState(token: string | undefined, client: VaultClient): Promise<TokenState> {

@@ -12,7 +12,7 @@ export interface Endpoint {
 }
 
 interface Own {
-  /** The Secret that the component made, in the namespace of the services: with TLS its key `ca.crt` is the authority. */
+  /** The Secret that the component made: with TLS its key `ca.crt` is the authority. */
   secret: string;
 }
 
@@ -27,10 +27,8 @@ export interface Login {
 /** A service that the stack does not have, or that has no user for Cells, is not there. */
 export interface CellsFacts {
   version: CellsVersion;
-  /** Of the services. */
+  /** That Cells runs in. All Secrets are there. */
   namespace: string;
-  /** Where Cells runs. */
-  cellsNamespace: string;
   etcd?: Endpoint & Own & Login;
   /** Its token is made in the cluster: key `token` of the Secret. */
   vault?: Endpoint & Own;

@@ -69,13 +69,7 @@ export function valuesFile(facts: CellsFacts): string {
   };
   const missing = Object.entries(blocks).filter(([, each]) => each === undefined);
   const head = [
-    `Values of the Helm chart of Pydio Cells v5 in the namespace ${facts.cellsNamespace}: docs/cells.md`,
-    ...(facts.cellsNamespace === facts.namespace
-      ? []
-      : completedSecrets(facts).map(
-          (each) =>
-            `To be copied from the namespace ${facts.namespace}, where the cluster completes it: Secret ${each}`,
-        )),
+    `Values of the Helm chart of Pydio Cells v5 in the namespace ${facts.namespace}: docs/cells.md`,
     ...missing.map(([name]) => `${name} is missing: the stack has no such service with a user for Cells`),
   ];
   return `${comments(head)}${yaml({ ...blocks, ...mountsOfPods(facts) })}`;
@@ -133,14 +127,6 @@ function mountsOfPods(facts: CellsFacts) {
 
 function projection(secret: string, key: string, path: string, nameKey: "name" | "secretName") {
   return { [nameKey]: secret, items: [{ key, path }] };
-}
-
-/** Those of the components that the values refer to. */
-function completedSecrets({ vault, ...others }: CellsFacts): string[] {
-  const secured = [others.mysql, others.redis, others.etcd, others.nats, others.mongodb, others.objectstore].filter(
-    (each) => each?.tls === "required",
-  );
-  return [vault, ...secured].flatMap((each) => each?.secret ?? []);
 }
 
 /** Services with the Secret of an authority that nobody knows. */

@@ -92,10 +92,9 @@ function factsOf(
     used.map(({ service, component }) => [service, serviceFacts(service, component)]),
   );
   return pulumi.output({ ...(store && { objectstore: store }), ...services }).apply((known) => ({
-    ...(known as Omit<CellsFacts, "version" | "namespace" | "cellsNamespace">),
+    ...(known as Omit<CellsFacts, "version" | "namespace">),
     version: config.cells.version,
-    namespace: config.namespace,
-    cellsNamespace: cellsNamespace(config),
+    namespace: cellsNamespace(config),
   }));
 }
 

@@ -16,6 +16,7 @@ import {
   stalePodsOf,
   subjectNames,
 } from "../core/certificates";
+import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { agentLabels, memberNames, namesOf } from "../core/names";
 import {
@@ -93,6 +94,13 @@ export async function certificatesCommand(): Promise<void> {
 
 export async function keepCertificates(context: Context): Promise<void> {
   const { secret, leaves } = await keepAuthority(context);
+  await keepTrust(context, secret, leaves);
+  // Last: a namespace that is gone does not keep the members from their certificates.
+  await publishElsewhere(context, secret);
+}
+
+/** Publishes the trust bundle, and notes which members are to be restarted for it. */
+async function keepTrust(context: Context, secret: AuthoritySecret, leaves: Leaves): Promise<void> {
   const hash = rollHash(context.settings, secret, leaves);
   const servers = await readServers(context);
   // Members that do not exist yet will start with what is published now.
@@ -205,8 +213,10 @@ async function act(
       });
       return;
     case "switch-authority": {
-      log("signing with the new certificate authority from now on");
       const { other, current } = secret;
+      // Clients in other namespaces must trust the new authority first, unless the old one is of no use to them any more.
+      if (now() < readAuthority(current.certificate).notAfter) await publishElsewhere(context, secret);
+      log("signing with the new certificate authority from now on");
       if (other?.key === undefined) throw new Error("the new certificate authority has no key; its Secret was edited");
       await writeAuthoritySecret(context, {
         ...secret,
@@ -388,6 +398,19 @@ async function publishTrust(context: Context, secret: AuthoritySecret, note: Rol
     const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
     await api.apply(core(namespace, "secrets", name), object, manager);
   }
+}
+
+/** Tries all, and throws for those that failed. */
+async function publishElsewhere({ api, settings }: Context, secret: AuthoritySecret): Promise<void> {
+  const data = encoded({ "ca.crt": trustBundle(secret).join("") });
+  const failures: string[] = [];
+  for (const { namespace, name } of settings.publishElsewhere ?? []) {
+    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
+    await api.apply(core(namespace, "secrets", name), object, manager).catch((error: unknown) => {
+      failures.push(messageOf(error));
+    });
+  }
+  if (failures.length > 0) throw new Error(`the trust bundle is not in every namespace: ${failures.join("; ")}`);
 }
 
 async function readServers(context: Context): Promise<Servers | undefined> {

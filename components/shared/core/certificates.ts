@@ -10,6 +10,7 @@
  * dies is continued by the next one.
  */
 import { memberHost, memberNames, namesOf, type ServiceKind, serviceHost } from "./names";
+import type { SecretReference } from "./settings";
 
 /** What the certificates command of the agent must know. No secrets. */
 export interface CertificateSettings {
@@ -27,6 +28,8 @@ export interface CertificateSettings {
   restartOn: "authority" | "signer" | "any";
   /** Secrets that receive `ca.crt`. */
   publishTo: string[];
+  /** The same in other namespaces. */
+  publishElsewhere?: SecretReference[];
 }
 
 const day = 24 * 60 * 60 * 1000;

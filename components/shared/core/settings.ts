@@ -29,6 +29,12 @@ export interface SetupSettings extends EnsembleSettings {
   passwords: { rotation: number };
 }
 
+/** A Secret in another namespace than that of the ensemble. */
+export interface SecretReference {
+  namespace: string;
+  name: string;
+}
+
 /** Of the preflight. */
 export interface PreflightSettings extends SetupSettings {
   /** Name of the ConfigMap with the wanted program of the agents. */

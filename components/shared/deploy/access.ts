@@ -3,7 +3,8 @@ import { ServiceAccount } from "@pulumi/kubernetes/core/v1/serviceAccount";
 import { Role } from "@pulumi/kubernetes/rbac/v1/role";
 import { RoleBinding } from "@pulumi/kubernetes/rbac/v1/roleBinding";
 import type * as pulumi from "@pulumi/pulumi";
-import { claimNames, memberNames, namesOf, possibleMembers, rollLease } from "../core/names";
+import { applicationSecretName, claimNames, memberNames, namesOf, possibleMembers, rollLease } from "../core/names";
+import type { SecretReference } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { metadata } from "./network";
 
@@ -41,6 +42,36 @@ export function createAccess(
   const subjects = [{ kind: "ServiceAccount", name, namespace: ensemble.namespace }];
   const binding = new RoleBinding(name, { metadata: own, roleRef, subjects }, options);
   return [account, role, binding];
+}
+
+/** The Secrets of applications that run in other namespaces, there. */
+export function secretsElsewhere({ name, applications, applicationNamespaces }: Ensemble): SecretReference[] {
+  return applications.flatMap((application) => {
+    const namespace = applicationNamespaces[application];
+    return namespace === undefined ? [] : [{ namespace, name: applicationSecretName(name, application) }];
+  });
+}
+
+/**
+ * Lets an account of the ensemble keep these Secrets up to date: a Role in each of the namespaces. `create` by name works because
+ * the agents create by server-side apply.
+ */
+export function createAccessElsewhere(
+  ensemble: Ensemble,
+  account: string,
+  options: pulumi.CustomResourceOptions,
+): pulumi.Resource[] {
+  const secrets = secretsElsewhere(ensemble);
+  const namespaces = [...new Set(secrets.map(({ namespace }) => namespace))];
+  return namespaces.flatMap((namespace) => {
+    const names = secrets.filter((each) => each.namespace === namespace).map(({ name }) => name);
+    const own = { ...metadata(ensemble, account), namespace };
+    const rules = [allow("", "secrets", ["create", "patch"], names)];
+    const role = new Role(`${namespace}/${account}`, { metadata: own, rules }, options);
+    const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name };
+    const subjects = [{ kind: "ServiceAccount", name: account, namespace: ensemble.namespace }];
+    return [role, new RoleBinding(`${namespace}/${account}`, { metadata: own, roleRef, subjects }, options)];
+  });
 }
 
 /** The preflight compares with what is there, grows volumes and counts members; the roll replaces pods of members. */

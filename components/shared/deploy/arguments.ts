@@ -82,6 +82,12 @@ const defaultAuthorityDays = 3650;
 const applicationLimit = 63 - "application-".length;
 const dnsLabel = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 
+const otherNamespace = text(
+  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+  "the name of a namespace",
+  'use a name like "shop"',
+);
+
 export const rotation = wholeNumber(
   0,
   Number.POSITIVE_INFINITY,
@@ -205,6 +211,13 @@ export function ensembleShape(profile: ServiceProfile) {
       .check(ofList((given: string[], problem) => checkApplications(profile, given, problem)))
       .describe("one user and one Secret for each name, a DNS label of at most 51 characters")
       .default([]),
+    applicationNamespaces: z
+      .record(z.string(), otherNamespace)
+      .describe(
+        "for an application that runs in another namespace, the name of this namespace, which must exist: its Secret is there too, and " +
+          "kept up to date. `clients` must admit the application",
+      )
+      .default({}),
     metrics: z
       .strictObject({
         from: peers.describe("who may read the metrics port: a list of `namespaceLabels` and `podLabels`").default([]),
@@ -253,6 +266,7 @@ export function ensembleSchema<Shape extends Omit<CommonShape, "members" | "metr
   type Args = z.output<z.ZodObject<Shape, z.core.$strict>>;
   const both = together<Args>((args, problem) => {
     checkTlsOff(args as Sound<Ensemble>, problem);
+    checkApplicationNamespaces(args as Sound<Common>, problem);
     check(args, problem);
   });
   return z.strictObject(shape).check(both);
@@ -429,6 +443,21 @@ function checkTlsOff({ tls, certificates }: Sound<Pick<Ensemble, "tls" | "certif
     lifetimeDays === defaultLifetimeDays && authorityLifetimeDays === defaultAuthorityDays && rotation === 0;
   if (issuerRef === undefined && areDefault) return;
   problem(["certificates"], 'cannot be given when tls is "off"; remove certificates or use tls "required"');
+}
+
+function checkApplicationNamespaces(
+  { namespace, applications, applicationNamespaces }: Sound<Common>,
+  problem: AddProblem,
+): void {
+  for (const [application, elsewhere] of Object.entries(applicationNamespaces ?? {})) {
+    const key = ["applicationNamespaces", application];
+    if (applications !== undefined && !applications.includes(application)) {
+      problem(key, "is not one of applications; add it there, or remove it here");
+    }
+    if (elsewhere !== undefined && elsewhere === namespace) {
+      problem(key, `must be another namespace than that of the service, got ${shown(elsewhere)}; remove it`);
+    }
+  }
 }
 
 function checkApplications({ reserved }: ServiceProfile, applications: string[], problem: AddProblem): void {

@@ -9,7 +9,7 @@ import { Job } from "@pulumi/kubernetes/batch/v1/job";
 import * as pulumi from "@pulumi/pulumi";
 import { type CertificateSettings, leafSecretNames } from "../core/certificates";
 import { applicationSecretName, memberNames, namesOf, possibleMembers } from "../core/names";
-import { allow, createAccess, type Rule } from "./access";
+import { allow, createAccess, createAccessElsewhere, type Rule, secretsElsewhere } from "./access";
 import type { Ensemble } from "./arguments";
 import type { AgentBundle } from "./bundle";
 import { cronJob, jobMetadata } from "./jobs";
@@ -35,7 +35,10 @@ export function createCertificates(
 ): pulumi.Resource[] {
   if (ensemble.tls === "off") return [];
   const name = namesOf(ensemble.name).certificates;
-  const access = createAccess(ensemble, name, accessRules(ensemble), options);
+  const access = [
+    ...createAccess(ensemble, name, accessRules(ensemble), options),
+    ...createAccessElsewhere(ensemble, name, options),
+  ];
   const issued = createIntermediate(ensemble, options);
   const spec = agentJobSpec(ensemble, {
     name: "certificates",
@@ -58,7 +61,10 @@ function certificateSettings(ensemble: Ensemble, restartOn: CertificateSettings[
   const { issuerRef, lifetimeDays, authorityLifetimeDays, rotation } = ensemble.certificates;
   const issuer = issuerRef === undefined ? "own" : "cert-manager";
   const publishTo = [namesOf(name).admin, ...applicationSecrets(ensemble)];
-  return { service, name, members, issuer, lifetimeDays, authorityLifetimeDays, rotation, restartOn, publishTo };
+  const publishElsewhere = secretsElsewhere(ensemble);
+  const elsewhere = publishElsewhere.length === 0 ? {} : { publishElsewhere };
+  const lifetimes = { lifetimeDays, authorityLifetimeDays, rotation };
+  return { service, name, members, issuer, ...lifetimes, restartOn, publishTo, ...elsewhere };
 }
 
 function applicationSecrets({ name, applications }: Ensemble): string[] {

@@ -88,8 +88,9 @@ export function createApplications(
   return Object.fromEntries(
     Object.entries(logins).map(([application, { current }]) => {
       const values = { url, ...more(application, current), ...current };
-      const secret = createApplicationSecret(ensemble, application, values, whenAccepted);
-      const accepted = <T>(value: pulumi.Input<T>) => pulumi.all([value, secret.id]).apply(([known]) => known as T);
+      const secrets = createApplicationSecrets(ensemble, application, values, whenAccepted);
+      const there = pulumi.all(secrets.map(({ id }) => id));
+      const accepted = <T>(value: pulumi.Input<T>) => pulumi.all([value, there]).apply(([known]) => known as T);
       const { username, password } = current;
       const name = applicationSecretName(ensemble.name, application);
       return [application, { secret: accepted(name), username: accepted(username), password: accepted(password) }];
@@ -139,15 +140,23 @@ export function createSecret(
   return new Secret(name, secretOf(ensemble, name, values), protectable(options));
 }
 
-/** It is deleted when the application is removed from the arguments, so it is not protected. */
-export function createApplicationSecret(
+/**
+ * In the namespace of the ensemble, and in that of the application. They are deleted when the application is removed from the
+ * arguments, so they are not protected.
+ */
+export function createApplicationSecrets(
   ensemble: Ensemble,
   application: string,
   values: SecretValues,
   options: pulumi.CustomResourceOptions,
-): Secret {
+): Secret[] {
   const name = applicationSecretName(ensemble.name, application);
-  return new Secret(name, secretOf(ensemble, name, values), options);
+  const content = secretOf(ensemble, name, values);
+  const own = new Secret(name, content, options);
+  const namespace = ensemble.applicationNamespaces[application];
+  if (namespace === undefined) return [own];
+  const elsewhere = { ...content, metadata: { ...content.metadata, namespace } };
+  return [own, new Secret(`${namespace}/${name}`, elsewhere, options)];
 }
 
 type SecretValues = Record<string, pulumi.Input<string>>;

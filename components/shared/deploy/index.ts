@@ -4,7 +4,7 @@ export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf, setupSettings, setupUsers } from "../core/settings";
-export { allow, createAccess, type Rule } from "./access";
+export { allow, createAccess, createAccessElsewhere, type Rule } from "./access";
 export * from "./arguments";
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";

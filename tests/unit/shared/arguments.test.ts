@@ -58,6 +58,7 @@ describe("arguments of an ensemble", () => {
       certificates: { issuerRef: undefined, lifetimeDays: 90, authorityLifetimeDays: 3650, rotation: 0 },
       passwords: { rotation: 0 },
       applications: [],
+      applicationNamespaces: {},
       metrics: { from: [] },
       clients: [{}],
       egress: { apiServer: undefined },
@@ -131,6 +132,18 @@ describe("arguments of an ensemble", () => {
     ],
     [{ applications: ["cells", "cells"] }, 'applications must be distinct, got "cells" twice; remove one'],
     [{ applications: "cells" }, 'applications must be a list of names, got "cells"; use a list like ["cells"]'],
+    [
+      { applications: ["cells"], applicationNamespaces: { cells: "App" } },
+      'applicationNamespaces.cells must be the name of a namespace, got "App"; use a name like "shop"',
+    ],
+    [
+      { applications: ["cells"], applicationNamespaces: { shop: "shop" } },
+      "applicationNamespaces.shop is not one of applications; add it there, or remove it here",
+    ],
+    [
+      { applications: ["cells"], applicationNamespaces: { cells: "cells" } },
+      'applicationNamespaces.cells must be another namespace than that of the service, got "cells"; remove it',
+    ],
     [{ namespace: "" }, "namespace is missing; give the name of an existing namespace"],
     [
       { tls: "off", certificates: { rotation: 1 } },
@@ -232,6 +245,10 @@ describe("arguments of an ensemble", () => {
     ["storage.size", { storage: { size: pulumi.output("8Gi") } }],
     ["applications", { applications: pulumi.output(["cells"]) }],
     ["applications[1]", { applications: ["cells", pulumi.output("more")] }],
+    [
+      "applicationNamespaces.cells",
+      { applications: ["cells"], applicationNamespaces: { cells: pulumi.output("app") } },
+    ],
     ["resources.limits.memory", { resources: { limits: { memory: pulumi.output("1Gi") } } }],
     ["clients[0].podLabels.app", { clients: [{ podLabels: { app: pulumi.output("x") } }] }],
     ["tls", { tls: Promise.resolve("off") }],

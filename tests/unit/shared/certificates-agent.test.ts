@@ -348,6 +348,61 @@ describe("the certificates command", () => {
     expect(await cluster.data("secrets", "etcd-ca")).toEqual(settledState);
   });
 
+  describe("for an application in another namespace", () => {
+    const elsewhere = { publishElsewhere: [{ namespace: "app", name: "etcd-application-cells" }] };
+    const trusted = async (): Promise<string> => {
+      const secret = await cluster.api.get<Data>("/api/v1/namespaces/app/secrets/etcd-application-cells");
+      return decoded(secret?.data)["ca.crt"] ?? "";
+    };
+    /** Returns what ends it. */
+    const refuse = (reason: string): (() => void) => {
+      const { api } = cluster;
+      const apply = api.apply.bind(api);
+      api.apply = (path, ...rest) =>
+        path.includes("/app/") ? Promise.reject(new Error(reason)) : apply(path, ...rest);
+      return () => {
+        api.apply = apply;
+      };
+    };
+
+    it("publishes the trust bundle there, also that of the next authority", async () => {
+      await run(elsewhere);
+      expect(await trusted()).toBe((await bundle()).join(""));
+      cluster.startServers();
+      await run({ ...elsewhere, rotation: 1 });
+      expect(await bundle()).toHaveLength(2);
+      expect(await trusted()).toBe((await bundle()).join(""));
+    });
+
+    it("keeps the certificates of the members when the namespace is gone, and fails in words", async () => {
+      refuse('namespaces "app" not found');
+      await expect(run(elsewhere)).rejects.toThrow(
+        'the trust bundle is not in every namespace: namespaces "app" not found',
+      );
+      expect(await bundle()).toHaveLength(1);
+      cluster.startServers();
+      now += 61 * day;
+      const before = await cluster.data("secrets", "etcd-server-tls");
+      await expect(run(elsewhere)).rejects.toThrow("not in every namespace");
+      expect(await cluster.data("secrets", "etcd-server-tls")).not.toEqual(before);
+    });
+
+    it("does not sign with an authority that is not trusted there", async () => {
+      now -= 5 * day;
+      await run(elsewhere);
+      cluster.startServers();
+      await run({ ...elsewhere, rotation: 1 });
+      cluster.replace(...members);
+      const admit = refuse("forbidden");
+      now += 2 * day;
+      await expect(run({ ...elsewhere, rotation: 1 })).rejects.toThrow("forbidden");
+      expect(await phase()).toBe("introduced");
+      admit();
+      await run({ ...elsewhere, rotation: 1 });
+      expect(await phase()).toBe("switched");
+    });
+  });
+
   it("keeps the phase while members are not ready", async () => {
     await run();
     cluster.startServers();

@@ -19,8 +19,7 @@ function factsOf(version: CellsVersion, changes: Partial<CellsFacts> = {}): Cell
   const service = (name: ServiceName) => ({ ...endpoint(name), user: "cells", password: `${name}Password` });
   return {
     version,
-    namespace: "data",
-    cellsNamespace: "data",
+    namespace: "app",
     etcd: service("etcd"),
     vault: endpoint("vault"),
     nats: service("nats"),
@@ -208,16 +207,6 @@ describe("the values of the chart", () => {
     expect(comments(text).join()).toContain("externalS3 is missing");
     expect(parse(valuesFile(factsOf("v5", none)))).toBeNull();
   });
-
-  it("say which Secrets to copy when Cells runs elsewhere", () => {
-    expect(comments(valuesFile(factsOf("v5"))).join()).not.toContain("copied");
-    expect(comments(valuesFile(factsOf("v5", { cellsNamespace: "app" })))).toEqual([
-      "# Values of the Helm chart of Pydio Cells v5 in the namespace app: docs/cells.md",
-      ...["vault-application-cells", "objectstore-application-cells"].map(
-        (each) => `# To be copied from the namespace data, where the cluster completes it: Secret ${each}`,
-      ),
-    ]);
-  });
 });
 
 describe("the environment of Cells", () => {
@@ -254,12 +243,12 @@ describe("the environment of Cells", () => {
   it("names the Secrets with what only the cluster knows", () => {
     expect(comments(environmentFile(factsOf("v4")))).toEqual([
       "# Variables of Pydio Cells for these services: docs/cells.md",
-      "# VAULT_TOKEN: the key token of the Secret vault-application-cells in the namespace data",
-      "# /etc/cells-services/vault.crt: the key ca.crt of the Secret vault-application-cells in the namespace data",
-      "# /etc/cells-services/mongodb.crt: the key ca.crt of the Secret mongodb-application-cells in the namespace data",
-      "# /etc/cells-services/objectstore.crt: the key ca.crt of the Secret objectstore-application-cells in the namespace data",
-      "# cells admin cert import --uuid cells-services-etcd ca.crt: the key ca.crt of the Secret etcd-application-cells in the namespace data",
-      "# cells admin cert import --uuid cells-services-redis ca.crt: the key ca.crt of the Secret redis-application-cells in the namespace data",
+      "# VAULT_TOKEN: the key token of the Secret vault-application-cells in the namespace app",
+      "# /etc/cells-services/vault.crt: the key ca.crt of the Secret vault-application-cells in the namespace app",
+      "# /etc/cells-services/mongodb.crt: the key ca.crt of the Secret mongodb-application-cells in the namespace app",
+      "# /etc/cells-services/objectstore.crt: the key ca.crt of the Secret objectstore-application-cells in the namespace app",
+      "# cells admin cert import --uuid cells-services-etcd ca.crt: the key ca.crt of the Secret etcd-application-cells in the namespace app",
+      "# cells admin cert import --uuid cells-services-redis ca.crt: the key ca.crt of the Secret redis-application-cells in the namespace app",
     ]);
   });
 

@@ -61,6 +61,38 @@ describe("Cells in another namespace", () => {
     );
   });
 
+  it("has the Secrets of all services there, which the agents keep up to date", async () => {
+    const config = { ...elsewhere.config, services: '["vault","redis","objectstore"]' };
+    const graph = await recordStack("dev", { config });
+    const namesOf = (kind: string): string[] =>
+      graph
+        .byType(kind)
+        .filter(({ inputs }) => metadataOf(inputs).namespace === "app")
+        .map(({ inputs }) => metadataOf(inputs).name)
+        .filter((each) => !chartSecrets.includes(each))
+        .sort();
+    expect(namesOf("kubernetes:core/v1:Secret")).toEqual([
+      "objectstore-application-cells",
+      "redis-application-cells",
+      "vault-application-cells",
+    ]);
+    // Redis has no TLS.
+    expect(namesOf("kubernetes:rbac.authorization.k8s.io/v1:Role")).toEqual([
+      "objectstore-certificates",
+      "vault-certificates",
+      "vault-setup",
+      "vault-tokens",
+    ]);
+  });
+
+  it("is in one namespace for all services", async () => {
+    const config = { etcd: '{"applicationNamespaces":{"cells":"other"}}' };
+    await expect(recordStack("dev", { config })).rejects.toThrow(
+      'cells-services:etcd.applicationNamespaces must not contain cells, got "other"; ' +
+        "remove it, and say in cells-services:cells.namespace where Cells runs",
+    );
+  });
+
   it.each(stackNames)("has one that %s makes, in which its chart can run, and never deletes", async (stack) => {
     const graph = await recordStack(stack, elsewhere);
     const { inputs, options } = graph.get(made);
