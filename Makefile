@@ -11,7 +11,7 @@ either := sandbox/run.sh $(if $(KUBE_CONTEXT),client,sandbox)
 sandbox := sandbox/run.sh sandbox
 tools := sandbox/run.sh tools
 
-.PHONY: help up preview check cells-values cells-env cells-install destroy status kubectl node down clean test test-all unit bench drill format
+.PHONY: help up preview check cells-values cells-patches cells-env cells-install destroy status kubectl node down clean test test-all unit bench drill format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: ## check the deployed services with real clients (ARGS=--json)
 
 cells-values: ## values of the Helm chart of Pydio Cells v5, on stdout
 	@$(either) $(cli) cells values
+
+cells-patches: ## what the values cannot say, for a post-renderer, on stdout
+	@$(either) $(cli) cells patches
 
 cells-env: ## variables of Pydio Cells v4 with passwords, on stdout
 	@$(either) $(cli) cells env

@@ -16,7 +16,8 @@ const usage = `usage: sandbox <command>
   up                          boot the cluster, deploy the stack, check it
   preview | destroy           pulumi preview | destroy of the stack
   check [flags]               check the deployed services
-  cells values|env|install    print a file for Pydio Cells, with its secrets
+  cells values|patches|env|install
+                              print a file for Pydio Cells, with its secrets
   cluster                     boot the cluster only
   status                      what runs, and where things are
   kubectl ...                 kubectl against the sandbox cluster

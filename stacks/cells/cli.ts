@@ -2,7 +2,12 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
-const outputs: Record<string, string> = { values: "cellsValues", env: "cellsEnv", install: "cellsInstall" };
+const outputs: Record<string, string> = {
+  values: "cellsValues",
+  patches: "cellsPatches",
+  env: "cellsEnv",
+  install: "cellsInstall",
+};
 
 async function main([file = "", ...others]: string[]): Promise<number> {
   const output = Object.hasOwn(outputs, file) ? outputs[file] : undefined;

@@ -1,4 +1,4 @@
-/** The three files for whoever installs Cells. Pure. */
+/** The files for whoever installs Cells. Pure. */
 import { stringify } from "yaml";
 import {
   authorityId,
@@ -68,12 +68,75 @@ export function valuesFile(facts: CellsFacts): string {
     },
   };
   const missing = Object.entries(blocks).filter(([, each]) => each === undefined);
+  // All that Cells keeps is then in services.
+  const isStateless = missing.length === 0;
   const head = [
     `Values of the Helm chart of Pydio Cells v5 in the namespace ${facts.namespace}: docs/cells.md`,
     ...missing.map(([name]) => `${name} is missing: the stack has no such service with a user for Cells`),
+    ...(isStateless ? ["The first time with --set replicaCount=1: each pod would install Cells."] : []),
   ];
-  return `${comments(head)}${yaml({ ...blocks, ...mountsOfPods(facts) })}`;
+  return `${comments(head)}${yaml({ ...blocks, ...(isStateless ? replicas : {}), ...filled(mountsOfPods(facts)) })}`;
 }
+
+/** Several pods on different nodes. Without it the chart has one, which keeps files on a volume. */
+const replicas = {
+  replicaCount: 2,
+  // All pods would mount the same ReadWriteOnce claim, which keeps them on one node.
+  persistence: { enabled: false },
+  // It gives the claim to the user of Cells, as root.
+  volumePermissions: { enabled: false },
+  affinity: {
+    podAntiAffinity: {
+      // Not required: a rolling update starts another pod before one stops.
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        {
+          weight: 100,
+          podAffinityTerm: {
+            topologyKey: "kubernetes.io/hostname",
+            labelSelector: { matchLabels: { "app.kubernetes.io/name": "cells" } },
+          },
+        },
+      ],
+    },
+  },
+};
+
+/**
+ * A kustomization of what the chart renders: its values reach Cells only, and not the init containers beside it, which need the token
+ * and the authorities too.
+ */
+export function patchesFile(facts: CellsFacts): string {
+  const { extraEnvVars, extraVolumeMounts } = mountsOfPods(facts);
+  const own = filled({ env: extraEnvVars, volumeMounts: extraVolumeMounts });
+  const initContainers = [
+    { name: "wait-for-deps", securityContext: restricted },
+    ...["install-certs", "install"].map((name) => ({ name, ...own })),
+  ];
+  const patch = {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: release },
+    spec: { template: { spec: { initContainers } } },
+  };
+  const head = [
+    `Patches of the Helm chart of Pydio Cells v5, for a release with the name ${release}: docs/cells.md`,
+    "The post-renderer: cat > all.yaml && exec kubectl kustomize .",
+  ];
+  const target = { kind: "Deployment", name: release };
+  return `${comments(head)}${yaml({ resources: ["all.yaml"], patches: [{ target, patch: yaml(patch) }] })}`;
+}
+
+/** Of the page. The chart gives its Deployment the same name. */
+const release = "cells";
+
+/** As the chart has it for its other containers. This one only opens connections, and has none. */
+const restricted = {
+  runAsNonRoot: true,
+  runAsUser: 1001,
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ["ALL"] },
+  seccompProfile: { type: "RuntimeDefault" },
+};
 
 function block(endpoint: Endpoint & { secret?: string }) {
   const { host, port, tls, secret } = endpoint;
@@ -115,14 +178,15 @@ function mountsOfPods(facts: CellsFacts) {
   ];
   const folders = { [volumes.token]: token.folder, [volumes.trust]: trustFolder };
   return {
-    ...(trusted.length === 0 ? {} : { extraEnvVars: [{ name: "SSL_CERT_DIR", value: trustFolders }] }),
-    ...(volumesOfPod.length === 0
-      ? {}
-      : {
-          extraVolumes: volumesOfPod,
-          extraVolumeMounts: volumesOfPod.map(({ name }) => ({ name, mountPath: folders[name], readOnly: true })),
-        }),
+    extraEnvVars: trusted.length === 0 ? [] : [{ name: "SSL_CERT_DIR", value: trustFolders }],
+    extraVolumes: volumesOfPod,
+    extraVolumeMounts: volumesOfPod.map(({ name }) => ({ name, mountPath: folders[name], readOnly: true })),
   };
+}
+
+/** Without empty lists. */
+function filled(lists: Record<string, unknown[]>): Record<string, unknown[]> {
+  return Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0));
 }
 
 function projection(secret: string, key: string, path: string, nameKey: "name" | "secretName") {

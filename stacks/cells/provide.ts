@@ -5,13 +5,14 @@ import { ObjectStore } from "../../components/objectstore";
 import { applicationSecretName, type EnsembleComponent, encoded } from "../../components/shared/deploy";
 import type { ServiceName, StackConfig } from "../config";
 import type { CellsFacts, CellsStore, Endpoint, Login } from "./facts";
-import { environmentFile, installFile, valuesFile } from "./files";
+import { environmentFile, installFile, patchesFile, valuesFile } from "./files";
 import { application, buckets } from "./needs";
 import { type ChartService, chartSecrets, chartServices, loginOf, secretContent } from "./secrets";
 
 /** Each is a file, and secret as a whole. */
 export interface CellsOutputs {
   cellsValues: pulumi.Output<string>;
+  cellsPatches: pulumi.Output<string>;
   cellsEnv: pulumi.Output<string>;
   cellsInstall: pulumi.Output<string>;
 }
@@ -44,7 +45,12 @@ export function provideCells(
     createSecret(service, facts, namespace, pulumi.mergeOptions(options, { dependsOn }));
   }
   const file = (content: (known: CellsFacts) => string): pulumi.Output<string> => pulumi.secret(facts.apply(content));
-  return { cellsValues: file(valuesFile), cellsEnv: file(environmentFile), cellsInstall: file(installFile) };
+  return {
+    cellsValues: file(valuesFile),
+    cellsPatches: file(patchesFile),
+    cellsEnv: file(environmentFile),
+    cellsInstall: file(installFile),
+  };
 }
 
 export function cellsNamespace({ cells, namespace }: Pick<StackConfig, "cells" | "namespace">): string {

@@ -83,6 +83,7 @@ describe("what is printed for Cells", () => {
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       cellsValues: "[secret]",
+      cellsPatches: "[secret]",
       cellsEnv: "[secret]",
       cellsInstall: "[secret]",
     });

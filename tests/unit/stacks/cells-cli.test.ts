@@ -33,6 +33,7 @@ function print(script: string, ...args: string[]) {
 describe("the command that prints a file for Cells", () => {
   it.each([
     ["values", "cellsValues"],
+    ["patches", "cellsPatches"],
     ["env", "cellsEnv"],
     ["install", "cellsInstall"],
   ])("prints %s, to the letter and nothing else", (file, output) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { CellsFacts, CellsStore } from "../../../stacks/cells/facts";
-import { environmentFile, installFile, valuesFile } from "../../../stacks/cells/files";
+import { environmentFile, installFile, patchesFile, valuesFile } from "../../../stacks/cells/files";
 import { bucketNames, buckets } from "../../../stacks/cells/needs";
 import { chartSecrets, chartServices, secretContent } from "../../../stacks/cells/secrets";
 import { tlsDefaults } from "../../../stacks/cells/tls";
@@ -57,6 +57,51 @@ describe("the defaults of tls", () => {
     expect(off).toEqual(["redis"]);
   });
 });
+
+/**
+ * What the chart 1.0.0-beta.22 takes, where it is printed: by its values file, and by its template of the Deployment, which
+ * alone knows the `extra` lists and most Secrets of TLS. `*`: anything below.
+ */
+const chartKeys = [
+  "replicaCount",
+  "persistence.enabled",
+  "volumePermissions.enabled",
+  "affinity.*",
+  "extraEnvVars.*",
+  "extraVolumes.*",
+  "extraVolumeMounts.*",
+  ...[
+    "externalSQLDatabase",
+    "externalCache",
+    "externalDiscovery",
+    "externalBroker",
+    "externalNoSQLDatabase",
+    "externalVault",
+    "externalS3",
+  ].flatMap((block) =>
+    ["enabled", "host", "port", "auth.enabled", "tls.enabled", "tls.ca.*", "tls.client.*"].map(
+      (key) => `${block}.${key}`,
+    ),
+  ),
+  ...["externalSQLDatabase", "externalCache", "externalDiscovery", "externalNoSQLDatabase", "externalS3"].flatMap(
+    (block) => ["user", "existingSecret", "existingSecretPasswordKey"].map((key) => `${block}.auth.${key}`),
+  ),
+  "externalSQLDatabase.scheme",
+  "externalSQLDatabase.name",
+  "externalSQLDatabase.params.*",
+  "externalNoSQLDatabase.scheme",
+  ...["user", "existingSecret", "existingSecretServerConf"].map((key) => `externalBroker.auth.${key}`),
+  "externalS3.useCustomURL",
+  "externalS3.customRegion",
+  "externalS3.auth.existingSecretUsernameKey",
+  ...["pydiods1", "personal", "cellsdata", "binaries", "thumbnails", "versions"].map((key) => `externalS3.ds.${key}`),
+];
+
+/** The paths of all that is no object. */
+function leaves(value: unknown, path: string[] = []): string[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [path.join(".")];
+  return Object.entries(value).flatMap(([key, each]) => leaves(each, [...path, key]));
+}
 
 describe("the values of the chart", () => {
   const values = parse(valuesFile(factsOf("v5"))) as Record<string, Record<string, unknown>>;
@@ -140,6 +185,32 @@ describe("the values of the chart", () => {
     }
   });
 
+  it("are keys that the chart has, with TLS for some services and for all", () => {
+    const facts = factsOf("v5");
+    const secured = Object.fromEntries(
+      serviceNames.map((service) => [service, { ...facts[service], tls: "required" as const }]),
+    );
+    for (const given of [facts, { ...facts, ...secured }]) {
+      const unknown = leaves(parse(valuesFile(given))).filter(
+        (leaf) =>
+          !chartKeys.some((key) => (key.endsWith("*") ? `${leaf}.`.startsWith(key.slice(0, -1)) : leaf === key)),
+      );
+      expect(unknown).toEqual([]);
+    }
+  });
+
+  it("spread two pods without a volume when all services are there, and leave both to the chart otherwise", () => {
+    expect(values).toMatchObject({
+      replicaCount: 2,
+      persistence: { enabled: false },
+      volumePermissions: { enabled: false },
+      affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100 }] } },
+    });
+    const others = ["replicaCount", "persistence", "volumePermissions", "affinity"];
+    const some = parse(valuesFile(factsOf("v5", { mongodb: undefined as never }))) as object;
+    expect(Object.keys(some).filter((key) => others.includes(key))).toEqual([]);
+  });
+
   it("hold no password", () => {
     expect(valuesFile(factsOf("v5"))).not.toMatch(/Password\b/);
   });
@@ -206,6 +277,46 @@ describe("the values of the chart", () => {
     expect(parse(text)).not.toHaveProperty("externalS3");
     expect(comments(text).join()).toContain("externalS3 is missing");
     expect(parse(valuesFile(factsOf("v5", none)))).toBeNull();
+  });
+});
+
+describe("the patches of what the chart renders", () => {
+  interface Patch {
+    target: object;
+    patch: string;
+  }
+  const patchOf = (facts: CellsFacts) => {
+    const { patches } = parse(patchesFile(facts)) as { patches: Patch[] };
+    const [{ target, patch } = { target: {}, patch: "" }] = patches;
+    const { initContainers } = (
+      parse(patch) as { spec: { template: { spec: { initContainers: Record<string, unknown>[] } } } }
+    ).spec.template.spec;
+    return {
+      target,
+      initContainers: Object.fromEntries(initContainers.map((each) => [each["name"] as string, each] as const)),
+    };
+  };
+
+  it("give the init containers the mounts and variables of Cells, which the values give to Cells alone", () => {
+    const { extraEnvVars, extraVolumeMounts } = parse(valuesFile(factsOf("v5"))) as Record<string, unknown>;
+    const { target, initContainers } = patchOf(factsOf("v5"));
+    expect(target).toEqual({ kind: "Deployment", name: "cells" });
+    expect(initContainers).toMatchObject({
+      "install-certs": { env: extraEnvVars, volumeMounts: extraVolumeMounts },
+      install: { env: extraEnvVars, volumeMounts: extraVolumeMounts },
+    });
+    expect(parse(patchesFile(factsOf("v5")))).toMatchObject({ resources: ["all.yaml"] });
+  });
+
+  it("take root from the one that waits for the services", () => {
+    expect(patchOf(factsOf("v5")).initContainers["wait-for-deps"]).toMatchObject({
+      securityContext: { runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+    });
+  });
+
+  it("are for this one alone without Vault and authorities", () => {
+    expect(patchOf(factsOf("v5", none)).initContainers).toMatchObject({ install: { name: "install" } });
+    expect(patchesFile(factsOf("v5", none))).not.toContain("volumeMounts");
   });
 });
 
