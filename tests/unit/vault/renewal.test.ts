@@ -3,7 +3,7 @@ import { decoded, type KubernetesApi, type KubernetesObject } from "../../../com
 import type { TokenInfo } from "../../../components/vault/client";
 import type { SetupSettings } from "../../../components/vault/layout";
 import { applicationRole, monitorRole } from "../../../components/vault/policies";
-import { renewTokens } from "../../../components/vault/setup";
+import type * as setup from "../../../components/vault/setup";
 
 const day = 86_400;
 /** By token. */
@@ -20,6 +20,14 @@ vi.mock("../../../components/vault/client", async (importOriginal) => ({
     },
   }),
 }));
+
+/** Loaded anew, because test files share their modules: another one may have loaded it with the real client. */
+async function renewTokens(refused?: string): Promise<void> {
+  vi.resetModules();
+  const loaded = await vi.importActual<typeof setup>("../../../components/vault/setup");
+  refusal = refused;
+  await loaded.renewTokens({ settings, namespace: "cells", api });
+}
 
 const settings: SetupSettings = {
   service: "vault",
@@ -84,13 +92,12 @@ beforeEach(() => {
 });
 
 it("writes the token of an application to the namespace in which it runs, and no former one", async () => {
-  await renewTokens({ settings, namespace: "cells", api });
+  await renewTokens();
   expect(written).toEqual({ [pathOf("app", "vault-application-cells")]: { token: "of-cells" } });
 });
 
 it("renews all tokens, also when a namespace is gone, and says which", async () => {
-  refusal = 'namespaces "app" not found';
-  await expect(renewTokens({ settings, namespace: "cells", api })).rejects.toThrow(
+  await expect(renewTokens('namespaces "app" not found')).rejects.toThrow(
     /^vault-application-cells: namespaces "app" not found$/,
   );
   expect(renewed).toEqual(["of-other"]);
