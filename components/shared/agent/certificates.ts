@@ -19,6 +19,7 @@ import {
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { agentLabels, memberNames, namesOf } from "../core/names";
+import type { SecretReference } from "../core/settings";
 import {
   type Authority,
   createAuthority,
@@ -391,22 +392,22 @@ async function applyTrust(context: Context, secret: AuthoritySecret, note: RollN
 }
 
 async function publishTrust(context: Context, secret: AuthoritySecret, note: RollNote): Promise<void> {
-  const { api, namespace, settings } = context;
+  const { namespace, settings } = context;
   await applyTrust(context, secret, note);
+  for (const name of settings.publishTo) await publishBundle(context, secret, { namespace, name });
+}
+
+function publishBundle({ api }: Context, secret: AuthoritySecret, { namespace, name }: SecretReference): Promise<void> {
   const data = encoded({ "ca.crt": trustBundle(secret).join("") });
-  for (const name of settings.publishTo) {
-    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
-    await api.apply(core(namespace, "secrets", name), object, manager);
-  }
+  const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
+  return api.apply(core(namespace, "secrets", name), object, manager);
 }
 
 /** Tries all, and throws for those that failed. */
-async function publishElsewhere({ api, settings }: Context, secret: AuthoritySecret): Promise<void> {
-  const data = encoded({ "ca.crt": trustBundle(secret).join("") });
+async function publishElsewhere(context: Context, secret: AuthoritySecret): Promise<void> {
   const failures: string[] = [];
-  for (const { namespace, name } of settings.publishElsewhere ?? []) {
-    const object = { apiVersion: "v1", kind: "Secret", metadata: { name }, data };
-    await api.apply(core(namespace, "secrets", name), object, manager).catch((error: unknown) => {
+  for (const each of context.settings.publishElsewhere ?? []) {
+    await publishBundle(context, secret, each).catch((error: unknown) => {
       failures.push(messageOf(error));
     });
   }
