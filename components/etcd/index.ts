@@ -50,7 +50,7 @@ export class EtcdCluster extends EnsembleComponent {
     const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
     const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {

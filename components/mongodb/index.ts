@@ -48,7 +48,7 @@ export class MongodbCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -57,7 +57,7 @@ export class MysqlCluster extends EnsembleComponent {
     const configChecksum = checksum(pulumi.all([server, group]));
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -64,7 +64,7 @@ export class NatsCluster extends EnsembleComponent {
       { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {

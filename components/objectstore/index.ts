@@ -50,7 +50,7 @@ export class ObjectStore extends EnsembleComponent {
       { bundle, restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     // The server reads its root account only when it starts. The setup changes users and buckets of the running server.
     const configChecksum = checksum(credentials.admin.data);
     const members = createMembers(

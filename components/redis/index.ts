@@ -66,7 +66,7 @@ export class RedisCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers and Sentinels read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, {}, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {

@@ -64,7 +64,7 @@ export class VaultCluster extends EnsembleComponent {
     const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login: login(ensemble) });
     const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
     const rights = { rules: memberRules(ensemble), annotations };
-    const permissions = createPermissions(ensemble, rights, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard, rights);
     const policy = sealPolicy(ensemble);
     const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];
     const sealSpec = pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle));

@@ -36,13 +36,13 @@ export function createConfig(
 /** What the members may do. Returns what pods with their account wait for. */
 export function createPermissions(
   ensemble: Ensemble,
+  options: pulumi.CustomResourceOptions,
   details: {
     /** Of the members in the API of Kubernetes, beside reading the marker. */
     rules?: Rule[];
     /** Of the ServiceAccount of the members. */
     annotations?: Record<string, pulumi.Input<string>> | undefined;
-  },
-  options: pulumi.CustomResourceOptions,
+  } = {},
 ): pulumi.Resource[] {
   const { rules = [], annotations } = details;
   const { server, marker } = namesOf(ensemble.name);
