@@ -46,7 +46,7 @@ function configurable<Schema extends z.ZodObject, Key extends string = never>(sc
     .filter(([key, type]) => !decided.includes(key) && !(unwrapped(type) instanceof z.ZodUndefined))
     .flatMap(([key, type]) => [[key, partial(type)], ...Object.entries(reasons[key] ?? {})]);
   return z.strictObject(Object.fromEntries(shape) as z.ZodRawShape) as unknown as z.ZodType<
-    Configurable<Omit<z.input<Schema>, "namespace" | Key>> & { tlsReason?: string; storageReason?: string }
+    Configurable<Omit<z.input<Schema>, "namespace" | Key>> & Partial<Record<Reason, string>>
   > & { shape: Record<string, z.ZodType> };
 }
 
@@ -55,9 +55,10 @@ type Configurable<T> = {
   [Key in keyof T]?: NonNullable<T[Key]> extends object ? Partial<NonNullable<T[Key]>> : T[Key];
 };
 
+type Reason = "storageReason" | "tlsReason";
 const reason = (meaning: string) => text(/\S/, "a text that is not empty", "give one").describe(meaning).optional();
 /** Keys of the stack alone, by the argument that they follow: for a reason prod takes what it refuses otherwise. */
-const reasons: Record<string, Record<string, z.ZodType>> = {
+const reasons: Record<string, Partial<Record<Reason, z.ZodType>>> = {
   storage: {
     storageReason: reason(
       "how volumes of another `storage.class` are encrypted: without it prod takes its own class only",
@@ -67,6 +68,8 @@ const reasons: Record<string, Record<string, z.ZodType>> = {
     tlsReason: reason("why prod may do without TLS here: without a reason it refuses `tls` other than `required`"),
   },
 };
+
+export const reasonKeys = Object.values(reasons).flatMap((each) => Object.keys(each) as Reason[]);
 
 /** The same without defaults, and with nothing that must be there. */
 function partial(type: z.ZodType): z.ZodType {

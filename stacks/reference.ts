@@ -2,7 +2,16 @@
 import { z } from "zod";
 import { valueAt } from "../components/shared/deploy";
 import { tlsDefaults } from "./cells";
-import { cellsVersions, type ServiceName, schema, serviceNames, services, shapeOf, unwrapped } from "./config";
+import {
+  cellsVersions,
+  reasonKeys,
+  type ServiceName,
+  schema,
+  serviceNames,
+  services,
+  shapeOf,
+  unwrapped,
+} from "./config";
 import { environment as dev } from "./dev";
 import { merged } from "./merge";
 import { environment as prod } from "./prod";
@@ -132,10 +141,7 @@ function section(service: ServiceName): string[] {
   const rows = keysOf(services[service]).flatMap((key) => {
     const [inDev = none, inProd = none] = [dev, prod].map((each) => shown(inEnvironment(service, each, key)));
     const here = differs(service, key);
-    if (
-      ["tlsReason", "storageReason"].includes(key.path[0] ?? "") ||
-      (here === "" && inDev === none && inProd === none)
-    )
+    if (reasonKeys.some((each) => each === key.path[0]) || (here === "" && inDev === none && inProd === none))
       return [];
     return [[code(key.path.join(".")), inDev, inProd, isCommon(key) ? here : `${key.type}: ${here}`]];
   });

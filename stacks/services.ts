@@ -33,7 +33,7 @@ import {
   provideCells,
   tlsDefaults,
 } from "./cells";
-import { type ServiceName, type StackConfig, serviceNames } from "./config";
+import { reasonKeys, type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
 import { type ClusterAccess, createNamespaces } from "./namespaces";
 
@@ -184,8 +184,7 @@ function argumentsOf<S extends ServiceName>(
   environment: Environment,
 ): ServiceArguments[S] {
   const given: StackConfig[ServiceName] = { ...config[service] };
-  delete given.tlsReason;
-  delete given.storageReason;
+  for (const key of reasonKeys) delete given[key];
   const { namespace, cells } = config;
   const tls = tlsDefaults[service][cells.version].mode;
   const args = { tls, ...environment.services[service], namespace } as ServiceArguments[S];
