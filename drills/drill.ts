@@ -329,7 +329,7 @@ export async function runDrill(
       struck.endWatch();
       const successor = await struck.successor;
       log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
-      if (!((recovered ?? Infinity) <= recoveryBudgetOf(drill, profile))) awaited.slice(-lastReasons).forEach(log);
+      if ((recovered ?? Infinity) > recoveryBudgetOf(drill, profile)) awaited.slice(-lastReasons).forEach(log);
       await delay(options.steadySeconds * 1000);
       const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();
