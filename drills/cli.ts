@@ -151,14 +151,13 @@ interface Call {
 }
 
 /** Of a drill in a group. */
-interface Part {
-  ready: () => Promise<void>;
+interface Part extends Required<Pick<DrillOptions, "ready" | "recovered">> {
   /** The node that is taken away, and what takes it: once for all. */
   node?: { name: string; strike(leader: string, target: CheckTarget): Promise<Fault> };
 }
 
 /** A drill that breaks off is a result; one that cannot take place at all is none. */
-async function runTask({ drill, target, profile }: Task, call: Call, { ready, node }: Part): Promise<DrillReport> {
+async function runTask({ drill, target, profile }: Task, call: Call, { node, ...waits }: Part): Promise<DrillReport> {
   const { config, redaction, options } = call;
   const environment = openEnvironment(config, target, redaction, noDeadline);
   // Services without a gateway need none.
@@ -172,7 +171,7 @@ async function runTask({ drill, target, profile }: Task, call: Call, { ready, no
     const strike: Strike = node
       ? (leader) => node.strike(leader, target)
       : strikeOf(drill, { config, target, profile });
-    const more = { ...options, ready, ...(node === undefined ? {} : { node: node.name }) };
+    const more = { ...options, ...waits, ...(node === undefined ? {} : { node: node.name }) };
     return await runDrill(drill, target, profile, strike, { ...environment, tunnel }, more);
   } catch (error) {
     if (error instanceof CannotRun) throw error;
@@ -189,7 +188,10 @@ export function groupsOf<T extends Pick<Task, "drill">>(tasks: T[], together = f
   return drillNames.map((name) => tasks.filter(({ drill }) => drill === name)).filter(({ length }) => length > 0);
 }
 
-/** The fault strikes all when all are ready; when one does not get that far, none is struck. */
+/**
+ * The fault strikes all when all are ready; when one does not get that far, none is struck. The load after the recovery is judged
+ * when all have recovered: before that, services that still start take the machine from the others.
+ */
 async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<DrillReport[]> {
   let node: Part["node"];
   try {
@@ -198,14 +200,20 @@ async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<Dr
     if (error instanceof CannotRun) throw error;
     return tasks.map(({ drill, target, profile }) => brokenOff(drill, target, profile, error));
   }
-  const barrier = openBarrier(tasks.length);
+  const ready = openBarrier(tasks.length);
+  const recovered = openBarrier(tasks.length);
   const names = tasks.map(({ target }) => target.name);
   const results = await Promise.allSettled(
     tasks.map(async (task) => {
       const { name } = task.target;
       let reason = "it broke off";
       try {
-        const report = await runTask(task, call, { ready: () => barrier.arrive(), ...(node && { node }) });
+        const report = await runTask(task, call, {
+          ready: () => ready.arrive(),
+          // One that breaks off is a result of its own.
+          recovered: () => recovered.arrive().catch(() => undefined),
+          ...(node && { node }),
+        });
         reason = report.reasons[0] ?? reason;
         return tasks.length === 1
           ? report
@@ -215,7 +223,8 @@ async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<Dr
         throw error;
       } finally {
         // Once all have arrived, this has no effect any more.
-        barrier.giveUp(`${name} is not ready for the fault: ${reason}`);
+        ready.giveUp(`${name} is not ready for the fault: ${reason}`);
+        recovered.giveUp(`${name} has not recovered: ${reason}`);
       }
     }),
   );

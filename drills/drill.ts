@@ -215,6 +215,8 @@ export interface DrillOptions {
   node?: string;
   /** Waits until the fault may strike; by default it strikes when this drill is ready. */
   ready?(): Promise<void>;
+  /** Waits until the load after the recovery may be judged; by default it is when this service has recovered. */
+  recovered?(): Promise<void>;
 }
 
 /** Less than this in `steadySeconds` is not a load. */
@@ -330,6 +332,7 @@ export async function runDrill(
       const successor = await struck.successor;
       log(recovered === undefined ? "not recovered" : `recovered in ${recovered.toFixed(1)} s`);
       if ((recovered ?? Infinity) > recoveryBudgetOf(drill, profile)) awaited.slice(-lastReasons).forEach(log);
+      await options.recovered?.();
       await delay(options.steadySeconds * 1000);
       const after = await leaderSoon(workload).catch((error: unknown) => void failures.push(messageOf(error)));
       const end = performance.now();

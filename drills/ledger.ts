@@ -287,12 +287,15 @@ export function judge(evidence: Evidence): Verdict {
       `the write gap was ${(gap.milliseconds / 1000).toFixed(2)} s${state}, the budget is ${budgetSeconds} s`,
     );
   } else if (after < minimum) {
-    doubts.push(`only ${after} writes were acknowledged after the fault, at least ${minimum} are needed`);
+    doubts.push(
+      `only ${after} writes were acknowledged after the fault, at least ${minimum} are needed${lastWords(writes)}`,
+    );
   }
 
   const starved = gap === undefined || window.end - gap.to < patienceMilliseconds ? [] : starvedWriters(writes, gap.to);
   if (starved.length > 0) {
-    failures.push(`writer ${starved.join(", ")} never got through again, although others did`);
+    const theirs = writes.filter(({ writer }) => starved.includes(writer));
+    failures.push(`writer ${starved.join(", ")} never got through again, although others did${lastWords(theirs)}`);
   }
   const row = failuresInARow(writes, window);
   if (evidence.failuresInARow !== undefined && row > evidence.failuresInARow) {
@@ -348,6 +351,12 @@ function lossFailures(
         ...differences,
         `${far.length} lost writes were acknowledged more than ${seconds} s before the fault, or after it, the first is ${first.id}`,
       ];
+}
+
+/** What the last attempt that failed was told, for a sentence to end with. */
+function lastWords(writes: readonly Write[]): string {
+  const error = writes.findLast(({ outcome }) => outcome !== "ok")?.error;
+  return error === undefined ? "" : `; the last one that failed: ${error}`;
 }
 
 /** Writers that have tried since then without any success. */

@@ -169,13 +169,14 @@ describe("the verdict", () => {
       id: `o${ended}`,
       writer: 1,
     });
-    const tries = [other(900, "ok"), other(3100, "unknown"), other(3300, "unknown")];
+    const refused = { ...other(3300, "unknown"), error: "connection refused" };
+    const tries = [other(900, "ok"), other(3100, "unknown"), refused];
     const judged = (writes: Write[], end = 9000) =>
       judge(evidence({ writes, window: { fault: 1005, end }, stored: { "etcd-0": everything(writes) } }));
     // It may have had no time yet.
     expect(judged([...writes, ...tries, ...steady(4010, 7000)], 7000).result).toBe("passed");
     expect(judged([...writes, ...tries, ...steady(4010, 9000)]).reasons).toEqual([
-      "writer 1 never got through again, although others did",
+      "writer 1 never got through again, although others did; the last one that failed: connection refused",
     ]);
     expect(judged([...writes, ...tries, other(3900, "ok"), ...steady(4010, 9000)]).result).toBe("passed");
   });

@@ -102,6 +102,23 @@ describe.concurrent("a drill", () => {
     expect(await late(10)).toEqual([]);
   });
 
+  it("goes on writing until those that were struck with it have recovered as well, and then for its own time", async () => {
+    const service = ensemble();
+    const write = service.workload.write.bind(service.workload);
+    let last = 0;
+    service.workload.write = async (id, writer) => {
+      await write(id, writer);
+      last = performance.now();
+    };
+    let all = Infinity;
+    const recovered = async (): Promise<void> => {
+      await delay(300);
+      all = performance.now();
+    };
+    await run("full-stop", service, async () => fault(service.elect()), {}, { recovered });
+    expect(last - all).toBeGreaterThan(150);
+  });
+
   it("strikes one leader after the other, each when it serves", async () => {
     const service = ensemble();
     const victims: string[] = [];
