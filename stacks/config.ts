@@ -13,8 +13,10 @@ import { redisSchema } from "../components/redis";
 import { partitionOf } from "../components/shared/core/aws";
 import {
   type AddProblem,
+  type EnsembleArguments,
   parsed,
   pathText,
+  podArgument,
   rotation,
   type Sound,
   says,
@@ -238,6 +240,11 @@ const stackShape = z.strictObject({
     .describe(
       "of the cluster, any text; another one replaces all resources; default: `cells-services-` and the environment",
     ),
+  pod: (partial(podArgument) as z.ZodType<Configurable<EnsembleArguments>["pod"]>).describe(
+    "default of `pod` for all services, with the same keys. What a service says in its own `pod` is merged over it: `labels` and " +
+      "`annotations` key by key, the Secrets of `imagePullSecrets` are added, and any other value replaces the one given here. A service " +
+      "cannot remove what is given here",
+  ),
   services: z
     .array(z.enum(serviceNames))
     .min(1)

@@ -164,9 +164,10 @@ function keysOf(type: z.ZodType, path: string[] = [], optional = false): Key[] {
   if (inner instanceof z.ZodUndefined) return [];
   const isOptional = optional || type instanceof z.ZodOptional;
   const shape = shapeOf(type);
-  if (shape !== undefined)
-    return Object.entries(shape).flatMap(([key, each]) => keysOf(each, [...path, key], isOptional));
   const meaning = type.description ?? inner.description;
+  // A group that has a meaning of its own has its keys elsewhere.
+  if (shape !== undefined && meaning === undefined)
+    return Object.entries(shape).flatMap(([key, each]) => keysOf(each, [...path, key], isOptional));
   if (meaning === undefined) throw new Error(`${path.join(".")} has no description in its schema`);
   const standard = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;
   return [{ path, type: typeName(inner), meaning, required: inner === type && !optional, default: standard }];

@@ -188,7 +188,14 @@ function argumentsOf<S extends ServiceName>(
   const { namespace, cells } = config;
   const tls = tlsDefaults[service][cells.version].mode;
   const args = { tls, ...environment.services[service], namespace } as ServiceArguments[S];
-  return withCells(config, merged<ServiceArguments[S]>(args, given));
+  return withCells(config, merged<ServiceArguments[S]>(args, { ...given, pod: podOf(config.pod, given.pod) }));
+}
+
+/** A pull secret beside others does no harm, and without one of them another image of the pod may not be pulled. */
+function podOf(ofStack: StackConfig["pod"], own: StackConfig["pod"]): StackConfig["pod"] {
+  if (ofStack === undefined) return own;
+  const imagePullSecrets = [...new Set([...(ofStack.imagePullSecrets ?? []), ...(own?.imagePullSecrets ?? [])])];
+  return merged(ofStack, { ...own, imagePullSecrets });
 }
 
 /** Cells in another namespace: the policies admit it, whoever else may connect, and its Secrets are there. */

@@ -29,4 +29,4 @@ export { apiServerPorts, clientPolicy, metadata } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";
-export { podTemplate } from "./template";
+export { podArgument, podTemplate } from "./template";

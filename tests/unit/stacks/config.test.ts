@@ -259,6 +259,20 @@ describe("the configuration of a stack", () => {
     });
   });
 
+  it("names mistakes in pod where they are given, once", () => {
+    const pod = { label: {}, imageRegistry: "mirror", imagePullSecrets: "registry", agentCpuLimit: "10m" };
+    const etcd = { pod: { userId: 0 } };
+    expect(mistakes({ kubeContext: "test", pod, etcd })).toEqual([
+      'pod.imagePullSecrets must be a list of names, got "registry"; use a list like ["registry"]',
+      'pod.imageRegistry must be the host of a registry, which may have a port and a path, got "mirror"; ' +
+        'use one like "registry.example.com/mirror"',
+      'pod.agentCpuLimit must be at least 20m, which one of the containers requests, got "10m"; use "500m"',
+      "pod.label is not a key of the configuration; did you mean labels",
+      'etcd.pod.userId must be a number from 1 (0 is root) to 2147483647, or "namespace", got 0; ' +
+        'use 1000, or "namespace" where the namespace has a range of users',
+    ]);
+  });
+
   it("refuses an empty reason for another class of volumes", () => {
     expect(mistakes({ kubeContext: "test", etcd: { storageReason: "" } })).toEqual([
       'etcd.storageReason must be a text that is not empty, got ""; give one',

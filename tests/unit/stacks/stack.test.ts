@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { tlsDefaults } from "../../../stacks/cells";
 import { type CellsVersion, serviceNames } from "../../../stacks/config";
 import { deployStack } from "../../../stacks/stack";
+import { at, inputs, listAt } from "../../support/graph";
 import { type ProgramFailure, type RecordOptions, record, redacted } from "../../support/recorder";
 import { ensureAgentBundles, recordStack, stackNames } from "../../support/stacks";
 
@@ -114,6 +115,66 @@ describe("a stack", () => {
       replicas: 5,
       volumeClaimTemplates: [{ spec: { storageClassName: "fast", resources: { requests: { storage: "2Gi" } } } }],
     });
+  });
+
+  it("refuses a wrong pod once, not for each service", async () => {
+    const { message, resources } = await failure({ config: { kubeContext: "test", pod: '{"labels":{"a b":"x"}}' } });
+    expect(message.split("\n")).toEqual([
+      'stack "dev": 1 configuration value is wrong',
+      expect.stringMatching(/^ {2}- cells-services:pod\.labels must have keys of .* got "a b"; use one like/),
+      "all keys: docs/configuration.md of cells-services",
+    ]);
+    expect(resources.map((each) => each.type)).toEqual(["pulumi:pulumi:Stack"]);
+  });
+
+  it("gives one pod to all services, and each service its own over it, without dropping the rest", async () => {
+    const ofStack = {
+      labels: { team: "platform", stage: "test" },
+      annotations: { "example.com/contact": "a" },
+      imagePullSecrets: ["registry"],
+      priorityClassName: "databases",
+      imageRegistry: "registry.example.com",
+      userId: 2000,
+    };
+    const own = {
+      labels: { team: "cache" },
+      annotations: { "example.com/page": "b" },
+      imagePullSecrets: ["cache", "registry"],
+      priorityClassName: "caches",
+    };
+    const graph = await recordStack("dev", {
+      config: { services: '["etcd","redis"]', pod: JSON.stringify(ofStack), redis: JSON.stringify({ pod: own }) },
+    });
+    const podOf = (name: string) => inputs(graph, "kubernetes:apps/v1:StatefulSet", name)["spec"];
+    expect(podOf("etcd")).toMatchObject({
+      template: {
+        metadata: { labels: { team: "platform", stage: "test" }, annotations: { "example.com/contact": "a" } },
+        spec: {
+          imagePullSecrets: [{ name: "registry" }],
+          priorityClassName: "databases",
+          securityContext: { runAsUser: 2000 },
+          containers: [{ image: "registry.example.com/etcd-development/etcd:v3.6.16" }],
+        },
+      },
+    });
+    expect(podOf("redis")).toMatchObject({
+      template: {
+        metadata: {
+          labels: { team: "cache", stage: "test" },
+          annotations: { "example.com/contact": "a", "example.com/page": "b" },
+        },
+        spec: {
+          imagePullSecrets: [{ name: "registry" }, { name: "cache" }],
+          priorityClassName: "caches",
+          securityContext: { runAsUser: 2000 },
+        },
+      },
+    });
+    const proxies = inputs(graph, "kubernetes:apps/v1:Deployment", "redis-gateway");
+    expect(at(proxies, "spec.template.metadata.labels")).toMatchObject({ team: "cache", stage: "test" });
+    expect(listAt(proxies, "spec.template.spec.containers").map(({ image }) => image)).toEqual([
+      expect.stringMatching(/^registry\.example\.com\/library\/haproxy:/),
+    ]);
   });
 
   it("uses the cluster of its configuration, never the current context", async () => {
