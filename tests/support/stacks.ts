@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { agents, buildAgents } from "../../components/build";
 import type { AgentBundle } from "../../components/shared/deploy";
+import { serviceNames } from "../../stacks/config";
 import { deployStack } from "../../stacks/stack";
 import { type Graph, type RecordOptions, record } from "./recorder";
 
@@ -18,6 +19,16 @@ function trackedConfig(stack: StackName): Record<string, string> {
   const file = parse(readFileSync(join(root, `Pulumi.${stack}.yaml`), "utf8")) as { config: Record<string, unknown> };
   const asText = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(file.config).map(([key, value]) => [key, asText(value)]));
+}
+
+/** The tracked configuration of each service with further arguments. */
+export function ofEachService(stack: StackName, args: object): Record<string, string> {
+  const tracked = trackedConfig(stack);
+  const configOf = (service: string) => ({
+    ...(JSON.parse(tracked[`cells-services:${service}`] ?? "{}") as object),
+    ...args,
+  });
+  return Object.fromEntries(serviceNames.map((service) => [service, JSON.stringify(configOf(service))]));
 }
 
 /** The configuration given here comes on top of the tracked one. */

@@ -228,6 +228,13 @@ export function ensembleShape(profile: ServiceProfile) {
         "who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace, an empty list nobody",
       )
       .default([{}]),
+    ipFamilyPolicy: z
+      .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
+      .describe(
+        "of all Services, that of clients and that of members, as in Kubernetes, whose default is `SingleStack`: the first family of the " +
+          "cluster. To go back to one family give `SingleStack`",
+      )
+      .optional(),
     egress: z
       .strictObject({
         apiServer: ranges

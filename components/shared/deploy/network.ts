@@ -1,7 +1,6 @@
 /**
- * The objects around a StatefulSet: Services, disruption budget, network policy. Pure. Services set no address family: Kubernetes
- * gives them the first one of the cluster. Every pod has an address of this family, and with two families a member would have two
- * addresses.
+ * The objects around a StatefulSet: Services, disruption budget, network policy. Pure. A policy names peers by labels, so it holds for
+ * all addresses that they have.
  */
 import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
@@ -17,7 +16,7 @@ export function clientService(
   return {
     // Pulumi would wait ten minutes for a ready pod behind the Service; roll and setup say why there is none.
     metadata: { ...own, annotations: { "pulumi.com/skipAwait": "true" } },
-    spec: { type: "ClusterIP", selector, ports: servicePorts({ client: port }) },
+    spec: { type: "ClusterIP", ...families(ensemble), selector, ports: servicePorts({ client: port }) },
   };
 }
 
@@ -27,12 +26,18 @@ export function peersService(ensemble: Ensemble, ports: Record<string, number>):
     metadata: metadata(ensemble, namesOf(ensemble.name).peers),
     spec: {
       type: "ClusterIP",
+      ...families(ensemble),
       clusterIP: "None",
       publishNotReadyAddresses: true,
       selector: serverSelector(ensemble.service, ensemble.name),
       ports: servicePorts(ports),
     },
   };
+}
+
+/** The order of the families stays that of the cluster: Kubernetes refuses another first one for a Service that exists. */
+function families({ ipFamilyPolicy }: Ensemble): core.v1.ServiceSpec {
+  return ipFamilyPolicy === undefined ? {} : { ipFamilyPolicy };
 }
 
 /** The containers behind the Service have ports of the same names. */

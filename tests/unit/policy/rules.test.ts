@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { isObject } from "../../support/values";
-import { prodRules, rules, type Subject } from "./rules";
+import { prodRules, rules, rulesByChoice, type Subject } from "./rules";
 import { sample } from "./sample";
 
 /** One way to break each rule: a path into the sample and what to put there; `undefined` removes. */
@@ -185,10 +185,11 @@ const breaches: Breach[] = [
   on("bucket-lock", [...retention, "days"], 1, "buckets are encrypted", "is not locked for two weeks"),
   on("bucket-lifecycle", [...expiration, "days"], 13, "buckets are encrypted", "does not expire after its lock"),
   on("bucket-lifecycle", expiration, undefined, "buckets are encrypted", "does not expire after its lock"),
+  on("service", ["inputs", "spec", "ipFamilyPolicy"], undefined, "two families", "is not PreferDualStack"),
   on("bucket", ["inputs", "objectLockEnabled"], false, "buckets are encrypted", "expires, and is not locked"),
 ];
 
-const all = [...rules, ...prodRules];
+const all = [...rules, ...prodRules, ...Object.values(rulesByChoice)];
 
 describe("rules", () => {
   it.each(all)("accepts a stack that follows it: $name", (rule) => {

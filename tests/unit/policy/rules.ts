@@ -337,6 +337,17 @@ export const prodRules: Rule[] = [
   },
 ];
 
+/** What stacks follow when they are told to. */
+export const rulesByChoice = {
+  families: {
+    name: "all Services may have addresses of two families",
+    violations: ({ resources }) =>
+      ofKind(resources, "Service")
+        .filter(({ inputs }) => at(inputs, "spec", "ipFamilyPolicy") !== "PreferDualStack")
+        .map(({ urn }) => `${urn}: ipFamilyPolicy is not PreferDualStack`),
+  },
+} satisfies Record<string, Rule>;
+
 function rulePerPod(name: string, check: (pod: Pod) => string[]): Rule {
   return {
     name,

@@ -23,7 +23,10 @@ export function sample(): Subject {
       { name: "client", containerPort: 2379 },
       { name: "peer", containerPort: 2380 },
     ],
-    resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "256Mi", "ephemeral-storage": "1Gi" } },
+    resources: {
+      requests: { cpu: "50m", memory: "128Mi" },
+      limits: { memory: "256Mi", "ephemeral-storage": "1Gi" },
+    },
     readinessProbe: {},
     livenessProbe: {},
     securityContext: {
@@ -97,7 +100,7 @@ export function sample(): Subject {
       }),
       resource("kubernetes:core/v1:Service", "service", {
         metadata: metadata("db"),
-        spec: { ports: [{ name: "client", port: 2379, appProtocol: "tcp" }] },
+        spec: { ipFamilyPolicy: "PreferDualStack", ports: [{ name: "client", port: 2379, appProtocol: "tcp" }] },
       }),
       resource("kubernetes:storage.k8s.io/v1:StorageClass", "disks", {
         metadata: { name: "disks" },

@@ -1,7 +1,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Graph } from "../../support/recorder";
-import { recordStack, stackNames } from "../../support/stacks";
-import { prodRules, rules } from "./rules";
+import { ofEachService, recordStack, stackNames } from "../../support/stacks";
+import { prodRules, rules, rulesByChoice } from "./rules";
+
+const { families } = rulesByChoice;
+const service = "kubernetes:core/v1:Service";
 
 describe.each(stackNames)("the stack %s", (stack) => {
   let graph: Graph;
@@ -12,5 +15,14 @@ describe.each(stackNames)("the stack %s", (stack) => {
 
   it.each(stack === "prod" ? [...rules, ...prodRules] : rules)("$name", (rule) => {
     expect(rule.violations(graph)).toEqual([]);
+  });
+
+  it(`by choice: ${families.name}, and nothing else changes`, async () => {
+    const config = ofEachService(stack, { ipFamilyPolicy: "PreferDualStack" });
+    const dual = await recordStack(stack, { config });
+    expect(families.violations(dual)).toEqual([]);
+    expect(families.violations(graph)).toHaveLength(graph.byType(service).length);
+    const others = ({ resources }: Graph) => resources.filter(({ custom, type }) => custom && type !== service);
+    expect(others(dual)).toEqual(others(graph));
   });
 });

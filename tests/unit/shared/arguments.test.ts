@@ -61,6 +61,7 @@ describe("arguments of an ensemble", () => {
       applicationNamespaces: {},
       metrics: { from: [] },
       clients: [{}],
+      ipFamilyPolicy: undefined,
       egress: { apiServer: undefined },
       deletion: "keep",
     });
@@ -192,6 +193,11 @@ describe("arguments of an ensemble", () => {
       ]),
     ),
     [{ image: "" }, "image is missing; give a full image reference"],
+    ...["DualStack", "IPv6", null].map((given): [object, string] => [
+      { ipFamilyPolicy: given },
+      'ipFamilyPolicy must be "SingleStack", "PreferDualStack" or "RequireDualStack", ' +
+        `got ${JSON.stringify(given)}; use one of these`,
+    ]),
     [
       { egress: { apiServer: [] } },
       'egress.apiServer must be a list of at least one address range, got []; use a list like ["10.96.0.1/32"]',

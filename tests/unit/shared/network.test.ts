@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { type EtcdClusterArguments, resolveEtcd } from "../../../components/etcd";
-import { networkPolicy } from "../../../components/shared/deploy/network";
+import { clientService, networkPolicy, peersService } from "../../../components/shared/deploy/network";
 
+const etcd = (args: Partial<EtcdClusterArguments> = {}) => resolveEtcd("etcd", { namespace: "cells", ...args });
 const policyOf = (args: Partial<EtcdClusterArguments> = {}) =>
-  networkPolicy(resolveEtcd("etcd", { namespace: "cells", ...args }), { client: 2379, peer: [2380], metrics: 2381 });
+  networkPolicy(etcd(args), { client: 2379, peer: [2380], metrics: 2381 });
 const ports = [443, 6443].map((port) => ({ protocol: "TCP", port }));
 
 describe("the policy of all pods", () => {
@@ -21,4 +22,20 @@ describe("the policy of all pods", () => {
       egress: [...usual.slice(0, -1), { to, ports }],
     });
   });
+});
+
+describe("the Services of clients and of members", () => {
+  const specsOf = (args: Partial<EtcdClusterArguments> = {}) =>
+    [clientService(etcd(args), 2379), peersService(etcd(args), { client: 2379, peer: 2380 })].map(({ spec }) => spec);
+
+  it("leave the families of their addresses to the cluster", () => {
+    for (const spec of specsOf()) expect(spec).not.toHaveProperty("ipFamilyPolicy");
+  });
+
+  it.each(["SingleStack", "PreferDualStack", "RequireDualStack"] as const)(
+    "have the policy %s that is given, and nothing else changes",
+    (ipFamilyPolicy) => {
+      expect(specsOf({ ipFamilyPolicy })).toEqual(specsOf().map((spec) => Object.assign({}, spec, { ipFamilyPolicy })));
+    },
+  );
 });
