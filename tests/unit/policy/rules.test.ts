@@ -186,6 +186,16 @@ const breaches: Breach[] = [
   on("bucket-lifecycle", [...expiration, "days"], 13, "buckets are encrypted", "does not expire after its lock"),
   on("bucket-lifecycle", expiration, undefined, "buckets are encrypted", "does not expire after its lock"),
   on("service", ["inputs", "spec", "ipFamilyPolicy"], undefined, "two families", "is not PreferDualStack"),
+  ...[undefined, "49m"].map((limit) =>
+    on(
+      "set",
+      [...container, "resources", "limits", "cpu"],
+      limit,
+      "a quota on",
+      `requests 50m of cpu, and is limited to ${limit}`,
+    ),
+  ),
+  on("set", [...container, "resources", "requests", "memory"], undefined, "a quota on", "requests undefined of memory"),
   on("bucket", ["inputs", "objectLockEnabled"], false, "buckets are encrypted", "expires, and is not locked"),
 ];
 

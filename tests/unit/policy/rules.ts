@@ -1,4 +1,5 @@
 /** What must hold for every stack, checked on its recorded resources. A rule returns one line for each violation. */
+import { parseCpu } from "../../../components/shared/core/quantity";
 import { agentImage, agentPorts, imageReference, images, parseQuantity } from "../../../components/shared/deploy";
 import type { Graph, Recorded } from "../../support/recorder";
 import { isObject, type Properties } from "../../support/values";
@@ -346,6 +347,15 @@ export const rulesByChoice = {
         .filter(({ inputs }) => at(inputs, "spec", "ipFamilyPolicy") !== "PreferDualStack")
         .map(({ urn }) => `${urn}: ipFamilyPolicy is not PreferDualStack`),
   },
+  quota: rulePerContainer(
+    "a quota on CPU and memory admits each container: it has requests, and limits not below them",
+    (container) =>
+      Object.entries({ cpu: parseCpu, memory: parseQuantity }).map(([kind, parse]) => {
+        const [request, limit] = ["requests", "limits"].map((each) => at(container, "resources", each, kind));
+        const [least = Number.NaN, most = Number.NaN] = [request, limit].map((each) => parse(String(each)));
+        return most >= least ? "" : `requests ${String(request)} of ${kind}, and is limited to ${String(limit)}`;
+      }),
+  ),
 } satisfies Record<string, Rule>;
 
 function rulePerPod(name: string, check: (pod: Pod) => string[]): Rule {

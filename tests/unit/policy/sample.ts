@@ -25,7 +25,7 @@ export function sample(): Subject {
     ],
     resources: {
       requests: { cpu: "50m", memory: "128Mi" },
-      limits: { memory: "256Mi", "ephemeral-storage": "1Gi" },
+      limits: { cpu: "50m", memory: "256Mi", "ephemeral-storage": "1Gi" },
     },
     readinessProbe: {},
     livenessProbe: {},

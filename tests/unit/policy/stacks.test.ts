@@ -3,7 +3,7 @@ import type { Graph } from "../../support/recorder";
 import { ofEachService, recordStack, stackNames } from "../../support/stacks";
 import { prodRules, rules, rulesByChoice } from "./rules";
 
-const { families } = rulesByChoice;
+const { families, quota } = rulesByChoice;
 const service = "kubernetes:core/v1:Service";
 
 describe.each(stackNames)("the stack %s", (stack) => {
@@ -24,5 +24,15 @@ describe.each(stackNames)("the stack %s", (stack) => {
     expect(families.violations(graph)).toHaveLength(graph.byType(service).length);
     const others = ({ resources }: Graph) => resources.filter(({ custom, type }) => custom && type !== service);
     expect(others(dual)).toEqual(others(graph));
+  });
+
+  it(`by choice: ${quota.name}`, async () => {
+    const config = {
+      // The least that is accepted.
+      pod: JSON.stringify({ agentCpuLimit: "20m" }),
+      ...ofEachService(stack, { resources: { limits: { cpu: "1" } } }),
+    };
+    expect(quota.violations(await recordStack(stack, { config }))).toEqual([]);
+    expect(quota.violations(graph)).not.toEqual([]);
   });
 });
