@@ -232,7 +232,7 @@ export function ensembleShape(profile: ServiceProfile) {
       .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
       .describe(
         "of all Services, that of clients and that of members, as in Kubernetes, whose default is `SingleStack`: the first family of the " +
-          "cluster. To go back to one family give `SingleStack`",
+          "cluster. A Service keeps the value that it has until another one is given: `SingleStack` goes back",
       )
       .optional(),
     egress: z
