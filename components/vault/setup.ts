@@ -354,33 +354,23 @@ async function keepToken(context: Context, name: string, role: string, maker: Ma
   const { api, namespace } = context;
   const secret = await api.get<Secret>(core(namespace, "secrets", name));
   if (secret === undefined) throw new Error("the Secret is missing; run pulumi up");
-  const { token, former = "" } = decoded(secret.data);
+  const { token, former } = decoded(secret.data);
   const client = await clientWith(context, token);
   const action = decideToken(await tokenState(token, client), role, context.settings);
-  const replace = async (before: string): Promise<string> => {
-    const fresh = await (await maker()).createToken(role, context.settings.passwords.rotation);
-    await writeToken(api, namespace, name, { token: fresh, ...(before === "" ? {} : { former: before }) });
-    return fresh;
-  };
-  switch (action.kind) {
-    case "keep":
-      log(`${name}: the token lives for ${action.days} more days`);
-      return token;
-    case "renew":
-      log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
-      return token;
-    case "rotate": {
-      if (former !== "") await revoke(await clientWith(context, former));
-      const fresh = await replace(token ?? "");
-      log(`${name}: a new token: ${action.reason}; the former one is accepted until the next rotation`);
-      return fresh;
-    }
-    case "replace": {
-      const fresh = await replace(former);
-      log(`${name}: a new token: ${action.reason}`);
-      return fresh;
-    }
+  if (action.kind === "keep") {
+    log(`${name}: the token lives for ${action.days} more days`);
+    return token;
   }
+  if (action.kind === "renew") {
+    log(`${name}: renewed for ${Math.floor((await client.renewSelf()) / 86_400)} days`);
+    return token;
+  }
+  const rotates = action.kind === "rotate";
+  if (rotates && former) await revoke(await clientWith(context, former));
+  const fresh = await (await maker()).createToken(role, context.settings.passwords.rotation);
+  await writeToken(api, namespace, name, { token: fresh, former: (rotates ? token : former) || undefined });
+  log(`${name}: a new token: ${action.reason}${rotates ? "; the former one is accepted until the next rotation" : ""}`);
+  return fresh;
 }
 
 function writeToken(
