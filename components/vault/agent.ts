@@ -15,6 +15,7 @@ import { ownersOfKept, readMarker } from "../shared/agent/guard";
 import { type ConfigMap, core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { runSidecar } from "../shared/agent/sidecar";
+import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { labels, namesOf } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
@@ -75,19 +76,12 @@ async function judgeSeal(settings: VaultSettings, namespace: string, api: Kubern
 const rightsDeadlineSeconds = 90;
 
 function proveInTime(seal: KmsKey, former: string | undefined): Promise<string> {
-  return waitFor(
-    "the rights on the key",
-    async () => {
-      try {
-        return { done: await proveKey(seal, await findCredentials(seal.region), former) };
-      } catch (error) {
-        const { message } = error as Error;
-        if (!/AccessDenied|not authorized/i.test(message)) throw error;
-        return { waiting: message };
-      }
-    },
-    { deadlineSeconds: rightsDeadlineSeconds, intervalSeconds: 5 },
-  );
+  const prove = async () => ({ done: await proveKey(seal, await findCredentials(seal.region), former) });
+  return waitFor("the rights on the key", prove, {
+    deadlineSeconds: rightsDeadlineSeconds,
+    intervalSeconds: 5,
+    onError: (error) => (/AccessDenied|not authorized/i.test(messageOf(error)) ? "wait" : "fail"),
+  });
 }
 
 /** `proof`: a ciphertext that only the key of the data opens; no secret. It is deleted with the data. */

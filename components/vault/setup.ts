@@ -281,20 +281,12 @@ async function keepMounts({ settings }: Context, client: VaultClient): Promise<v
       await client.write(`sys/mounts/${path}`, { type: "kv", options: { version: "2" } });
       log(`enabled the mount ${path}`);
     }
-    await waitFor(
-      `the mount ${path}`,
-      async () => {
-        try {
-          await client.write(`${path}/config`, { max_versions: maxVersions, cas_required: casRequired });
-          return { done: true };
-        } catch (error) {
-          // A new mount says for a moment that it is being made ready.
-          if (error instanceof VaultError && error.status === 400) return { waiting: error.message };
-          throw error;
-        }
-      },
-      { deadlineSeconds: mountDeadlineSeconds },
-    );
+    const config = { max_versions: maxVersions, cas_required: casRequired };
+    await waitFor(`the mount ${path}`, async () => ({ done: await client.write(`${path}/config`, config) }), {
+      deadlineSeconds: mountDeadlineSeconds,
+      // A new mount says for a moment that it is being made ready.
+      onError: (error) => (error instanceof VaultError && error.status === 400 ? "wait" : "fail"),
+    });
   }
 }
 

@@ -11,8 +11,8 @@ export interface WaitOptions {
   signal?: AbortSignal;
   /** Where each new reason to wait goes; default: standard output, the log of an agent. */
   say?: (line: string) => void;
-  /** Default "fail": an attempt that throws ends the wait at once. "wait": the error is what was seen last. */
-  onError?: "fail" | "wait";
+  /** Default "fail": an attempt that throws ends the wait at once. "wait": the error is what was seen last. A function decides. */
+  onError?: "fail" | "wait" | ((error: unknown) => "fail" | "wait");
 }
 
 /** For checks and drills: standard output belongs to their report, and drills break what they talk to on purpose. */
@@ -28,7 +28,7 @@ export async function waitFor<T>(what: string, attempt: () => Promise<Attempt<T>
   let seen = "";
   for (;;) {
     const result = await attempt().catch((error: unknown) => {
-      if (onError === "fail") throw error;
+      if ((typeof onError === "string" ? onError : onError(error)) === "fail") throw error;
       return { waiting: messageOf(error) };
     });
     if ("done" in result) return result.done;
