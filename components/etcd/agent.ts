@@ -19,7 +19,7 @@ import type { Condition, Examine } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
-import { agentLabels, alternateName, majority, memberHost, memberNames, serviceHost } from "../shared/core/names";
+import { agentLabels, alternateName, majority, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
@@ -32,8 +32,6 @@ import {
   keptName,
   paths,
   peerUrl,
-  ports,
-  scheme,
 } from "./layout";
 import { decideHousekeeping, isHousekeepingDue, type MemberStatus, outlived, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
@@ -55,25 +53,25 @@ export const commands: Commands = {
 
 /** One after the other: etcd refuses what would leave too few voters. The server of a removed member ends by itself. */
 async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
-  const staying = memberNames(settings.name, settings.members);
+  const staying = membersOf(settings, namespace);
   const urls = leaving.map((member) => peerUrl(settings, namespace, member));
   await waitFor(
     `the cluster without ${leaving.join(" and ")}`,
     async () => {
-      const { members, unreachable } = await readStatuses(settings, namespace);
+      const { members, unreachable } = await staying.ask();
       const [first] = members;
       if (first === undefined) return { waiting: unreachable.join("; ") };
-      const client = await memberClient(settings, namespace, first.name);
+      const client = await staying.client(first.name);
       const list = await client.memberList();
       const gone = list.members.find(({ peerUrls }) => peerUrls.some((url) => urls.includes(url)));
       if (gone === undefined) return { done: true };
       if (first.status.leader === gone.id) {
         log(`${gone.name} gives the leadership to ${first.name}`);
-        await (await memberClient(settings, namespace, gone.name)).moveLeader(first.status.memberId);
+        await (await staying.client(gone.name)).moveLeader(first.status.memberId);
       }
       log(`removing ${gone.name}`);
       await client.memberRemove(gone.id);
-      return { waiting: `whether ${staying.join(", ")} are whole` };
+      return { waiting: `whether ${staying.names.join(", ")} are whole` };
     },
     { deadlineSeconds: releaseSeconds, onError: "wait" },
   );
@@ -81,8 +79,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 
 /** The data name the members by their peer URLs, which a restart does not change: with both schemes they find each other either way. */
 async function prepareTls(living: EnsembleSettings, wanted: EnsembleSettings, namespace: string): Promise<void> {
-  const [first = ""] = memberNames(living.name, living.members);
-  await keepPeerUrls(await memberClient(living, namespace, first), (member) =>
+  await keepPeerUrls(await membersOf(living, namespace).first(), (member) =>
     [living, wanted].map((settings) => peerUrl(settings, namespace, member)),
   );
 }
@@ -170,9 +167,9 @@ async function observeData(): Promise<"present" | "partial" | "empty"> {
 /** The member list, which the first other member that answers has read from a majority. */
 async function askMajority(settings: EnsembleSettings, pod: Pod) {
   const reasons: string[] = [];
-  for (const member of memberNames(settings.name, settings.members)) {
-    if (member === pod.name) continue;
-    const client = await memberClient(settings, pod.namespace, member);
+  const members = membersOf(settings, pod.namespace);
+  for (const member of members.names.filter((name) => name !== pod.name)) {
+    const client = await members.client(member);
     try {
       return { client, ...(await client.memberList()) };
     } catch (error) {
@@ -186,11 +183,11 @@ async function askMajority(settings: EnsembleSettings, pod: Pod) {
 
 /** Every step reads before it writes. */
 async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const clusterId = await waitForFormation(settings, namespace);
+  const members = membersOf(settings, namespace);
+  const clusterId = await waitForFormation(members);
   // The marker before the first user: from here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterId);
-  const [first = ""] = memberNames(settings.name, settings.members);
-  const client = await memberClient(settings, namespace, first);
+  const client = await members.first();
   // After a switch of TLS each member has an `http` and an `https` peer URL.
   await keepPeerUrls(client, (member) => [peerUrl(settings, namespace, member)]);
   const { applications } = await readUsers();
@@ -199,11 +196,8 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await keepPasswords(settings, namespace, api, [admin.password, ...(await keptPasswords())]);
   await keepUsers(client, admin, applications);
   await keepPasswords(settings, namespace, api, [admin.password]);
-  await verifyLogins(
-    memberNames(settings.name, settings.members),
-    async (member) => verifyUsers(await memberClient(settings, namespace, member), Object.values(applications).flat()),
-    30,
-  );
+  const logins = Object.values(applications).flat();
+  await verifyLogins(members.names, async (member) => verifyUsers(await members.client(member), logins), 30);
 }
 
 /**
@@ -243,17 +237,15 @@ async function keepPasswords(
   await api.apply(core(namespace, "secrets", name), object, setupManager);
 }
 
-async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
+function waitForFormation({ names: expected, ask, first }: Members): Promise<string> {
   return waitFor(
-    `${settings.members} members with one leader`,
+    `${expected.length} members with one leader`,
     async () => {
-      const { members, unreachable } = await readStatuses(settings, namespace);
-      const reason = whyNotHealthy(members, settings.members);
+      const { members, unreachable } = await ask();
+      const reason = whyNotHealthy(members, expected.length);
       if (reason !== undefined) return { waiting: [reason, ...unreachable].join("; ") };
-      const client = await memberClient(settings, namespace, members[0]?.name ?? "");
-      const list = await client.memberList();
+      const list = await (await first()).memberList();
       const names = list.members.map(({ name }) => name).sort();
-      const expected = memberNames(settings.name, settings.members).sort();
       if (names.join() !== expected.join()) {
         return { waiting: `the member list is ${names.join(", ")}, expected ${expected.join(", ")}` };
       }
@@ -371,7 +363,8 @@ async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<vo
 async function maintain(settings: EnsembleSettings, namespace: string): Promise<void> {
   // The promotion may take until the next minute, and the run of that minute is not the tenth.
   const began = new Date();
-  const { client, ids } = await promoteLearners(settings, namespace);
+  const all = membersOf(settings, namespace);
+  const { client, ids } = await promoteLearners(all);
   const raised = await client.alarms();
   const withdrawn = outlived(raised, ids);
   for (const alarm of withdrawn) {
@@ -380,19 +373,18 @@ async function maintain(settings: EnsembleSettings, namespace: string): Promise<
   }
   const alarms = raised.filter((alarm) => !withdrawn.includes(alarm));
   if (!isHousekeepingDue(alarms, began)) return;
-  const { members, unreachable } = await readStatuses(settings, namespace);
+  const { members, unreachable } = await all.ask();
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
   if ("reason" in housekeeping) throw new Error([housekeeping.reason, ...unreachable].join("; "));
   const { defragment: chosen, full } = housekeeping;
-  if (full.length > 0) return freeSpace(settings, namespace, client, { members, chosen, full });
+  if (full.length > 0) return freeSpace(all, client, { members, chosen, full });
   if (chosen.length === 0) log("nothing to do");
-  for (const member of chosen) await defragment(settings, namespace, member, settings.members);
+  for (const member of chosen) await defragment(all, member, settings.members);
 }
 
 /** etcd allows writes again as soon as a majority has space, whatever becomes of the other members. */
 async function freeSpace(
-  settings: EnsembleSettings,
-  namespace: string,
+  all: Members,
   client: EtcdClient,
   { members, chosen, full }: { members: MemberStatus[]; chosen: string[]; full: Alarm[] },
 ): Promise<void> {
@@ -403,11 +395,11 @@ async function freeSpace(
   });
   const failed: string[] = [];
   for (const member of chosen) {
-    await defragment(settings, namespace, member, members.length).catch((error: Error) => {
+    await defragment(all, member, members.length).catch((error: Error) => {
       failed.push(`${member}: ${error.message}`);
     });
   }
-  if (chosen.length - failed.length >= majority(settings.members)) {
+  if (chosen.length - failed.length >= majority(all.names.length)) {
     for (const alarm of full) await client.disarm(alarm);
   }
   if (failed.length > 0) throw new Error(failed.join("; "));
@@ -417,14 +409,11 @@ async function freeSpace(
  * Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners, and
  * the ids of all members.
  */
-function promoteLearners(
-  settings: EnsembleSettings,
-  namespace: string,
-): Promise<{ client: EtcdClient; ids: string[] }> {
+function promoteLearners(all: Members): Promise<{ client: EtcdClient; ids: string[] }> {
   return waitFor(
     "learners to become voters",
     async () => {
-      const client = await voterClient(settings, namespace);
+      const client = await voterClient(all);
       const { members } = await client.memberList();
       const learner = members.find((member) => member.learner);
       if (learner === undefined) return { done: { client, ids: members.map(({ id }) => id) } };
@@ -441,10 +430,10 @@ function promoteLearners(
  * Of the first voter that has a leader; further members are not asked, since each login costs a comparison of passwords. Not
  * through the Service: with the alarm CORRUPT no member is ready.
  */
-async function voterClient(settings: EnsembleSettings, namespace: string): Promise<EtcdClient> {
+async function voterClient(all: Members): Promise<EtcdClient> {
   const reasons: string[] = [];
-  for (const name of memberNames(settings.name, settings.members)) {
-    const client = await memberClient(settings, namespace, name);
+  for (const name of all.names) {
+    const client = await all.client(name);
     const { members, unreachable } = await askStatuses([name], async () => client);
     if (members.some(({ status }) => !status.learner && status.leader !== "0")) return client;
     reasons.push(...unreachable);
@@ -453,16 +442,11 @@ async function voterClient(settings: EnsembleSettings, namespace: string): Promi
 }
 
 /** Only while all are well of whom an answer is expected. */
-async function defragment(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  expected: number,
-): Promise<void> {
-  const before = await readStatuses(settings, namespace);
+async function defragment(all: Members, member: string, expected: number): Promise<void> {
+  const before = await all.ask();
   const reason = whyNotHealthy(before.members, expected);
   if (reason !== undefined) throw new Error(`stopped before the defragmentation of ${member}: ${reason}`);
-  const client = await memberClient(settings, namespace, member);
+  const client = await all.client(member);
   await client.defragment();
   const size = before.members.find(({ name }) => name === member)?.status.dbSize ?? 0;
   log(`defragmented ${member}: ${size} bytes before, ${(await client.status()).dbSize} bytes after`);
@@ -475,7 +459,7 @@ const caughtUpShare = 0.9;
 
 async function examineMembers(...[pods, settings, namespace]: Parameters<Examine>): ReturnType<Examine> {
   const names = [...pods.keys()];
-  const { members, unreachable } = await readStatuses(settings, namespace, names);
+  const { members, unreachable } = await askStatuses(names, membersOf(settings, namespace).client);
   return conditionsOf(names, members, unreachable);
 }
 
@@ -501,12 +485,18 @@ export function conditionsOf(names: string[], members: MemberStatus[], unreachab
 
 // --- members
 
-function readStatuses(
-  settings: EnsembleSettings,
-  namespace: string,
-  names = memberNames(settings.name, settings.members),
-) {
-  return askStatuses(names, (member) => memberClient(settings, namespace, member));
+type Members = ReturnType<typeof membersOf>;
+
+/** As the administrator sees them. */
+function membersOf({ name, members, tls }: EnsembleSettings, namespace: string) {
+  const names = memberNames(name, members);
+  const client = async (member: string): Promise<EtcdClient> => {
+    const admin = await readCredentials(paths.admin);
+    const kept = (await keptPasswords()).map((password) => ({ ...admin, password }));
+    const url = clientUrl({ name, tls }, namespace, member);
+    return etcdClient({ url, ca: await readTrust(tls, paths.trust), credentials: [admin, ...kept] });
+  };
+  return { names, client, first: () => client(names[0] ?? ""), ask: () => askStatuses(names, client) };
 }
 
 /** A member that does not answer may be back soon; one that refuses the password of the administrator never is. */
@@ -524,15 +514,4 @@ export async function askStatuses(names: string[], connect: (member: string) => 
     }
   }
   return { members, unreachable };
-}
-
-function memberClient(settings: EnsembleSettings, namespace: string, member: string): Promise<EtcdClient> {
-  return clientOf(settings, memberHost(settings.name, namespace, member));
-}
-
-async function clientOf({ tls }: EnsembleSettings, host: string): Promise<EtcdClient> {
-  const admin = await readCredentials(paths.admin);
-  const kept = (await keptPasswords()).map((password) => ({ ...admin, password }));
-  const url = `${scheme(tls)}://${host}:${ports.client}`;
-  return etcdClient({ url, ca: await readTrust(tls, paths.trust), credentials: [admin, ...kept] });
 }
