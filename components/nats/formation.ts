@@ -13,20 +13,7 @@ export interface MetaPeer extends Replica {
   peer: string;
 }
 
-/** Of one answer to JSZ. */
-export interface JetStreamState {
-  server: string;
-  /** Name of the cluster. */
-  cluster: string;
-  disabled: boolean;
-  /** Of the meta group; empty while there is none. */
-  leader: string;
-  /** Size of the meta group that this server knows. */
-  size: number;
-  /** Of the meta group; complete only in the answer of its leader. */
-  peers: MetaPeer[];
-  syncAlways: boolean;
-}
+export type JetStreamState = ReturnType<typeof toJetStreamState>;
 
 interface RawAnswer {
   server?: { name?: string; cluster?: string };
@@ -37,15 +24,19 @@ interface RawAnswer {
   };
 }
 
-export function toJetStreamState(json: unknown): JetStreamState {
+/** Of one answer to JSZ. */
+export function toJetStreamState(json: unknown) {
   const { server, data } = json as RawAnswer;
   const meta = data?.meta_cluster;
   return {
     server: server?.name ?? "",
     cluster: meta?.name ?? server?.cluster ?? "",
     disabled: data?.disabled ?? false,
+    /** Of the meta group; empty while there is none. */
     leader: meta?.leader ?? "",
+    /** Size of the meta group that this server knows. */
     size: meta?.cluster_size ?? 0,
+    /** Of the meta group; complete only in the answer of its leader. */
     peers: meta?.replicas ?? [],
     syncAlways: data?.config?.sync_always ?? false,
   };
@@ -65,16 +56,13 @@ export function whyNotFormed(states: JetStreamState[], members: string[]): strin
   if (leaders.length > 1) return `the members follow different leaders: ${leaders.join(", ")}`;
   const leader = states.find(({ server }) => server === leaders[0]);
   if (leader === undefined) return `the leader ${leaders[0] ?? ""} is none of the members`;
-  if (leader.size !== members.length) {
-    return `the meta group has ${leader.size} members, expected ${members.length}`;
-  }
+  if (leader.size !== members.length) return `the meta group has ${leader.size} members, expected ${members.length}`;
   const behind = leader.peers.filter(isBehind);
   if (behind.length > 0) return behind.map(describePeer).join("; ");
   const absent = members.filter(
     (member) => member !== leader.server && !leader.peers.some(({ name }) => name === member),
   );
-  if (absent.length > 0) return `${absent.join(", ")} is not in the meta group of ${leader.server}`;
-  return undefined;
+  return absent.length > 0 ? `${absent.join(", ")} is not in the meta group of ${leader.server}` : undefined;
 }
 
 export function isBehind({ current, offline }: Replica): boolean {

@@ -3,19 +3,7 @@ import type { StreamInfo } from "@nats-io/jetstream";
 import { isBehind, type Replica } from "./formation";
 import { replicasMetadata } from "./layout";
 
-/** What the decision needs of `$JS.API.STREAM.LIST`. */
-export interface StreamState {
-  name: string;
-  replicas: number;
-  storage: "file" | "memory";
-  metadata: Record<string, string>;
-  /** Empty while there is none. */
-  leader: string;
-  /** All replicas but the leader. */
-  peers: Replica[];
-  /** The server is moving the stream to another set of servers. */
-  migrating: boolean;
-}
+export type StreamState = ReturnType<typeof toStreamState>;
 
 export type Decision =
   | { kind: "raise"; stream: string; from: number; to: number }
@@ -25,10 +13,7 @@ export type Decision =
   | { kind: "leave"; stream: string; reason: string }
   | { kind: "enough"; stream: string };
 
-/**
- * A new replica copies the whole stream. Only a few streams are raised at a time, so that the copies do not slow down
- * writers.
- */
+/** A new replica copies the whole stream. Only a few streams are raised at a time, so that the copies do not slow down writers. */
 export const raisesAtOnce = 4;
 
 /**
@@ -37,10 +22,7 @@ export const raisesAtOnce = 4;
  */
 export const settleSeconds = 3;
 
-/**
- * Returns the names of the streams that have had too few replicas for less than `settleSeconds`, as far as former
- * passes saw.
- */
+/** Names of the streams that have had too few replicas for less than `settleSeconds`, as far as former passes saw. */
 export function createShortage(wanted: number, now = () => performance.now()): (streams: StreamState[]) => Set<string> {
   let since = new Map<string, number>();
   return (streams) => {
@@ -52,8 +34,7 @@ export function createShortage(wanted: number, now = () => performance.now()): (
 
 /** One decision for each stream. Streams whose names are in `fresh` wait. */
 export function decide(streams: StreamState[], wanted: number, fresh: ReadonlySet<string> = new Set()): Decision[] {
-  // Counts only streams that are being moved: those that are behind because a member is away would keep all others
-  // from being raised.
+  // Only streams that are being moved: those that are behind because a member is away would keep all others from being raised.
   let free = raisesAtOnce - streams.filter((stream) => stream.migrating).length;
   return [...streams]
     .sort((a, b) => a.name.localeCompare(b.name))
@@ -85,21 +66,21 @@ function decideOne(stream: StreamState, wanted: number, fresh: ReadonlySet<strin
   return { kind: "raise", stream: name, from: replicas, to: wanted };
 }
 
-/** The library knows fewer fields of the cluster than the server tells. */
-interface ServerStreamInfo extends StreamInfo {
-  cluster: StreamInfo["cluster"] & { desired?: object };
-}
-
-export function toStreamState(info: StreamInfo): StreamState {
-  const { config, cluster } = info as ServerStreamInfo;
+/** What the decision needs of `$JS.API.STREAM.LIST`. */
+export function toStreamState({ config, cluster }: StreamInfo) {
+  const storage: "file" | "memory" = config.storage;
+  const peers = cluster?.replicas ?? [];
   return {
     name: config.name,
     // A server of an older version may leave it out; it means one.
     replicas: config.num_replicas || 1,
-    storage: config.storage,
+    storage,
     metadata: config.metadata ?? {},
+    /** Empty while there is none. */
     leader: cluster?.leader ?? "",
-    peers: (cluster?.replicas ?? []).map(({ name, current, offline, lag }) => ({ name, current, offline, lag })),
-    migrating: cluster?.desired !== undefined,
+    /** All replicas but the leader. */
+    peers: peers.map(({ name, current, offline, lag }): Replica => ({ name, current, offline, lag })),
+    /** The server is moving the stream to another set of servers: a field that the library does not know. */
+    migrating: (cluster as { desired?: object } | undefined)?.desired !== undefined,
   };
 }
