@@ -13,7 +13,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { keepMarker, readMarker } from "../shared/agent/guard";
-import { type HttpResponse, http } from "../shared/agent/http";
+import { http } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
@@ -146,10 +146,6 @@ async function observeData(): Promise<"present" | "empty"> {
   return "empty";
 }
 
-interface Raft {
-  SYS?: { _meta_?: { pindex?: number } };
-}
-
 /** The monitoring port says how far the log of the meta group goes. A server that is stopping says nothing. */
 async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]> {
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
@@ -158,7 +154,7 @@ async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]
       try {
         const { status, body } = await monitor(settings, pod.namespace, member, "raftz");
         if (status !== 200) return { member, hasData: false, reason: `status ${status}` };
-        const index = (JSON.parse(body) as Raft).SYS?._meta_?.pindex ?? 0;
+        const index = (JSON.parse(body) as { SYS?: { _meta_?: { pindex?: number } } }).SYS?._meta_?.pindex ?? 0;
         return index > 0 ? { member, hasData: true } : { member, hasData: false, reason: "it has no data itself" };
       } catch (error) {
         return { member, hasData: false, reason: messageOf(error) };
@@ -216,16 +212,12 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
 
 // --- roll
 
-interface JetStream {
-  meta_cluster?: { leader?: string };
-}
-
 /** Each server reports on itself, the meta group, and its streams and consumers. */
 const examineServers = (members: string[], settings: EnsembleSettings, namespace: string) =>
   examineEach(members, async (member) => {
     const ask = (path: string) => monitor(settings, namespace, member, path);
     const [health, state] = await Promise.all([ask("healthz?details=true"), ask("jsz")]);
-    const leads = (JSON.parse(state.body) as JetStream).meta_cluster?.leader === member;
+    const leads = (JSON.parse(state.body) as JetStreamPage).meta_cluster?.leader === member;
     const reason = whyNotHealthy(JSON.parse(health.body) as Health);
     return { whole: reason === undefined, leads, detail: reason ?? "" };
   });
@@ -250,9 +242,7 @@ async function keepReconciled(settings: EnsembleSettings, namespace: string): Pr
 function renewalOf(settings: EnsembleSettings, namespace: string, credentials: Credentials): RenewalOptions {
   const members = settings.tls === "off" ? [] : memberNames(settings.name, settings.members);
   return {
-    members: Object.fromEntries(
-      members.map((member) => [member, monitoringUrl(settings, namespace, member, "varz")] as const),
-    ),
+    members: Object.fromEntries(members.map((member) => [member, monitoringUrl(settings, namespace, member, "varz")])),
     files: { client: join(paths.serverTls, "tls.crt"), peer: join(paths.peerTls, "tls.crt") },
     endpoint: async () => ({
       ...(await endpointOf(settings, serviceHost(settings.name, namespace), credentials)),
@@ -268,15 +258,8 @@ function monitoringUrl({ name }: EnsembleSettings, namespace: string, member: st
   return `http://${memberHost(name, namespace, member)}:${ports.metrics}/${path}`;
 }
 
-function monitor(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  path: string,
-  timeoutSeconds = 5,
-): Promise<HttpResponse> {
-  return http({ url: monitoringUrl(settings, namespace, member, path), timeoutSeconds });
-}
+const monitor = (settings: EnsembleSettings, namespace: string, member: string, path: string, timeoutSeconds = 5) =>
+  http({ url: monitoringUrl(settings, namespace, member, path), timeoutSeconds });
 
 async function endpointOf(settings: EnsembleSettings, host: string, credentials: Credentials): Promise<Endpoint> {
   const login = await readLogin(settings.tls, paths.trust, host, credentials);

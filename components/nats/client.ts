@@ -37,19 +37,12 @@ export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
     name,
     // Only the given address, never one that the servers announce.
     ignoreClusterUpdates: true,
-    tls: tls === undefined ? null : tlsOptions(tls),
+    // The library passes this object on to `tls.connect`, over its own `servername`, which its type does not name. Verification stays
+    // on: it sets `rejectUnauthorized` itself. Given any TLS options, it refuses a server without TLS.
+    tls: tls ?? null,
     ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
     ...(credentials === undefined ? {} : { user: credentials.username, pass: credentials.password }),
   };
-}
-
-/**
- * The library passes this object on to `tls.connect`, over its own `servername`, though its type does not name that
- * property. Verification stays on: it sets `rejectUnauthorized` itself. Given any TLS options, it refuses a server
- * without TLS.
- */
-function tlsOptions(tls: NonNullable<Endpoint["tls"]>): NonNullable<NodeConnectionOptions["tls"]> {
-  return tls;
 }
 
 /** Asks all servers through one of them. Returns when as many as `expected` have answered, or after the time. */
