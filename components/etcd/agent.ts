@@ -24,15 +24,7 @@ import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, etcdClient, everyKey, refusedPassword } from "./client";
-import {
-  adminUsername,
-  applicationRole,
-  applicationRolePrefix,
-  clientUrl,
-  keptName,
-  paths,
-  peerUrl,
-} from "./layout";
+import { adminUsername, applicationRole, applicationRolePrefix, clientUrl, keptName, paths, peerUrl } from "./layout";
 import { decideHousekeeping, isHousekeepingDue, type MemberStatus, outlived, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 

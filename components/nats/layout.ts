@@ -43,10 +43,7 @@ export function reconcilerName(name: string): string {
   return `${name}-reconciler`;
 }
 
-/**
- * Replicas with which a stream survives the loss of one member. More replicas would make each write wait for more
- * disks.
- */
+/** Replicas with which a stream survives the loss of one member. More replicas would make each write wait for more disks. */
 export function wantedReplicas(members: number): number {
   return Math.min(3, members);
 }

@@ -40,25 +40,21 @@ import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount
 import { clusterName } from "./member";
 
 /**
- * Messages may fill 80 % of the volume. The rest is for raft logs, snapshots and deleted messages that are not
- * compacted yet, which NATS does not count. A full volume would switch JetStream off.
+ * 80 % of the volume. NATS does not count raft logs, snapshots, and deleted messages that are not compacted yet. A full volume would
+ * switch JetStream off.
  */
 export function fileStoreBytes(ensemble: Ensemble): number {
   return Math.floor(ensemble.storage.bytes * 0.8);
 }
 
-/**
- * A hand-over takes a second. Then the server tells its clients to leave, and after 10 s closes their connections over
- * 20 s.
- */
+/** A hand-over takes a second. Then the server tells its clients to leave, and after 10 s closes their connections over 20 s. */
 const lameDuck = { graceSeconds: 10, durationSeconds: 30 };
 
 export const pace: Pace = {
   // The hand-over, and 30 s for the last writes to reach the disk.
   terminationGraceSeconds: lameDuck.durationSeconds + 30,
   startSeconds: 180,
-  // Readiness covers the meta group only. The streams of a restarted member catch up in this time, before the next
-  // member stops.
+  // Readiness covers the meta group only. The streams of a restarted member catch up in this time, before the next one stops.
   watchSeconds: 15,
 };
 
@@ -142,10 +138,9 @@ function peerTls(): string[] {
 }
 
 /**
- * One account for each application, with its own streams and subjects. Passwords are in plain text, as they are in the
- * Secrets of the applications beside this one. They are random, and bcrypt, which protects weak passwords, would cost
- * 100 ms of CPU for each of the connections that come back at once when a member stops. Servers show the checksum on
- * their monitoring port, so the setup knows which of these files they have read.
+ * One account for each application, with its own streams and subjects. Passwords are in plain text, as in the Secrets of the
+ * applications. They are random, and bcrypt, which protects weak passwords, would cost 100 ms of CPU for each of the connections that
+ * come back at once when a member stops. Servers show the checksum on their monitoring port, so the setup knows which file they have read.
  */
 export function usersConfig({ admin, reconciler, applications }: Users & { reconciler: Credentials[] }): string {
   const accounts = Object.entries(applications).map(([application, logins]) =>
@@ -235,8 +230,8 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       goMemoryLimit(ensemble, 0.8),
     ],
     resources: ensemble.resources,
-    // The server accepts connections when it has recovered its volume. Allows 15 minutes for that. The probe does not
-    // ask for a leader, because members that wait for a majority must not be restarted again and again.
+    // The server accepts connections when it has recovered its volume, for which it has 15 minutes. The probe does not ask for a
+    // leader: members that wait for a majority must not be restarted again and again.
     startupProbe: { ...probe("js-server-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 180 },
     // A volume without space switches JetStream off, which only a restart switches on again: also while there is no space, so that
     // messages can be read and purged. Neither the meta group nor streams count: a restart cures no lost majority. Without JetStream
@@ -248,8 +243,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       failureThreshold: 6,
       terminationGracePeriodSeconds: 10,
     },
-    // The member is in the meta group and current with its leader. Streams do not count: one broken stream would stop
-    // every roll.
+    // The member is in the meta group and current with its leader. Streams do not count: one broken stream would stop every roll.
     readinessProbe: { ...probe("js-meta-only"), periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
     // Lame duck mode: the server hands over its leaders, asks clients to leave, ignores the SIGTERM that follows, and
     // ends by itself. The image has no shell: the program signals the process in its pid file.
@@ -288,10 +282,7 @@ export function usersName(name: string): string {
   return `${name}-users`;
 }
 
-/**
- * Keeps the replicas of all streams, and makes servers read renewed certificates. Without the reconciler new streams
- * stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts.
- */
+/** Without it new streams stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts. */
 export function reconcilerDeployment(
   ensemble: Ensemble,
   bundle: AgentBundle,
@@ -303,8 +294,7 @@ export function reconcilerDeployment(
   return {
     metadata: metadata(ensemble, name),
     spec: {
-      // Two replicas would do the same work twice. After the loss of its node the pod is back within minutes, and
-      // looks at all streams.
+      // Two replicas would do the same work twice. After the loss of its node the pod is back within minutes, and looks at all streams.
       replicas: 1,
       strategy: { type: "Recreate" },
       revisionHistoryLimit: 3,

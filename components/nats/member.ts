@@ -1,5 +1,4 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
-
 import { tlsContradiction } from "../shared/core/change";
 import type { TlsMode } from "../shared/core/check";
 import { type Refuse, refuse, type Wait, wait } from "../shared/core/decision";
@@ -28,13 +27,11 @@ export interface Observed {
 export type Action = { kind: "start"; reason: string } | Wait | Refuse;
 
 /**
- * NATS keeps no list of members that a person must edit: a server with an empty volume has the identity of its name and
- * receives everything from the others. One server with data cannot be outvoted: votes of servers with an empty log
- * count only when all members have voted, and then the server with the longest log wins (measured with 2.15.2: when two
- * of three volumes are lost, streams of three replicas become whole again; two empty servers alone elect no leader).
- * NATS does not notice the loss of all volumes: it silently founds a new cluster. So in a cluster that was formed
- * before, a server with an empty volume starts only beside a server that holds data. A server that merely runs may be
- * stopping, or empty itself.
+ * A server with an empty volume has the identity of its name and receives everything from the others. One server with data cannot be
+ * outvoted: votes of servers with an empty log count only when all members have voted, and then the longest log wins (measured with
+ * 2.15.2: when two of three volumes are lost, streams of three replicas become whole again; two empty servers alone elect no leader).
+ * NATS does not notice the loss of all volumes: it founds a new cluster. So in a cluster that was formed before, a server with an empty
+ * volume starts only beside a server that holds data. A server that merely runs may be stopping, or empty itself.
  */
 export function decide(observed: Observed, self: Identity): Action {
   const { data, marker, others } = observed;
@@ -46,9 +43,7 @@ export function decide(observed: Observed, self: Identity): Action {
   if (contradiction !== undefined) return refuse(contradiction);
 
   const source = others.find((answer) => answer.hasData);
-  if (source !== undefined) {
-    return { kind: "start", reason: `the volume is empty and is filled from ${source.member}` };
-  }
+  if (source !== undefined) return { kind: "start", reason: `the volume is empty and is filled from ${source.member}` };
   const answers = others.map((answer) => `${answer.member}: ${answer.hasData ? "has data" : answer.reason}`);
   return wait(
     `the volume of ${self.name} is empty and no other member with data answers (${answers.join("; ")}); starting could found a ` +
@@ -64,9 +59,7 @@ function clusterContradiction(marker: Marker, self: Identity): string | undefine
   );
 }
 
-/**
- * Streams belong to this name for life. It contains the namespace, so that metrics and gateways tell clusters apart.
- */
+/** Streams belong to this name for life. It contains the namespace, so that metrics and gateways tell clusters apart. */
 export function clusterName(name: string, namespace: string): string {
   return `${namespace}-${name}`;
 }

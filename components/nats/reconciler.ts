@@ -1,7 +1,6 @@
 /**
- * Keeps the replicas of all streams. Many applications create streams without a number of replicas, which NATS takes
- * for one, and do so again each time they start. So the reconciler listens to events all the time, and regularly looks
- * at all streams.
+ * Keeps the replicas of all streams. Many applications create streams without a number of replicas, which NATS takes for one, each time
+ * they start. So the reconciler listens to events all the time, and regularly looks at all streams.
  */
 import { createServer } from "node:http";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
@@ -24,10 +23,7 @@ export interface ReconcilerOptions {
 
 /** The longest time between two passes: events may be lost, and the reconciler may be away. */
 const fullPassSeconds = 60;
-/**
- * Between two passes while a stream is to be changed. Doubles with each pass that changes nothing, as while a member
- * is away.
- */
+/** Between two passes while a stream is to be changed. Doubles with each pass that changes nothing, as while a member is away. */
 const watchedPassSeconds = 3;
 /** Three full passes without success, and time for the answers. */
 const staleSeconds = 4 * fullPassSeconds;
@@ -62,16 +58,11 @@ async function watchAccount(
   { account, credentials }: ReconcilerOptions["accounts"][number],
   passed: () => void,
 ): Promise<void> {
-  const { host, signal } = options;
+  const { host, signal, caFile, replicas } = options;
+  const endpoint = { host, port: ports.client, credentials, inboxPrefix: reconcilerInbox };
   const connection = await connect({
-    ...connectionOptions({
-      host,
-      port: ports.client,
-      credentials,
-      name: "cells-services-reconciler",
-      inboxPrefix: reconcilerInbox,
-    }),
-    tls: options.caFile === undefined ? null : { caFile: options.caFile },
+    ...connectionOptions({ ...endpoint, name: "cells-services-reconciler" }),
+    tls: caFile === undefined ? null : { caFile },
     // Reconnects for ever, after an outage and while a new password has not reached all members.
     waitOnFirstConnect: true,
     maxReconnectAttempts: -1,
@@ -89,12 +80,11 @@ async function watchAccount(
   log(`watching the streams of ${account}`);
 
   const report = createReport(account);
-  const freshOf = createShortage(options.replicas);
+  const freshOf = createShortage(replicas);
   let seconds = watchedPassSeconds;
   while (!bell.closed() && !signal.aborted) {
     try {
-      const manager = await jetstreamManager(connection);
-      const outcomes = await pass(manager, options.replicas, freshOf);
+      const outcomes = await pass(await jetstreamManager(connection), replicas, freshOf);
       const news = report(outcomes);
       passed();
       const pending = outcomes.some(({ kind }) => kind === "raise" || kind === "wait");
@@ -133,15 +123,12 @@ export async function pass(
   return outcomes;
 }
 
-/**
- * One stream that cannot be raised, because space is missing or because it was just deleted, does not stop the pass.
- */
+/** One stream that cannot be raised, because space is missing or because it was just deleted, does not stop the pass. */
 async function raise(manager: JetStreamManager, decision: Decision, replicas: number): Promise<Outcome> {
   try {
     // Raising other streams took seconds, and the owner may have changed this one meanwhile.
     const [latest = decision] = decide([toStreamState(await manager.streams.info(decision.stream))], replicas);
-    // The library reads the configuration and sends it back with this change: an owner's change could be undone only
-    // within the milliseconds in between.
+    // The library reads the configuration and sends it back with this change: only an owner's change in between could be undone.
     if (latest.kind === "raise") await manager.streams.update(decision.stream, { num_replicas: latest.to });
     return latest;
   } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * How servers leave the cluster: pure. The loop that observes and acts is in `agent.ts`. Their streams are moved first,
- * so that each keeps all its replicas; then the servers are removed from the meta group.
+ * How servers leave the cluster: pure. The loop that observes and acts is in `agent.ts`. Their streams are moved first, so that each
+ * keeps all its replicas; then the servers are removed from the meta group.
  */
 import { type Refuse, refuse, type Wait, wait } from "../shared/core/decision";
 import { describePeer, type MetaPeer } from "./formation";
@@ -36,14 +36,13 @@ export type ReleaseStep =
   | { kind: "remove"; server: string; peer: string };
 
 /**
- * Every server of the meta group that is not in `staying` leaves, one after the other. The streams of the first may
- * move to the second, but never back, because the first is no longer in the meta group by then.
+ * Every server of the meta group that is not in `staying` leaves, one after the other. The streams of the first may move to the second,
+ * but never back, because the first is no longer in the meta group by then.
  */
 export function nextRelease({ leader, peers, streams, troubles }: Group, staying: string[]): ReleaseStep {
   if (leader === "") return wait("the meta group has no leader");
   const names = [leader, ...peers.map(({ name }) => name)];
-  // A server does not know the name of a peer that it has not heard of since it started. That peer may be one that
-  // stays.
+  // A server does not know the name of a peer that it has not heard of since it started. That peer may be one that stays.
   const unknown = staying.filter((member) => !names.includes(member));
   if (unknown.length > 0) return wait(`${unknown.join(", ")} is not in the meta group of ${leader}`);
   if (names.length === staying.length) return { kind: "done" };
@@ -66,12 +65,9 @@ export function nextRelease({ leader, peers, streams, troubles }: Group, staying
   const leaving = peers.filter(({ name }) => !staying.includes(name)).sort((a, b) => b.name.localeCompare(a.name))[0];
   if (leaving === undefined) return { kind: "done" };
   const { name: server, peer, offline } = leaving;
-  if (offline === true) {
-    // It may hold the only replica of a stream.
-    return wait(
-      `${describePeer(leaving)}, and what it alone holds would be lost; bring it back, if need be with an empty volume`,
-    );
-  }
+  // It may hold the only replica of a stream.
+  const lost = "and what it alone holds would be lost; bring it back, if need be with an empty volume";
+  if (offline === true) return wait(`${describePeer(leaving)}, ${lost}`);
   const held = streams.filter(({ servers }) => servers.includes(server));
   if (held.length === 0) return { kind: "remove", server, peer };
   const free = raisesAtOnce - streams.filter(({ moving }) => moving).length;

@@ -1,7 +1,6 @@
 /**
- * Makes servers read renewed certificates. A server reads them when it starts and when it is told to. When the files
- * reach a node is unknown: so each server is told while it shows other certificates than it should, and for some
- * minutes after a change.
+ * Makes servers read renewed certificates. A server reads them when it starts and when it is told to. When the files reach a node is
+ * unknown: so each server is told while it shows other certificates than it should, and for some minutes after a change.
  */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
