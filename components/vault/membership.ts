@@ -81,7 +81,7 @@ export function isReady({ server, volume }: Pick<Observed, "server" | "volume">)
   return server.state === "up" && volume.forming === undefined && isServing(server);
 }
 
-const isOpen = ({ initialised, sealed, removed }: Health): boolean => initialised && !sealed && !removed;
+export const isOpen = ({ initialised, sealed, removed }: Health): boolean => initialised && !sealed && !removed;
 
 /** Open, and for some time neither steadily active nor steadily in contact with an active member. */
 export function isCutOff(server: Server, readySeconds: number): boolean {
@@ -126,26 +126,19 @@ export function describeServer(server: Health): string {
 }
 
 /** What to say of the member, and what to do for it now. */
-export interface Judgement {
-  detail: string;
-  action: Action | undefined;
-}
-
-const say = (detail: string, action?: Action): Judgement => ({ detail, action });
+const say = (detail: string, action?: Action) => ({ detail, action });
+type Judgement = ReturnType<typeof say>;
 
 export function judge(observed: Observed, self: Identity): Judgement {
   const { server, volume, keys, certificates } = observed;
   if (server.state === "away") return say(`does not answer: ${server.reason}`);
   if (volume.forming !== undefined) return say("is being initialised", finishForming(volume.forming, keys));
-  if (server.removed && volume.joined === undefined) {
+  if (server.removed) {
+    const kept = "its data is kept; delete its volume claim and its pod to have it filled again";
+    if (volume.joined !== undefined) return say(`was removed from the cluster; ${kept}`);
     // A copy that never served holds nothing of its own, and was not needed for a majority.
     const discard: Action = { kind: "discard", reason: "it was removed before it had served" };
     return say("was removed from the cluster before it had served; it begins again", discard);
-  }
-  if (server.removed) {
-    return say(
-      "was removed from the cluster; its data is kept; delete its volume claim and its pod to have it filled again",
-    );
   }
   if (!server.initialised) {
     const { detail, action } = fill(observed, self);
@@ -187,12 +180,8 @@ function open({ foreignSeal, keys, openingSeconds }: Observed, self: Identity): 
   }
   const detail = "is sealed and is being unsealed";
   if (openingSeconds === undefined) return say(detail, { kind: "unseal" });
-  return say(
-    detail,
-    openingSeconds < openingPatienceSeconds
-      ? undefined
-      : { kind: "restart", reason: "it was given the key shares and did not open" },
-  );
+  if (openingSeconds < openingPatienceSeconds) return say(detail);
+  return say(detail, { kind: "restart", reason: "it was given the key shares and did not open" });
 }
 
 /** For a member without data: it joins a cluster; the first member forms one when none existed and all members are up and empty. */
@@ -201,9 +190,8 @@ function fill(observed: Observed, self: Identity): Judgement {
   const leader = Object.keys(others).find((member) => others[member]?.primary);
   if (leader !== undefined) {
     const first = waitsFor(observed, self);
-    return first === undefined
-      ? say(`it joins ${leader}`, { kind: "join", leader })
-      : say(`it joins ${leader} after ${first}`);
+    if (first !== undefined) return say(`it joins ${leader} after ${first}`);
+    return say(`it joins ${leader}`, { kind: "join", leader });
   }
   if (marker === "unknown") return say("whether the cluster was formed before is not known");
   if (marker !== "absent") {
@@ -215,7 +203,10 @@ function fill(observed: Observed, self: Identity): Judgement {
   if (self.name !== initiator) return say(`waiting for ${initiator}`);
   const away = followers.filter((member) => others[member]?.server.state !== "up");
   if (away.length > 0) return say(`waiting for ${away.join(", ")} before the cluster is formed`);
-  const filled = followers.filter((member) => isFilled(others[member]));
+  const filled = followers.filter((member) => {
+    const server = others[member]?.server;
+    return server?.state === "up" && server.initialised;
+  });
   if (filled.length > 0) return say(`${filled.join(", ")} has data, but is not active`);
   if (keys === "unknown") return say("waiting for the Kubernetes API");
   // Existing keys open data that may come back, as when volumes are restored: they are never overwritten.
@@ -226,10 +217,6 @@ function fill(observed: Observed, self: Identity): Judgement {
     );
   }
   return say("the cluster is being formed", { kind: "initialise" });
-}
-
-function isFilled(other: Other | undefined): boolean {
-  return other?.server.state === "up" && other.server.initialised;
 }
 
 /** Members join one at a time, by ordinal. Returns the member that joins first; a member that does not answer has no turn. */

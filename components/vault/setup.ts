@@ -13,7 +13,7 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import { isTokenRefused, observeServer, type Server, type VaultClient, VaultError, vaultClient } from "./client";
 import { memberUrl, paths, peerAddress, ports, rootName, type SetupSettings, scheme } from "./layout";
-import { describeServer } from "./membership";
+import { describeServer, isOpen } from "./membership";
 import { nextStep } from "./peers";
 import {
   applicationRole,
@@ -57,7 +57,9 @@ export interface Context extends Cluster {
 
 export async function setup(context: Context): Promise<void> {
   const clusterId = await waitForFormation(context);
-  await loggedIn(context, setupRole, await bootstrapIfNeeded(context), async (client) => {
+  const whenRefused = await bootstrapIfNeeded(context);
+  await loggedIn(context, setupRole, whenRefused, async (login) => {
+    const client = await login();
     // Before any application has a token: without a marker there is nothing of a user in Vault.
     await keepMarker(context.settings, context.namespace, context.api, clusterId);
     await keepAuthentication(context, client);
@@ -65,7 +67,7 @@ export async function setup(context: Context): Promise<void> {
     await keepAutopilot(client);
     await keepAudit(context.settings.audit, client);
     await keepMounts(context, client);
-    await keepTokens(context, async () => client);
+    await keepTokens(context, login);
     await keepPeers(context, client, []);
   });
 }
@@ -77,19 +79,12 @@ export async function release(leaving: string[], settings: EnsembleSettings, nam
   const withoutRole =
     "the setup of an earlier release made no role for the preflight; " +
     `run pulumi up with members ${members + leaving.length} once, and then with ${members}`;
-  await loggedIn(cluster, preflightRole, withoutRole, (client) => keepPeers(cluster, client, leaving));
+  await loggedIn(cluster, preflightRole, withoutRole, async (login) => keepPeers(cluster, await login(), leaving));
 }
 
 /** The job that keeps the tokens: renews long before the end, and replaces what was revoked. */
-export async function renewTokens(context: Context): Promise<void> {
-  let maker: VaultClient | undefined;
-  try {
-    await keepTokens(context, async () => {
-      return (maker ??= await login(context, tokensRole));
-    });
-  } finally {
-    await maker?.revokeSelf().catch(() => undefined);
-  }
+export function renewTokens(context: Context): Promise<void> {
+  return loggedIn(context, tokensRole, undefined, (login) => keepTokens(context, login));
 }
 
 /** At the name that clients use: standbys forward what only the active member can do. */
@@ -103,14 +98,10 @@ async function waitForFormation({ settings, namespace }: Cluster): Promise<strin
     const ca = await readTrust(settings.tls, paths.trust);
     return vaultClient({ url: memberUrl(settings, namespace, member), ca, timeoutSeconds: 5 });
   };
+  const observe = async (member: string): Promise<[string, Server]> => [member, await observeServer(clientOf(member))];
   return waitFor(
     `${settings.members} unsealed members of one cluster`,
-    async () => {
-      const observed = memberNames(settings.name, settings.members).map(async (member): Promise<[string, Server]> => {
-        return [member, await observeServer(clientOf(member))];
-      });
-      return formedCluster(await Promise.all(observed));
-    },
+    async () => formedCluster(await Promise.all(memberNames(settings.name, settings.members).map(observe))),
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2 },
   );
 }
@@ -121,9 +112,7 @@ export function formedCluster(servers: [string, Server][]): Attempt<string> {
   const active: string[] = [];
   for (const [member, server] of servers) {
     if (server.state === "away") return { waiting: `${member} does not answer: ${server.reason}` };
-    if (!server.initialised || server.removed || server.sealed) {
-      return { waiting: `${member} ${describeServer(server)}` };
-    }
+    if (!isOpen(server)) return { waiting: `${member} ${describeServer(server)}` };
     if (server.clusterId === undefined) return { waiting: `${member} does not know its cluster yet` };
     clusters.add(server.clusterId);
     if (!server.standby) active.push(member);
@@ -136,18 +125,18 @@ export function formedCluster(servers: [string, Server][]): Attempt<string> {
 
 // --- logging in
 
-/** Runs `use` with a login that ends with it. */
+/** The first call of what `use` gets logs in. The login ends with `use`. */
 async function loggedIn(
   context: Cluster,
   role: string,
   whenRefused: string | undefined,
-  use: (client: VaultClient) => Promise<void>,
+  use: (client: () => Promise<VaultClient>) => Promise<void>,
 ): Promise<void> {
-  const client = await login(context, role, whenRefused);
+  let client: VaultClient | undefined;
   try {
-    await use(client);
+    await use(async () => (client ??= await login(context, role, whenRefused)));
   } finally {
-    await client.revokeSelf().catch(() => undefined);
+    await client?.revokeSelf().catch(() => undefined);
   }
 }
 
