@@ -41,6 +41,7 @@ export type VaultClient = ReturnType<typeof vaultClient>;
 export type Health = ReturnType<typeof toHealth>;
 export type TokenInfo = ReturnType<typeof toTokenInfo>;
 export type Peer = Awaited<ReturnType<VaultClient["peers"]>>[number];
+export type SealStatus = ReturnType<typeof toSealStatus>;
 export type Server = ({ state: "up" } & Health) | { state: "away"; reason: string };
 
 /** Making keys and, with a key service, asking it. */
@@ -198,15 +199,8 @@ function toHealth({ status, body }: HttpResponse) {
   };
 }
 
-export interface SealStatus {
-  type: string;
-  sealed: boolean;
-  progress: number;
-  /** The data were initialised with another kind of seal. */
-  migration: boolean;
-}
-
-function toSealStatus(raw: Partial<SealStatus> = {}): SealStatus {
+/** `migration`: the data were initialised with another kind of seal. */
+function toSealStatus(raw: object = {}) {
   return { type: "unknown", sealed: true, progress: 0, migration: false, ...raw };
 }
 

@@ -56,14 +56,9 @@ export async function kms<T>(
     // The content type is signed too.
     allHeaders: true,
   });
-  const { url, headers } = await signer.sign();
-  const response = await http({
-    url: url.href,
-    method: "POST",
-    headers: Object.fromEntries(headers),
-    body,
-    timeoutSeconds,
-  });
+  const signed = await signer.sign();
+  const headers = Object.fromEntries(signed.headers);
+  const response = await http({ url: signed.url.href, method: "POST", headers, body, timeoutSeconds });
   const answer = parseJson<T & { __type?: string; message?: string; Message?: string }>(response.body);
   if (response.status === 200 && answer !== undefined) return answer;
   const what = answer?.__type?.replace(/^.*#/, "") ?? `status ${response.status}`;
@@ -140,10 +135,8 @@ export function readProfile(text: string): AwsCredentials {
   }
   const { aws_access_key_id: accessKeyId, aws_secret_access_key: secretAccessKey, aws_session_token: session } = values;
   if (accessKeyId === undefined || secretAccessKey === undefined) {
-    throw new Error(
-      'the key "credentials" of seal.credentialsSecret must have the profile [default] with aws_access_key_id and ' +
-        "aws_secret_access_key",
-    );
+    const needed = "the profile [default] with aws_access_key_id and aws_secret_access_key";
+    throw new Error(`the key "credentials" of seal.credentialsSecret must have ${needed}`);
   }
   return { accessKeyId, secretAccessKey, ...(session === undefined ? {} : { sessionToken: session }) };
 }

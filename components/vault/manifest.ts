@@ -247,25 +247,13 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
 
 /** What every Job that logs in mounts: a token of its service account that only Vault accepts, for ten minutes. */
 export function login(ensemble: Ensemble): LoginMounts {
+  // Vault refuses a token that was made for another audience.
+  const audience = ensemble.namespace.apply((namespace) => serviceHost(ensemble.name, namespace));
+  const serviceAccountToken = { audience, expirationSeconds: 600, path: "token" };
   return {
     volumeMounts: [{ name: "login", mountPath: paths.login, readOnly: true }, ...trustMounts(ensemble, paths)],
     volumes: [
-      {
-        name: "login",
-        projected: {
-          defaultMode: 0o440,
-          sources: [
-            {
-              // Vault refuses a token that was made for another audience.
-              serviceAccountToken: {
-                audience: ensemble.namespace.apply((namespace) => serviceHost(ensemble.name, namespace)),
-                expirationSeconds: 600,
-                path: "token",
-              },
-            },
-          ],
-        },
-      },
+      { name: "login", projected: { defaultMode: 0o440, sources: [{ serviceAccountToken }] } },
       ...trustVolumes(ensemble),
     ],
   };
@@ -328,23 +316,17 @@ export const policyPorts = {
   metrics: ports.metrics,
 };
 
-/** Where the agent of EKS Pod Identity listens on each node: IPv4, IPv6. */
-const podIdentityAgent = { addresses: ["169.254.170.23/32", "fd00:ec2::23/128"], port: 80 };
-
 /** What a member must reach to open its seal, beyond the ports that all may reach. Undefined: nothing. */
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
   const { seal } = ensemble;
   if (seal.type !== "awskms") return undefined;
   const egress = [...keyServiceEgress(ensemble, seal.endpoint), ...(seal.podIdentity ? [podIdentityEgress] : [])];
   if (egress.length === 0) return undefined;
+  // Members, and the job that proves the seal.
+  const podSelector = { matchLabels: instanceLabels(ensemble.service, ensemble.name) };
   return {
     metadata: metadata(ensemble, sealName(ensemble.name)),
-    spec: {
-      // Members, and the job that proves the seal.
-      podSelector: { matchLabels: instanceLabels(ensemble.service, ensemble.name) },
-      policyTypes: ["Egress"],
-      egress,
-    },
+    spec: { podSelector, policyTypes: ["Egress"], egress },
   };
 }
 
@@ -364,7 +346,8 @@ function portOf(url: string): number {
   return Number(port || (protocol === "http:" ? 80 : 443));
 }
 
+/** To the agent of EKS Pod Identity on each node: IPv4, IPv6. */
 const podIdentityEgress: networking.v1.NetworkPolicyEgressRule = {
-  to: podIdentityAgent.addresses.map((cidr) => ({ ipBlock: { cidr } })),
-  ports: [{ protocol: "TCP", port: podIdentityAgent.port }],
+  to: ["169.254.170.23/32", "fd00:ec2::23/128"].map((cidr) => ({ ipBlock: { cidr } })),
+  ports: [{ protocol: "TCP", port: 80 }],
 };

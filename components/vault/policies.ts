@@ -76,12 +76,9 @@ export const monitorPolicy: Policy = {
   "sys/audit": ["read", "sudo"],
 };
 
-function applicationPolicy(rules: PolicyRule[]): Policy {
-  return {
-    ...sharedToken,
-    "sys/capabilities-self": ["update"],
-    ...Object.fromEntries(rules.map(({ path, capabilities }) => [path, capabilities])),
-  };
+function applicationPolicy(rules: PolicyRule[] = []): Policy {
+  const own = Object.fromEntries(rules.map(({ path, capabilities }) => [path, capabilities]));
+  return { ...sharedToken, "sys/capabilities-self": ["update"], ...own };
 }
 
 /** All policies that there should be. */
@@ -91,9 +88,7 @@ export function policies({ applications, policies: rules }: SetupSettings): Reco
     [preflightRole]: preflightPolicy,
     [tokensRole]: tokensPolicy,
     [monitorRole]: monitorPolicy,
-    ...Object.fromEntries(
-      applications.map((application) => [applicationRole(application), applicationPolicy(rules[application] ?? [])]),
-    ),
+    ...Object.fromEntries(applications.map((each) => [applicationRole(each), applicationPolicy(rules[each])])),
   };
 }
 
@@ -105,19 +100,15 @@ export function policyText(policy: Policy): string {
 
 /** Roles of the tokens in Secrets: periodic, so that a token lives as long as it is renewed, and without a parent. */
 export function tokenRoles({ applications, tokenPeriodDays }: SetupSettings): Record<string, object> {
-  return Object.fromEntries(
-    [monitorRole, ...applications.map(applicationRole)].map((role) => [
-      role,
-      {
-        allowed_policies: [role],
-        orphan: true,
-        renewable: true,
-        token_period: tokenPeriodDays * 86_400,
-        token_no_default_policy: true,
-        token_type: "service",
-      },
-    ]),
-  );
+  const roles = [monitorRole, ...applications.map(applicationRole)];
+  const common = {
+    orphan: true,
+    renewable: true,
+    token_period: tokenPeriodDays * 86_400,
+    token_no_default_policy: true,
+    token_type: "service",
+  };
+  return Object.fromEntries(roles.map((role) => [role, { allowed_policies: [role], ...common }]));
 }
 
 /** How long a job is logged in. */

@@ -1,9 +1,6 @@
 /** The server's process. The containers of the pod share one process namespace, so the agent can signal the server. */
 import { readdir, readFile } from "node:fs/promises";
 
-/** The name of the process in /proc. */
-const serverName = "vault";
-
 /** Returns the processes that got the signal. */
 export async function signalServer(signal: "SIGHUP" | "SIGTERM"): Promise<number[]> {
   const found = await findServers();
@@ -38,7 +35,7 @@ export async function findServers(): Promise<number[]> {
     if (!/^[0-9]+$/.test(entry)) continue;
     // A process may end between the two calls.
     const name = await readFile(`/proc/${entry}/comm`, "utf8").catch(() => "");
-    if (name.trim() === serverName) found.push(Number(entry));
+    if (name.trim() === "vault") found.push(Number(entry));
   }
   return found;
 }
