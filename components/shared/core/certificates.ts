@@ -9,6 +9,7 @@
  * One phase per run at most, and none while a roll is under way: the state is in the Secret of the authority, so a run that
  * dies is continued by the next one.
  */
+import { type Refuse, refuse, type Wait, wait } from "./decision";
 import { memberHost, memberNames, namesOf, type ServiceKind, serviceHost } from "./names";
 import type { SecretReference } from "./settings";
 
@@ -119,9 +120,8 @@ export type CertificatesAction =
   | { kind: "retire-authority" }
   /** `missed`: one of them has ended, and through it nobody could tell a server to read the next. */
   | { kind: "issue-leaves"; secrets: string[]; reason: string; missed?: true }
-  | { kind: "wait"; reason: string }
-  /** Needs a person. */
-  | { kind: "refuse"; reason: string }
+  | Wait
+  | Refuse
   | { kind: "nothing" };
 
 /** All members at once, so that no two of them trust different authorities. */
@@ -147,23 +147,15 @@ export function decideCertificates(
   const { authority, servers } = observed;
   if (authority === undefined) {
     // The last release had certificates of the issuer and no authority of its own: its members trust the same root.
-    if (servers === undefined || servers.plain === true || wanted.issued?.trusted === true)
-      return { kind: "create-authority" };
+    if (servers === undefined || servers.plain || wanted.issued?.trusted) return { kind: "create-authority" };
     // The members trust the lost one. Rolled one by one to another, the first would find that nobody talks to it.
-    return {
-      kind: "refuse",
-      reason:
-        "the certificate authority is gone, but members that trust it run; restore its Secret from a backup; without one, " +
-        beginWithAnother,
-    };
+    const gone = "the certificate authority is gone, but members that trust it run; restore its Secret from a backup";
+    return refuse(`${gone}; without one, ${beginWithAnother}`);
   }
 
   if (now >= authority.current.notAfter) {
     if (authority.phase === "introduced") return { kind: "switch-authority" };
-    return {
-      kind: "refuse",
-      reason: `the certificate authority has ended; delete its Secret, and ${beginWithAnother}`,
-    };
+    return refuse(`the certificate authority has ended; delete its Secret, and ${beginWithAnother}`);
   }
   const leaves = staleLeaves(observed, authority, wanted.subjects, now);
   if (leaves !== undefined) return leaves;
@@ -171,27 +163,17 @@ export function decideCertificates(
   // Without servers nobody trusts the old authority yet, so phases need no roll in between, only an end.
   const rolled = servers === undefined || (servers.settled && servers.rolled === rollWanted);
   const overlapped = now >= authority.since + overlapMilliseconds;
-  switch (authority.phase) {
-    case "steady": {
-      const reason = rotationReason(authority, wanted, now);
-      if (reason === undefined) return { kind: "nothing" };
-      return rolled ? { kind: "introduce-authority", reason } : waitForRoll("a new authority is introduced");
-    }
-    case "introduced":
-      if (!rolled) return waitForRoll("the new authority signs");
-      return overlapped ? { kind: "switch-authority" } : waitForClients("the new authority signs");
-    case "switched":
-      if (!rolled) return waitForRoll("the old authority is retired");
-      return overlapped ? { kind: "retire-authority" } : waitForClients("the old authority is retired");
+  const waitForRoll = (what: string) => wait(`the members must be rolled and ready before ${what}`);
+  if (authority.phase === "steady") {
+    const reason = rotationReason(authority, wanted, now);
+    if (reason === undefined) return { kind: "nothing" };
+    return rolled ? { kind: "introduce-authority", reason } : waitForRoll("a new authority is introduced");
   }
-}
-
-function waitForClients(what: string): CertificatesAction {
-  return { kind: "wait", reason: `clients have a day to read the trust bundle before ${what}` };
-}
-
-function waitForRoll(what: string): CertificatesAction {
-  return { kind: "wait", reason: `the members must be rolled and ready before ${what}` };
+  const introduced = authority.phase === "introduced";
+  const what = introduced ? "the new authority signs" : "the old authority is retired";
+  if (!rolled) return waitForRoll(what);
+  if (!overlapped) return wait(`clients have a day to read the trust bundle before ${what}`);
+  return { kind: introduced ? "switch-authority" : "retire-authority" };
 }
 
 function rotationReason(
@@ -238,11 +220,9 @@ function leafReason(
   return undefined;
 }
 
-/** The members of these services prove themselves to each other with a certificate. */
-const withPeerCertificate: readonly ServiceKind[] = ["etcd", "nats", "redis", "mongodb"];
-
+/** Whether the members prove themselves to each other with a certificate. */
 export function hasPeerCertificate(service: ServiceKind): boolean {
-  return withPeerCertificate.includes(service);
+  return ["etcd", "nats", "redis", "mongodb"].includes(service);
 }
 
 /** Secrets with certificates. */

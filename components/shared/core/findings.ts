@@ -1,20 +1,14 @@
 import type { CheckEnvironment, Finding } from "./check";
 import { messageOf } from "./errors";
 
-export interface Recorder {
-  findings: Finding[];
-  /**
-   * Runs one step and records what it found: the text it returns, or the reason why it failed. Never throws.
-   * Returns whether the step was ok.
-   */
-  step: (check: string, remedy: string, run: () => Promise<string>) => Promise<boolean>;
-}
+export type Recorder = ReturnType<typeof findingRecorder>;
 
-export function findingRecorder(environment: CheckEnvironment): Recorder {
+export function findingRecorder(environment: CheckEnvironment) {
   const findings: Finding[] = [];
   return {
     findings,
-    async step(check, remedy, run) {
+    /** Records the text that `run` returns, or why it failed. Never throws. Returns whether the step was ok. */
+    step: async (check: string, remedy: string, run: () => Promise<string>): Promise<boolean> => {
       const start = environment.clock();
       const seconds = () => (environment.clock() - start) / 1000;
       try {
