@@ -3,7 +3,7 @@ import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { Service } from "@pulumi/kubernetes/core/v1/service";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import { PodDisruptionBudget } from "@pulumi/kubernetes/policy/v1/podDisruptionBudget";
-import type { apps, core, networking } from "@pulumi/kubernetes/types/input";
+import type { apps, core } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { type GatewaySettings, gatewayMetricsPort, gatewayPaths } from "../core/gateway";
 import { gatewaySelector, labels, namesOf } from "../core/names";
@@ -56,64 +56,53 @@ export function createGateway(
   const bundle = readAgentBundle("gateway", () => require("../../../dist/agents/gateway.json"));
   const program = createBundle(ensemble, name, bundle, options);
   const access = createAccess(ensemble, name, [], options);
-  const policy = new NetworkPolicy(name, gatewayPolicy(ensemble, port), options);
+  const own = metadata(ensemble, name);
+  // Admits clients. The policy of all pods of the ensemble lets the proxies reach the members.
+  const ingress = [fromClients(ensemble, port), ...fromMetrics(ensemble, gatewayMetricsPort)];
+  const podSelector = { matchLabels: selector };
+  const policySpec = { podSelector, policyTypes: ["Ingress"], ingress };
+  const policy = new NetworkPolicy(name, { metadata: own, spec: policySpec }, options);
   const whenPrepared = pulumi.mergeOptions(options, {
     dependsOn: [program, policy, ...access, ...details.dependsOn],
     customTimeouts: { create: "10m", update: "10m" },
   });
-  const deployment = new Deployment(name, gatewayDeployment(ensemble, settings, bundle), whenPrepared);
+  const spec = gatewaySpec(ensemble, settings, bundle, selector);
+  const deployment = new Deployment(name, { metadata: own, spec }, whenPrepared);
   const service = new Service(namesOf(ensemble.name).server, clientService(ensemble, port, selector), whenPrepared);
-  const budget = { maxUnavailable: 1, selector: { matchLabels: selector } };
-  new PodDisruptionBudget(name, { metadata: metadata(ensemble, name), spec: budget }, options);
+  const budget = { maxUnavailable: 1, selector: podSelector };
+  new PodDisruptionBudget(name, { metadata: own, spec: budget }, options);
   return [deployment, service];
 }
 
-/** Admits clients. The policy of all pods of the ensemble lets the proxies reach the members. */
-function gatewayPolicy(ensemble: Ensemble, port: number): networking.v1.NetworkPolicy {
-  return {
-    metadata: metadata(ensemble, namesOf(ensemble.name).gateway),
-    spec: {
-      podSelector: { matchLabels: gatewaySelector(ensemble.service, ensemble.name) },
-      policyTypes: ["Ingress"],
-      ingress: [fromClients(ensemble, port), ...fromMetrics(ensemble, gatewayMetricsPort)],
-    },
-  };
-}
-
-function gatewayDeployment(ensemble: Ensemble, settings: GatewaySettings, bundle: AgentBundle): apps.v1.Deployment {
+function gatewaySpec(
+  ensemble: Ensemble,
+  settings: GatewaySettings,
+  bundle: AgentBundle,
+  selector: Record<string, string>,
+): apps.v1.DeploymentSpec {
   const name = namesOf(ensemble.name).gateway;
-  const selector = gatewaySelector(ensemble.service, ensemble.name);
+  const volumeMounts = [{ name: "run", mountPath: gatewayPaths.run }];
   return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      replicas,
-      // A new proxy is ready before an old one stops, so the capacity for sessions never falls.
-      strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
-      minReadySeconds: 5,
-      revisionHistoryLimit: 3,
-      selector: { matchLabels: selector },
-      template: podTemplate(ensemble, {
-        account: name,
-        labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-        placement: {
-          // As the members, who need as many hosts as two proxies and a third during a roll.
-          affinity: { podAntiAffinity: spreadOverHosts(ensemble.placement.spread, selector) },
-          ...nodePlacement(ensemble),
-          tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes],
-        },
-        terminationGracePeriodSeconds: drainSeconds + 25,
-        initContainers: [
-          agentContainer({
-            name: "config",
-            command: ["gateway"],
-            settings,
-            volumeMounts: [{ name: "run", mountPath: gatewayPaths.run }],
-          }),
-        ],
-        containers: [proxyContainer(settings)],
-        volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
-      }),
-    },
+    replicas,
+    // A new proxy is ready before an old one stops, so the capacity for sessions never falls.
+    strategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+    minReadySeconds: 5,
+    revisionHistoryLimit: 3,
+    selector: { matchLabels: selector },
+    template: podTemplate(ensemble, {
+      account: name,
+      labels: { ...labels(ensemble.service, ensemble.name), ...selector },
+      placement: {
+        // As the members, who need as many hosts as two proxies and a third during a roll.
+        affinity: { podAntiAffinity: spreadOverHosts(ensemble.placement.spread, selector) },
+        ...nodePlacement(ensemble),
+        tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes],
+      },
+      terminationGracePeriodSeconds: drainSeconds + 25,
+      initContainers: [agentContainer({ name: "config", command: ["gateway"], settings, volumeMounts })],
+      containers: [proxyContainer(settings)],
+      volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
+    }),
   };
 }
 

@@ -111,14 +111,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
   const { service, name, version } = ensemble;
   const { sidecar } = servers;
   // Only an agent that goes on running keeps the file up to date.
-  const hosts =
-    sidecar === undefined
-      ? { folder: [], file: [], volumes: [] }
-      : {
-          folder: [hostsFolder],
-          file: [namesOfMembers],
-          volumes: [{ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }],
-        };
+  const withHosts = <T>(each: T): T[] => (sidecar === undefined ? [] : [each]);
   const names = namesOf(name);
   const selector = serverSelector(service, name);
   // On the StatefulSet and its pods only: on other objects another version would be an update without effect.
@@ -152,7 +145,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
         annotations: { "cells-services/config": inputs.configChecksum },
         containers: servers.containers.map((each) => ({
           ...each,
-          volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...hosts.file],
+          volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...withHosts(namesOfMembers)],
         })),
         placement: { ...memberPlacement(ensemble), ...servers.pod },
         terminationGracePeriodSeconds: servers.pace.terminationGraceSeconds,
@@ -161,13 +154,17 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
             name: "member",
             command: ["member"],
             settings: memberSettings(ensemble),
-            volumeMounts: [...servers.memberMounts, ...hosts.folder],
+            volumeMounts: [...servers.memberMounts, ...withHosts(hostsFolder)],
             env: servers.memberEnvironment ?? [],
           }),
           ...(servers.initContainers ?? []),
           ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
         ],
-        volumes: [...agentVolumes(names.agent, inputs.bundle), ...hosts.volumes, ...servers.volumes],
+        volumes: [
+          ...agentVolumes(names.agent, inputs.bundle),
+          ...withHosts({ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }),
+          ...servers.volumes,
+        ],
       }),
     },
   };

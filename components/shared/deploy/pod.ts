@@ -200,21 +200,15 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
 }
 
 /** A volume without outputs of other resources. */
-export interface PlainVolume extends core.v1.Volume {
+interface PlainVolume extends core.v1.Volume {
   secret?: core.v1.SecretVolumeSource;
   configMap?: core.v1.ConfigMapVolumeSource;
 }
 
 /** Mounts the keys of a Secret as files. The pod waits until the Secret and its keys exist. */
 export function secretVolume(name: string, secretName: string, items?: string[]): PlainVolume {
-  return {
-    name,
-    secret: {
-      secretName,
-      defaultMode: 0o440,
-      ...(items === undefined ? {} : { items: items.map((key) => ({ key, path: key })) }),
-    },
-  };
+  const only = items === undefined ? {} : { items: items.map((key) => ({ key, path: key })) };
+  return { name, secret: { secretName, defaultMode: 0o440, ...only } };
 }
 
 /** What a command mounts to log in to the members. */
