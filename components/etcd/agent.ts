@@ -216,16 +216,10 @@ async function keepPasswords(
   passwords: string[],
 ): Promise<void> {
   const name = keptName(settings.name);
-  const object: Secret = {
-    apiVersion: "v1",
-    kind: "Secret",
-    metadata: {
-      name,
-      labels: agentLabels(settings),
-      ownerReferences: await ownersOfKept(settings, namespace, api),
-    },
-    data: encoded({ [paths.keptFile]: JSON.stringify([...new Set(passwords)]) }),
-  };
+  const ownerReferences = await ownersOfKept(settings, namespace, api);
+  const metadata = { name, labels: agentLabels(settings), ownerReferences };
+  const data = encoded({ [paths.keptFile]: JSON.stringify([...new Set(passwords)]) });
+  const object: Secret = { apiVersion: "v1", kind: "Secret", metadata, data };
   await api.apply(core(namespace, "secrets", name), object, setupManager);
 }
 
@@ -465,12 +459,10 @@ export function conditionsOf(names: string[], members: MemberStatus[], unreachab
         const reason = unreachable.find((each) => each.startsWith(`${name}: `)) ?? "it does not answer";
         return [name, { whole: false, leads: false, detail: reason.replace(`${name}: `, "") }];
       }
-      const behind =
-        Number(status.revision) < newest * caughtUpShare
-          ? `it is at revision ${status.revision}, the newest is ${newest}`
-          : undefined;
+      const isBehind = Number(status.revision) < newest * caughtUpShare;
+      const behind = isBehind ? `it is at revision ${status.revision}, the newest is ${newest}` : "";
       const detail = trouble ?? behind;
-      return [name, { whole: detail === undefined, leads: status.leader === status.memberId, detail: detail ?? "" }];
+      return [name, { whole: detail === "", leads: status.leader === status.memberId, detail }];
     }),
   );
 }

@@ -30,9 +30,8 @@ export const etcdProfile: ServiceProfile = {
 };
 
 /**
- * 30 days, longer than most clients run. Etcd does not prolong a token, and asks for a valid one also on a stream that is open: for
- * each new watch and for each renewal of a lease. Many clients log in again for requests only. A change of users ends the access to
- * keys at once, whatever the life of a token is.
+ * 30 days, longer than most clients run. Etcd does not prolong a token, and asks for a valid one also on an open stream: for each new
+ * watch and lease renewal. Many clients log in again for requests only. A change of users ends access to keys at once, whatever the life.
  */
 const defaultTtlHours = 720;
 const longestTtlHours = 8760;

@@ -37,11 +37,8 @@ export const check: Check = (target, environment) => {
     const [first, ...others] = [...clients];
     if (first === undefined) return;
     const [writer, client] = first;
-    await step(
-      "membership",
-      "look at the logs of the members, and of the maintenance job when there is a learner",
-      () => checkMembership(context, clients),
-    );
+    const logs = "look at the logs of the members, and of the maintenance job when there is a learner";
+    await step("membership", logs, () => checkMembership(context, clients));
     await step(
       "alarms",
       "look at the log of the last maintenance job; NOSPACE: delete what is not needed, the next maintenance then frees the space and allows writes",
@@ -55,22 +52,18 @@ export const check: Check = (target, environment) => {
     const prefix = `${probeName("cells-services/check/")}/`;
     const key = `${prefix}replication`;
     const value = randomBytes(8).toString("hex");
-    await step(
-      "replication",
-      "a majority must answer: look at readiness and network policy of the members",
-      async () => {
-        await client.put(key).value(value);
-        const read = await everywhere(clients.keys(), async (each) => {
-          if ((await answering(clients, each).get(key).string()) !== value)
-            throw new Error("it did not read what was written");
-          return "read";
-        });
-        return `written through ${writer}; ${read}`;
-      },
-    );
-    await step("watch", "look at the network between the members", () =>
-      checkWatch(prefix, first, others.at(-1) ?? first),
-    );
+    const majority = "a majority must answer: look at readiness and network policy of the members";
+    await step("replication", majority, async () => {
+      await client.put(key).value(value);
+      const read = await everywhere(clients.keys(), async (each) => {
+        const seen = await answering(clients, each).get(key).string();
+        if (seen !== value) throw new Error("it did not read what was written");
+        return "read";
+      });
+      return `written through ${writer}; ${read}`;
+    });
+    const last = others.at(-1) ?? first;
+    await step("watch", "look at the network between the members", () => checkWatch(prefix, first, last));
     await step("durability", "etcd must not run with unsafe-no-fsync", () => checkDurability(context, prefix, clients));
 
     /** Logs in, and reads what needs the right to read. */
@@ -96,28 +89,20 @@ export const check: Check = (target, environment) => {
       places,
       access,
       enter,
-      strangers: loginStrangers(access, {
-        anonymous: withoutPassword,
-        wrongPassword: /authentication failed/,
-      }),
+      strangers: loginStrangers(access, { anonymous: withoutPassword, wrongPassword: /authentication failed/ }),
       plainText: {
         hello: `GET /version HTTP/1.1\r\nHost: ${target.host}\r\nConnection: close\r\n\r\n`,
         served: /^HTTP\/1\.[01] (?!400)/,
       },
       remedy: "authentication is not enabled: look at the log of the setup job",
     });
-    await step(
-      "anonymous members",
-      "run 3.6.9, 3.5.28 or newer: older versions ask for no password here, and none for raising an alarm",
-      () =>
-        everywhere(places, async (place) => {
-          const { cluster } = await session.open(place, { ...access, auth: undefined });
-          return refusal(
-            cluster.memberList({ linearizable: true }),
-            withoutPassword,
-            "a list of the members without a password",
-          );
-        }),
+    const update = "run 3.6.9, 3.5.28 or newer: older versions ask for no password here, and none for raising an alarm";
+    await step("anonymous members", update, () =>
+      everywhere(places, async (place) => {
+        const { cluster } = await session.open(place, { ...access, auth: undefined });
+        const list = cluster.memberList({ linearizable: true });
+        return refusal(list, withoutPassword, "a list of the members without a password");
+      }),
     );
     const peers = [...clients.keys()].map((each) => member(each, ports.peer));
     await checkCertificates(context, access.ca, [...places, ...peers]);
@@ -128,30 +113,27 @@ export const check: Check = (target, environment) => {
   });
 };
 
-/** What one member says about the cluster. */
-export interface ClusterView {
-  member: string;
-  /** Names of the members; empty for one that has never started. */
-  names: string[];
-  learners: string[];
-  /** Name of the leader; undefined: there is none. */
-  leader: string | undefined;
-}
+type Clients = ReadonlyMap<string, Etcd3>;
 
-async function checkMembership({ target }: CheckContext, clients: ReadonlyMap<string, Etcd3>): Promise<string> {
+async function checkMembership({ target }: CheckContext, clients: Clients): Promise<string> {
   const { seen, failures } = await observeAll(target.members, (member) => observeCluster(clients, member));
   failIfAny([...failures, ...membershipProblems(target.members, seen)]);
   return `${target.members.join(", ")}; leader ${seen[0]?.leader ?? ""}`;
 }
 
-async function observeCluster(clients: ReadonlyMap<string, Etcd3>, member: string): Promise<ClusterView> {
+export type ClusterView = Awaited<ReturnType<typeof observeCluster>>;
+
+/** What one member says about the cluster. */
+async function observeCluster(clients: Clients, member: string) {
   const client = answering(clients, member);
   const { members } = await client.cluster.memberList({ linearizable: true });
   const { leader } = await client.maintenance.status();
   return {
     member,
+    /** Empty for one that has never started. */
     names: members.map(({ name }) => name),
     learners: members.filter((each) => (each as { isLearner?: boolean }).isLearner === true).map(({ name }) => name),
+    /** undefined: there is none. */
     leader: leader === "0" ? undefined : (members.find(({ ID }) => ID === leader)?.name ?? leader),
   };
 }
@@ -192,11 +174,7 @@ async function checkWatch(prefix: string, writer: Client, watching: Client): Pro
 }
 
 /** A write must make every member force its log to disk: with unsafe-no-fsync the counter stands still. */
-async function checkDurability(
-  context: CheckContext,
-  prefix: string,
-  clients: ReadonlyMap<string, Etcd3>,
-): Promise<string> {
+async function checkDurability(context: CheckContext, prefix: string, clients: Clients): Promise<string> {
   const key = `${prefix}durability`;
   const members = [...clients.keys()];
   const readAll = () => Promise.all(members.map((member) => readSyncs(context, member)));

@@ -121,9 +121,8 @@ export function etcdClient({ url, ca, credentials }: Endpoint) {
       };
     },
     async alarms(): Promise<Alarm[]> {
-      const { alarms = [] } = await call<{ alarms?: { memberID?: string; alarm?: string }[] }>("maintenance/alarm", {
-        action: "GET",
-      });
+      type Raised = { alarms?: { memberID?: string; alarm?: string }[] };
+      const { alarms = [] } = await call<Raised>("maintenance/alarm", { action: "GET" });
       return alarms.map(({ memberID = "0", alarm = "NONE" }) => ({ memberId: memberID, alarm }));
     },
     disarm: ({ memberId, alarm }: Alarm) =>
@@ -150,10 +149,8 @@ export function etcdClient({ url, ca, credentials }: Endpoint) {
     roleAdd: (name: string) => change("auth/role/add", { name }),
     roleDelete: (role: string) => change("auth/role/delete", { role }),
     async rolePermissions(role: string): Promise<Permission[]> {
-      const { perm = [] } = await call<{ perm?: { permType?: string; key?: string; range_end?: string }[] }>(
-        "auth/role/get",
-        { role },
-      );
+      type Role = { perm?: { permType?: string; key?: string; range_end?: string }[] };
+      const { perm = [] } = await call<Role>("auth/role/get", { role });
       return perm.map(({ permType = "READ", key = "", range_end: rangeEnd = "" }) => ({ permType, key, rangeEnd }));
     },
     roleGrant: (name: string, { permType, key, rangeEnd }: Permission) =>
@@ -166,10 +163,7 @@ function userOf({ username, password }: Credentials): object {
 }
 
 function needsToken({ status, body }: HttpResponse): boolean {
-  if (status < 400) return false;
-  return ["invalid auth token", "user name is empty", "auth store is old", "permission denied"].some((reason) =>
-    body.includes(reason),
-  );
+  return status >= 400 && /invalid auth token|user name is empty|auth store is old|permission denied/.test(body);
 }
 
 /** An answer that is an error throws in etcd's own words, which name no password. */
