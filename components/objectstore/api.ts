@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
-import { type HttpResponse, http } from "../shared/agent/http";
+import { type HttpRequest, type HttpResponse, http } from "../shared/agent/http";
 import type { User } from "./rights";
 
 export interface Credentials {
@@ -12,15 +12,11 @@ export interface Credentials {
   secretAccessKey: string;
 }
 
-export interface Endpoint {
+export interface Endpoint extends Pick<HttpRequest, "ca" | "servername"> {
   /** Such as https://host:9000. */
   url: string;
   region: string;
   credentials: Credentials;
-  /** The only authorities to trust, PEM. */
-  ca?: string | undefined;
-  /** The name that the certificate must carry, default: the host of the URL. */
-  servername?: string | undefined;
 }
 
 const answerSeconds = 10;
@@ -35,23 +31,13 @@ async function send(
 ): Promise<HttpResponse> {
   const address = new URL(path, url);
   for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
+  const digest = createHash("sha256").update(body ?? "");
   // Without this header the library does not sign the body.
-  const headers = {
-    "x-amz-content-sha256": createHash("sha256")
-      .update(body ?? "")
-      .digest("hex"),
-  };
-  const signer = new AwsV4Signer({ method, url: address.href, headers, ...credentials, service: "s3", region });
-  const signed = await signer.sign();
-  return http({
-    url: signed.url.href,
-    method,
-    headers: Object.fromEntries(signed.headers),
-    body,
-    ca,
-    servername,
-    timeoutSeconds: answerSeconds,
-  });
+  const unsigned = { "x-amz-content-sha256": digest.digest("hex") };
+  const request = { method, url: address.href, headers: unsigned, ...credentials, service: "s3", region };
+  const signed = await new AwsV4Signer(request).sign();
+  const headers = Object.fromEntries(signed.headers);
+  return http({ url: signed.url.href, method, headers, body, ca, servername, timeoutSeconds: answerSeconds });
 }
 
 /** S3 puts the kind of an error into its code: `AccessDenied`, `NoSuchBucket`. */

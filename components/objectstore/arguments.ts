@@ -125,11 +125,10 @@ function checkOwners(
 ): void {
   const known = (applications ?? []).filter((each) => each !== undefined);
   if (applicationBuckets === undefined) {
-    if (known.length < 2) return;
-    problem(
-      ["applicationBuckets"],
-      `is missing, but there are ${known.length} applications; say which buckets each of them has, such as { cells: ["files"] }`,
-    );
+    const advice = 'say which buckets each of them has, such as { cells: ["files"] }';
+    if (known.length > 1) {
+      problem(["applicationBuckets"], `is missing, but there are ${known.length} applications; ${advice}`);
+    }
     return;
   }
   const owners = new Map<string, string>();

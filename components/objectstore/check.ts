@@ -20,7 +20,7 @@ import {
 import { type Access, administrator, applicationAccess } from "../shared/check/logins";
 import type { PlainText } from "../shared/check/plaintext";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
-import type { Check, CheckTarget } from "../shared/core/check";
+import type { Check } from "../shared/core/check";
 import { namesOf } from "../shared/core/names";
 import type { Endpoint } from "./api";
 import { healthPath, paths, ports, type Store, scheme } from "./layout";
@@ -79,19 +79,11 @@ export const check: Check = async (target, environment) => {
       wrongPassword: /SignatureDoesNotMatch/,
     });
     const auth = { username: `unknown-${randomBytes(4).toString("hex")}`, password: "none" };
+    const nobody = { who: "a client that is no user", access: [{ ...access, auth }], refusal: /InvalidAccessKeyId/ };
     await checkStrangers(context, {
       places,
       access,
-      strangers: [
-        anonymous,
-        { ...wrongPassword, check: "wrong secret" },
-        {
-          check: "unknown user",
-          who: "a client that is no user",
-          access: [{ ...access, auth }],
-          refusal: /InvalidAccessKeyId/,
-        },
-      ],
+      strangers: [anonymous, { ...wrongPassword, check: "wrong secret" }, { ...nobody, check: "unknown user" }],
       enter: async (place, as) =>
         as.auth === undefined ? askAnonymously(place, as, store) : listBuckets(await open(place, as)),
       plainText,
@@ -131,13 +123,8 @@ async function ask(place: Place, access: Access, path: string): Promise<HttpResp
 async function endpointOf(place: Place, { ca, auth }: Access, region: string): Promise<Endpoint> {
   const { host, port } = await place.dial();
   const credentials = { accessKeyId: auth?.username ?? "", secretAccessKey: auth?.password ?? "" };
-  return {
-    url: `${ca === undefined ? "http" : "https"}://${host}:${port}`,
-    region,
-    credentials,
-    ca,
-    servername: place.host,
-  };
+  const url = `${ca === undefined ? "http" : "https"}://${host}:${port}`;
+  return { url, region, credentials, ca, servername: place.host };
 }
 
 // --- applications
@@ -157,9 +144,11 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
   const [first] = own;
   let granted: Access | undefined;
   await step(`application ${application}`, `look at the Secret ${secret}`, async () => {
-    const { access } = await applicationAccess(target, environment, application, (values) =>
-      expectedWords(target, values, store.region),
-    );
+    // The keys with AWS's names must hold the same values as the keys that all services have.
+    const endpoint = `${scheme(target.tls)}://${target.host}:${target.clientPort}`;
+    const { access } = await applicationAccess(target, environment, application, ({ username = "", password = "" }) => {
+      return { url: endpoint, accessKeyId: username, secretAccessKey: password, endpoint, region: store.region };
+    });
     const seen = await listBuckets(await open(address, access));
     // A bucket that was removed from the arguments stays with its application.
     const foreign = seen.filter((bucket) => store.buckets.includes(bucket) && !own.includes(bucket));
@@ -186,13 +175,6 @@ async function checkApplication(under: ApplicationUnderCheck): Promise<void> {
   await step(`clean-up ${application}`, `delete the objects that begin with ${objectPrefix}`, () =>
     removeLeftovers(client, own),
   );
-}
-
-/** The keys with AWS's names must hold the same values as the keys that all services have. */
-function expectedWords(target: CheckTarget, values: Record<string, string>, region: string): Record<string, string> {
-  const endpoint = `${scheme(target.tls)}://${target.host}:${target.clientPort}`;
-  const { username = "", password = "" } = values;
-  return { url: endpoint, accessKeyId: username, secretAccessKey: password, endpoint, region };
 }
 
 async function listBuckets(client: S3): Promise<string[]> {
