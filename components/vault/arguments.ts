@@ -46,10 +46,8 @@ const recovery = z
       if (pgpKeys === undefined || threshold === undefined) return;
       const [least, most] = [pgpKeys.length === 1 ? 1 : 2, pgpKeys.length];
       if (Number.isInteger(threshold) && threshold >= least && threshold <= most) return;
-      problem(
-        ["threshold"],
-        `must be a whole number from ${least} to the number of keys (${most}), got ${threshold}; use ${majority(most)}`,
-      );
+      const accepted = `a whole number from ${least} to the number of keys (${most})`;
+      problem(["threshold"], `must be ${accepted}, got ${threshold}; use ${majority(most)}`);
     }),
   );
 
@@ -209,12 +207,9 @@ export function resolveVault(name: string, args: VaultClusterArguments) {
 }
 
 function checkMounts(mounts: Record<string, unknown>, problem: AddProblem): void {
+  const accepted = `paths of one part in lower case that are not ${reservedMounts.join(", ")}`;
   for (const path of Object.keys(mounts)) {
     if (mountPath.test(path) && !reservedMounts.includes(path)) continue;
-    problem(
-      [],
-      `must have paths of one part in lower case that are not ${reservedMounts.join(", ")}, got ${shown(path)}; ` +
-        'use one like "secret"',
-    );
+    problem([], `must have ${accepted}, got ${shown(path)}; use one like "secret"`);
   }
 }

@@ -84,15 +84,13 @@ export class VaultCluster extends EnsembleComponent {
     ];
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
+    const configChecksum = digest([content, ...injectedLogin(ensemble)].join("\n"));
     // The agent makes the running server read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, {
-          bundle,
-          configChecksum: digest([content, ...injectedLogin(ensemble)].join("\n")),
-        }),
+        statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
         pace,
         roll: { bundle },
         peers: serverPorts,

@@ -141,9 +141,7 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
       await api.apply(path, { apiVersion: "v1", kind: "Secret", metadata }, ownerManager);
     }
   };
-  void keepOwners().catch((error: unknown) =>
-    log(`the owner of the keys is not up to date: ${(error as Error).message}`),
-  );
+  void keepOwners().catch((error: Error) => log(`the owner of the keys is not up to date: ${error.message}`));
 
   const discard = async (reason: string): Promise<void> => {
     const aside = await putDataAside(Date.now());
