@@ -98,9 +98,7 @@ export function returnContradiction(claims: Claim[], from: number, wanted: numbe
 }
 
 /** Kubernetes rewrites quantities: 8192Mi comes back as 8Gi. */
-function bytes(size: string): number {
-  return parseQuantity(size) ?? Number.NaN;
-}
+const bytes = (size: string): number => parseQuantity(size) ?? Number.NaN;
 
 /**
  * A file keeps the user that wrote it. The kubelet lets another user in by the group alone, and only on volumes that know `fsGroup`.
@@ -113,8 +111,7 @@ export function userContradiction(
   wanted: number | "namespace",
 ): string | undefined {
   const living = template ?? "namespace";
-  if (living === wanted) return undefined;
-  if (mayBeSetBack(template, pods, wanted)) return undefined;
+  if (living === wanted || mayBeSetBack(template, pods, wanted)) return undefined;
   const former = JSON.stringify(living);
   return (
     `the members run with pod.userId ${former}, got ${JSON.stringify(wanted)}; files on their volumes keep the user that wrote them, ` +

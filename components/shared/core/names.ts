@@ -123,7 +123,7 @@ export function labelSelectorOf(labels: Record<string, string>): string {
     .join(",");
 }
 
-/** Labels of agent pods: Jobs that must reach the members. */
+/** Of agent pods: Jobs that must reach the members. */
 export function agentSelector(service: ServiceKind, name: string): Record<string, string> {
   return { ...instanceLabels(service, name), [labelKeys.component]: "agent" };
 }

@@ -74,13 +74,6 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
 export function preflightSettings(ensemble: Omit<PreflightSettings, "agent">, agent: string): PreflightSettings {
   const { plannedStop, version, passwords, storage, pod } = ensemble;
   const { size, class: storageClass } = storage;
-  return {
-    ...memberSettings(ensemble),
-    agent,
-    plannedStop,
-    version,
-    passwords,
-    storage: { size, class: storageClass },
-    pod: { userId: pod.userId },
-  };
+  const own = { agent, plannedStop, version, passwords, storage: { size, class: storageClass } };
+  return { ...memberSettings(ensemble), ...own, pod: { userId: pod.userId } };
 }

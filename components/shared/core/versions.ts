@@ -1,11 +1,7 @@
 /** Which version may follow which: pure. A server that reads data of a version that it does not know may destroy it. */
 import type { ServiceKind } from "./names";
 
-interface Version {
-  major: number;
-  minor: number;
-  patch: number;
-}
+type Version = Record<"major" | "minor" | "patch", number>;
 
 interface Steps {
   /** What may follow, in words, after "go". */
@@ -22,10 +18,7 @@ const oneMinor: Steps = {
     to.major === from.major ? to.minor - from.minor <= 1 : to.major === from.major + 1 && to.minor === 0,
 };
 const firstSafePatchOf35 = 32;
-const oneMajor: Steps = {
-  words: "one major version at a time",
-  allow: (from, to) => to.major - from.major <= 1,
-};
+const oneMajor: Steps = { words: "one major version at a time", allow: (from, to) => to.major - from.major <= 1 };
 const upwards: Steps = { words: "to a newer version", allow: () => true };
 
 /** What the makers of the servers support. */
@@ -66,15 +59,14 @@ export function versionContradiction(service: ServiceKind, living: string[], wan
   for (const version of living) {
     const from = parse(version);
     if (from === undefined) continue;
-    if (compare(to, from) < 0) {
+    if ((to.major - from.major || to.minor - from.minor || to.patch - from.patch) < 0) {
       return (
         `members run version ${version}, got version ${wanted}, which is older and may not read their data; set version to ` +
         `${version} or newer`
       );
     }
-    if (!allow(from, to)) {
-      return `members run version ${version}, got version ${wanted}; go ${words}, and wait for the roll each time`;
-    }
+    if (allow(from, to)) continue;
+    return `members run version ${version}, got version ${wanted}; go ${words}, and wait for the roll each time`;
   }
   return undefined;
 }
@@ -82,8 +74,4 @@ export function versionContradiction(service: ServiceKind, living: string[], wan
 function parse(text: string): Version | undefined {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(text) ?? [];
   return patch === undefined ? undefined : { major: Number(major), minor: Number(minor), patch: Number(patch) };
-}
-
-function compare(a: Version, b: Version): number {
-  return a.major - b.major || a.minor - b.minor || a.patch - b.patch;
 }

@@ -14,17 +14,16 @@ export interface AgentBundle {
 }
 
 /**
- * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains the
- * file. `load` runs only when a component is created, so that a program loads the bundles of the services that it uses.
+ * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains it,
+ * and runs only when a component is created, so that a program loads the bundles of the services that it uses.
  */
 export function readAgentBundle(service: ServiceKind | "gateway", load: () => unknown): AgentBundle {
   try {
     return load() as AgentBundle;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
-    const file = `dist/agents/${service}.json`;
     throw new pulumi.RunError(
-      `the agent bundle of ${service} is missing: the package cells-services has no file ${file}; ` +
+      `the agent bundle of ${service} is missing: the package cells-services has no file dist/agents/${service}.json; ` +
         `in a checkout of its sources run "npm run build", elsewhere install the package again`,
     );
   }

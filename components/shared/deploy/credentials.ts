@@ -119,13 +119,11 @@ export function createLogins(
   return { current: login(rotation), former: rotation === 0 ? undefined : login(rotation - 1) };
 }
 
-/** Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. */
-export function createPassword(
-  name: string,
-  options: pulumi.CustomResourceOptions,
-  /** A change of `turn` replaces the password. */
-  turn = 0,
-): pulumi.Output<string> {
+/**
+ * Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. Another `turn`
+ * replaces the password.
+ */
+export function createPassword(name: string, options: pulumi.CustomResourceOptions, turn = 0): pulumi.Output<string> {
   const keepers = turn === 0 ? {} : { keepers: { rotation: String(turn) } };
   return new RandomPassword(name, { length: 32, special: false, ...keepers }, options).result;
 }

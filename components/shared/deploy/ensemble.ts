@@ -33,16 +33,12 @@ export function createConfig(
   return new ConfigMap(name, { metadata: metadata(ensemble, name), data }, options);
 }
 
-/** What the members may do. Returns what pods with their account wait for. */
+/** What the members may do, beside reading the marker. Returns what pods with their account wait for. */
 export function createPermissions(
   ensemble: Ensemble,
   options: pulumi.CustomResourceOptions,
-  details: {
-    /** Of the members in the API of Kubernetes, beside reading the marker. */
-    rules?: Rule[];
-    /** Of the ServiceAccount of the members. */
-    annotations?: Record<string, pulumi.Input<string>> | undefined;
-  } = {},
+  /** `annotations`: of the ServiceAccount of the members. */
+  details: { rules?: Rule[]; annotations?: Record<string, pulumi.Input<string>> | undefined } = {},
 ): pulumi.Resource[] {
   const { rules = [], annotations } = details;
   const { server, marker } = namesOf(ensemble.name);
@@ -80,15 +76,10 @@ export function createMembers(
   return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, inputs.client), options)] };
 }
 
-/** When this Job has succeeded, all users can log in. */
+/** When this Job has succeeded, all users can log in. `rules`: beside those for the marker. */
 export function createSetup(
   ensemble: Ensemble,
-  details: {
-    spec: pulumi.Input<batch.v1.JobSpec>;
-    /** Further rules, beside those for the marker. */
-    rules?: Rule[];
-    dependsOn: pulumi.Resource[];
-  },
+  details: { spec: pulumi.Input<batch.v1.JobSpec>; rules?: Rule[]; dependsOn: pulumi.Resource[] },
   options: pulumi.CustomResourceOptions,
 ): Job {
   const { spec, rules = [], dependsOn } = details;

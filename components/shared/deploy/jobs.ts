@@ -34,12 +34,8 @@ export function jobMetadata({ namespace, service, name }: Ensemble) {
 export function cronJob(
   ensemble: Ensemble,
   name: string,
-  details: {
-    schedule: string;
-    /** A run that was missed is made up for within this time. */
-    startingDeadlineSeconds: number;
-    spec: pulumi.Input<batch.v1.JobSpec>;
-  },
+  /** `startingDeadlineSeconds`: a run that was missed is made up for within this time. */
+  details: { schedule: string; startingDeadlineSeconds: number; spec: pulumi.Input<batch.v1.JobSpec> },
 ) {
   const { schedule, startingDeadlineSeconds, spec } = details;
   const own = metadata(ensemble, name);

@@ -34,12 +34,11 @@ export function kubernetesProvider(
 
 /** Refuses a provider that lacks one of the flags. `subject` is the component, such as `etcd "config"`. */
 export function requireMutable(subject: string, provider: pulumi.ProviderResource | undefined): void {
+  const missingOf = (values: (string | boolean | undefined)[]): Flag[] =>
+    flags.filter((flag, index) => String(values[index] ?? needed[flag].byDefault) !== "true");
   if (provider === undefined) {
     const config = new pulumi.Config("kubernetes");
-    const missing = flags.filter((flag) => {
-      const { variable, byDefault } = needed[flag];
-      return (config.get(flag) ?? process.env[variable] ?? byDefault) !== "true";
-    });
+    const missing = missingOf(flags.map((flag) => config.get(flag) ?? process.env[needed[flag].variable]));
     if (missing.length === 0) return;
     const commands = missing.map((flag) => `"pulumi config set kubernetes:${flag} true"`).join(" and ");
     throw new pulumi.RunError(
@@ -47,12 +46,14 @@ export function requireMutable(subject: string, provider: pulumi.ProviderResourc
         `give the component a provider made by kubernetesProvider of "cells-services/provider", or run ${commands}`,
     );
   }
-  const inputs = flags.map((flag) => (provider as unknown as Record<Flag, pulumi.Output<unknown> | undefined>)[flag]);
+  const inputs = flags.map(
+    (flag) => (provider as unknown as Record<Flag, pulumi.Output<boolean | undefined> | undefined>)[flag],
+  );
   // The inputs of a provider that another process made are not known here.
   if (inputs.includes(undefined)) return;
   // The inputs are outputs of the resource, whose values are known before the end of the preview.
   pulumi.all(inputs).apply((values) => {
-    const missing = flags.filter((flag, index) => String(values[index] ?? needed[flag].byDefault) !== "true");
+    const missing = missingOf(values);
     if (missing.length === 0) return;
     throw new pulumi.RunError(
       `${subject}: its provider of Kubernetes lacks ${missing.join(" and ")}; ` +

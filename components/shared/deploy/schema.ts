@@ -174,9 +174,8 @@ function acceptedBy(issue: z.core.$ZodRawIssue): [accepted: string, advice: stri
   if (issue.code === "invalid_value") return [choice(issue.values), "use one of these"];
   if (issue.code === "invalid_union") return [choice((issue.options ?? []) as unknown[]), "use one of these"];
   if (issue.code === "too_small") {
-    return issue.origin === "array"
-      ? ["a list that is not empty", "give at least one"]
-      : ["a text that is not empty", "give one"];
+    const isList = issue.origin === "array";
+    return isList ? ["a list that is not empty", "give at least one"] : ["a text that is not empty", "give one"];
   }
   if (issue.code === "invalid_type") {
     const [accepted, advice] = typeNames[issue.expected] ?? [`a ${issue.expected}`, "give one"];
@@ -201,11 +200,9 @@ export function advice(word: string, known: readonly string[]): string {
 }
 
 export function pathText(path: Path): string {
-  return path.reduce<string>(
-    (text, each) =>
-      typeof each === "number" ? `${text}[${each}]` : text === "" ? String(each) : `${text}.${String(each)}`,
-    "",
-  );
+  return path
+    .map((each, index) => (typeof each === "number" ? `[${each}]` : `${index === 0 ? "" : "."}${String(each)}`))
+    .join("");
 }
 
 const isObject = (value: unknown): value is Record<PropertyKey, unknown> => typeof value === "object" && value !== null;
@@ -218,17 +215,13 @@ export function valueAt(value: unknown, path: Path): unknown {
 export function without(value: unknown, paths: Path[]): unknown {
   if (paths.some(({ length }) => length === 0)) return undefined;
   if (paths.length === 0 || !isObject(value)) return value;
-  const below = (key: PropertyKey): unknown =>
-    without(
-      value[key],
-      paths.filter(([first]) => first === key).map(([, ...rest]) => rest),
-    );
+  const below = (key: PropertyKey): unknown => {
+    const rests = paths.filter(([first]) => first === key).map(([, ...rest]) => rest);
+    return without(value[key], rests);
+  };
   if (Array.isArray(value)) return value.map((_, index) => below(index));
-  return Object.fromEntries(
-    Object.keys(value)
-      .map((key) => [key, below(key)] as const)
-      .filter(([, each]) => each !== undefined),
-  );
+  const entries = Object.keys(value).map((key) => [key, below(key)] as const);
+  return Object.fromEntries(entries.filter(([, each]) => each !== undefined));
 }
 
 /** The known word within two edits, if any. */

@@ -28,6 +28,8 @@ const userAdvice = `use ${defaultUserId}, or "namespace" where the namespace has
 /** The largest CPU request of the containers that it is for. Kubernetes refuses a limit below the request. */
 const leastCpuLimit = "20m";
 
+const pullSecret = laterText("give the name of a Secret in the namespace");
+
 /** What a platform team sets on every pod of a component. */
 export const podArgument = z
   .strictObject({
@@ -42,10 +44,7 @@ export const podArgument = z
       .describe("of every pod, beside those that the component sets")
       .default({}),
     imagePullSecrets: z
-      .array(
-        laterText("give the name of a Secret in the namespace"),
-        says("a list of names", 'use a list like ["registry"]'),
-      )
+      .array(pullSecret, says("a list of names", 'use a list like ["registry"]'))
       .describe("names of Secrets in the namespace, to pull the images with")
       .default([]),
     priorityClassName: laterText("give the name of a PriorityClass")
@@ -124,10 +123,8 @@ function checkLabels(labels: Sound<Record<string, string>>, problem: AddProblem)
 
 /** Kubernetes takes upper case in the prefix of an annotation too. */
 function checkAnnotations(annotations: Sound<Record<string, string>>, problem: AddProblem): void {
-  checkKeys(
-    Object.keys(annotations).map((key) => key.toLowerCase()),
-    problem,
-  );
+  const keys = Object.keys(annotations).map((key) => key.toLowerCase());
+  checkKeys(keys, problem);
 }
 
 function cpuLimitProblem(limit: string): string | undefined {
