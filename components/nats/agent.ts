@@ -148,19 +148,15 @@ async function observeData(): Promise<"present" | "empty"> {
 
 /** The monitoring port says how far the log of the meta group goes. A server that is stopping says nothing. */
 async function askOthers(settings: EnsembleSettings, pod: Pod): Promise<Answer[]> {
+  const ask = async (member: string): Promise<Answer> => {
+    const { status, body } = await monitor(settings, pod.namespace, member, "raftz");
+    if (status !== 200) return { member, hasData: false, reason: `status ${status}` };
+    const index = (JSON.parse(body) as { SYS?: { _meta_?: { pindex?: number } } }).SYS?._meta_?.pindex ?? 0;
+    return index > 0 ? { member, hasData: true } : { member, hasData: false, reason: "it has no data itself" };
+  };
+  const failed = (member: string, error: unknown): Answer => ({ member, hasData: false, reason: messageOf(error) });
   const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
-  return Promise.all(
-    others.map(async (member): Promise<Answer> => {
-      try {
-        const { status, body } = await monitor(settings, pod.namespace, member, "raftz");
-        if (status !== 200) return { member, hasData: false, reason: `status ${status}` };
-        const index = (JSON.parse(body) as { SYS?: { _meta_?: { pindex?: number } } }).SYS?._meta_?.pindex ?? 0;
-        return index > 0 ? { member, hasData: true } : { member, hasData: false, reason: "it has no data itself" };
-      } catch (error) {
-        return { member, hasData: false, reason: messageOf(error) };
-      }
-    }),
-  );
+  return Promise.all(others.map((member) => ask(member).catch((error: unknown) => failed(member, error))));
 }
 
 // --- setup

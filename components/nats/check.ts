@@ -1,7 +1,4 @@
-/**
- * Proves with a real client that a NATS cluster works as its users need it. The client is loaded when the check runs: a
- * component must not bring it into every preview.
- */
+/** Proves with a real client that NATS works as its users need it. The client is loaded when the check runs, not with every preview. */
 import { randomBytes } from "node:crypto";
 import type { ConsumerInfo, JetStreamManager, StreamConfig } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
@@ -127,15 +124,13 @@ async function checkDurability(target: CheckTarget, system: NatsConnection): Pro
   const { jetStreamStates } = await import("./client.js");
   const always = target.durability === "fsync";
   const states = await jetStreamStates(system, target.members.length, answerMilliseconds);
+  const trouble = always
+    ? "acknowledges before messages are on disk"
+    : "writes each message to disk, which the configuration does not ask for";
   const wrong = target.members.flatMap((member) => {
     const state = states.find(({ server }) => server === member);
     if (state === undefined) return [`${member} does not answer`];
-    if (state.syncAlways === always) return [];
-    return [
-      always
-        ? `${member} acknowledges before messages are on disk`
-        : `${member} writes each message to disk, which the configuration does not ask for`,
-    ];
+    return state.syncAlways === always ? [] : [`${member} ${trouble}`];
   });
   failIfAny(wrong);
   return always
@@ -155,7 +150,7 @@ async function checkApplication(
   const [writer = context.address, reader = writer] = members;
   const wanted = wantedReplicas(target.members.length);
   await step(`streams ${application}`, "look at the log of the reconciler and of the members named", async () =>
-    checkStreams(context, await session.open(writer, granted), await managerOf(await session.open(writer, granted))),
+    checkStreams(context, await session.open(writer, granted)),
   );
   await step(`replication ${application}`, "a majority must answer: look at readiness and volumes of the members", () =>
     checkReplication(context, session, granted, { writer, reader, wanted }),
@@ -169,11 +164,8 @@ async function checkApplication(
 }
 
 /** All streams and their consumers: a leader, all replicas current, and of streams as many as the reconciler keeps. */
-async function checkStreams(
-  context: CheckContext,
-  connection: NatsConnection,
-  manager: JetStreamManager,
-): Promise<string> {
+async function checkStreams(context: CheckContext, connection: NatsConnection): Promise<string> {
+  const manager = await managerOf(connection);
   const wanted = wantedReplicas(context.target.members.length);
   const attempt = async () => {
     const names: string[] = [];
