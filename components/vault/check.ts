@@ -76,11 +76,8 @@ export const check: Check = async (target, environment) => {
     return `${[...new Set(Object.values(seals))].join("")} on ${Object.keys(seals).join(", ")}`;
   });
   if (known) {
-    await step(
-      "peers",
-      "look at the logs of the members; a removed member needs a person, see docs/vault.md",
-      async () => checkPeers(target, await connect(first, access)),
-    );
+    const logs = "look at the logs of the members; a removed member needs a person, see docs/vault.md";
+    await step("peers", logs, async () => checkPeers(target, await connect(first, access)));
     await step("monitoring token", "look at the log of the job that keeps the tokens", async () =>
       describeToken(await (await connect(first, access)).lookupSelf(), monitorRole),
     );
@@ -297,11 +294,9 @@ async function checkMount(
 
 /** In words; empty when the policy allows the check to write a key and to read it: otherwise nothing is proven. */
 export function mountProblems(mount: string, capabilities: string[]): string[] {
-  const missing = ["create", "update", "read"].filter((each) => !capabilities.includes(each));
+  const missing = ["create", "update", "read"].filter((each) => !capabilities.includes(each)).join(", ");
   const path = `${mount}/data/${probeKey}`;
-  return missing.length === 0
-    ? []
-    : [`not tried: the policy does not allow ${missing.join(", ")} at ${path}; add this path to it`];
+  return missing === "" ? [] : [`not tried: the policy does not allow ${missing} at ${path}; add this path to it`];
 }
 
 /** What the client's token may do, for each path. */

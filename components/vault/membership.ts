@@ -173,11 +173,8 @@ function finishForming(attempt: string, keys: Observed["keys"]): Action | undefi
 function open({ foreignSeal, keys, openingSeconds }: Observed, self: Identity): Judgement {
   if (foreignSeal) return say("is sealed: its data were made with another kind of seal; set seal as it was");
   if (self.seal === "awskms") return say("is sealed: the key service has not opened it; look at the log of the server");
-  if (keys === "absent") {
-    return say(
-      `is sealed, and the Secret ${self.keysName} with the key shares is missing; restore it; the data is kept`,
-    );
-  }
+  const secret = `the Secret ${self.keysName} with the key shares`;
+  if (keys === "absent") return say(`is sealed, and ${secret} is missing; restore it; the data is kept`);
   const detail = "is sealed and is being unsealed";
   if (openingSeconds === undefined) return say(detail, { kind: "unseal" });
   if (openingSeconds < openingPatienceSeconds) return say(detail);
@@ -211,10 +208,8 @@ function fill(observed: Observed, self: Identity): Judgement {
   if (keys === "unknown") return say("waiting for the Kubernetes API");
   // Existing keys open data that may come back, as when volumes are restored: they are never overwritten.
   if (keys !== "absent") {
-    return say(
-      `the Secret ${self.keysName} has the keys of data that is not here; bring the volumes with that data back, or, ` +
-        "when nobody wants that data, delete the Secret",
-    );
+    const remedy = "bring the volumes with that data back, or, when nobody wants that data, delete the Secret";
+    return say(`the Secret ${self.keysName} has the keys of data that is not here; ${remedy}`);
   }
   return say("the cluster is being formed", { kind: "initialise" });
 }
