@@ -192,10 +192,7 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await verifyLogins(members.names, async (member) => verifyUsers(await members.client(member), logins), 30);
 }
 
-/**
- * The passwords of the administrator that the data may accept. The administrator's Secret says another one after a rotation, and when
- * kept volumes are deployed anew.
- */
+/** The data may accept other passwords of the administrator than its Secret says: after a rotation, or on kept volumes deployed anew. */
 async function keptPasswords(): Promise<string[]> {
   const text = await readFile(join(paths.kept, paths.keptFile), "utf8").catch(absent);
   if (text === undefined) return [];
@@ -391,10 +388,7 @@ async function freeSpace(
   if (failed.length > 0) throw new Error(failed.join("; "));
 }
 
-/**
- * Promotes each learner as soon as it is in sync, which the leader decides. Returns a client of a cluster without learners, and
- * the ids of all members.
- */
+/** Promotes each learner as soon as the leader finds it in sync. Returns a client, and the ids of all members. */
 function promoteLearners(all: Members): Promise<{ client: EtcdClient; ids: string[] }> {
   return waitFor(
     "learners to become voters",

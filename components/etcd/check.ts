@@ -1,7 +1,4 @@
-/**
- * Proves with a real client that an etcd cluster works as its users need it. The client is loaded when the check runs: a
- * component must not bring it into every preview.
- */
+/** Proves with a real client that etcd works as its users need it. The client is loaded when the check runs, not with every preview. */
 import { randomBytes } from "node:crypto";
 import type { Etcd3, IOptions } from "etcd3";
 import { checkCertificates, observeCertificate } from "../shared/check/certificates";

@@ -26,10 +26,7 @@ import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./la
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;
 
-/**
- * The configuration that all members have in common, in etcd's file format (JSON is YAML; durations are nanoseconds). The
- * init container adds the names of the member.
- */
+/** What all members have in common, in etcd's file format (JSON is YAML). The init container adds the names of the member. */
 export function baseConfig(ensemble: EtcdEnsemble, token: string): Record<string, unknown> {
   const { tls, tokens } = ensemble;
   const url = (protocol: string, port: number): string => `${protocol}://[::]:${port}`;

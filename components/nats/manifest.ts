@@ -39,10 +39,7 @@ import type { NatsEnsemble } from "./arguments";
 import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount, usersTag } from "./layout";
 import { clusterName } from "./member";
 
-/**
- * 80 % of the volume. NATS does not count raft logs, snapshots, and deleted messages that are not compacted yet. A full volume would
- * switch JetStream off.
- */
+/** 80 % of the volume, because NATS does not count raft logs, snapshots and deleted messages. A full volume switches JetStream off. */
 export function fileStoreBytes(ensemble: Ensemble): number {
   return Math.floor(ensemble.storage.bytes * 0.8);
 }

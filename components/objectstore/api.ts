@@ -1,7 +1,4 @@
-/**
- * The calls of S3 and of the server's own admin API that the agent needs, signed by a small library. The AWS SDK, which the check
- * uses, is twenty times as large.
- */
+/** What the agent needs of S3 and of the server's admin API, signed by a small library: the AWS SDK is twenty times as large. */
 import { createHash } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
 import { type HttpRequest, type HttpResponse, http } from "../shared/agent/http";

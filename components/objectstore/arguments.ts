@@ -104,10 +104,7 @@ function checkNames(buckets: string[], problem: AddProblem): void {
 const reservedPrefixes = ["xn--", "sthree-", "amzn-s3-demo-"];
 const reservedSuffixes = ["-s3alias", "--ol-s3", "--x-s3", "--table-s3"];
 
-/**
- * The rules of AWS S3 for the name of a general purpose bucket, so that the same names work there. AWS allows dots too, but TLS on
- * the bucket's own host name fails with them.
- */
+/** The rules of AWS S3, so that the same names work there; but no dots, with which TLS on the bucket's own host name fails. */
 export function bucketProblem(bucket: string): string | undefined {
   if (bucket.length < 3 || bucket.length > 63) return "have 3 to 63 characters each";
   if (!/^[a-z0-9][-a-z0-9]*[a-z0-9]$/.test(bucket)) {

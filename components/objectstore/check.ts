@@ -1,7 +1,4 @@
-/**
- * Proves with the AWS SDK that an object store works as its users need it. The client is loaded when the check runs: a
- * component must not bring it into every preview.
- */
+/** Proves with the AWS SDK that the store works as its users need it. The SDK is loaded when the check runs, not with every preview. */
 import { randomBytes } from "node:crypto";
 import type { CompletedPart, S3 } from "@aws-sdk/client-s3";
 import { type HttpResponse, http } from "../shared/agent/http";

@@ -1,6 +1,6 @@
 /**
- * Proves that the key service opens what it has closed, with the same credentials as the members: a wrong key is a sentence
- * before anything is changed, instead of members that do not start. A few requests do not justify the AWS SDK.
+ * Proves that the key service opens what it has closed, with the credentials of the members: a wrong key is refused before anything is
+ * changed, instead of members that do not start. A few requests do not justify the AWS SDK.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -18,10 +18,7 @@ export interface AwsCredentials {
 
 const timeoutSeconds = 10;
 
-/**
- * Encrypts, decrypts and describes the key, and returns the ciphertext. Throws the reason when the key does not serve. `former`: the
- * ciphertext that was kept when the data were made; the key that opens it must be this key.
- */
+/** Returns a ciphertext, or throws why the key does not serve. `former`: the one from when the data were made, which this key must open. */
 export async function proveKey(key: KmsKey, credentials: AwsCredentials, former?: string): Promise<string> {
   const ask = <T>(operation: string, body: object) => kms<T>(key, credentials, operation, body);
   const KeyId = key.keyId;

@@ -170,10 +170,7 @@ function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.En
   };
 }
 
-/**
- * EKS puts the login into a pod when it creates the pod, and the template says nothing of it. So what this returns is part of a
- * checksum in the template: a change of the login replaces the members.
- */
+/** For a checksum in the template, so that a change replaces the members: EKS adds this login to pods, and the template does not show it. */
 export function injectedLogin({ seal }: VaultEnsemble): string[] {
   return seal.type === "awskms" && seal.podIdentity ? ["podIdentity"] : [];
 }
@@ -286,10 +283,7 @@ export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
   });
 }
 
-/**
- * A member stores the keys that it has made, and reads them to unseal. `create` by name works because the agent only creates
- * by server-side apply, whose request carries the name.
- */
+/** A member stores the keys that it has made, and reads them to unseal. `create` by name works because of server-side apply. */
 export function memberRules({ name, seal }: VaultEnsemble): Rule[] {
   const other = seal.type === "shamir" ? "awskms" : "shamir";
   return [

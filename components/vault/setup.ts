@@ -1,7 +1,4 @@
-/**
- * What the setup, the preflight and the job that keeps the tokens do in Vault. Every step reads before it writes, so a run may be
- * killed at any point and repeated at any time.
- */
+/** What setup, preflight and the job of the tokens do in Vault. Every step reads before it writes: a run may be killed and repeated. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { keepMarker } from "../shared/agent/guard";
@@ -125,12 +122,12 @@ export function formedCluster(servers: [string, Server][]): Attempt<string> {
 
 // --- logging in
 
-/** The first call of what `use` gets logs in. The login ends with `use`. */
+/** `use` gets a function whose first call logs in. The login ends with `use`. */
 async function loggedIn(
   context: Cluster,
   role: string,
   whenRefused: string | undefined,
-  use: (client: () => Promise<VaultClient>) => Promise<void>,
+  use: (login: Maker) => Promise<void>,
 ): Promise<void> {
   let client: VaultClient | undefined;
   try {
@@ -165,10 +162,7 @@ async function login(
   return clientWith(context, token);
 }
 
-/**
- * With the root token that the initialisation left, makes the roles that every later run logs in with. Returns what to say when that
- * login is refused.
- */
+/** With the root token, makes the roles that every later run logs in with. Returns what to say when that login is refused. */
 async function bootstrapIfNeeded(context: Context): Promise<string | undefined> {
   const token = await rootToken(context);
   if (token === undefined) {

@@ -345,10 +345,7 @@ function throttled<T>(ask: () => Promise<T>): (() => Promise<T | "unknown">) & {
   return Object.assign(get, { forget });
 }
 
-/**
- * Serves the keys with which Kubernetes signs tokens to the server in this pod. They change without notice, and the server
- * has no right to read them from Kubernetes.
- */
+/** Serves the keys with which Kubernetes signs tokens: they change without notice, and the server of this pod may not read them itself. */
 export function serveKeys(fetchKeys: () => Promise<string>, port: number = ports.keys): HttpServer {
   return createServer((_, response) => {
     fetchKeys().then(

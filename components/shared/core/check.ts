@@ -1,7 +1,4 @@
-/**
- * The contract between a component and the command that checks it after `pulumi up`. Types only: a component module never
- * loads a database client, and the checks never load Pulumi.
- */
+/** The contract between a component and its check. Types only: no component loads a database client, and no check loads Pulumi. */
 import type { ServiceKind } from "./names";
 
 export type TlsMode = "required" | "optional" | "off";

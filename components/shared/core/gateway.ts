@@ -1,7 +1,4 @@
-/**
- * The configuration of the gateway, HAProxy 3.2: pure, and written by the agent, because only a pod knows the domain of its cluster
- * and what the kernel of its node can do.
- */
+/** The configuration of HAProxy 3.2: pure. The agent writes it: only a pod knows the domain of its cluster and the kernel of its node. */
 import { memberHost, memberNames } from "./names";
 import { agentPorts } from "./settings";
 

@@ -1,7 +1,4 @@
-/**
- * Names and labels of an ensemble, derived from the name of the component. Without any import, because the agent in the
- * cluster and the checks derive the same names from the same words.
- */
+/** Names and labels of an ensemble, derived from the name of the component. Imports nothing: agents and checks derive the same names. */
 export const serviceKinds = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"] as const;
 export type ServiceKind = (typeof serviceKinds)[number];
 
@@ -108,10 +105,7 @@ export function instanceLabels(service: ServiceKind, name: string): Record<strin
   return { [labelKeys.service]: service, [labelKeys.instance]: name };
 }
 
-/**
- * The selector of the members. Frozen: a StatefulSet whose selector changes is replaced, and all its pods go at once.
- * Everything that may change belongs into `labels`.
- */
+/** Frozen: a StatefulSet whose selector changes is replaced, and all its pods go at once. What may change belongs into `labels`. */
 export function serverSelector(service: ServiceKind, name: string): Record<string, string> {
   return { ...instanceLabels(service, name), [labelKeys.component]: "server" };
 }

@@ -18,10 +18,7 @@ export interface WaitOptions {
 /** For checks and drills: standard output belongs to their report, and drills break what they talk to on purpose. */
 export const patient = { say: () => undefined, onError: "wait", intervalSeconds: 0.25 } as const;
 
-/**
- * The only function that waits: it repeats an attempt until the attempt is done. When that takes too long, the error says
- * what was awaited and what was seen last.
- */
+/** The only function that waits: repeats an attempt until it is done. After the deadline the error says what was seen last. */
 export async function waitFor<T>(what: string, attempt: () => Promise<Attempt<T>>, options: WaitOptions): Promise<T> {
   const { deadlineSeconds, intervalSeconds = 1, signal, say = log, onError = "fail" } = options;
   const end = performance.now() + deadlineSeconds * 1000;

@@ -21,10 +21,7 @@ export function allow(apiGroup: string, resource: string, verbs: string[], resou
   return { apiGroups: [apiGroup], resources: [resource], verbs, ...named };
 }
 
-/**
- * A ServiceAccount with the given rules in the namespace of the ensemble; without rules it may do nothing. Returns what a pod
- * with this account must wait for.
- */
+/** A ServiceAccount; without rules it may do nothing. Returns what a pod with this account must wait for. */
 export function createAccess(
   ensemble: Ensemble,
   name: string,
@@ -52,10 +49,7 @@ export function secretsElsewhere({ name, applications, applicationNamespaces }: 
   });
 }
 
-/**
- * Lets an account of the ensemble keep these Secrets up to date: a Role in each of the namespaces. `create` by name works because
- * the agents create by server-side apply.
- */
+/** Lets an account keep these Secrets up to date. `create` by name works because the agents create by server-side apply. */
 export function createAccessElsewhere(
   ensemble: Ensemble,
   account: string,
@@ -94,10 +88,7 @@ export function changeRules(ensemble: Ensemble): Rule[] {
   ];
 }
 
-/**
- * The setup creates the marker with a POST, which never overwrites; Kubernetes cannot restrict a POST by name. It sets the
- * owner of the marker by server-side apply, and deletes the claims of members that have left.
- */
+/** The setup creates the marker with a POST, which never overwrites; Kubernetes cannot restrict a POST by name. */
 export function setupRules(ensemble: Ensemble): Rule[] {
   const { marker, setup } = namesOf(ensemble.name);
   const left = claimNames(ensemble.name, possibleMembers(ensemble.members)).slice(ensemble.members);

@@ -1,6 +1,5 @@
 /**
- * The Pulumi side of the certificates: a Job that issues them before the members start, a CronJob that renews them, and the
- * rights of both. `core/certificates.ts` decides what they do, `agent/certificates.ts` does it. With a cert-manager issuer
+ * A Job that issues certificates before the members start, a CronJob that renews them, and the rights of both. With a cert-manager issuer
  * the authority is an intermediate one that cert-manager keeps; the agent issues all server certificates in either case.
  */
 import { CustomResource } from "@pulumi/kubernetes/apiextensions/customResource";
@@ -71,10 +70,7 @@ function applicationSecrets({ name, applications }: Ensemble): string[] {
   return applications.map((application) => applicationSecretName(name, application));
 }
 
-/**
- * All rules are by name. `create` by name works because the agent creates by server-side apply, whose request carries the name; a
- * POST would be refused.
- */
+/** All by name. `create` by name works because server-side apply carries the name; a POST would be refused. */
 function accessRules(ensemble: Ensemble): Rule[] {
   const names = namesOf(ensemble.name);
   const own = [names.authority, ...leafSecretNames(ensemble.service, ensemble.name)];

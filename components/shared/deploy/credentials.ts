@@ -98,10 +98,7 @@ export function createApplications(
   );
 }
 
-/**
- * Two passwords take turns: a rotation replaces one of them, which becomes current; the other one stays as it is, and becomes the former
- * one. `rotation` alone decides which of the two is current.
- */
+/** Two passwords take turns: a rotation replaces the former one, which becomes current. `rotation` alone decides which is current. */
 export function createLogins(
   resource: string,
   username: string,
@@ -119,10 +116,7 @@ export function createLogins(
   return { current: login(rotation), former: rotation === 0 ? undefined : login(rotation - 1) };
 }
 
-/**
- * Alphanumeric, because it must pass unchanged through URLs, DSNs and configuration files: 32 characters are 190 bits. Another `turn`
- * replaces the password.
- */
+/** Alphanumeric, to pass unchanged through URLs, DSNs and files: 32 characters are 190 bits. Another `turn` replaces the password. */
 export function createPassword(name: string, options: pulumi.CustomResourceOptions, turn = 0): pulumi.Output<string> {
   const keepers = turn === 0 ? {} : { keepers: { rotation: String(turn) } };
   return new RandomPassword(name, { length: 32, special: false, ...keepers }, options).result;
@@ -138,10 +132,7 @@ export function createSecret(
   return new Secret(name, secretOf(ensemble, name, values), protectable(options));
 }
 
-/**
- * In the namespace of the ensemble, and in that of the application. They are deleted when the application is removed from the
- * arguments, so they are not protected.
- */
+/** In the namespaces of ensemble and application. They go when the application is removed from the arguments, so they are not protected. */
 export function createApplicationSecrets(
   ensemble: Ensemble,
   application: string,

@@ -14,10 +14,7 @@ import { childOptions } from "./protection";
 /** To pull the image of the agent, and for members that are not whole yet. */
 const judgeSeconds = 240;
 
-/**
- * Creates the bundle of the agent and the guard that runs it. Returns the options for all other resources, which wait for the
- * guard: a refused change must not alter what the living members read.
- */
+/** Returns the options for all other resources, which wait for the guard: a refused change must not alter what living members read. */
 export function createGuard(
   component: pulumi.ComponentResource,
   ensemble: Ensemble,

@@ -66,10 +66,7 @@ interface Sidecar {
 
 /** Where the agent keeps the addresses of the members. */
 const hostsFolder: core.v1.VolumeMount = { name: "hosts", mountPath: hostsPaths.directory };
-/**
- * Servers look names up where they cannot wait (Sentinel, for one, in its event loop), and half of all lookups wait when a node
- * is lost with one of two DNS servers.
- */
+/** Sentinel looks names up in its event loop, where it cannot wait. Without one of two DNS servers half of all lookups wait. */
 const namesOfMembers: core.v1.VolumeMount = {
   name: hostsFolder.name,
   mountPath: hostsPaths.mounted,
@@ -77,10 +74,7 @@ const namesOfMembers: core.v1.VolumeMount = {
   readOnly: true,
 };
 
-/**
- * The agent beside the servers. It starts before them and stops after them. The member is ready when the agent is; when the
- * agent ends, only the agent is started again.
- */
+/** Starts before the servers and stops after them. The member is ready when the agent is. An agent that ends is started again alone. */
 function sidecarContainer(ensemble: Ensemble, sidecar: Sidecar): core.v1.Container {
   const probe = (path: string) => ({ httpGet: { path, port: "agent", scheme: "HTTP" } });
   return {

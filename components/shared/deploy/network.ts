@@ -76,10 +76,7 @@ export interface PolicyPorts {
 /** 443 is the port of the Service of the API server, 6443 the one that some network plugins see. */
 export const apiServerPorts = [443, 6443];
 
-/**
- * Default deny for all pods of the ensemble. Probes of the kubelet need no rule: traffic from a pod's own node is always
- * allowed. Port forwards end inside the pod's network namespace and need none either.
- */
+/** Default deny for all pods of the ensemble. Probes come from the pod's own node, and port forwards end inside the pod: neither needs a rule. */
 export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts) {
   const instance = instancePeer(ensemble);
   const { apiServer } = ensemble.egress;

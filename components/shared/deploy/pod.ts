@@ -132,10 +132,7 @@ export interface AgentContainer {
   env?: core.v1.EnvVar[];
 }
 
-/**
- * A container that runs one command of the service's agent. The ConfigMap holds the bundle compressed; Node.js unpacks and
- * evaluates it in memory, so that the root file system stays read-only.
- */
+/** Runs one command of the agent. Node.js unpacks the bundle and evaluates it in memory: the root file system stays read-only. */
 export function agentContainer(container: AgentContainer): core.v1.Container {
   return {
     name: container.name,
