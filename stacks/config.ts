@@ -33,11 +33,16 @@ export const environments = ["dev", "prod"] as const;
 export const cellsVersions = ["v4", "v5"] as const;
 export type CellsVersion = (typeof cellsVersions)[number];
 
+/** Of a DNS label. */
+const mostCharacters = 63;
 const dnsLabel = text(
   /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
-  "a DNS label of at most 63 lower case letters, digits and hyphens",
+  `a DNS label of at most ${mostCharacters} lower case letters, digits and hyphens`,
   'use a name like "cells"',
 );
+/** What the namespace of Cells adds to that of the services. */
+const suffix = "-app";
+
 /**
  * What a stack may say about a service: the arguments of its component, without those that the stack decides on and without
  * defaults, which are those of the environment. What must be right about several of them together is judged with these.
@@ -263,12 +268,12 @@ const stackShape = z.strictObject({
       namespace: dnsLabel
         .optional()
         .describe(
-          "that Cells runs in and has its Secrets in; default: that of the services, whose Pod Security the chart of Cells does not satisfy",
+          "that Cells runs in and has its Secrets in; default: `namespace` and `-app`. The same as `namespace`: Cells runs among the services, where Pod Security refuses the pods of its chart",
         ),
       createNamespace: z
         .boolean()
         .describe(
-          "whether the stack makes `cells.namespace`, with Pod Security `baseline`; it is never deleted. `false`: it exists; default `true`",
+          "whether the stack makes `cells.namespace`, with Pod Security `baseline`, and in dev deletes it with the services; `false`: it exists, and stays; default `true`",
         )
         .optional(),
     })
@@ -287,18 +292,40 @@ export const schema = stackShape.check(together(checkCellsNamespace));
 
 export type StackConfig = Readonly<z.output<typeof schema>>;
 
+interface Places {
+  namespace: string;
+  cells: { namespace?: string | undefined };
+}
+
 function checkCellsNamespace(
   { namespace, cells }: Sound<Pick<z.output<typeof stackShape>, "namespace" | "cells">>,
   problem: AddProblem,
 ): void {
-  if (cells?.createNamespace === undefined || namespace === undefined) return;
-  if (cells.namespace !== undefined && cells.namespace !== namespace) return;
-  problem(
-    ["cells", "createNamespace"],
-    `must be given only with a cells.namespace that is not the namespace of the services (${shown(namespace)}), ` +
-      `got ${cells.createNamespace} with ${cells.namespace === undefined ? "no cells.namespace" : "the same"}; ` +
-      "remove it, or give Cells a namespace of its own",
-  );
+  if (namespace === undefined || cells === undefined) return;
+  if (cells.namespace === undefined && namespace.length > mostCharacters - suffix.length) {
+    problem(
+      ["namespace"],
+      `must have at most ${mostCharacters - suffix.length} characters without cells.namespace, whose default ends with ` +
+        `${shown(suffix)}, got ${shown(namespace)}; use a shorter name, or give cells.namespace`,
+    );
+  }
+  if (cells.createNamespace !== undefined && !isElsewhere({ namespace, cells })) {
+    problem(
+      ["cells", "createNamespace"],
+      `must be given only when cells.namespace is not the namespace of the services (${shown(namespace)}), ` +
+        `got ${cells.createNamespace}; remove it, or give Cells a namespace of its own`,
+    );
+  }
+}
+
+/** Pod Security of the services refuses the pods of the chart of Cells. */
+export function cellsNamespace({ cells, namespace }: Places): string {
+  return cells.namespace ?? `${namespace}${suffix}`;
+}
+
+/** Otherwise Cells runs among the services, where every pod may connect. */
+export function isElsewhere(config: Places): boolean {
+  return cellsNamespace(config) !== config.namespace;
 }
 
 /** What is sound of the configuration with its defaults, unless what everything depends on is wrong; and every mistake. */

@@ -2,8 +2,7 @@
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import { Provider } from "@pulumi/kubernetes/provider";
 import type * as pulumi from "@pulumi/pulumi";
-import { cellsNamespace, isElsewhere } from "./cells";
-import type { StackConfig } from "./config";
+import { cellsNamespace, isElsewhere, type StackConfig } from "./config";
 
 /** A name that is known when the namespace is there. */
 interface Namespaces {
@@ -18,59 +17,57 @@ export interface ClusterAccess {
   clusterIdentifier: string;
 }
 
-type NamespaceConfig = Pick<StackConfig, "namespace" | "createNamespace" | "cells">;
-
+/** The components never create a namespace: whoever owns it decides on its security level. */
 export function createNamespaces(
-  config: NamespaceConfig,
+  config: Pick<StackConfig, "namespace" | "createNamespace" | "cells">,
   protect: boolean,
-  cluster: { provider: Provider; access: ClusterAccess },
+  { provider, access }: { provider: Provider; access: ClusterAccess },
 ): Namespaces {
-  const { provider, access } = cluster;
-  if (!isElsewhere(config)) {
-    const services = servicesNamespace(config, protect, { provider });
-    return { services, cells: services };
+  const create = creation(access, protect);
+  const cells = isElsewhere(config) ? namespaceOfCells() : undefined;
+  // After that of Cells, so that no service is made where Cells has no namespace.
+  const dependsOn = cells === undefined ? [] : [cells.namespace];
+  const services = config.createNamespace
+    ? create("namespace", config.namespace, "restricted", { dependsOn })
+    : found("namespace", config.namespace, { provider, dependsOn });
+  return { services: services.name, cells: (cells ?? services).name };
+
+  function namespaceOfCells(): Known {
+    const name = cellsNamespace(config);
+    if (config.cells.createNamespace === false) return found("cells.namespace", name, { provider });
+    // At the level of the chart of Cells, whose init containers have no security context, or run as root. Where the stack
+    // keeps data, it keeps the release of Cells and its volumes too.
+    return create("cells-services:cells.namespace", name, "baseline", { retainOnDelete: protect });
   }
-  const { namespace, name } =
-    config.cells.createNamespace === false
-      ? found("cells.namespace", cellsNamespace(config), { provider })
-      : createdForCells(cellsNamespace(config), protect, access);
-  // First, so that no service is made where Cells has no namespace.
-  return { services: servicesNamespace(config, protect, { provider, dependsOn: [namespace] }), cells: name };
 }
 
-/** The components never create it: whoever owns the namespace decides on its security level. */
-function servicesNamespace(
-  { namespace, createNamespace }: NamespaceConfig,
-  protect: boolean,
-  options: pulumi.CustomResourceOptions,
-): pulumi.Output<string> {
-  if (!createNamespace) return found("namespace", namespace, options).name;
-  const args = { metadata: { name: namespace, labels: labelsOf("restricted") } };
-  // The volumes go with their namespace.
-  return new Namespace("namespace", args, { ...options, protect }).metadata.name;
+interface Known {
+  namespace: Namespace;
+  name: pulumi.Output<string>;
 }
 
 /** The engine says the logical name, and with it the key, when the namespace does not exist. */
-function found(key: string, name: string, options: pulumi.CustomResourceOptions) {
+function found(key: string, name: string, options: pulumi.CustomResourceOptions): Known {
   const namespace = Namespace.get(`cells-services:${key} ${name}`, name, options);
   return { namespace, name: namespace.id };
 }
 
-/** For the chart of Cells, whose init containers have no security context, or run as root. */
-function createdForCells(name: string, protect: boolean, access: ClusterAccess) {
-  const namespace = new Namespace(
-    // The engine says this name, and with it the key, when the namespace exists already.
-    "cells-services:cells.namespace",
-    { metadata: { name, labels: labelsOf("baseline") } },
-    {
-      // Server-side apply would take over a namespace that exists, and change its security level.
-      provider: new Provider("cluster-namespaces", { ...access, enableServerSideApply: false }),
-      protect,
-      // Releases and volumes of Cells live in it, which are not of this stack.
-      retainOnDelete: true,
-    },
-  );
-  return { namespace, name: namespace.metadata.name };
+/** The engine says the logical name, and with it the key, when the namespace exists already. */
+function creation(access: ClusterAccess, protect: boolean) {
+  let provider: Provider | undefined;
+  return (
+    key: string,
+    name: string,
+    level: "restricted" | "baseline",
+    options: pulumi.CustomResourceOptions,
+  ): Known => {
+    // Server-side apply would take over a namespace that exists, and change its security level. The identifier of the cluster
+    // is that of the other provider: with another one the engine would replace a namespace that the other provider has made.
+    provider ??= new Provider("cluster-namespaces", { ...access, enableServerSideApply: false });
+    const args = { metadata: { name, labels: labelsOf(level) } };
+    const namespace = new Namespace(key, args, { provider, protect, ...options });
+    return { namespace, name: namespace.metadata.name };
+  };
 }
 
 /** Namespaces of the stack have one level of Pod Security for all three modes. */

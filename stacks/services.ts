@@ -24,16 +24,8 @@ import {
   sentence,
 } from "../components/shared/deploy";
 import { VaultCluster, type VaultClusterArguments, vaultProfile, vaultSchema } from "../components/vault";
-import {
-  application,
-  type CellsOutputs,
-  type CellsStore,
-  cellsNamespace,
-  isElsewhere,
-  provideCells,
-  tlsDefaults,
-} from "./cells";
-import { reasonKeys, type ServiceName, type StackConfig, serviceNames } from "./config";
+import { application, type CellsOutputs, type CellsStore, provideCells, tlsDefaults } from "./cells";
+import { cellsNamespace, isElsewhere, reasonKeys, type ServiceName, type StackConfig, serviceNames } from "./config";
 import { merged } from "./merge";
 import { type ClusterAccess, createNamespaces } from "./namespaces";
 

@@ -3,7 +3,7 @@ import { Secret } from "@pulumi/kubernetes/core/v1/secret";
 import * as pulumi from "@pulumi/pulumi";
 import { ObjectStore } from "../../components/objectstore";
 import { applicationSecretName, type EnsembleComponent, encoded } from "../../components/shared/deploy";
-import type { ServiceName, StackConfig } from "../config";
+import { cellsNamespace, type ServiceName, type StackConfig } from "../config";
 import type { CellsFacts, CellsStore, Endpoint, Login } from "./facts";
 import { environmentFile, installFile, patchesFile, valuesFile } from "./files";
 import { application, buckets } from "./needs";
@@ -51,15 +51,6 @@ export function provideCells(
     cellsEnv: file(environmentFile),
     cellsInstall: file(installFile),
   };
-}
-
-export function cellsNamespace({ cells, namespace }: Pick<StackConfig, "cells" | "namespace">): string {
-  return cells.namespace ?? namespace;
-}
-
-/** Whether Cells runs beside the services, where every pod may connect. */
-export function isElsewhere(config: Pick<StackConfig, "cells" | "namespace">): boolean {
-  return cellsNamespace(config) !== config.namespace;
 }
 
 function createSecret(

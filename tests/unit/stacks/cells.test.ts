@@ -11,10 +11,12 @@ interface Metadata {
 
 const metadataOf = (inputs: Record<string, unknown>): Metadata => inputs["metadata"] as Metadata;
 
-/** The Secrets that are for Cells, by the name of the object. */
+/** The Secrets of the chart of Cells, which are of no component, by the name of the object. */
 async function secretsForCells(...given: Parameters<typeof recordStack>) {
   const graph = await recordStack(...given);
-  const secrets = graph.byType("kubernetes:core/v1:Secret").filter(({ name }) => name.startsWith("cells-"));
+  const secrets = graph
+    .byType("kubernetes:core/v1:Secret")
+    .filter(({ urn }) => urn.includes("::kubernetes:core/v1:Secret::cells-"));
   return { graph, secrets: new Map(secrets.map((each) => [metadataOf(each.inputs).name, each])) };
 }
 
@@ -23,7 +25,7 @@ describe.each(stackNames)("what Cells gets in %s", (stack) => {
     const { secrets } = await secretsForCells(stack);
     expect([...secrets.keys()].sort()).toEqual(chartSecrets);
     for (const { inputs } of secrets.values()) {
-      expect(metadataOf(inputs).namespace).toBe("cells");
+      expect(metadataOf(inputs).namespace).toBe("cells-app");
       expect(new Set(Object.values(inputs["data"] as object))).toEqual(new Set([redacted]));
     }
   });
@@ -48,13 +50,14 @@ describe("the files of Cells in prod", () => {
   });
 });
 
-describe("Cells in another namespace", () => {
+const made = "cells-services:cells.namespace";
+
+describe("the namespace of Cells", () => {
   const elsewhere = { config: { cells: '{"namespace":"app"}' } };
-  const made = "cells-services:cells.namespace";
   const cells = { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "app" } } };
   const beside = { podSelector: { matchLabels: {} } };
 
-  it("has its Secrets there", async () => {
+  it("has the Secrets of its chart", async () => {
     const { secrets } = await secretsForCells("dev", elsewhere);
     expect([...secrets.values()].map(({ inputs }) => metadataOf(inputs).namespace)).toEqual(
       chartSecrets.map(() => "app"),
@@ -85,7 +88,7 @@ describe("Cells in another namespace", () => {
     ]);
   });
 
-  it("is in one namespace for all services", async () => {
+  it("is one for all services", async () => {
     const config = { etcd: '{"applicationNamespaces":{"cells":"other"}}' };
     await expect(recordStack("dev", { config })).rejects.toThrow(
       'cells-services:etcd.applicationNamespaces must not contain cells, got "other"; ' +
@@ -93,11 +96,11 @@ describe("Cells in another namespace", () => {
     );
   });
 
-  it.each(stackNames)("has one that %s makes, in which its chart can run, and never deletes", async (stack) => {
-    const graph = await recordStack(stack, elsewhere);
+  it.each(stackNames)("is made by %s, for its chart, and kept with the data of the stack", async (stack) => {
+    const graph = await recordStack(stack);
     const { inputs, options } = graph.get(made);
     expect(inputs["metadata"]).toEqual({
-      name: "app",
+      name: "cells-app",
       labels: {
         "app.kubernetes.io/managed-by": "pulumi",
         "app.kubernetes.io/part-of": "cells-services",
@@ -106,23 +109,12 @@ describe("Cells in another namespace", () => {
         "pod-security.kubernetes.io/warn": "baseline",
       },
     });
-    expect(options.retainOnDelete).toBe(true);
+    expect(options.retainOnDelete ?? false).toBe(stack === "prod");
     expect(options.protect ?? false).toBe(stack === "prod");
     expect(graph.get("namespace").options.dependsOn).toEqual([graph.get(made).urn]);
   });
 
-  it("takes over no namespace that exists, as server-side apply would", async () => {
-    const graph = await recordStack("dev", elsewhere);
-    expect(graph.get(made).options.provider).toBe(graph.get("cluster-namespaces").urn);
-    expect(graph.get("cluster-namespaces").inputs).toEqual({
-      ...graph.get("cluster").inputs,
-      enableConfigMapMutable: undefined,
-      enableSecretMutable: undefined,
-      enableServerSideApply: "false",
-    });
-  });
-
-  it("can have one that exists, which is looked for before anything is made", async () => {
+  it("can exist, and is looked for before anything is made", async () => {
     const config = { cells: '{"namespace":"app","createNamespace":false}' };
     const { graph, secrets } = await secretsForCells("dev", { config });
     expect(secrets.size).toBe(chartSecrets.length);
@@ -152,9 +144,27 @@ describe("Cells in another namespace", () => {
     expect(seen["nats"]).not.toContainEqual(beside);
   });
 
-  it("changes nothing when it is the same one", async () => {
-    const seen = await sources({ services: '["etcd"]', cells: '{"namespace":"cells"}' });
-    expect(seen).toEqual(await sources({ services: '["etcd"]' }));
+  it("can be that of the services: Cells is a client as any other there, and has no second Secret", async () => {
+    const config = { services: '["etcd"]', cells: '{"namespace":"cells"}' };
+    expect(JSON.stringify((await sources(config))["etcd"])).not.toContain("namespaceSelector");
+    const graph = await recordStack("dev", { config });
+    expect(graph.byType("kubernetes:core/v1:Namespace").map(({ name }) => name)).toEqual(["namespace"]);
+    const secrets = graph.byType("kubernetes:core/v1:Secret").map(({ inputs }) => metadataOf(inputs));
+    expect(secrets.filter(({ name }) => name === "etcd-application-cells")).toHaveLength(1);
+    expect(new Set(secrets.map(({ namespace }) => namespace))).toEqual(new Set(["cells"]));
+  });
+});
+
+describe("a namespace that a stack makes", () => {
+  it.each(["namespace", made])("is not taken over when it exists, as server-side apply would: %s", async (name) => {
+    const graph = await recordStack("dev", { config: { services: '["etcd"]' } });
+    expect(graph.get(name).options.provider).toBe(graph.get("cluster-namespaces").urn);
+    expect(graph.get("cluster-namespaces").inputs).toEqual({
+      ...graph.get("cluster").inputs,
+      enableConfigMapMutable: undefined,
+      enableSecretMutable: undefined,
+      enableServerSideApply: "false",
+    });
   });
 });
 

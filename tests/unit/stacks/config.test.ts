@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseConfig, report } from "../../../stacks/config";
+import { cellsNamespace, isElsewhere, parseConfig, report } from "../../../stacks/config";
 
 const project = "cells-services";
 
@@ -34,6 +34,17 @@ describe("the configuration of a stack", () => {
     });
   });
 
+  it.each([
+    [{}, "cells-app", true],
+    [{ namespace: "data" }, "data-app", true],
+    [{ namespace: "data", cells: { namespace: "app" } }, "app", true],
+    [{ namespace: "data", cells: { namespace: "data" } }, "data", false],
+  ])("has Cells, with %j, in the namespace %s", (values, name, elsewhere) => {
+    const { config } = parse({ kubeContext: "test", ...values });
+    if (config === undefined) throw new Error("the configuration was refused");
+    expect([cellsNamespace(config), isElsewhere(config)]).toEqual([name, elsewhere]);
+  });
+
   it("takes the environment from the name of the stack, or from the configuration", () => {
     expect(parse({ kubeContext: "test" }, "prod").config?.environment).toBe("prod");
     expect(parse({ kubeContext: "test", environment: "prod" }, "staging").config?.environment).toBe("prod");
@@ -46,6 +57,14 @@ describe("the configuration of a stack", () => {
       createNamespace: false,
       cells,
     });
+  });
+
+  it.each([
+    ["of the longest default", { namespace: "a".repeat(59) }],
+    ["of another name beside the longest of the services", { namespace: "a".repeat(63), cells: { namespace: "app" } }],
+    ["of the default name that exists", { cells: { createNamespace: false } }],
+  ])("takes a namespace of Cells %s", (_, values) => {
+    expect(mistakes({ kubeContext: "test", ...values })).toEqual([]);
   });
 
   it("takes arguments of components", () => {
@@ -149,15 +168,16 @@ describe("the configuration of a stack", () => {
       "cells.namespace must be a DNS label of at most 63 lower case letters, digits and hyphens",
     ],
     [
-      "a namespace of Cells that is to be made and has no name",
-      { cells: { createNamespace: true } },
-      "cells.createNamespace must be given only with a cells.namespace that is not the namespace of the services " +
-        '("cells"), got true with no cells.namespace; remove it, or give Cells a namespace of its own',
+      "whether the stack makes the namespace of Cells when that is the one of the services",
+      { namespace: "data", cells: { namespace: "data", createNamespace: false } },
+      "cells.createNamespace must be given only when cells.namespace is not the namespace of the services " +
+        '("data"), got false; remove it, or give Cells a namespace of its own',
     ],
     [
-      "an owner of a namespace that is that of the services",
-      { namespace: "data", cells: { namespace: "data", createNamespace: false } },
-      '("data"), got false with the same; remove it',
+      "a namespace without room for what that of Cells adds",
+      { namespace: "a".repeat(60) },
+      'namespace must have at most 59 characters without cells.namespace, whose default ends with "-app", ' +
+        `got "${"a".repeat(60)}"; use a shorter name, or give cells.namespace`,
     ],
     [
       "a word for whether the stack makes the namespace",

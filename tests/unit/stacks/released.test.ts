@@ -15,6 +15,9 @@ const gone: { urn: RegExp; reason: string }[] = [
   { urn: /:ConfigMap::redis-config$/, reason: "the configuration for plain text has a name of its own" },
 ];
 
+/** The Secrets of its chart. Those of the components, which other pods may use too, stay where they are. */
+const forCells = /::kubernetes:core\/v1:Secret::cells-\w+$/;
+
 describe.each(stackNames)("%s for those who deployed the last release", (stack) => {
   const file = join(__dirname, "..", "..", "golden", "released", `${stack}.json`);
   const before = (JSON.parse(readFileSync(file, "utf8")) as { resources: Promised[] }).resources;
@@ -30,11 +33,22 @@ describe.each(stackNames)("%s for those who deployed the last release", (stack) 
     expect(before.map(({ urn }) => urn).filter((urn) => !known.has(urn) && !isGone(urn))).toEqual([]);
   });
 
-  it("replaces nothing that holds data or opens it", () => {
-    const now = new Map(promised(graph.resources).map(({ urn, fixed }) => [urn, fixed]));
+  const keptBy = ({ resources }: Graph) => {
+    const now = new Map(promised(resources).map(({ urn, fixed }) => [urn, fixed]));
     const kept = before.filter(({ urn, fixed }) => fixed !== undefined && now.has(urn));
     expect(kept.length).toBeGreaterThan(50);
-    expect(kept.map(({ urn }) => ({ urn, fixed: now.get(urn) }))).toEqual(kept);
+    return { kept, now: kept.map(({ urn }) => ({ urn, fixed: now.get(urn) })) };
+  };
+
+  it("replaces nothing that holds data or opens it, but moves the Secrets for Cells to its namespace", () => {
+    const { kept, now } = keptBy(graph);
+    const moved = (fixed: Promised["fixed"]) => ({ ...fixed, "metadata.namespace": "cells-app" });
+    expect(now).toEqual(kept.map(({ urn, fixed }) => ({ urn, fixed: forCells.test(urn) ? moved(fixed) : fixed })));
+  });
+
+  it("moves nothing when Cells stays among the services", async () => {
+    const { kept, now } = keptBy(await recordStack(stack, { config: { cells: '{"namespace":"cells"}' } }));
+    expect(now).toEqual(kept);
   });
 
   it("names nothing as gone that is there", () => {

@@ -179,12 +179,15 @@ describe("a stack", () => {
 
   it("uses the cluster of its configuration, never the current context", async () => {
     const graph = await recordStack("dev", { config: { kubeContext: "other", kubeconfig: "/etc/kube" } });
-    expect(graph.get("cluster").inputs).toMatchObject({
-      context: "other",
-      kubeconfig: "/etc/kube",
-      clusterIdentifier: "cells-services-dev",
-    });
-    expect(graph.byType("pulumi:providers:kubernetes")).toHaveLength(1);
+    const providers = graph.byType("pulumi:providers:kubernetes");
+    expect(providers.map(({ name }) => name).sort()).toEqual(["cluster", "cluster-namespaces"]);
+    for (const { inputs } of providers) {
+      expect(inputs).toMatchObject({
+        context: "other",
+        kubeconfig: "/etc/kube",
+        clusterIdentifier: "cells-services-dev",
+      });
+    }
   });
 
   it("stays in its cluster when it is renamed: another identifier would replace everything", async () => {
@@ -200,8 +203,10 @@ describe("a stack", () => {
 
 describe.each(stackNames)("the stack %s", (stack) => {
   it("uses a namespace that exists when it is told to, and does not own it", async () => {
-    const graph = await recordStack(stack, { config: { services: '["etcd"]', createNamespace: "false" } });
+    const config = { services: '["etcd"]', createNamespace: "false", cells: '{"createNamespace":false}' };
+    const graph = await recordStack(stack, { config });
     expect(graph.byType("kubernetes:core/v1:Namespace")).toEqual([]);
+    expect(graph.byType("pulumi:providers:kubernetes").map(({ name }) => name)).toEqual(["cluster"]);
     expect(graph.outputs["checks"]).toMatchObject([{ namespace: "cells", host: "etcd.cells.svc" }]);
   });
 
