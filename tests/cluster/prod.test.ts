@@ -4,11 +4,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { awsCredentials, awsEndpoint, startAws } from "../../sandbox/aws";
 import { kubectl } from "../../sandbox/cluster";
 import { pulumi } from "../../sandbox/engine";
-import { type Deployment, openDeployment } from "../support/deployment";
+import { type Deployment, openDeployment, type Result } from "../support/deployment";
 
 /** The real program of prod, with an emulated AWS: a stack of its own, which is gone in the end. */
 const stack = "prod-test";
 const namespace = `cells-${stack}`;
+const ofCells = `${namespace}-app`;
 const prefix = `sandbox-${stack}`;
 let deployment: Deployment;
 
@@ -26,13 +27,17 @@ async function ownBuckets(): Promise<string[]> {
   return Buckets.map(({ Name = "" }) => Name).filter((name) => name.startsWith(`${prefix}-`));
 }
 
+async function destroyUnprotected(): Promise<Result> {
+  await pulumi(deployment.engine, "state", "unprotect", "--all", "--yes", "--stack", stack).catch(() => undefined);
+  return deployment.deploy("destroy", "--yes", "--skip-preview");
+}
+
 /** Keys and buckets are protected and retained, as in the real AWS: whoever wants them gone removes them there. */
 async function clear(): Promise<void> {
   await pulumi(deployment.engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
-  await pulumi(deployment.engine, "state", "unprotect", "--all", "--yes", "--stack", stack).catch(() => undefined);
-  await deployment.deploy("destroy", "--yes", "--skip-preview");
+  await destroyUnprotected();
   const released = `{.items[?(@.spec.claimRef.namespace=="${namespace}")].metadata.name}`;
-  await kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s");
+  await kubectl("delete", "namespace", namespace, ofCells, "--ignore-not-found", "--timeout=120s");
   const volumes = (await kubectl("get", "pv", "-o", `jsonpath=${released}`)).split(" ").filter(Boolean);
   if (volumes.length > 0) await kubectl("delete", "pv", ...volumes);
   for (const bucket of await ownBuckets()) await s3.send(new DeleteBucketCommand({ Bucket: bucket }));
@@ -94,5 +99,13 @@ describe("the prod stack", () => {
     expect(result.code).not.toBe(0);
     expect(result.output).toContain("protect");
     expect(await kubectl("get", "statefulsets", "-n", namespace, "-o", "name")).toContain("statefulset.apps/mysql");
+  });
+
+  it("leaves the namespace of Cells when it is destroyed on purpose", async () => {
+    const result = await destroyUnprotected();
+    expect(result.code, result.output).toBe(0);
+    expect(await kubectl("get", "namespaces", namespace, ofCells, "--ignore-not-found", "-o", "name")).toBe(
+      `namespace/${ofCells}\n`,
+    );
   });
 });

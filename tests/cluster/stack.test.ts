@@ -22,6 +22,7 @@ import { allReady, drilledServices, openWorkload, placeOf, runNow } from "../sup
  */
 const stack = "test";
 const namespace = `cells-${stack}`;
+const ofCells = `${namespace}-app`;
 /** Also where Cells cannot use it: what the services do between themselves and with others must hold over TLS. */
 const overTls = Object.fromEntries(serviceNames.map((each) => [`cells-services:${each}`, { tls: "required" }]));
 let deployment: Deployment;
@@ -101,10 +102,9 @@ describe("the dev stack", () => {
   });
 
   it("keeps secrets out of the state, ConfigMaps, arguments and logs", async () => {
-    const { items } = JSON.parse(await kubectl("get", "secrets", "-n", namespace, "-o", "json")) as {
-      items: SecretObject[];
-    };
-    const values = secretValues(items);
+    const secretsIn = async (place: string) =>
+      (JSON.parse(await kubectl("get", "secrets", "-n", place, "-o", "json")) as { items: SecretObject[] }).items;
+    const values = secretValues([...(await secretsIn(namespace)), ...(await secretsIn(ofCells))]);
     // An administrator, an application, a certificate authority and two certificates each, at least.
     expect(values.length).toBeGreaterThanOrEqual(10);
     // A short value would be found by chance: one that is no secret belongs to the public ones.
@@ -371,7 +371,7 @@ describe("the dev stack", () => {
   it("is gone without a trace after destroy", async () => {
     const result = await deployment.deploy("destroy", "--yes", "--skip-preview");
     expect(result.code, result.output).toBe(0);
-    expect(await kubectl("get", "namespace", namespace, "--ignore-not-found")).toBe("");
+    expect(await kubectl("get", "namespaces", namespace, ofCells, "--ignore-not-found")).toBe("");
     await until("the volumes to be gone", 60, async () => {
       const left = await kubectl(
         "get",

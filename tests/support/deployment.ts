@@ -97,7 +97,8 @@ export async function openDeployment(stack: string, values: Record<string, unkno
     async clear() {
       await pulumi(engine, "cancel", "--yes", "--stack", stack).catch(() => undefined);
       await deploy("destroy", "--yes", "--skip-preview", "--refresh");
-      await kubectl("delete", "namespace", `cells-${stack}`, "--ignore-not-found", "--timeout=120s");
+      const namespaces = [`cells-${stack}`, `cells-${stack}-app`];
+      await kubectl("delete", "namespace", ...namespaces, "--ignore-not-found", "--timeout=120s");
     },
   };
 }
