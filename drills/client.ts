@@ -71,11 +71,12 @@ function clientPod(avoid: string | undefined): V1Pod {
   };
 }
 
-/** The way through a client in this namespace, in place of the tunnel's own. `avoid`: a node that it must not be on. */
-export interface Client extends Pick<Tunnel, "service"> {
+/** The way through a client, in place of the tunnel's own. `dial` takes any name or address that its pod can reach. */
+export interface Client extends Tunnel {
   close(): Promise<void>;
 }
 
+/** `service` is for the Services of this namespace, which the client is in. `avoid`: a node that it must not be on. */
 export async function openClient(config: KubeConfig, namespace: string, avoid?: string): Promise<Client> {
   const core = config.makeApiClient(CoreV1Api);
   const { metadata } = await core.createNamespacedPod({ namespace, body: clientPod(avoid) });
@@ -108,7 +109,11 @@ export async function openClient(config: KubeConfig, namespace: string, avoid?: 
       },
       { ...patient, deadlineSeconds: startSeconds },
     );
-    return { service: (service, port) => tunnel.service(service, port), close };
+    return {
+      dial: (host, port) => tunnel.dial(host, port),
+      service: (service, port) => tunnel.service(service, port),
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

@@ -1,4 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
@@ -15,15 +17,19 @@ import { open as openRedis } from "../../components/redis/client";
 import { within } from "../../components/shared/core/wait";
 import { vaultClient } from "../../components/vault/client";
 import type { DrilledService } from "../../drills/profiles";
+import { kubectl } from "../../sandbox/cluster";
+import { home } from "../../sandbox/paths";
 import { until } from "../../sandbox/shell";
 import { type Contract, openContract } from "../support/contract";
 import { type Deployment, openDeployment } from "../support/deployment";
 
 /**
- * The services used as Pydio Cells uses them, by its source: docs/cells.md. Cells itself does not run. A stack and a
- * namespace of its own, shared with the tests of the stack, which begin and end without it.
+ * The services used as Pydio Cells uses them, by its source and from its namespace: docs/cells.md. Cells itself does not run. A
+ * stack and namespaces of its own, shared with the tests of the stack, which begin and end without them.
  */
 const stack = "test";
+const namespace = `cells-${stack}`;
+const ofCells = `${namespace}-app`;
 const run = randomBytes(4).toString("hex");
 let deployment: Deployment;
 let contract: Contract;
@@ -33,7 +39,7 @@ beforeAll(async () => {
   await deployment.clear();
   const up = await deployment.execute("tsx", ["sandbox/cli.ts", "up"], { STACK: stack, KUBE_CONTEXT: "" });
   if (up.code !== 0) throw new Error(up.output);
-  contract = await openContract(deployment, stack);
+  contract = await openContract(deployment, stack, ofCells);
 }, 1_200_000);
 
 afterAll(async () => {
@@ -68,6 +74,67 @@ function killInTheBackground(service: DrilledService): Promise<void> {
   killed.catch(() => undefined);
   return killed;
 }
+
+describe("the namespace of Cells", () => {
+  /** What the chart makes of its own values, with the mounts and variables that are printed. */
+  function objectsOfChart() {
+    type List = Record<string, unknown>[];
+    const { extraEnvVars, extraVolumes, extraVolumeMounts } = contract.values as unknown as Record<string, List>;
+    const data = { name: "cells-data", mountPath: "/var/cells" };
+    const container = (name: string, securityContext?: object) => ({
+      name,
+      image: "docker.io/pydio/cells:v5",
+      securityContext,
+      env: extraEnvVars,
+      volumeMounts: [data, ...(extraVolumeMounts ?? [])],
+    });
+    const restricted = {
+      runAsNonRoot: true,
+      runAsUser: 1001,
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ["ALL"] },
+      seccompProfile: { type: "RuntimeDefault" },
+    };
+    const initContainers = [
+      container("volume-permissions", { runAsUser: 0 }),
+      container("wait-for-deps"),
+      container("install-certs", restricted),
+      container("install", restricted),
+    ];
+    const claim = {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: "cells" },
+      spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "10Gi" } } },
+    };
+    const pod = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "cells", labels: { "app.kubernetes.io/name": "cells" } },
+      spec: {
+        securityContext: { fsGroup: 1001 },
+        initContainers,
+        containers: [container("cells", restricted)],
+        volumes: [{ name: data.name, persistentVolumeClaim: { claimName: "cells" } }, ...(extraVolumes ?? [])],
+      },
+    };
+    return { apiVersion: "v1", kind: "List", items: [claim, pod] };
+  }
+
+  /** Decided by the API server as for a real one, and nothing is made. */
+  async function tried(place: string): Promise<string> {
+    const file = join(home, "chart.json");
+    writeFileSync(file, JSON.stringify(objectsOfChart()));
+    const create = kubectl("create", "--dry-run=server", "-n", place, "-f", file, "-o", "name");
+    return create.finally(() => rmSync(file));
+  }
+
+  it("admits the pods of its chart, which that of the services refuses", async () => {
+    expect((await tried(ofCells)).trim().split("\n")).toEqual(["persistentvolumeclaim/cells", "pod/cells"]);
+    await expect(tried(namespace)).rejects.toThrow(/violates PodSecurity "restricted:/);
+  });
+});
 
 describe("what is printed for Cells", () => {
   it("is the file and nothing else, and refuses what is no file", async () => {
