@@ -152,7 +152,7 @@ const up = (...flags: string[]): Promise<Run> => pulumi("up", "--yes", "--skip-p
 async function measurePreview({ stack, configFile, runs, config }: Bench): Promise<Measurement[]> {
   const golden = JSON.parse(readFileSync(join(checkout, "tests", "golden", "dev.json"), "utf8")) as GoldenResource[];
   const { graph, index } = plainProgram(golden, {
-    namespace: { from: "cells", to: "bench-plain" },
+    namespaces: { cells: "bench-plain", "cells-app": "bench-plain-app" },
     placeholders: bundles(),
     provider: providerInputs(config, "bench-plain"),
   });

@@ -10,11 +10,11 @@ export interface GoldenResource {
 }
 
 export interface PlainOptions {
-  /** The namespace of the graph, and the one to use instead. */
-  namespace: { from: string; to: string };
+  /** By each namespace of the graph, the one to use instead. */
+  namespaces: Record<string, string>;
   /** What the placeholders of the graph stand for: bundles of agents and their checksums. */
   placeholders: Record<string, string>;
-  /** Inputs of the provider, beside those of the graph. */
+  /** Inputs of the providers of Kubernetes, beside those of the graph. */
   provider: Record<string, string>;
 }
 
@@ -48,7 +48,7 @@ export function park(object: { [key: string]: Json }): { [key: string]: Json } {
 export function plainProgram(resources: GoldenResource[], options: PlainOptions): { graph: string; index: string } {
   const classes = new Map<string, string>();
   const graph = inOrder(resources).map(
-    ({ urn, type, name, inputs, options: { parent, dependsOn, customTimeouts } }) => {
+    ({ urn, type, name, inputs, options: { parent, provider, dependsOn, customTimeouts } }) => {
       const isObject = type.startsWith("kubernetes:");
       const module = moduleOf(type);
       if (module !== undefined) classes.set(type, module);
@@ -60,6 +60,7 @@ export function plainProgram(resources: GoldenResource[], options: PlainOptions)
         name,
         inputs: isObject ? park(given) : given,
         parent,
+        provider,
         dependsOn,
         customTimeouts,
       };
@@ -80,17 +81,16 @@ export function plainProgram(resources: GoldenResource[], options: PlainOptions)
     ...table,
     "};",
     "const made = new Map<string, any>();",
-    "let provider: any;",
     'for (const each of JSON.parse(readFileSync(join(__dirname, "graph.json"), "utf8"))) {',
-    "  const { urn, type, name, inputs, parent, dependsOn = [], customTimeouts } = each;",
+    "  const { urn, type, name, inputs, parent, provider, dependsOn = [], customTimeouts } = each;",
     "  const options = {",
     "    parent: made.get(parent),",
     "    dependsOn: dependsOn.map((urn: string) => made.get(urn)).filter(Boolean),",
     "    customTimeouts,",
-    '    ...(type.startsWith("kubernetes:") ? { provider } : {}),',
+    '    ...(type.startsWith("kubernetes:") ? { provider: made.get(provider) } : {}),',
     "  };",
     "  const Class = classes[type];",
-    '  if (type.startsWith("pulumi:providers:")) provider = new Provider(name, inputs);',
+    '  if (type.startsWith("pulumi:providers:")) made.set(urn, new Provider(name, inputs));',
     "  else if (Class !== undefined) made.set(urn, new Class(name, inputs, options));",
     "  else made.set(urn, new pulumi.ComponentResource(type, name, {}, { parent: made.get(parent) }));",
     "}",
@@ -146,8 +146,8 @@ function restored(value: unknown, options: PlainOptions, path: string[] = []): J
     );
   }
   if (typeof value !== "string") return value as Json;
-  const { from, to } = options.namespace;
-  if (value === from && (key === "namespace" || (key === "name" && path[0] === "metadata"))) return to;
+  const namespace = options.namespaces[value];
+  if (namespace !== undefined && (key === "namespace" || (key === "name" && path[0] === "metadata"))) return namespace;
   // Values of a Secret are base64.
   if (value === "[secret]") return Buffer.from("secret").toString("base64");
   // Alone, or within a name.

@@ -6,7 +6,7 @@ import { type GoldenResource, growthProgram, park, plainProgram } from "../../..
 
 const golden = JSON.parse(readFileSync(join(__dirname, "..", "..", "golden", "dev.json"), "utf8")) as GoldenResource[];
 const options = {
-  namespace: { from: "cells", to: "bench-plain" },
+  namespaces: { cells: "bench-plain", "cells-app": "bench-plain-app" },
   placeholders: { "[agent bundle of etcd]": "QUJD", "[checksum of etcd agent]": "0123" },
   provider: { context: "sandbox" },
 };
@@ -16,6 +16,7 @@ interface Registered {
   name: string;
   inputs: { kind?: string; metadata?: { namespace?: string; name?: string }; binaryData?: object; data?: object };
   parent?: string;
+  provider?: string;
   dependsOn?: string[];
 }
 
@@ -28,18 +29,19 @@ describe("the plain program", () => {
   it("registers every resource of the graph, parents and dependencies first", () => {
     expect(registered).toHaveLength(golden.length - 1);
     const seen = new Set<string>();
-    for (const { urn, parent = "", dependsOn = [] } of registered) {
-      for (const before of [parent, ...dependsOn]) {
+    for (const { urn, parent = "", provider = "", dependsOn = [] } of registered) {
+      for (const before of [parent, provider, ...dependsOn]) {
         if (before !== "" && !before.includes("pulumi:pulumi:Stack")) expect(seen).toContain(before);
       }
       seen.add(urn);
     }
   });
 
-  it("is in a namespace of its own, with the bundles, and with Secrets that a cluster takes", () => {
+  it("is in namespaces of its own, with the bundles, and with Secrets that a cluster takes", () => {
     const namespaces = new Set(registered.flatMap(({ inputs }) => inputs.metadata?.namespace ?? []));
-    expect([...namespaces]).toEqual(["bench-plain"]);
-    expect(registered.find(({ inputs }) => inputs.kind === "Namespace")?.inputs.metadata?.name).toBe("bench-plain");
+    expect([...namespaces].sort()).toEqual(["bench-plain", "bench-plain-app"]);
+    const made = registered.filter(({ inputs }) => inputs.kind === "Namespace");
+    expect(made.map(({ inputs }) => inputs.metadata?.name).sort()).toEqual(["bench-plain", "bench-plain-app"]);
     expect(registered.find(({ name }) => name.startsWith("etcd-agent-"))?.inputs).toMatchObject({
       metadata: { name: "etcd-agent-0123" },
       binaryData: { "agent.js.br": "QUJD" },
