@@ -25,6 +25,18 @@ export const blocksOf = (text: string): { language: string; code: string }[] =>
 export const inlineCodeOf = (text: string): string[] =>
   [...text.replace(fence, "").matchAll(/`([^`\n]+)`/g)].map(([, code = ""]) => code);
 
+/** Rows of the table that has this head, by column. */
+export function tableOf(page: string, ...head: string[]): Record<string, string>[] {
+  const line = `| ${head.join(" | ")} |`;
+  const [, after] = readPage(page).split(`${line}\n`);
+  if (after === undefined) throw new Error(`${page} has no table ${line}`);
+  const rows = after.split("\n").slice(1);
+  return rows.slice(0, rows.indexOf("")).map((row) => {
+    const cells = row.slice(2, -2).split(" | ");
+    return Object.fromEntries(head.map((column, at) => [column, cells[at] ?? ""]));
+  });
+}
+
 /** The name that GitHub gives a heading. */
 export const slug = (heading: string): string =>
   heading

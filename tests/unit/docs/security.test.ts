@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { inlineCodeOf, readPage, root } from "./pages";
+import { inlineCodeOf, root, tableOf } from "./pages";
 
 interface Entry {
   type: string;
@@ -57,19 +57,7 @@ function generic(name: string, labels: Labels): string {
 
 // --- the page
 
-const page = readPage("docs/security.md");
-
-/** Rows of the table that has this head, by column. */
-function table(...head: string[]): Record<string, string>[] {
-  const line = `| ${head.join(" | ")} |`;
-  const [, after] = page.split(`${line}\n`);
-  if (after === undefined) throw new Error(`docs/security.md has no table ${line}`);
-  const rows = after.split("\n").slice(1);
-  return rows.slice(0, rows.indexOf("")).map((row) => {
-    const cells = row.slice(2, -2).split(" | ");
-    return Object.fromEntries(head.map((column, at) => [column, cells[at] ?? ""]));
-  });
-}
+const table = (...head: string[]) => tableOf("docs/security.md", ...head);
 
 const services = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore"];
 /** "all, with TLS" is all: a stack may have no TLS for one of them. */
