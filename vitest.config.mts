@@ -18,6 +18,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: "manifests",
+          include: ["tests/manifests/**/*.test.ts"],
+          testTimeout: 60_000,
+          // The first run builds kube-score.
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        test: {
           name: "package",
           include: ["tests/package/**/*.test.ts"],
           testTimeout: 120_000,

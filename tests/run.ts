@@ -9,7 +9,8 @@ import { join, relative } from "node:path";
  * ends the run before the cluster is bothered.
  *
  *   make unit       static checks and unit tests
- *   make test       these, then the installed package, then one proof of each kind, end to end on the sandbox cluster
+ *   make test       these, then the manifests by the rules of others, the installed package, and one proof of each kind, end to end
+ *                   on the sandbox cluster
  *   make test-all   these, then everything
  */
 const root = join(__dirname, "..");
@@ -79,7 +80,10 @@ async function main(scope = "test"): Promise<void> {
   await check("unused code", "knip");
   await check("types", "tsc", "--noEmit");
   await vitest("unit");
-  if (scope !== "unit") await vitest("package");
+  if (scope !== "unit") {
+    await vitest("manifests");
+    await vitest("package");
+  }
   if (scope !== "unit" && counts.failed === 0) {
     await check("workflows", "go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12");
     await check("cluster", "tsx", "sandbox/cli.ts", "cluster");

@@ -46,6 +46,7 @@ export const versions = {
   vault,
   versitygw,
   pause: "3.10",
+  kubeScore: "1.20.0",
 };
 
 const etcdOf = (version: string): Tool => ({
@@ -90,6 +91,14 @@ const vaultOf = (version: string): Tool => ({
 /** What upgrades are tried from, and where they are tried to. Built by those tests alone. */
 export const formerTools = { etcd: etcdOf("3.5.35"), nats: natsOf("2.14.10"), vault: vaultOf("1.21.1") };
 export const nextTools = { etcd: etcdOf("3.7.3") };
+
+/** Judges manifests. Built by its test alone. */
+export const kubeScore: Tool = {
+  name: "kube-score",
+  version: versions.kubeScore,
+  modules: { "github.com/zegl/kube-score": `v${versions.kubeScore}` },
+  binaries: { "kube-score": "github.com/zegl/kube-score/cmd/kube-score" },
+};
 
 const pulumiKubernetesModule = "github.com/pulumi/pulumi-kubernetes/provider/v4";
 

@@ -4,7 +4,7 @@ import { step } from "../progress";
 import { binariesOf, build, isBuilt } from "./build";
 import { type Tool, tools } from "./catalogue";
 
-export { formerTools, nextTools, type Tool, versions } from "./catalogue";
+export { formerTools, kubeScore, nextTools, type Tool, versions } from "./catalogue";
 
 const tool = (name: string): Tool => {
   const found = tools.find((candidate) => candidate.name === name);
