@@ -1,12 +1,4 @@
-/**
- * What must run in the cluster for MySQL, beside what all services have in common:
- *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
- *   member       the first init container of each member: writes what its server reads
- *   adopt        the init container after mysqld has made a data directory: puts it into its place
- *   sidecar      beside each server: forms, joins and fills, says who may be written to, hands over
- *   setup        a Job after the members are ready: databases, users, marker, time zones
- */
+/** The commands for MySQL, see `shared/agent/commands.ts`. `adopt` runs after mysqld has made a data directory. */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import type { Connection } from "mysql2/promise";
@@ -15,7 +7,7 @@ import { absent } from "../shared/agent/files";
 import { keepMarker, readMarker, watchMarker } from "../shared/agent/guard";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
-import type { Commands, Pod } from "../shared/agent/main";
+import type { Commands, Ensemble, Pod } from "../shared/agent/main";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
@@ -23,7 +15,7 @@ import { memberHost, memberNames, ordinalOf } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { endpointOf, internalCredentials, open, readServer, rows, withConnection } from "./client";
+import { internalCredentials, openMember, readServer, rows, withConnection } from "./client";
 import { initializeConfig, initStatements, memberConfig } from "./configuration";
 import { paths, reservedConnections } from "./layout";
 import { decideAdopt, decideMember } from "./member";
@@ -51,8 +43,6 @@ import {
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
 const answerMilliseconds = 2_000;
-/** One hand-over, and what the new primary has yet to execute. */
-const releaseSeconds = 120;
 /** A change of users waits for transactions that are under way. */
 const changeMilliseconds = 60_000;
 /** 30,000 rows in one transaction, about 1 MiB: two seconds on a machine that was overloaded, with writes included. */
@@ -65,26 +55,11 @@ export const commands: Commands = {
     volume: paths.volume,
     start: prepareMember,
     setup,
-    release: releaseMembers,
+    release,
     sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar(settings, pod, watchMarker(ask))),
   }),
   adopt,
 };
-
-// --- preflight
-
-/**
- * The leaving members stop together, and could hand the role of the primary over to each other. Each leaves the group
- * when its server stops. The members that stay are a majority of 5 even when none of the leaving servers leaves the
- * group properly.
- */
-function releaseMembers(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
-  return waitFor(
-    `a primary among the ${settings.members} members that stay`,
-    () => release(leaving, settings, namespace),
-    { deadlineSeconds: releaseSeconds, onError: "wait" },
-  );
-}
 
 // --- member
 
@@ -130,17 +105,18 @@ async function adopt(): Promise<void> {
 
 /** Every step may be repeated. */
 async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const ensemble = { ...settings, namespace };
   const { admin, applications } = await readUsers();
   const primary = await waitFor(
     "databases and users",
     async () => {
-      const { member, server } = await findPrimary(settings, namespace);
-      await withConnection(openAsAdministrator(settings, namespace, member), async (connection) => {
+      const { member, server } = await findPrimary(ensemble);
+      await withConnection(openAsAdministrator(ensemble, member), async (connection) => {
         for (const logins of [admin, [await internalCredentials()]]) {
-          await keepPasswords(logins, passwordsOn(settings, namespace, member, connection));
+          await keepPasswords(logins, passwordsOn(ensemble, member, connection));
         }
       });
-      await prepareApplications(settings, namespace, Object.values(applications), member);
+      await prepareApplications(ensemble, Object.values(applications), member);
       return { done: server };
     },
     // When the primary changes in between, all is done again.
@@ -155,7 +131,7 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
     ),
     async (member) => {
       for (const user of users) {
-        if (!(await canLogIn(settings, namespace, member, user))) throw new Error(`${user.username} is refused`);
+        if (!(await canLogIn(ensemble, member, user))) throw new Error(`${user.username} is refused`);
       }
     },
     60,
@@ -163,11 +139,11 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   const marked = await readMarker(settings.name, namespace, api);
   // From here on an empty volume is a lost one.
   await keepMarker(settings, namespace, api, clusterOf(primary, marked?.clusterId));
-  await keepTimeZones(settings, namespace);
+  await keepTimeZones(ensemble);
 }
 
 /** Writes only when the primary has other rows than the files, such as none, or those of older files. */
-async function keepTimeZones(settings: EnsembleSettings, namespace: string): Promise<void> {
+async function keepTimeZones(ensemble: Ensemble): Promise<void> {
   // Users and passwords do not wait for an image with other files. `make check` says what is missing.
   const tables = await readTimeZones(timeZoneFiles).then(timeZoneTables).catch(withoutTimeZones);
   if (tables === undefined) return;
@@ -175,8 +151,8 @@ async function keepTimeZones(settings: EnsembleSettings, namespace: string): Pro
   await waitFor(
     "time zones",
     async () => {
-      const { member } = await findPrimary(settings, namespace);
-      await withConnection(open(await endpointOf(settings, namespace, member, admin)), async (connection) => {
+      const { member } = await findPrimary(ensemble);
+      await withConnection(openMember(ensemble, member, admin), async (connection) => {
         if (!(await anyDiffers(connection, tables))) return;
         for (const statement of writeStatements(tables)) await rows(connection, statement, changeMilliseconds);
         const written = tables.map(({ name, rows }) => `${rows.length} of ${name}`);
@@ -213,11 +189,11 @@ async function readTimeZones(folder: string): Promise<Map<string, Buffer>> {
 }
 
 /** Throws, with what each member says, when none is the primary. */
-async function findPrimary(settings: EnsembleSettings, namespace: string): Promise<{ member: string; server: Server }> {
+async function findPrimary(ensemble: Ensemble): Promise<{ member: string; server: Server }> {
   const reasons: string[] = [];
-  for (const member of memberNames(settings.name, settings.members)) {
+  for (const member of memberNames(ensemble.name, ensemble.members)) {
     try {
-      const server = await withConnection(openAsAdministrator(settings, namespace, member), (connection) =>
+      const server = await withConnection(openAsAdministrator(ensemble, member), (connection) =>
         readServer((sql) => rows(connection, sql, answerMilliseconds)),
       );
       if (isPrimary(server)) return { member, server };
@@ -230,25 +206,17 @@ async function findPrimary(settings: EnsembleSettings, namespace: string): Promi
 }
 
 /** As the internal user while the server has another password of the administrator. */
-async function openAsAdministrator(settings: EnsembleSettings, namespace: string, member: string): Promise<Connection> {
-  const admin = await readCredentials(paths.admin);
-  try {
-    return await open(await endpointOf(settings, namespace, member, admin));
-  } catch (error) {
+async function openAsAdministrator(ensemble: Ensemble, member: string): Promise<Connection> {
+  return openMember(ensemble, member, await readCredentials(paths.admin)).catch((error: unknown) => {
     if (!isRefused(error)) throw error;
-    return open(await endpointOf(settings, namespace, member));
-  }
+    return openMember(ensemble, member);
+  });
 }
 
 /** The passwords that `member`, the primary, accepts. The other members receive each change by replication. */
-function passwordsOn(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  connection: Connection,
-): PasswordPlaces {
+function passwordsOn(ensemble: Ensemble, member: string, connection: Connection): PasswordPlaces {
   return {
-    accepts: (login) => canLogIn(settings, namespace, member, login),
+    accepts: (login) => canLogIn(ensemble, member, login),
     give: async (login) => {
       await rows(connection, passwordStatement(login), changeMilliseconds);
       log(`${login.username} has a new password; the former one works beside it`);
@@ -256,25 +224,20 @@ function passwordsOn(
   };
 }
 
-async function prepareApplications(
-  settings: EnsembleSettings,
-  namespace: string,
-  applications: Credentials[][],
-  member: string,
-): Promise<void> {
+async function prepareApplications(ensemble: Ensemble, applications: Credentials[][], member: string): Promise<void> {
   // Only the administrator has all rights that it grants. By now the server accepts its password.
   const admin = await readCredentials(paths.admin);
-  await withConnection(open(await endpointOf(settings, namespace, member, admin)), async (connection) => {
+  await withConnection(openMember(ensemble, member, admin), async (connection) => {
     const [limits] = await rows<{ connections: string }>(connection, "SELECT @@GLOBAL.max_connections AS connections");
     const share = shareOf(Number(limits?.connections) - reservedConnections, applications.length);
     for (const application of applications) {
       for (const statement of application.slice(0, 1).flatMap((login) => applicationStatements(login, share))) {
         await rows(connection, statement, changeMilliseconds);
       }
-      await keepPasswords(application, passwordsOn(settings, namespace, member, connection));
+      await keepPasswords(application, passwordsOn(ensemble, member, connection));
     }
     for (const { username } of await rows<{ username: string }>(connection, madeBySetup)) {
-      if (settings.applications.includes(username)) continue;
+      if (ensemble.applications.includes(username)) continue;
       await rows(connection, lockStatement(username), changeMilliseconds);
       log(`${username} is no application any more: its user is locked, its data stays`);
     }
@@ -282,14 +245,9 @@ async function prepareApplications(
 }
 
 /** false: refused. Throws when the server does not answer. */
-async function canLogIn(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  credentials: Credentials,
-): Promise<boolean> {
+async function canLogIn(ensemble: Ensemble, member: string, credentials: Credentials): Promise<boolean> {
   try {
-    (await open(await endpointOf(settings, namespace, member, credentials))).destroy();
+    (await openMember(ensemble, member, credentials)).destroy();
     return true;
   } catch (error) {
     if (isRefused(error)) return false;

@@ -4,9 +4,9 @@ import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
 import { readLogin } from "../shared/agent/logins";
+import type { Ensemble } from "../shared/agent/main";
 import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
 import { memberHost } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { parseGtidSet } from "./gtid";
 import { internalUsername, paths, ports } from "./layout";
@@ -61,15 +61,10 @@ export async function internalCredentials(): Promise<Credentials> {
 }
 
 /** Default: as the internal user. */
-export async function endpointOf(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  credentials?: Credentials,
-): Promise<Endpoint> {
-  const host = memberHost(settings.name, namespace, member);
-  const login = await readLogin(settings.tls, paths.trust, host, credentials ?? (await internalCredentials()));
-  return { ...login, port: ports.client };
+export async function openMember(ensemble: Ensemble, member: string, credentials?: Credentials): Promise<Connection> {
+  const host = memberHost(ensemble.name, ensemble.namespace, member);
+  const login = await readLogin(ensemble.tls, paths.trust, host, credentials ?? (await internalCredentials()));
+  return open({ ...login, port: ports.client });
 }
 
 /**

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Connection } from "mysql2/promise";
 import { absent } from "../shared/agent/files";
 import { readLogin } from "../shared/agent/logins";
-import type { Pod } from "../shared/agent/main";
+import type { Ensemble, Pod } from "../shared/agent/main";
 import type { Sidecar, Status } from "../shared/agent/sidecar";
 import { actionOf } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
@@ -13,8 +13,8 @@ import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
-import type { Attempt } from "../shared/core/wait";
-import { type Endpoint, endpointOf, internalCredentials, open, readServer, rows, withConnection } from "./client";
+import { waitFor } from "../shared/core/wait";
+import { type Endpoint, internalCredentials, open, openMember, readServer, rows, withConnection } from "./client";
 import { quoted } from "./configuration";
 import { address, paths, ports } from "./layout";
 import {
@@ -42,6 +42,8 @@ const startMilliseconds = 120_000;
 const handOverTransactionSeconds = 2;
 const handOverMilliseconds = 15_000;
 const reloadRetryMilliseconds = 60_000;
+/** One hand-over, and what the new primary has yet to execute. */
+const releaseSeconds = 120;
 /** "Restart server failed (mysqld is not managed by supervisor process)" */
 const restartFailed = 3707;
 
@@ -50,6 +52,7 @@ export function createSidecar(
   pod: Pod,
   marker: () => MarkerAnswer,
 ): Sidecar<Observed, Action> {
+  const ensemble = { ...settings, namespace: pod.namespace };
   let local: Connection | undefined;
   let loaded: string | undefined;
   let reloadAfter = 0;
@@ -75,7 +78,7 @@ export function createSidecar(
     const answer = marker();
     const number = Math.max(settings.members, "members" in answer ? answer.members : 0);
     const others = memberNames(settings.name, number).filter((member) => member !== pod.name);
-    return askMembers(others, settings, pod.namespace);
+    return askMembers(others, ensemble);
   };
 
   /**
@@ -150,7 +153,7 @@ export function createSidecar(
       if (action.kind === "bootstrap") await stillSo(observe, action);
       const connection = await openLocal(settings);
       try {
-        await carryOut(connection, action, settings, pod);
+        await carryOut(connection, action, ensemble);
         if (action.kind === "reload") loaded = action.certificate;
         if (isStart(action)) failedStarts = 0;
       } catch (error) {
@@ -189,8 +192,7 @@ async function stillSo(observe: () => Promise<Observed>, action: Action): Promis
 async function carryOut(
   connection: Connection,
   action: Exclude<Action, { kind: "forget" }>,
-  settings: EnsembleSettings,
-  pod: Pod,
+  ensemble: Ensemble,
 ): Promise<void> {
   const run = async (sql: string): Promise<void> => void (await rows(connection, sql, startMilliseconds));
   switch (action.kind) {
@@ -225,7 +227,7 @@ async function carryOut(
       }
     }
     case "clone":
-      return clone(connection, action.donor, settings, pod.namespace);
+      return clone(connection, action.donor, ensemble);
   }
 }
 
@@ -235,12 +237,7 @@ function nameStatement(group: string): string {
 }
 
 /** The server ends when the copy is complete, and the kubelet starts it again with the data of the donor. */
-async function clone(
-  connection: Connection,
-  donor: string,
-  { name, tls }: EnsembleSettings,
-  namespace: string,
-): Promise<void> {
+async function clone(connection: Connection, donor: string, { name, tls, namespace }: Ensemble): Promise<void> {
   const host = memberHost(name, namespace, donor);
   const { username, password } = await internalCredentials();
   const set = (assignment: string) => rows(connection, `SET GLOBAL ${assignment}`, answerMilliseconds);
@@ -294,35 +291,39 @@ async function elect(connection: Connection, uuid: string): Promise<void> {
   await rows(connection, sql, handOverMilliseconds);
 }
 
-/** Takes one step of `decideRelease`. */
-export async function release(
-  leaving: string[],
-  settings: EnsembleSettings,
-  namespace: string,
-): Promise<Attempt<void>> {
+/**
+ * The leaving members stop together, and could hand the role of the primary over to each other. Each leaves the group
+ * when its server stops. The members that stay are a majority of 5 even when none of the leaving servers leaves the
+ * group properly.
+ */
+export function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const ensemble = { ...settings, namespace };
   const members = [...memberNames(settings.name, settings.members), ...leaving];
-  const before = await askMembers(members, settings, namespace);
-  const step = decideRelease(before, await askMembers(members, settings, namespace), leaving);
-  if (step.kind === "done") return { done: undefined };
-  if (step.kind === "wait") return { waiting: step.reason };
-  log(`${step.primary} leaves: ${step.successor} becomes the primary`);
-  const opening = open(await endpointOf(settings, namespace, step.primary));
-  await withConnection(opening, (connection) => elect(connection, step.uuid));
-  return { waiting: `${step.successor} to lead` };
+  return waitFor(
+    `a primary among the ${settings.members} members that stay`,
+    async () => {
+      const before = await askMembers(members, ensemble);
+      const step = decideRelease(before, await askMembers(members, ensemble), leaving);
+      if (step.kind === "done") return { done: undefined };
+      if (step.kind === "wait") return { waiting: step.reason };
+      log(`${step.primary} leaves: ${step.successor} becomes the primary`);
+      await withConnection(openMember(ensemble, step.primary), (connection) => elect(connection, step.uuid));
+      return { waiting: `${step.successor} to lead` };
+    },
+    { deadlineSeconds: releaseSeconds, onError: "wait" },
+  );
 }
 
-async function askMembers(members: string[], settings: EnsembleSettings, namespace: string): Promise<Answer[]> {
-  const ask = async (member: string): Promise<Answer> => {
-    const opening = open(await endpointOf(settings, namespace, member), answerMilliseconds);
-    return withConnection(opening, async (connection): Promise<Answer> => {
+async function askMembers(members: string[], ensemble: Ensemble): Promise<Answer[]> {
+  const ask = (member: string): Promise<Answer> =>
+    withConnection(openMember(ensemble, member), async (connection): Promise<Answer> => {
       const askOne = <T>(sql: string) => rows<T>(connection, sql, answerMilliseconds);
       // Names are cached: after a full stop the address may already be that of another member, which would count twice.
       const [answered] = await askOne<{ host: string }>("SELECT @@report_host AS host");
-      return answered?.host === memberHost(settings.name, namespace, member)
+      return answered?.host === memberHost(ensemble.name, ensemble.namespace, member)
         ? { member, server: await readServer(askOne) }
         : { member, reason: `${answered?.host ?? "somebody else"} answered instead` };
     });
-  };
   return Promise.all(
     members.map((member) => ask(member).catch((error: unknown) => ({ member, reason: messageOf(error) }))),
   );

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { messageOf } from "../core/errors";
 import { help, log } from "../core/log";
+import type { EnsembleSettings } from "../core/settings";
 
 export type Commands = Record<string, () => Promise<void>>;
 
@@ -40,6 +41,11 @@ export async function run(
 
 export interface Pod {
   name: string;
+  namespace: string;
+}
+
+/** What an agent needs to reach the members of its ensemble. */
+export interface Ensemble extends EnsembleSettings {
   namespace: string;
 }
 
