@@ -1,13 +1,4 @@
-/**
- * What must run in the cluster for MongoDB, beside what all services have in common:
- *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
- *                makes the set forget members that are to leave
- *   member       the init container of each member: refuses a processor on which the server ends, writes the files of its server,
- *                takes the vote of an empty member away, and adds a new one to the set
- *   sidecar      beside the server: forms the set, keeps the administrator, the certificates and the vote, answers probes
- *   setup        a Job after the members are ready: users, write concern, size of the oplogs, marker
- */
+/** The commands for MongoDB, see `shared/agent/commands.ts`. */
 import { readdir, readFile } from "node:fs/promises";
 import { type CollectionInfo, type Document, Double, type MongoClient } from "mongodb";
 import { commonCommands } from "../shared/agent/commands";
@@ -15,8 +6,8 @@ import { absent } from "../shared/agent/files";
 import { askMarker, keepMarker } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
-import type { Commands, Pod } from "../shared/agent/main";
+import { readUsers, verifyLogins } from "../shared/agent/logins";
+import type { Commands, Ensemble, Pod } from "../shared/agent/main";
 import { sidecarCommand, waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
@@ -25,6 +16,7 @@ import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import {
+  administratorAuth,
   atPrimary,
   command,
   endpointOf,
@@ -38,7 +30,7 @@ import { databaseOf, type MongodbSetupSettings, paths, setHost } from "./layout"
 import { decideStart } from "./member";
 import { identity, nextRelease, setSettings, withSettings } from "./membership";
 import { processorContradiction } from "./processor";
-import { askVote, createSidecar, joinSet, setVotes, writeServerFiles } from "./sidecar";
+import { askVote, createSidecar, joinSet, selfOf, setVotes, writeServerFiles } from "./sidecar";
 
 /** The members are ready when the setup starts; what remains is an election, or a Secret on its way to the members. */
 const administratorDeadlineSeconds = 240;
@@ -59,7 +51,7 @@ export const commands: Commands = {
       return current && startContradiction(current, version);
     },
     release,
-    sidecar: () => sidecarCommand((settings, pod, ask) => createSidecar({ settings, pod }, ask)),
+    sidecar: () => sidecarCommand(createSidecar),
   }),
 };
 
@@ -77,12 +69,13 @@ async function livingCompatibility(settings: EnsembleSettings, namespace: string
 
 /** A removed member serves no client until its pod ends, and its agent refuses to bring it back. */
 async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
+  const ensemble = { ...settings, namespace };
   const members = [...memberNames(settings.name, settings.members), ...leaving];
   const hosts = leaving.map((member) => setHost(settings.name, namespace, member));
   await waitFor(
     `a replica set of ${settings.members} members`,
     () =>
-      attemptAtPrimary(members, settings, namespace, async (client, host) => {
+      attemptAtPrimary(members, ensemble, async (client, host) => {
         const step = nextRelease(await readCommittedConfig(client), host, hosts);
         if (step === undefined) return { done: true };
         if (step.kind === "stepDown") {
@@ -102,7 +95,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
 // --- member
 
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
-  const self = { settings, pod };
+  const self = selfOf(settings, pod);
   const node = process.env["NODE_NAME"] ?? "";
   const cpuinfo = await readFile("/proc/cpuinfo", "utf8").catch(() => "");
   const contradiction = processorContradiction(cpuinfo, process.arch, { member: pod.name, node });
@@ -126,12 +119,13 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
 
 /** Every step reads before it writes. */
 async function setup(settings: MongodbSetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
+  const ensemble = { ...settings, namespace };
   const { applications } = await readUsers();
   const members = memberNames(settings.name, settings.members);
   await waitFor(
     "the administrator on the primary",
     () =>
-      attemptAtPrimary(members, settings, namespace, async (client) => {
+      attemptAtPrimary(members, ensemble, async (client) => {
         await keepWriteConcern(client);
         await keepSettings(client);
         // From here on an empty volume is a lost one. Before the marker no application has a user.
@@ -148,7 +142,7 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
       for (const [application, logins] of Object.entries(applications)) {
         const source = databaseOf(application);
         for (const login of logins) {
-          const endpoint = await endpointOf(settings, namespace, member, { ...login, source }, commandMilliseconds);
+          const endpoint = await endpointOf(ensemble, member, { ...login, source }, commandMilliseconds);
           await withClient(endpoint, (client) => client.db(source).command({ ping: 1 }));
         }
       }
@@ -156,32 +150,25 @@ async function setup(settings: MongodbSetupSettings, namespace: string, api: Kub
     // The members receive the users by replication.
     usersDeadlineSeconds,
   );
-  if (settings.oplogMegabytes !== undefined) {
-    const megabytes = settings.oplogMegabytes;
-    await waitFor(
-      `oplogs of ${megabytes} MiB`,
-      async () => {
-        for (const member of members) {
-          await keepOplog(settings, namespace, member, megabytes).catch((error: unknown) => {
-            throw new Error(`${member}: ${messageOf(error)}`);
-          });
-        }
-        return { done: undefined };
-      },
-      { deadlineSeconds: oplogDeadlineSeconds, intervalSeconds: 3, onError: "wait" },
-    );
-  }
+  const megabytes = settings.oplogMegabytes;
+  if (megabytes === undefined) return;
+  await waitFor(
+    `oplogs of ${megabytes} MiB`,
+    async () => {
+      for (const member of members) {
+        await keepOplog(ensemble, member, megabytes).catch((error: unknown) => {
+          throw new Error(`${member}: ${messageOf(error)}`);
+        });
+      }
+      return { done: undefined };
+    },
+    { deadlineSeconds: oplogDeadlineSeconds, intervalSeconds: 3, onError: "wait" },
+  );
 }
 
 /** Each member has an oplog of its own. The size in its configuration counts only when the oplog is made. */
-async function keepOplog(
-  settings: MongodbSetupSettings,
-  namespace: string,
-  member: string,
-  megabytes: number,
-): Promise<void> {
-  const auth = { ...(await readCredentials(paths.admin)), source: "admin" };
-  const endpoint = await endpointOf(settings, namespace, member, auth, commandMilliseconds);
+async function keepOplog(ensemble: Ensemble, member: string, megabytes: number): Promise<void> {
+  const endpoint = await endpointOf(ensemble, member, await administratorAuth(), commandMilliseconds);
   await withClient(endpoint, async (client) => {
     const [oplog] = await client.db("local").listCollections<CollectionInfo>({ name: "oplog.rs" }).toArray();
     if (oplog?.options?.["size"] === megabytes * 2 ** 20) return;
@@ -263,14 +250,11 @@ async function keepUsers(client: MongoClient, applications: Record<string, Crede
 /** As the administrator. Everything that fails there may pass, except what `CannotLower` says. */
 async function attemptAtPrimary<T>(
   members: string[],
-  settings: EnsembleSettings,
-  namespace: string,
+  ensemble: Ensemble,
   attempt: (client: MongoClient, host: string) => Promise<Attempt<T>>,
 ): Promise<Attempt<T>> {
-  const toEndpoint = async (member: string) => {
-    const auth = { ...(await readCredentials(paths.admin)), source: "admin" };
-    return endpointOf(settings, namespace, member, auth, commandMilliseconds);
-  };
+  const toEndpoint = async (member: string) =>
+    endpointOf(ensemble, member, await administratorAuth(), commandMilliseconds);
   const outcome = await atPrimary(members, toEndpoint, attempt);
   return "done" in outcome ? outcome.done : { waiting: outcome.failed };
 }

@@ -2,10 +2,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type MongoClient as Client, type Document, MongoClient, type MongoClientOptions } from "mongodb";
-import { readTrust } from "../shared/agent/logins";
+import { readCredentials, readTrust } from "../shared/agent/logins";
+import type { Ensemble } from "../shared/agent/main";
 import { messageOf } from "../shared/core/errors";
 import { memberHost } from "../shared/core/names";
-import type { EnsembleSettings } from "../shared/core/settings";
 import { CannotLower } from "./compatibility";
 import { paths, ports } from "./layout";
 import type { Server, SetConfig } from "./membership";
@@ -50,21 +50,19 @@ export async function memberAuth(): Promise<NonNullable<Endpoint["auth"]>> {
   return { username: "__system", password: await readFile(join(paths.key, "key"), "utf8"), source: "local" };
 }
 
+export async function administratorAuth(): Promise<NonNullable<Endpoint["auth"]>> {
+  return { ...(await readCredentials(paths.admin)), source: "admin" };
+}
+
 export async function endpointOf(
-  settings: EnsembleSettings,
-  namespace: string,
+  { name, namespace, tls }: Ensemble,
   member: string,
   auth: Endpoint["auth"],
   timeoutMilliseconds: number,
 ): Promise<Endpoint> {
-  const ca = await readTrust(settings.tls, paths.trust);
-  return {
-    host: memberHost(settings.name, namespace, member),
-    port: ports.client,
-    tls: ca === undefined ? "off" : { ca },
-    auth,
-    timeoutMilliseconds,
-  };
+  const ca = await readTrust(tls, paths.trust);
+  const host = memberHost(name, namespace, member);
+  return { host, port: ports.client, tls: ca === undefined ? "off" : { ca }, auth, timeoutMilliseconds };
 }
 
 export async function withClient<T>(endpoint: Endpoint, use: (client: Client) => Promise<T>): Promise<T> {

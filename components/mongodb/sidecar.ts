@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { MongoClient } from "mongodb";
 import { absent } from "../shared/agent/files";
 import { readCredentials } from "../shared/agent/logins";
-import type { Pod } from "../shared/agent/main";
+import type { Ensemble, Pod } from "../shared/agent/main";
 import type { Sidecar } from "../shared/agent/sidecar";
 import { actionOf } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
@@ -15,6 +15,7 @@ import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import {
+  administratorAuth,
   atPrimary,
   command,
   direct,
@@ -46,9 +47,14 @@ import {
   withVotes,
 } from "./membership";
 
-export interface Self {
-  settings: EnsembleSettings;
-  pod: Pod;
+interface Self extends Ensemble {
+  member: string;
+  /** As the set knows this member. */
+  host: string;
+}
+
+export function selfOf(settings: EnsembleSettings, { name: member, namespace }: Pod): Self {
+  return { ...settings, namespace, member, host: setHost(settings.name, namespace, member) };
 }
 
 /** A server on the same node answers in milliseconds; two of these time-outs make an observation too old. */
@@ -86,19 +92,15 @@ async function pem(folder: string): Promise<string> {
  * Accepts an expired certificate: the server must be reached to make it read the next one. No other process listens on
  * this port in the network of the pod, and SCRAM authenticates the server to the client too.
  */
-async function ownEndpoint({ settings }: Self): Promise<Endpoint> {
-  const tls = settings.tls === "off" ? "off" : "unverified";
+async function ownEndpoint(self: Self): Promise<Endpoint> {
+  const tls = self.tls === "off" ? "off" : "unverified";
   return { host: "127.0.0.1", port: ports.client, tls, auth: await memberAuth(), timeoutMilliseconds };
 }
 
-function ownHost({ settings, pod }: Self): string {
-  return setHost(settings.name, pod.namespace, pod.name);
-}
-
 /** Asks without a password, which a server without users cannot check. */
-async function askServer({ settings, pod }: Self, member: string): Promise<Server> {
+async function askServer(self: Self, member: string): Promise<Server> {
   try {
-    const endpoint = await endpointOf(settings, pod.namespace, member, undefined, timeoutMilliseconds);
+    const endpoint = await endpointOf(self, member, undefined, timeoutMilliseconds);
     return await withClient(endpoint, async (client) => toServer(await command(client, { hello: 1 }), memberOf));
   } catch (error) {
     return { state: "away", reason: messageOf(error) };
@@ -111,13 +113,12 @@ function memberOf(host: string): string {
 
 /** Does something at the primary, as a member, when the primary is another member. */
 function atOtherPrimary<T>(
-  { settings, pod }: Self,
+  self: Self,
   milliseconds: number,
   use: (client: MongoClient) => Promise<T>,
 ): Promise<{ done: T } | { failed: string }> {
-  const others = memberNames(settings.name, settings.members).filter((member) => member !== pod.name);
-  const toEndpoint = async (member: string) =>
-    endpointOf(settings, pod.namespace, member, await memberAuth(), milliseconds);
+  const others = memberNames(self.name, self.members).filter((member) => member !== self.member);
+  const toEndpoint = async (member: string) => endpointOf(self, member, await memberAuth(), milliseconds);
   return atPrimary(others, toEndpoint, use);
 }
 
@@ -125,7 +126,7 @@ function atOtherPrimary<T>(
 export async function askVote(self: Self): Promise<Vote> {
   const outcome = await atOtherPrimary(self, timeoutMilliseconds, async (client): Promise<Vote> => {
     const config = await readCommittedConfig(client);
-    const votes = votesOf({ host: ownHost(self), config });
+    const votes = votesOf({ host: self.host, config });
     return votes === undefined ? { state: "stranger", set: identity(config) } : { state: "member", votes };
   });
   return "done" in outcome ? outcome.done : { state: "unknown", reason: outcome.failed };
@@ -145,15 +146,19 @@ export function joinSet(self: Self): Promise<void> {
  */
 async function reconfigure(self: Self, change: (config: SetConfig, host: string) => SetConfig): Promise<void> {
   const outcome = await atOtherPrimary(self, actMilliseconds, async (client) => {
-    const config = change(await readConfig(client), ownHost(self));
+    const config = change(await readConfig(client), self.host);
     await command(client, { replSetReconfig: config, maxTimeMS: actMilliseconds });
   });
   if ("failed" in outcome) throw new Error(`no primary has changed the configuration of the set: ${outcome.failed}`);
 }
 
-export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>): Sidecar<Observed, Action> {
-  const { settings, pod } = self;
-  const members = memberNames(settings.name, settings.members);
+export function createSidecar(
+  settings: EnsembleSettings,
+  pod: Pod,
+  askMarker: () => Promise<MarkerAnswer>,
+): Sidecar<Observed, Action> {
+  const self = selfOf(settings, pod);
+  const members = memberNames(self.name, self.members);
   let open: MongoClient | undefined;
   /**
    * Digest of the files that the server has read. Unknown at first: a former agent may have died before the server
@@ -172,22 +177,22 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
   };
 
   const askAdministrator = async (): Promise<Observed["administrator"]> => {
-    const { username, password } = await readCredentials(paths.admin);
-    if (password === verifiedPassword) return "usable";
-    const endpoint = { ...(await ownEndpoint(self)), auth: { username, password, source: "admin" } };
+    const auth = await administratorAuth();
+    if (auth.password === verifiedPassword) return "usable";
+    const endpoint = { ...(await ownEndpoint(self)), auth };
     try {
       await withClient(endpoint, (client) => command(client, { ping: 1 }));
     } catch (error) {
       if (!/authentication failed/i.test(messageOf(error))) throw error;
       return "unusable";
     }
-    verifiedPassword = password;
+    verifiedPassword = auth.password;
     return "usable";
   };
 
   const observe = async (): Promise<Observed> => {
-    const file = await writeServerFiles(settings);
-    if (settings.tls === "off") loaded = file;
+    const file = await writeServerFiles(self);
+    if (self.tls === "off") loaded = file;
     open ??= direct(await ownEndpoint(self));
     const client = open;
     const server = await command(client, { hello: 1 }).then(
@@ -202,7 +207,7 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     const primary = server.state === "configured" && server.role === "primary";
     if (!primary) verifiedPassword = undefined;
     const ask = async (member: string): Promise<Server> => {
-      if (member === pod.name) return server;
+      if (member === self.member) return server;
       return unconfigured ? askServer(self, member) : { state: "away", reason: "not asked" };
     };
     const asked = members.map(async (member) => [member, await ask(member)] as const);
@@ -210,8 +215,8 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     const metrics = answers ? await readGauges(client) : {};
     const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
-      self: pod.name,
-      host: ownHost(self),
+      self: self.member,
+      host: self.host,
       config: answers ? await readStoredConfig(client) : undefined,
       servers,
       marker: alone ? await askMarker().catch((error: unknown) => ({ reason: messageOf(error) })) : undefined,
@@ -234,8 +239,8 @@ export function createSidecar(self: Self, askMarker: () => Promise<MarkerAnswer>
     const onServer = (use: (client: MongoClient) => Promise<unknown>) => withClient(endpoint, use);
     switch (action.kind) {
       case "initiate": {
-        const hosts = members.map((member) => setHost(settings.name, pod.namespace, member));
-        await onServer((client) => command(client, { replSetInitiate: initialConfig(settings.name, hosts) }));
+        const hosts = members.map((member) => setHost(self.name, self.namespace, member));
+        await onServer((client) => command(client, { replSetInitiate: initialConfig(self.name, hosts) }));
         return;
       }
       case "administrator":

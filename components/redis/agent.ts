@@ -1,19 +1,11 @@
-/**
- * What must run in the cluster for Redis, beside what all services have in common:
- *
- *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do, and
- *                makes a member master that stays when others are to leave
- *   member       the init container of each member: writes the configurations of its server and its Sentinel
- *   sidecar      beside them: who is master, who follows, and what the gateway and the probes ask
- *   setup        a Job after the members are ready: marker, and proof that all users can log in everywhere
- */
+/** The commands for Redis, see `shared/agent/commands.ts`. */
 import type { Redis } from "ioredis";
 import { commonCommands } from "../shared/agent/commands";
 import { keepMarker, watchMarker } from "../shared/agent/guard";
 import { askAgent } from "../shared/agent/http";
 import { core, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
-import type { Commands, Pod } from "../shared/agent/main";
+import type { Commands, Ensemble, Pod } from "../shared/agent/main";
 import { type Examine, examineSidecars, type MemberPod, rollCommand } from "../shared/agent/roll";
 import { sidecarCommand } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
@@ -22,7 +14,7 @@ import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type Endpoint, open, toInfo, toServer } from "./client";
+import { open, toInfo, toServer } from "./client";
 import { writeMemberFiles } from "./files";
 import { leavingPriority, markDatabase, markKey, memberOf, newsSeconds, paths, ports } from "./layout";
 import { isMaster, type Server, up } from "./membership";
@@ -53,6 +45,7 @@ export const commands: Commands = {
  */
 async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
   const api = inClusterApi();
+  const ensemble = { ...settings, namespace };
   const staying = memberNames(settings.name, settings.members);
   const members = [...staying, ...leaving];
   let lowered = Number.NEGATIVE_INFINITY;
@@ -60,7 +53,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
     `a master among ${staying.join(", ")}`,
     async () => {
       const servers = await askEach(members, (member) =>
-        readServer(settings, namespace, member).catch((error): Server => ({ state: "away", reason: messageOf(error) })),
+        readServer(ensemble, member).catch((error): Server => ({ state: "away", reason: messageOf(error) })),
       );
       const step = nextRelease(servers, staying, leaving);
       switch (step.kind) {
@@ -71,9 +64,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
         case "lower":
           for (const member of step.members) {
             log(`${member} is to leave, and is elected after all others`);
-            await withServer(settings, namespace, member, (client) =>
-              client.config("SET", "replica-priority", leavingPriority),
-            );
+            await withServer(ensemble, member, (client) => client.config("SET", "replica-priority", leavingPriority));
           }
           lowered = performance.now();
           return { waiting: "what the servers say then" };
@@ -94,12 +85,11 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   );
 }
 
-/** As the administrator. */
-function readServer(settings: EnsembleSettings, namespace: string, member: string): Promise<Server> {
-  return withServer(settings, namespace, member, async (client) => {
+function readServer(ensemble: Ensemble, member: string): Promise<Server> {
+  return withServer(ensemble, member, async (client) => {
     const info = toInfo(await client.info("replication"));
     await client.select(markDatabase);
-    return toServer(info, await client.get(markKey), (host) => memberOf(settings.name, namespace, host));
+    return toServer(info, await client.get(markKey), (host) => memberOf(ensemble.name, ensemble.namespace, host));
   });
 }
 
@@ -116,10 +106,9 @@ const examineMembers: Examine = async (pods, settings, namespace) => {
 
 // --- member
 
-/** No question is asked here: whatever its volume holds, a server starts as a replica of nobody. */
-async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> {
-  const { name, members, tls } = settings;
-  await writeMemberFiles({ name, namespace: pod.namespace, member: pod.name, members, tls });
+/** Asks nothing first: whatever its volume holds, a server starts as a replica of nobody. */
+async function startMember(settings: EnsembleSettings, { name, namespace }: Pod): Promise<void> {
+  await writeMemberFiles({ ...settings, namespace, member: name });
   log("the configurations of server and sentinel are written");
 }
 
@@ -127,7 +116,8 @@ async function startMember(settings: EnsembleSettings, pod: Pod): Promise<void> 
 
 /** Every step reads before it writes. */
 async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
-  const clusterId = await waitForFormation(settings, namespace);
+  const ensemble = { ...settings, namespace };
+  const clusterId = await waitForFormation(ensemble);
   // From here on empty volumes are lost ones.
   await keepMarker(settings, namespace, api, clusterId);
   const { admin, applications } = await readUsers();
@@ -135,7 +125,7 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
     memberNames(settings.name, settings.members),
     async (member) => {
       for (const login of [...admin, ...Object.values(applications).flat()]) {
-        (await open(await endpoint(settings, namespace, member, login))).disconnect();
+        (await openMember(ensemble, member, login)).disconnect();
       }
     },
     // The kubelet brings a changed Secret to the members within two minutes.
@@ -144,12 +134,12 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
 }
 
 /** Returns the id that the first master gave to the data: all members have it. */
-async function waitForFormation(settings: EnsembleSettings, namespace: string): Promise<string> {
-  const members = memberNames(settings.name, settings.members);
+async function waitForFormation(ensemble: Ensemble): Promise<string> {
+  const members = memberNames(ensemble.name, ensemble.members);
   return waitFor(
-    `one master and ${settings.members - 1} replicas`,
+    `one master and ${members.length - 1} replicas`,
     async () => {
-      const servers = await askEach(members, (member) => readServer(settings, namespace, member));
+      const servers = await askEach(members, (member) => readServer(ensemble, member));
       const masters = members.filter((member) => isMaster(servers[member]));
       if (masters.length !== 1) return { waiting: `masters: ${masters.join(", ") || "none"}` };
       const unlinked = members.filter((member) => !masters.includes(member) && up(servers[member])?.linked !== true);
@@ -164,13 +154,9 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
   );
 }
 
-async function withServer<T>(
-  settings: EnsembleSettings,
-  namespace: string,
-  member: string,
-  use: (client: Redis) => Promise<T>,
-): Promise<T> {
-  const client = await open(await endpoint(settings, namespace, member, await readCredentials(paths.admin)));
+/** As the administrator. */
+async function withServer<T>(ensemble: Ensemble, member: string, use: (client: Redis) => Promise<T>): Promise<T> {
+  const client = await openMember(ensemble, member, await readCredentials(paths.admin));
   try {
     return await use(client);
   } finally {
@@ -178,16 +164,11 @@ async function withServer<T>(
   }
 }
 
-async function endpoint(
-  settings: EnsembleSettings,
-  namespace: string,
+async function openMember(
+  { name, namespace, tls }: Ensemble,
   member: string,
   credentials: Credentials,
-): Promise<Endpoint> {
-  return {
-    ...(await readLogin(settings.tls, paths.trust, memberHost(settings.name, namespace, member), credentials)),
-    port: ports.client,
-    name: "cells-services-setup",
-    timeoutMilliseconds: 5000,
-  };
+): Promise<Redis> {
+  const login = await readLogin(tls, paths.trust, memberHost(name, namespace, member), credentials);
+  return open({ ...login, port: ports.client, name: "cells-services-setup", timeoutMilliseconds: 5000 });
 }

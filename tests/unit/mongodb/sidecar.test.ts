@@ -53,17 +53,8 @@ const secondary = { ...primary, isWritablePrimary: false, secondary: true };
 
 function sidecar(askMarker = async (): Promise<MarkerAnswer> => ({ formed: false })) {
   return createSidecar(
-    {
-      settings: {
-        service: "mongodb",
-        name: "mongodb",
-        members: 3,
-        tls: "required",
-        applications: [],
-        deletion: "keep",
-      },
-      pod: { name: "mongodb-0", namespace: "cells" },
-    },
+    { service: "mongodb", name: "mongodb", members: 3, tls: "required", applications: [], deletion: "keep" },
+    { name: "mongodb-0", namespace: "cells" },
     askMarker,
   );
 }
