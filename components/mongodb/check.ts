@@ -1,7 +1,4 @@
-/**
- * Proves with the official driver that a MongoDB replica set works as its users need it. The driver is loaded when the
- * check runs: a component must not bring it into every preview.
- */
+/** Proves with the driver that a MongoDB replica set works. Loads the driver when it runs: previews need none. */
 import { randomBytes } from "node:crypto";
 import type { Document, MongoClient } from "mongodb";
 import { checkCertificates } from "../shared/check/certificates";

@@ -78,10 +78,7 @@ export function command(client: Client, document: Document): Promise<Document> {
   return client.db("admin").command(document);
 }
 
-/**
- * Does something at the primary: at the first of `members` that says to be it. `host` is its name in the set. Returns
- * the reasons when there is none, or when it fails there.
- */
+/** At the first of `members` that says to be primary. `host` is its name in the set. Returns reasons when it fails. */
 export async function atPrimary<T>(
   members: string[],
   toEndpoint: (member: string) => Promise<Endpoint>,
@@ -128,8 +125,8 @@ export async function readConfig(client: Client): Promise<SetConfig> {
 }
 
 /**
- * At the primary. Throws until a majority has the configuration, and with it what was acknowledged under the one
- * before: until then the election of a member that lacks it can undo it.
+ * Of the primary. Throws until a majority has the configuration: until then the election of a member that lacks it
+ * undoes it, with what was acknowledged under it.
  */
 export async function readCommittedConfig(client: Client): Promise<SetConfig> {
   const { commitmentStatus, config } = await command(client, { replSetGetConfig: 1, commitmentStatus: true });

@@ -40,10 +40,7 @@ export function keyName(name: string): string {
 /** Databases of the server itself; no application may have their names. */
 export const reservedDatabases = ["admin", "config", "local"] as const;
 
-/**
- * The database of an application. Its user is in the same database, so clients need no `authSource`. Names of
- * applications have no underscore, so no two applications share a database.
- */
+/** Users are in the same database, so clients need no `authSource`. Names of applications have no underscore. */
 export function databaseOf(application: string): string {
   return application.replaceAll("-", "_");
 }
@@ -61,10 +58,7 @@ export interface Address {
   database?: string | undefined;
 }
 
-/**
- * The address of the replica set for any driver, without user and password. `w=majority` is the default of the servers
- * too; the address repeats it for readers.
- */
+/** For any driver, without user and password. `w=majority` is the default of the servers too, repeated for readers. */
 export function address({ name, namespace, members, tls, database = "" }: Address): string {
   const hosts = memberNames(name, members).map((member) => setHost(name, namespace, member));
   const options = [`replicaSet=${name}`, "w=majority", ...(tls === "off" ? [] : ["tls=true"])];

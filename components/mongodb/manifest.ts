@@ -23,17 +23,14 @@ import type { MongodbEnsemble } from "./arguments";
 import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
 
 /**
- * Half of what is left after 256 MiB for connections and sorting. The server would apply this rule of its own to the
- * memory of the node instead of the container. At least 0.25, the least that the server accepts.
+ * Half of what is left after 256 MiB for connections and sorting, as the server would compute from the memory of the
+ * node. At least 0.25, the least that the server accepts.
  */
 export function cacheGigabytes(ensemble: Ensemble): number {
   return Math.max(0.25, Math.floor(((memoryLimit(ensemble) / 2 ** 30 - 0.25) / 2) * 100) / 100);
 }
 
-/**
- * The size of the log of operations decides how long a member may be away and still catch up: by default 5 % of the volume, as the
- * server would take of a disk.
- */
+/** How long a member may be away and still catch up. Default: 5 % of the volume, as the server takes of a disk. */
 export function logMegabytes({ oplogSize, storage }: MongodbEnsemble): number {
   return givenLogMegabytes(oplogSize) ?? Math.max(990, Math.floor((storage.bytes / 2 ** 20) * 0.05));
 }
@@ -43,16 +40,13 @@ function givenLogMegabytes(size: string | undefined): number | undefined {
   return size === undefined ? undefined : Math.floor((parseQuantity(size) ?? 0) / 2 ** 20);
 }
 
-/**
- * The drivers know the new primary after one round of heartbeats. The rest of the default (15 s) would only delay a
- * roll.
- */
+/** One round of heartbeats, after which drivers know the new primary. The default of 15 s would only delay a roll. */
 const quiesceMilliseconds = 5_000;
 
 /**
- * A member stops waiting for a primary that hangs this long after its answer was due, which is 2.5 s, and then follows the new
- * one. Majority writes wait for that: the new primary takes writes after some 7.4 s, and the default (5 s) is later. No less,
- * because a slow disk delays answers too.
+ * A member leaves a primary that hangs this long after its answer was due (2.5 s). Majority writes wait for that: the
+ * new primary takes writes after some 7.4 s, and the default (5 s) is later. No less, because a slow disk delays
+ * answers too.
  */
 const sourceBufferSeconds = 4;
 

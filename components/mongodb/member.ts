@@ -27,8 +27,8 @@ export type StartAction =
 
 /**
  * With its vote, an empty member could elect a primary that lacks what the lost volume had acknowledged. So it comes
- * back without a vote, and gets the vote when it has all data again. Taking the vote away needs a majority, without
- * which the set acknowledges nothing anyway.
+ * back without a vote until it has all data. Taking the vote away needs a majority, without which nothing is
+ * acknowledged anyway.
  */
 export function decideStart({ data, marker, vote }: StartObserved, name: string): StartAction {
   if (data === "present") return { kind: "start", reason: "the volume has data" };

@@ -40,10 +40,7 @@ export type Action =
 
 export type Decision = DecisionOf<Action>;
 
-/**
- * Between two tries. Certificates are renewed weeks before they expire, so a minute loses nothing and keeps the log
- * short.
- */
+/** Certificates are renewed weeks before they expire: a minute loses nothing and keeps the log short. */
 const reloadPauseSeconds = 60;
 
 export function decide(observed: Observed): Decision {
@@ -131,10 +128,7 @@ export interface SetStatus {
   members: { self?: boolean; health: number; stateStr: string; optimeDate?: Date }[];
 }
 
-/**
- * What this server knows of the set. Its knowledge of others is as old as their last heartbeat (2 s): in a quiet set
- * the lag is 0 or some seconds, so only a lag that grows means something.
- */
+/** Knows others by their last heartbeat (2 s): the lag of a quiet set is some seconds, and only its growth counts. */
 export function gauges({ members }: SetStatus): Record<string, number> {
   const healthy = members.filter(({ health, stateStr }) => health === 1 && ["PRIMARY", "SECONDARY"].includes(stateStr));
   const own = members.find(({ self }) => self === true)?.optimeDate?.getTime();
@@ -196,21 +190,17 @@ export function identity({ settings }: SetConfig): string {
 /** Of every set, also of one that was formed otherwise; the setup sets them, and the check reads them back. */
 export const setSettings = {
   /**
-   * A primary that does not answer is replaced after this time; the server's default of 10 s is for networks that lose
-   * packets for longer than one cluster's does. Measured with 6.0.27: 5.3 to 7.0 s without writes after a SIGKILL of the
-   * primary.
+   * Until a silent primary is replaced. The default, 10 s, is for networks that lose packets for longer. Measured with
+   * 6.0.27: 5.3 to 7.0 s without writes after a SIGKILL of the primary.
    */
   electionTimeoutMillis: 5_000,
   /**
-   * A new primary takes no writes before each member has told it what it has, or has let this time pass. The server's default
-   * of 10 s would come on top of the election when the former primary hangs or its node is lost. A member that is silent for
-   * longer counts as down until its next heartbeat.
+   * How long a new primary waits for what each member has, before it takes writes. The default, 10 s, would come on top
+   * of the election when the former primary hangs. A member that is silent for longer counts as down until its next
+   * heartbeat.
    */
   heartbeatTimeoutSecs: 2,
-  /**
-   * All members get their data from the primary: one that gets it from another secondary waits for half a minute when the node
-   * of that one is lost, and writes wait with it.
-   */
+  /** From the primary only: when another source is lost with its node, majority writes wait for half a minute. */
   chainingAllowed: false,
 };
 
@@ -253,9 +243,8 @@ export function withMember(config: SetConfig, host: string): SetConfig {
 type ReleaseStep = { kind: "stepDown" } | { kind: "remove"; host: string; config: SetConfig };
 
 /**
- * The next step of `primary` until the set knows none of the hosts `leaving`; undefined: it knows none. One member is
- * removed at a time, so that every majority of a configuration shares a member with every majority of the next one. The
- * server refuses more.
+ * The next step of `primary` until the set knows none of the hosts `leaving`. One member at a time, so that the
+ * majorities of two configurations share a member. The server refuses more.
  */
 export function nextRelease(config: SetConfig, primary: string, leaving: string[]): ReleaseStep | undefined {
   const hosts = config.members.map(({ host }) => host).filter((host) => leaving.includes(host));

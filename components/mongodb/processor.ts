@@ -1,12 +1,9 @@
 /**
- * Whether a server can run on the processor of a node: pure. Its makers build it for newer processors since 5.0, and on an older one it
- * ends with an illegal instruction, exit code 132: https://www.mongodb.com/docs/v7.0/administration/production-notes/
+ * Since 5.0 the server is built for newer processors. On an older one it ends with an illegal instruction, exit code
+ * 132: https://www.mongodb.com/docs/v7.0/administration/production-notes/
  */
 
-/**
- * By the name that Node.js has for an architecture: what is needed, and the flag in /proc/cpuinfo without which the processor does
- * not have it. ARMv8.2-A has no flag of its own; `atomics` came with ARMv8.1.
- */
+/** By architecture of Node.js, with the flag in /proc/cpuinfo. ARMv8.2-A has none; `atomics` came with ARMv8.1. */
 const needs: Record<string, { feature: string; line: RegExp; flag: string }> = {
   x64: { feature: "AVX", line: /^flags\s*:(.*)$/m, flag: "avx" },
   arm64: { feature: "ARMv8.2-A", line: /^Features\s*:(.*)$/m, flag: "atomics" },

@@ -1,7 +1,4 @@
-/**
- * A SOCKS5 proxy on this machine that connects through the tunnel. The driver connects to the members by their names in
- * the set, which resolve only inside the cluster, and it can be given a proxy.
- */
+/** A SOCKS5 proxy through the tunnel: the driver connects to members by names that resolve only inside the cluster. */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Tunnel } from "../shared/core/check";

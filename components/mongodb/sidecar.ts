@@ -62,10 +62,7 @@ const timeoutMilliseconds = 1_500;
 /** Elections and votes wait for other members. */
 const actMilliseconds = 30_000;
 
-/**
- * Writes the files of the server: mounted Secrets have other permissions and another form. Returns the digest of the
- * files.
- */
+/** Mounted Secrets have other permissions and another form than the server needs. Returns the digest of the files. */
 export async function writeServerFiles({ tls }: Pick<EnsembleSettings, "tls">): Promise<string> {
   const files: Record<string, string> = { [paths.keyFile]: await readFile(join(paths.key, "key"), "utf8") };
   if (tls !== "off") {
@@ -89,8 +86,8 @@ async function pem(folder: string): Promise<string> {
 }
 
 /**
- * Accepts an expired certificate: the server must be reached to make it read the next one. No other process listens on
- * this port in the network of the pod, and SCRAM authenticates the server to the client too.
+ * Accepts an expired certificate: the server must be reached to read the next one. No other process listens on this
+ * port in the pod, and SCRAM authenticates the server too.
  */
 async function ownEndpoint(self: Self): Promise<Endpoint> {
   const tls = self.tls === "off" ? "off" : "unverified";
@@ -140,10 +137,7 @@ export function joinSet(self: Self): Promise<void> {
   return reconfigure(self, withMember);
 }
 
-/**
- * The primary waits until a majority has the new configuration. When two members change it at the same time, the
- * primary refuses the second change, whose version is no longer the next.
- */
+/** Ends when a majority has the configuration. Of two changes at once the primary refuses one, by its version. */
 async function reconfigure(self: Self, change: (config: SetConfig, host: string) => SetConfig): Promise<void> {
   const outcome = await atOtherPrimary(self, actMilliseconds, async (client) => {
     const config = change(await readConfig(client), self.host);
@@ -160,10 +154,7 @@ export function createSidecar(
   const self = selfOf(settings, pod);
   const members = memberNames(self.name, self.members);
   let open: MongoClient | undefined;
-  /**
-   * Digest of the files that the server has read. Unknown at first: a former agent may have died before the server
-   * read them.
-   */
+  /** Digest of the files that the server has read. Unknown at first: a former agent may have died before. */
   let loaded: string | undefined;
   let failed: { certificate: string; reason: string; at: number } | undefined;
   /** Forgotten when another server becomes the primary, which may change the password. */

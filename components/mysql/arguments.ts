@@ -48,8 +48,8 @@ const sqlModes = [
   "TIME_TRUNCATE_FRACTIONAL",
 ] as const;
 /**
- * Modes that change how a statement is read or what it returns. Agents, members and the upgrade of the server itself run
- * statements too: with PAD_CHAR_TO_FULL_LENGTH an agent reads `ONLINE` with spaces behind it.
+ * Modes that change how a statement is read or answered, also those of agents, members and the upgrade of the server:
+ * with PAD_CHAR_TO_FULL_LENGTH an agent reads `ONLINE` with spaces behind it.
  */
 const sessionModes = [
   "ANSI_QUOTES",

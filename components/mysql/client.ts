@@ -67,10 +67,7 @@ export async function openMember(ensemble: Ensemble, member: string, credentials
   return open({ ...login, port: ports.client });
 }
 
-/**
- * The rows of one statement. Destroys the connection when the answer takes longer than `milliseconds`: it is of no use
- * then.
- */
+/** The rows of one statement. A connection whose answer takes longer than `milliseconds` is destroyed. */
 export async function rows<T = Record<string, string | number | null>>(
   connection: Connection,
   sql: string,

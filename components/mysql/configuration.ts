@@ -21,10 +21,7 @@ export interface ServerConfiguration {
   useNativeAio: boolean;
 }
 
-/**
- * What the server needs beside its caches and connections: 9.7.4 with the configuration below had 425 MiB after it had
- * joined a group, 64 MiB of it for the buffer pool.
- */
+/** Beside caches and connections: 9.7.4 had 425 MiB in a group, 64 MiB of it for the buffer pool. */
 const baseBytes = 384 * MiB;
 const leastBufferPoolBytes = 64 * MiB;
 /** What a busy connection needs. */
@@ -63,8 +60,8 @@ export function bufferPoolBytes({
 }
 
 /**
- * The largest transaction that leaves room for the least buffer pool, and half of the message cache for the messages of
- * others: what the cache drops, a member that was briefly away cannot get any more.
+ * Leaves room for the least buffer pool, and half of the message cache for the messages of others: what the cache
+ * drops, a member that was briefly away cannot get any more.
  */
 export function largestTransactionBytes(memoryLimit: number, maxConnections: number): number {
   const room = Math.max(freeBytes(memoryLimit, maxConnections) - leastBufferPoolBytes, 0) / transactionCopies;
@@ -236,10 +233,7 @@ export interface InternalPasswords {
   internal: string;
 }
 
-/**
- * For the agent, which observes, forms and joins the group, clones, hands over and reloads certificates. It also sets
- * passwords in the setup, so it can act as any user.
- */
+/** Of the agents. The setup sets passwords as this user, so it can act as any user. */
 const internalPrivileges = [
   "SELECT",
   "PROCESS",
@@ -261,10 +255,9 @@ const internalPrivileges = [
 ];
 
 /**
- * The server runs them at each start, before it accepts clients; each line is one statement. They are not in the binary
- * log: a member makes these users before it joins, and a transaction that the others lack would keep it out of the
- * group. The internal user gets the password of its Secret, since kept volumes may be deployed anew. The setup logs in
- * with it and sets the password of the administrator.
+ * Run at each start, before clients are let in, one statement a line. Not in the binary log: members make these users
+ * before they join, and a transaction that the group lacks would keep them out. The internal user gets the password of
+ * its Secret, since kept volumes may be deployed anew; the setup logs in with it and sets that of the administrator.
  */
 export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
   const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [

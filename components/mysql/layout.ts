@@ -17,10 +17,7 @@ export const paths = {
   initializing: "/data/initializing",
   /** Temporary tables and files of large sorts: on the volume, which has room. */
   temporary: "/data/tmp",
-  /**
-   * The name of the group that the volume was made for. It stays when the component is deployed anew. A name that the
-   * server has persisted since then, when it joined or was recovered, overrides it.
-   */
+  /** The first name of the group, kept with the volume. A name that the server has persisted later overrides it. */
   group: "/data/group",
   config: "/etc/mysql-config",
   configFile: "mysqld.cnf",

@@ -35,9 +35,8 @@ export function decideAdopt({ made, data }: { made: boolean; data: boolean }): A
 }
 
 /**
- * A member with data keeps the name of its group, whatever the configuration says: transactions carry this name, and
- * kept volumes may be deployed anew. A server without data may start at any time, since it never founds a group by
- * itself.
+ * A member with data keeps the name of its group: transactions carry it, and kept volumes may be deployed anew. A
+ * server without data may start at any time, since it never founds a group by itself.
  */
 export function decideMember({ data, kept, marker, configured }: MemberObserved, self: Identity): MemberAction {
   const start = (group: string, reason: string): MemberAction => ({ kind: "start", data, group, reason });

@@ -1,7 +1,6 @@
 /**
- * What a member does about its group, and what it says about itself: pure. Every agent decides from what all servers
- * say, by the same rules, so that for each situation at most one of them acts. The loop that observes and acts is in
- * `sidecar.ts`.
+ * What a member does about its group, and says about itself: pure. Every agent decides from what all servers say, by
+ * the same rules, so that in each situation at most one of them acts.
  */
 import { type DecisionOf, refuse, type Wait, wait } from "../shared/core/decision";
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
@@ -44,10 +43,7 @@ export interface Observed {
   local: Server;
   /** The bootstrap flag of the local server, which must never stay on. */
   bootstrapArmed: boolean;
-  /**
-   * Digests of the certificate file and of what the server has read. When they differ, the server must read the file
-   * again.
-   */
+  /** Digests of the certificate file and of what the server has read. */
   certificate: { file: string | undefined; loaded: string | undefined };
   /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
@@ -102,18 +98,12 @@ export function transactionsOf(server: Server): GtidSet {
   return union(server.executed, server.received);
 }
 
-/**
- * Looks only at executed transactions. A clone empties these first and leaves the received ones: after an interrupted
- * clone the received ones would pass for data.
- */
+/** Of executed transactions alone: an interrupted clone has emptied these, and left the received ones. */
 export function hasNoData(server: Server): boolean {
   return isEmpty(server.executed);
 }
 
-/**
- * The cluster id of the group for the marker. A recovered group has a new name, but still has transactions of the name
- * that the marker knows.
- */
+/** For the marker. A recovered group has a new name, and still transactions of the name that the marker knows. */
 export function clusterOf(server: Server, marked: string | undefined): string {
   const sources = [...server.executed.keys()].map((key) => key.split(":")[0]);
   return marked !== undefined && sources.includes(marked) ? marked : server.group;
@@ -131,10 +121,7 @@ function answersOf(answers: Answer[]): Found[] {
   return answers.filter((answer) => "server" in answer);
 }
 
-/**
- * Whether the gateway may send clients here. Of two rival primaries neither is served, since nobody knows which one is
- * right.
- */
+/** Whether the gateway may send clients here. Of two rival primaries neither is served: either may be the right one. */
 export function mayServe(observed: Observed): boolean {
   return isPrimary(observed.local) && rivalOf(observed) === undefined;
 }
@@ -154,10 +141,7 @@ export function isReady(server: Server): boolean {
   return stateOf(server) === "ONLINE" && hasMajority(server) && !server.offlineMode;
 }
 
-/**
- * For the roll and the disruption budget. A member that does not hear another one counts on the third for its majority, whether the
- * other one runs or not.
- */
+/** For the roll and the disruption budget: a member that does not hear another one needs the third for its majority. */
 export function isWhole(server: Server): boolean {
   return isReady(server) && server.members.every(({ state }) => state !== "UNREACHABLE");
 }
@@ -361,9 +345,9 @@ function byOrdinal(a: Found, b: Found): number {
 export type Release = { kind: "done" } | { kind: "elect"; primary: string; successor: string; uuid: string } | Wait;
 
 /**
- * Before members leave for good, a member that stays must be the primary and have executed every transaction that any
- * member had. `before` was asked before `now`, since a secondary may execute a transaction a moment earlier than the
- * primary. A member that does not answer is no member of the group, or others have its transactions.
+ * Before members leave for good, a member that stays must be primary and have executed all that any member had.
+ * `before` was asked before `now`, since a secondary may execute a transaction a moment earlier than the primary. A
+ * member that does not answer is no member of the group, or others have its transactions.
  */
 export function decideRelease(before: Answer[], now: Answer[], leaving: string[]): Release {
   const answered = answersOf(now);

@@ -81,10 +81,7 @@ export function createSidecar(
     return askMembers(others, ensemble);
   };
 
-  /**
-   * The members outside the group of a primary. Asked in the background: a member that is away must not delay the
-   * observation.
-   */
+  /** The members outside the group of a primary. Asked in the background: none may delay the observation. */
   const outside = (server: Server): Answer[] => {
     if (!isPrimary(server) || server.members.length >= settings.members) {
       rivals = [];
@@ -292,9 +289,8 @@ async function elect(connection: Connection, uuid: string): Promise<void> {
 }
 
 /**
- * The leaving members stop together, and could hand the role of the primary over to each other. Each leaves the group
- * when its server stops. The members that stay are a majority of 5 even when none of the leaving servers leaves the
- * group properly.
+ * The leaving members stop together, and could hand the role of the primary over to each other. Those that stay are a
+ * majority of 5 even when none of the leaving servers leaves the group properly.
  */
 export function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
   const ensemble = { ...settings, namespace };

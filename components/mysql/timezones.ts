@@ -1,8 +1,6 @@
 /**
- * The time zones that the server knows by name: from the files of tzdata to the tables of the server. Pure.
- *
- * The values are those that `mysql_tzinfo_to_sql` would write. Names with the same file share one zone, which leaves a
- * quarter of the rows out.
+ * From the files of tzdata to the tables of the server, with the values that `mysql_tzinfo_to_sql` would write: pure.
+ * Names with the same file share one zone, which leaves a quarter of the rows out.
  */
 import { escape } from "mysql2/promise";
 
@@ -33,8 +31,8 @@ const headerBytes = 44;
 const lastYear = 2037;
 
 /**
- * The part of a file whose times have 32 bits, see RFC 9636. It ends in 2037. Throws when the file leaves times to the
- * rule in its last line: the server knows no rules, so it would give wrong times without an error.
+ * The part with times of 32 bits, see RFC 9636; it ends in 2037. Throws when the file leaves times to the rule in its
+ * last line: the server knows no rules, and would give wrong times without an error.
  */
 export function parseTimeZone(name: string, file: Buffer): TimeZone {
   const [times = 0, types = 0] = [32, 36].map((place) => file.readUInt32BE(place));

@@ -6,10 +6,7 @@ import { databaseOf } from "./layout";
 /** Marks accounts that the setup has made, so that it finds those of former applications. */
 const attribute = '{"cells-services": "application"}';
 
-/**
- * At least 1, because 0 would mean no limit. The shares leave the connections that are reserved for administrators,
- * agents and members.
- */
+/** At least 1, because 0 would mean no limit. */
 export function shareOf(maxConnections: number, applications: number): number {
   return Math.max(Math.floor(maxConnections / applications), 1);
 }
@@ -37,10 +34,7 @@ export interface PasswordPlaces {
   give: (login: Credentials) => Promise<void>;
 }
 
-/**
- * In the end the server accepts both passwords. It has two places for them; a password that it accepts is accepted all
- * the time.
- */
+/** In the end the server accepts both, in its two places for passwords. What it has accepted never stops working. */
 export async function keepPasswords(logins: Credentials[], { accepts, give }: PasswordPlaces): Promise<void> {
   const [current, former] = logins;
   if (current === undefined) return;

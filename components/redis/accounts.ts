@@ -1,7 +1,4 @@
-/**
- * Users and passwords of a running server and its Sentinel: a changed Secret reaches them without a restart. Clients find both passwords
- * of a rotation accepted; what the members show to each other changes when all of them have the new ones.
- */
+/** Gives changed users and passwords to a running server and its Sentinel, so that no Secret needs a restart. */
 import { isDeepStrictEqual } from "node:util";
 import type { Redis } from "ioredis";
 import { log } from "../shared/core/log";

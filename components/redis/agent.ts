@@ -40,8 +40,9 @@ export const commands: Commands = {
 // --- preflight
 
 /**
- * The members that leave are stopped at once, so none of them may be master then. They are not forgotten here: until they have stopped
- * their Sentinels make themselves known again. The agents of those that stay make their Sentinels forget them afterwards.
+ * The members that leave are stopped at once, so none of them may be master then. They are not forgotten here: until
+ * they have stopped their Sentinels make themselves known again. The agents of those that stay make their Sentinels
+ * forget them afterwards.
  */
 async function release(leaving: string[], settings: EnsembleSettings, namespace: string): Promise<void> {
   const api = inClusterApi();

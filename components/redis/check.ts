@@ -1,7 +1,4 @@
-/**
- * Proves with a real client that a Redis ensemble works as its users need it. The client is loaded when the check runs: a
- * component must not bring it into every preview.
- */
+/** Proves with a real client that a Redis ensemble works. Loads the client when it runs: previews need none. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Redis } from "ioredis";

@@ -21,8 +21,8 @@ export interface InternalPasswords {
 }
 
 /**
- * What one server has for itself. The server cannot write this file: what Sentinel tells it to keep (CONFIG REWRITE) is
- * refused, and each start begins here again, as a replica of nobody that may not be elected.
+ * What one server has for itself. The server cannot write the file (CONFIG REWRITE is refused), so each start begins as
+ * a replica of nobody that may not be elected.
  */
 export function memberConfig({ name, namespace, member }: Member, passwords: InternalPasswords): string {
   return [
@@ -53,18 +53,15 @@ export function watchSettings(password: string): [string, string][] {
   ];
 }
 
-/**
- * The same for the life of a member, also when its volume is lost: a Sentinel with a new id would be one more in the count of
- * which a majority is needed, and the old one would be missed for ever.
- */
+/** The same when the volume is lost: Sentinels would count a new id as another voter, and miss the old one for ever. */
 export function sentinelId({ name, namespace, member }: Member): string {
   return createHash("sha1").update(`${namespace}/${name}/${member}`).digest("hex");
 }
 
 /**
- * What a Sentinel has learnt and whom it has voted for; everything else in its file is configuration. Not the replicas: with
- * names that it cannot resolve, Sentinel takes all addresses for the same, writes the master's name for each of its replicas, and
- * never starts again with that ("Duplicate hostname and port for replica", seen with 8.0.6).
+ * What a Sentinel has learnt and whom it has voted for; everything else in its file is configuration. Not the replicas:
+ * with names that it cannot resolve, Sentinel takes all addresses for the same, writes the master's name for each of
+ * its replicas, and never starts again with that ("Duplicate hostname and port for replica", seen with 8.0.6).
  */
 const memory = /^sentinel (current-epoch|monitor|config-epoch|leader-epoch|known-sentinel) /;
 

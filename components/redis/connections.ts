@@ -64,10 +64,7 @@ export function createConnections(settings: EnsembleSettings, self: string, host
   };
 }
 
-/**
- * One name at a time: a lookup keeps a thread for as long as it takes, and without an answer that is long. Node.js has four,
- * and needs them for files too.
- */
+/** One lookup at a time: without an answer each keeps one of the four threads of Node.js, which files need too. */
 export function createResolver(find: (host: string) => Promise<string>): (host: string) => Promise<string> {
   const pending = new Map<string, Promise<string>>();
   let last: Promise<unknown> = Promise.resolve();

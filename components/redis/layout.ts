@@ -62,16 +62,10 @@ export function internalName(name: string): string {
   return `${name}-internal`;
 }
 
-/**
- * Where a server that has just started replicates from: nobody. So it takes no writes, and does not look for a master, until
- * its agent knows which one is right. Nothing listens on that port.
- */
+/** What a server replicates after its start: nobody, until its agent knows the master. Nothing listens on this port. */
 export const parking = { host: "127.0.0.1", port: 1 } as const;
 
-/**
- * The database behind those of clients, which have 0 to 15. Its one key says how far the data goes: it travels with the data,
- * into every replica and every file.
- */
+/** Behind the databases of clients, 0 to 15. Its one key says how far the data goes, and travels with the data. */
 export const markDatabase = 16;
 export const markKey = "cells-services:mark";
 
@@ -87,10 +81,7 @@ export const leavingPriority = 200;
 /** Gauge of the agent: how many members count for it. */
 export const membersGauge = "members";
 
-/**
- * Replicas without which a master takes no writes and is not served: with it they are a majority, and what is left is none, so
- * no two masters have them at once.
- */
+/** Replicas without which a master takes no writes. With it they are a majority, so no two masters can have them. */
 export function neededReplicas(members: number): number {
   return majority(members) - 1;
 }
@@ -101,8 +92,8 @@ export const newsSeconds = 12;
 /** After so long without an answer a Sentinel takes a server for dead. */
 export const downAfterSeconds = 5;
 /**
- * After so long without a word from it a replica does not count. With the second between two counts it is less than what the
- * Sentinels wait: a master that is cut off takes no writes any more when another one is elected.
+ * A replica that is silent for longer does not count. Redis counts once a second: a master that is cut off takes no
+ * writes any more when the Sentinels, which wait longer, elect another one.
  */
 export const replicaLagSeconds = 3;
 

@@ -99,10 +99,7 @@ export function serverConfig(ensemble: Ensemble, durability: Durability, evictio
   ].join("\n");
 }
 
-/**
- * The users, with digests instead of passwords: these are long and random, so nothing can be learnt from a digest. A line
- * for each user, since the agent gives the same rules to a running server.
- */
+/** Passwords as digests: they are long and random. A line for each user, as the agent gives it to a running server. */
 export function usersConfig({ admin, internal, applications }: Users & { internal: Credentials[][] }): string {
   const user = (logins: Credentials[], rules: string): string => {
     const digests = logins.map(({ password }) => `#${createHash("sha256").update(password).digest("hex")}`);
@@ -137,10 +134,10 @@ export function allBut(word: string): string[] {
 }
 
 /**
- * All data in the databases of clients, and all channels. Dangerous commands are refused, except KEYS, INFO and SORT, which
- * count as dangerous because they can be slow, and ROLE, which says no more than INFO. A client that publishes on the channel of
- * the Sentinels could make them follow any server. COPY and MOVE reach the database of the mark without SELECT: COPY may not
- * use the key of the mark, and MOVE is refused, because the application would lose its key there.
+ * All data in the databases of clients, and all channels. KEYS, INFO and SORT count as dangerous because they can be
+ * slow, and are allowed, as is ROLE. PUBLISH on the channel of the Sentinels could make them follow any server. COPY
+ * and MOVE reach the database of the mark without SELECT: COPY may not use its key, and MOVE, which would lose a key
+ * there, is refused.
  */
 const applicationRules = [
   "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro +role",
@@ -226,9 +223,8 @@ function sentinelContainer(ensemble: Ensemble): core.v1.Container {
 }
 
 /**
- * Any answer counts, also a refusal, which is what a client without a password gets, and any client while the server
- * reads its files. A connection alone proves nothing, because the kernel accepts it. The certificate is not verified,
- * because a restart does not renew an expired certificate.
+ * Any answer counts, also a refusal, as without a password or while the server reads its files. A connection is no
+ * answer: the kernel accepts it. The certificate is not verified: a restart does not renew it.
  */
 function answers(ensemble: Ensemble, port: number): core.v1.Probe {
   const tls = ensemble.tls === "off" ? [] : ["--tls", "--insecure"];

@@ -126,9 +126,9 @@ export function agreement({ sentinels }: Pick<Observed, "sentinels">, members: s
 }
 
 /**
- * How many members count. `settled`: by the settings and by the marker, the smaller number. Beyond these a member counts as soon as the
- * Sentinel here knows it, and until the Sentinel has forgotten it: Sentinels elect by a majority of those that they know, and a master
- * must need as many replicas. `known`: ordinals of members, and the number of other Sentinels, in the table of the one here.
+ * How many members count. `settled`: the smaller number of settings and marker. A member beyond these counts while the
+ * Sentinel here knows it: Sentinels elect by a majority of those that they know, and a master must need as many
+ * replicas. `known`: ordinals of members, and the number of other Sentinels, in the table of the Sentinel here.
  */
 export function countMembers(settled: number, known: number[]): number {
   return known.some((each) => each >= settled) ? mostMembers : settled;
@@ -141,8 +141,8 @@ export function haveLeft(entries: { member: string; flags: string }[], left: str
 }
 
 /**
- * Whether the Sentinel here may be reset so that it forgets members that have left, which it never does by itself. For seconds it knows
- * nobody: only while all that stay are whole, and one Sentinel after the other, by ordinal.
+ * Whether the Sentinel here may be reset, without which it never forgets members that have left. For seconds it knows
+ * no other one then: only while all that stay are whole, and one Sentinel after the other, by ordinal.
  */
 export function mayForget({ servers, sentinels }: Observed, name: string, staying: string[]): boolean {
   const master = namedMaster({ sentinels }, staying);

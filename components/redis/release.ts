@@ -30,8 +30,8 @@ export function nextRelease(servers: Record<string, Server>, staying: string[], 
 }
 
 /**
- * For the roll, which takes one replica away: not while a member still counts those that have left, since its master needs more replicas
- * then. `metrics`: of its agent; one of an older release has no such gauge.
+ * For the roll, which takes one replica away: a member that still counts those that have left needs more replicas.
+ * `metrics`: of its agent; an agent of an older release has no such gauge.
  */
 export function afterForgetting(condition: Condition, metrics: string, members: number): Condition {
   const counted = Number(new RegExp(`^cells_services_redis_${membersGauge} (\\d+)$`, "m").exec(metrics)?.[1] ?? 0);

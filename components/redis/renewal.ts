@@ -1,7 +1,4 @@
-/**
- * Renewed certificates: the server reads them when it is told to, Sentinel only when it starts. The files of a pod reach all its
- * containers at once, so what both show is compared with them.
- */
+/** Makes the server read renewed certificates, and restarts Sentinel, which reads its files only when it starts. */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
@@ -29,8 +26,8 @@ export function isTurn(ordinal: number, milliseconds: number): boolean {
 }
 
 /**
- * Which of both shows another certificate than its file, and may be renewed now. A Sentinel that starts does not vote: never
- * while another one is missing, or an election is under way. One whose certificate has ended has nobody to vote with.
+ * Which process shows another certificate than its file, and may be renewed now. A Sentinel that starts does not vote,
+ * so all others must, and no election be under way; one whose certificate has ended has nobody to vote with.
  */
 export function whatToRenew(
   shown: ByProcess<Shown>,

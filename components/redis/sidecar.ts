@@ -408,10 +408,7 @@ export function createSidecar(
     await waitFor("replicas that can take over", known, { deadlineSeconds: newsSeconds, intervalSeconds: 0.5 });
   }
 
-  /**
-   * Asks the replicas themselves, because a master hears from them only once a second and does not ask them during a pause. Returns what
-   * was not reached, in words.
-   */
+  /** Asks the replicas, which a master does not do during a pause. Returns in words what was not reached. */
   async function caughtUp(client: Redis): Promise<string> {
     const info = toInfo(await client.info("replication"));
     const wanted = Number(info["master_repl_offset"]);

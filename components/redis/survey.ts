@@ -1,13 +1,11 @@
 /** Asks members time and again, and waits only for those that answered the last time. */
 import { setTimeout as delay } from "node:timers/promises";
 
-/** A member that is back within it is seen at once. */
 const graceMilliseconds = 100;
 
 /**
- * `ask` throws nothing and has time-outs of its own. A server that hangs accepts connections and answers nothing: each look would
- * take as long as the time-outs, also while another member becomes master. Therefore a member that was away is asked in the
- * background. Each further look waits 100 ms for that answer, and otherwise reports the member as away.
+ * A server that hangs accepts connections and answers nothing until the time-outs of `ask`, which never throws. So a
+ * member that was away is asked in the background, and each look waits 100 ms for its answer.
  */
 export function createSurvey<T extends { state: string }>(
   ask: (member: string) => Promise<T>,
