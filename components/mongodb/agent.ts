@@ -55,8 +55,6 @@ export const commands: Commands = {
   }),
 };
 
-// --- preflight
-
 /** The featureCompatibilityVersion among the metrics of the first agent that answers. undefined: none answers. */
 async function livingCompatibility(settings: EnsembleSettings, namespace: string): Promise<string | undefined> {
   for (const member of memberNames(settings.name, settings.members)) {
@@ -92,8 +90,6 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   );
 }
 
-// --- member
-
 async function startMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const self = selfOf(settings, pod);
   const node = process.env["NODE_NAME"] ?? "";
@@ -114,8 +110,6 @@ async function startMember(settings: EnsembleSettings, pod: Pod, api: Kubernetes
   };
   await waitForStart(pod.name, decide, { act, intervalSeconds: 1 });
 }
-
-// --- setup
 
 /** Every step reads before it writes. */
 async function setup(settings: MongodbSetupSettings, namespace: string, api: KubernetesApi): Promise<void> {

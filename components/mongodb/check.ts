@@ -75,13 +75,11 @@ export const check: Check = async (target, environment) => {
   });
 };
 
-/** What one member says about the replica set. */
 export interface SetView {
   member: string;
   hosts: string[];
   /** Hosts without a vote, or without data. */
   silent: string[];
-  /** Version and term of the configuration. */
   version: string;
   states: { name: string; stateStr: string; health: number }[];
 }
@@ -219,7 +217,6 @@ async function checkTransaction(context: CheckContext, session: Session, applica
 
 /** `open` connects to one place, whichever member is primary. `database` is where the user is, default "admin". */
 interface Session extends Connections<MongoClient> {
-  /** Connects to the set, by its address. */
   set(url: string, ca: string | undefined, database: string): Promise<MongoClient>;
 }
 

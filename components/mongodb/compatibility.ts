@@ -17,7 +17,6 @@ export function compatibleWith(release: string): string[] {
   return releases.slice(Math.max(0, index - 1), index + 1);
 }
 
-/** Why servers of the wanted version would not start on the data. */
 export function startContradiction(current: string, version: string): string | undefined {
   const release = releaseOf(version);
   const accepted = compatibleWith(release);

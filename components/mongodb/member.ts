@@ -5,15 +5,12 @@ import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
 /** How the others count this member, as the primary says. */
 export type Vote =
   | { state: "unknown"; reason: string }
-  /** In the configuration of the set, with this many votes. */
   | { state: "member"; votes: number }
-  /** Not in the configuration of this set. */
   | { state: "stranger"; set: string };
 
 export interface StartObserved {
   data: "present" | "empty";
   marker: MarkerAnswer;
-  /** Only asked when it matters. */
   vote: Vote | undefined;
 }
 

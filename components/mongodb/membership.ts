@@ -3,7 +3,6 @@ import type { Status } from "../shared/agent/sidecar";
 import { type DecisionOf, refuse, wait } from "../shared/core/decision";
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
 
-/** What one server says of itself. */
 export type Server =
   | { state: "away"; reason: string }
   /** It runs and belongs to no replica set. */
@@ -12,7 +11,6 @@ export type Server =
 
 export interface Observed {
   self: string;
-  /** As the set knows this member. */
   host: string;
   /** On the volume of this member, undefined when it has none. */
   config: SetConfig | undefined;
@@ -29,7 +27,6 @@ export interface Observed {
     /** The last try to make it read these files. */
     failed: { reason: string; secondsAgo: number } | undefined;
   };
-  /** Gauges. */
   metrics: Record<string, number>;
 }
 
@@ -123,7 +120,6 @@ function decideUnconfigured(observed: Observed): Decision {
     : wait(`${members[0] ?? "nobody"} forms the set`);
 }
 
-/** Of the server's own status document. */
 export interface SetStatus {
   members: { self?: boolean; health: number; stateStr: string; optimeDate?: Date }[];
 }
@@ -212,7 +208,6 @@ export function initialConfig(name: string, hosts: string[]) {
   };
 }
 
-/** undefined: it has them. */
 export function withSettings(config: SetConfig): SetConfig | undefined {
   if (settingsProblems(config).length === 0) return undefined;
   return { ...next(config, config.members), settings: { ...config.settings, ...setSettings } };

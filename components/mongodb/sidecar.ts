@@ -79,7 +79,6 @@ export async function writeServerFiles({ tls }: Pick<EnsembleSettings, "tls">): 
   return createHash("sha256").update(JSON.stringify(files)).digest("hex");
 }
 
-/** Certificate and key in one file, as the server wants them. */
 async function pem(folder: string): Promise<string> {
   const files = ["tls.crt", "tls.key"].map((file) => readFile(join(folder, file), "utf8"));
   return (await Promise.all(files)).join("\n");
@@ -119,7 +118,6 @@ function atOtherPrimary<T>(
   return atPrimary(others, toEndpoint, use);
 }
 
-/** How the primary counts this member. */
 export async function askVote(self: Self): Promise<Vote> {
   const outcome = await atOtherPrimary(self, timeoutMilliseconds, async (client): Promise<Vote> => {
     const config = await readCommittedConfig(client);
@@ -268,7 +266,6 @@ async function readGauges(client: MongoClient): Promise<Observed["metrics"]> {
   }
 }
 
-/** Makes the administrator, or sets its password. */
 async function keepAdministrator(client: MongoClient, { username, password }: Credentials): Promise<void> {
   const durable = { w: "majority", wtimeout: actMilliseconds };
   const known = (await command(client, { usersInfo: username }))["users"] as unknown[];

@@ -61,8 +61,6 @@ export const commands: Commands = {
   adopt,
 };
 
-// --- member
-
 /** Writes into memory, and on the volume only beside the data directory. */
 async function prepareMember(settings: EnsembleSettings, pod: Pod, api: KubernetesApi): Promise<void> {
   const { group, data } = await waitForStart(pod.name, async () => {
@@ -100,8 +98,6 @@ async function adopt(): Promise<void> {
   if (action.kind === "rename") await rename(paths.initializing, paths.data);
   log(action.kind === "rename" ? "a new data directory is in its place" : "the volume has data");
 }
-
-// --- setup
 
 /** Every step may be repeated. */
 async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {
@@ -175,7 +171,6 @@ async function anyDiffers(connection: Connection, tables: Table[]): Promise<bool
   return false;
 }
 
-/** By the name of the zone. */
 async function readTimeZones(folder: string): Promise<Map<string, Buffer>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const names = entries

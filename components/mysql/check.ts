@@ -148,7 +148,6 @@ function memberProblem(member: string, view: Server, members: number): string | 
   return undefined;
 }
 
-/** The settings of the running servers. */
 async function checkSettings(servers: ReadonlyMap<string, Connection>): Promise<string> {
   await everywhere(servers.keys(), async (member) => {
     const connection = answering(servers, member);
@@ -164,7 +163,6 @@ async function checkSettings(servers: ReadonlyMap<string, Connection>): Promise<
   return "all members write to disk before they acknowledge; transactions are numbered, one member is written to";
 }
 
-/** In words; empty when a running server has all values that it must have. */
 export function settingProblems(values: Record<string, string | undefined>): string[] {
   return Object.entries(settings)
     .filter(([name, { wanted }]) => values[name] !== wanted)
@@ -219,7 +217,6 @@ async function checkApplication(
   );
 }
 
-/** Makes, changes and fills a table through the address, reads it on each member, and drops it. */
 async function checkReplication(
   context: CheckContext,
   connection: Connection,
@@ -247,7 +244,6 @@ async function checkReplication(
   }
 }
 
-/** An application may change and see nothing outside its own database. */
 async function checkRights(target: CheckTarget, connection: Connection, application: string): Promise<string> {
   const others = Object.keys(target.applications)
     .filter((each) => each !== application)

@@ -42,7 +42,6 @@ function connectionOptions(endpoint: Endpoint): ConnectionOptions {
   };
 }
 
-/** Ends the connection after `use`. */
 export async function withConnection<T>(
   opening: Promise<Connection>,
   use: (connection: Connection) => Promise<T>,
@@ -83,7 +82,6 @@ export async function rows<T = Record<string, string | number | null>>(
   }
 }
 
-/** What a server says about itself and its group. */
 export async function readServer(ask: <T>(sql: string) => Promise<T[]>): Promise<Server> {
   const [self] = await ask<Record<"uuid" | "grp" | "executed", string> & Record<"readOnly" | "offline", number>>(
     "SELECT @@server_uuid AS uuid, @@GLOBAL.group_replication_group_name AS grp, @@GLOBAL.gtid_executed AS executed, " +

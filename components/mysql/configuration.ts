@@ -200,7 +200,6 @@ function transport(tls: TlsMode): string[] {
   ];
 }
 
-/** The common configuration, followed by what is specific to this member. */
 export function memberConfig(common: string, member: { ordinal: number; host: string; group: string }): string {
   return [
     common,

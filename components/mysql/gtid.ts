@@ -54,7 +54,6 @@ export function union(...sets: GtidSet[]): GtidSet {
   return new Map([...all].map(([key, intervals]) => [key, merged(intervals)]));
 }
 
-/** What is in the first and not in the second. */
 export function subtract(set: GtidSet, other: GtidSet): GtidSet {
   const result = new Map<string, readonly Interval[]>();
   for (const [key, intervals] of set) {

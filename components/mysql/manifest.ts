@@ -91,7 +91,6 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
   };
 }
 
-/** The password of the internal user. */
 export function internalPassword({ name }: Ensemble): LoginMounts {
   return {
     volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],

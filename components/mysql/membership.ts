@@ -18,7 +18,6 @@ export interface GroupMember {
   role: "PRIMARY" | "SECONDARY" | "";
 }
 
-/** What one server says. */
 export interface Server {
   uuid: string;
   /** Name of the group that it belongs to, or would join. */
@@ -35,7 +34,6 @@ export interface Server {
 export type Answer = { member: string; server: Server } | { member: string; reason: string };
 
 export interface Observed {
-  /** Pod name of this member. */
   self: string;
   namespace: string;
   /** How many members there are to be, as this agent was told when its pod was made. */
@@ -45,14 +43,12 @@ export interface Observed {
   bootstrapArmed: boolean;
   /** Digests of the certificate file and of what the server has read. */
   certificate: { file: string | undefined; loaded: string | undefined };
-  /** What a person has asked for. */
   requests: { recover: boolean; discard: boolean };
   /**
    * While the local member is in no group: all other possible members. For a primary: the members outside its group.
    */
   others: Answer[];
   marker: MarkerAnswer;
-  /** For the metrics. */
   gauges: Record<string, number>;
 }
 
@@ -93,7 +89,6 @@ export function hasMajority(server: Server): boolean {
   return 2 * reached.length > server.members.length;
 }
 
-/** The transactions that the server has executed, or has received and will execute. */
 export function transactionsOf(server: Server): GtidSet {
   return union(server.executed, server.received);
 }
@@ -194,7 +189,6 @@ function decideOutside(observed: Observed): Decision {
   return decideFound(observed);
 }
 
-/** There is a living group. */
 function decideJoin(observed: Observed, online: Found[]): Decision {
   const { local, self, marker, requests } = observed;
   const group = online[0]?.server.group ?? local.group;
@@ -315,7 +309,6 @@ function refuseRecovery(observed: Observed, filled: Found[], why: string, empty:
   );
 }
 
-/** The members that have every transaction of all the others. */
 function fullest(filled: Found[]): Found[] {
   const sets = filled.map(({ server }) => transactionsOf(server));
   return filled.filter((_, index) => sets.every((each) => contains(sets[index] ?? new Map(), each)));

@@ -106,7 +106,6 @@ export function differs(table: Table, found: Record<string, string | number | nu
   return text(table.rows) !== text(found.map((row) => table.columns.map((column) => row[column])));
 }
 
-/** One statement has so many rows. */
 const batch = 1000;
 
 /** One transaction, so that a server has all rows or those that it had before. */

@@ -37,8 +37,6 @@ export const commands: Commands = {
   roll: () => rollCommand(examineMembers),
 };
 
-// --- preflight
-
 /**
  * The members that leave are stopped at once, so none of them may be master then. They are not forgotten here: until
  * they have stopped their Sentinels make themselves known again. The agents of those that stay make their Sentinels
@@ -94,8 +92,6 @@ function readServer(ensemble: Ensemble, member: string): Promise<Server> {
   });
 }
 
-// --- roll
-
 const examineMembers: Examine = async (pods, settings, namespace) => {
   const conditions = await examineSidecars(pods, settings, namespace);
   const settled = [...conditions].map(async ([member, condition]) => {
@@ -105,15 +101,11 @@ const examineMembers: Examine = async (pods, settings, namespace) => {
   return new Map(await Promise.all(settled));
 };
 
-// --- member
-
 /** Asks nothing first: whatever its volume holds, a server starts as a replica of nobody. */
 async function startMember(settings: EnsembleSettings, { name, namespace }: Pod): Promise<void> {
   await writeMemberFiles({ ...settings, namespace, member: name });
   log("the configurations of server and sentinel are written");
 }
-
-// --- setup
 
 /** Every step reads before it writes. */
 async function setup(settings: SetupSettings, namespace: string, api: KubernetesApi): Promise<void> {

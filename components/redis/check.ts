@@ -38,13 +38,11 @@ import type { Server, Up } from "./membership";
 const newsSeconds = 15;
 /** A check that was killed leaves its keys for this long. */
 const leftoverSeconds = 600;
-/** How long the key lives whose end is waited for. */
 const shortMilliseconds = 1_500;
 const keyPrefix = "cells-services-check:";
 
 export type MemberState = Up<Server> & { member: string };
 
-/** What a Sentinel says. */
 export interface SentinelState {
   member: string;
   /** Host of the master. */
@@ -182,7 +180,6 @@ async function observeSentinel(client: Redis, name: string, member: string): Pro
   };
 }
 
-/** In words, one for each thing that is not as it should be. */
 export function sentinelProblems(states: SentinelState[], members: number, master: string | undefined): string[] {
   return states.flatMap(({ member, master: named, flags, otherSentinels, replicas, quorum }) => {
     const problems: string[] = [];
@@ -196,7 +193,6 @@ export function sentinelProblems(states: SentinelState[], members: number, maste
   });
 }
 
-/** What the running server says, against what was asked for. */
 async function checkPersistence(target: CheckTarget, client: Redis): Promise<string> {
   const { toInfo, toRecord } = await import("./client.js");
   const names = ["appendonly", "appendfsync", "min-replicas-to-write", "min-replicas-max-lag"];
@@ -248,7 +244,6 @@ async function checkExpiry(client: Redis, key: string, signal: AbortSignal): Pro
   return `a key was gone after its ${shortMilliseconds} ms`;
 }
 
-/** What caches need, and what no application may do. */
 async function checkApplication(
   { application: client, admin }: Record<"application" | "admin", Redis>,
   key: string,

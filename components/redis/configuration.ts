@@ -96,7 +96,6 @@ export function sentinelConfig(self: Member, passwords: InternalPasswords, users
   ].join("\n");
 }
 
-/** All members but the one that is master. */
 function replicasOf({ name, namespace, members }: Member, monitor: string): string[] {
   const hosts = memberNames(name, members).map((member) => memberHost(name, namespace, member));
   return hosts

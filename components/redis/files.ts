@@ -18,7 +18,6 @@ export async function internalPasswords(find = internalPassword): Promise<Intern
   return { agent: await find("agent"), replication: await find("replication"), sentinel: await find("sentinel") };
 }
 
-/** `passwords.rotation` of these files. */
 export async function rotationOfFiles(): Promise<number> {
   return Number((await readFile(join(paths.internal, rotationKey), "utf8").catch(absent)) ?? 0);
 }

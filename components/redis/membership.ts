@@ -5,7 +5,6 @@ import { beginAnew } from "../shared/core/marker";
 import { majority, mostMembers } from "../shared/core/names";
 import { electablePriority, neededReplicas, paths } from "./layout";
 
-/** What one server says of itself. */
 export type Server =
   | { state: "away"; reason: string }
   /** Reads its files; nobody knows yet what is in them. */
@@ -29,7 +28,6 @@ export type Server =
       replicas: number;
     };
 
-/** What one Sentinel believes. */
 export type Sentinel =
   | { state: "away"; reason: string }
   | {
@@ -38,7 +36,6 @@ export type Sentinel =
       master: string | undefined;
       /** Of the failover that made it master. The higher one is the later one. */
       epoch: number;
-      /** It is just promoting another one. */
       failover: boolean;
       /** How it watches its master is not what is wanted: the agent ended in between, or another number of members counts now. */
       outdated?: boolean;
@@ -67,18 +64,15 @@ export interface Identity {
 }
 
 export type Action =
-  /** The server here becomes a replica of this member. */
   | { kind: "follow"; master: string; reason: string }
   /** The server here becomes the master that the Sentinels name, or that there is none of. */
   | { kind: "promote"; reason: string }
   /** The Sentinels name one that cannot be master: they are made to fail over to the server here, and to no other. */
   | { kind: "elect"; reason: string }
-  /** The Sentinel here is told who the master is. */
   | { kind: "monitor"; master: string; reason: string }
   | { kind: "watch"; reason: string }
   /** Whether Sentinels may promote the server here. */
   | { kind: "priority"; value: number; reason: string }
-  /** The data gets its next mark. */
   | { kind: "mark" };
 
 export type Decision = Action | { kind: "none" } | Wait;
@@ -89,7 +83,6 @@ export type Agreement =
   | { kind: "failover" }
   /** All Sentinels answer, fewer than a majority remember: this is what the latest of them does. */
   | { kind: "remembered"; master: string }
-  /** All Sentinels answer, and none knows of a master. */
   | { kind: "none" }
   | { kind: "unclear"; reason: string };
 
@@ -261,7 +254,6 @@ function electability(own: Up<Server>, { leaving = false }: Identity): Decision 
   return undefined;
 }
 
-/** The Sentinels name this member, and it has just started. */
 function lead(observed: Observed, self: Identity, own: Up<Server>): Decision {
   if (isMaster(observed.servers[own.follows ?? ""])) {
     return wait(`the sentinels name this member, but it follows ${own.follows ?? ""}, which is a master`);
@@ -274,7 +266,6 @@ function lead(observed: Observed, self: Identity, own: Up<Server>): Decision {
   return elect(observed, self, self.name);
 }
 
-/** The Sentinels name another member. */
 function join(observed: Observed, self: Identity, own: Up<Server>, master: string): Decision {
   if (!self.members.includes(master))
     return wait(`the sentinels name ${master}, which this agent does not count as a member`);
@@ -295,7 +286,6 @@ function join(observed: Observed, self: Identity, own: Up<Server>, master: strin
   return elect(observed, self, master);
 }
 
-/** It has data, and nobody who answers has newer. */
 function isUsable(observed: Observed, members: string[], member: string): boolean {
   const server = up(observed.servers[member]);
   if (server === undefined || server.keys === 0) return false;
@@ -371,7 +361,6 @@ function approve(member: string, observed: Observed, self: Identity): string {
   return `kubectl -n ${self.namespace} exec ${member} -c redis -- sh -c 'echo ${report(observed, self)} > ${paths.approval}'`;
 }
 
-/** What the agent tells probes and gateway. */
 export function describe(observed: Observed, self: Identity): Status {
   const own = observed.servers[self.name];
   const decision = decide(observed, self);

@@ -52,7 +52,6 @@ const handOverSeconds = 20;
 const catchUpSeconds = 3;
 
 interface Look extends Observed {
-  /** Of the server here: gauges. */
   metrics: Record<string, number>;
   chore: Chore | undefined;
 }
@@ -63,9 +62,7 @@ type Chore =
   | { kind: "accounts" }
   /** The server here is told how many replicas it needs for a write: their number follows the number of members. */
   | { kind: "minReplicas" }
-  /** The server here writes its append only file anew. */
   | { kind: "rewrite"; reason: string }
-  /** The Sentinel here forgets members that have left. */
   | { kind: "forget"; reason: string }
   /** It shows a certificate that was renewed, and reads the new one. */
   | { kind: "renew"; which: Process; reason: string };
@@ -96,12 +93,10 @@ export function createSidecar(
     if ("reason" in answer) throw new Error(answer.reason);
     return answer.formed ? answer.clusterId : undefined;
   };
-  /** The number on the marker. */
   const recorded = (): number | undefined => {
     const answer = marker();
     return "members" in answer ? answer.members : undefined;
   };
-  /** What the server here has said last. */
   let ownInfo: Record<string, string> = {};
   /** Of the server here; another one after each start. */
   let run: string | undefined;
