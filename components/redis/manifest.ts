@@ -5,6 +5,7 @@ import type { Credentials, Users } from "../shared/core/users";
 import {
   agentPorts,
   configName,
+  containerPorts,
   containerProfile,
   type Ensemble,
   handOverHook,
@@ -160,17 +161,28 @@ export const pace: Pace = {
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
-  const passwords: core.v1.VolumeMount[] = [
-    { name: "run", mountPath: paths.run },
-    { name: "users", mountPath: paths.users, readOnly: true },
-    { name: "internal", mountPath: paths.internal, readOnly: true },
-  ];
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.data };
+  const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
+  const config: core.v1.VolumeMount = { name: "config", mountPath: paths.config, readOnly: true };
+  const users: core.v1.VolumeMount = { name: "users", mountPath: paths.users, readOnly: true };
+  const internal: core.v1.VolumeMount = { name: "internal", mountPath: paths.internal, readOnly: true };
+  const tls = tlsMounts(ensemble, paths);
+  // Read-only, so that the server cannot save what Sentinel tells it, and never starts with that.
+  const server = redisServer(ensemble, "client", [data, config, { ...run, readOnly: true }, users, ...tls]);
+  const sentinel = redisServer(ensemble, "sentinel", [data, ...tls]);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [data, ...passwords],
-    sidecar: { volumeMounts: [{ ...data, readOnly: true }, ...passwords, ...tlsMounts(ensemble, paths)] },
-    containers: [serverContainer(ensemble), sentinelContainer(ensemble)],
+    memberMounts: [data, run, users, internal],
+    sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, users, internal, ...tls] },
+    containers: [
+      { name: "redis", command: ["redis-server", paths.memberConfig], resources: ensemble.resources, ...server },
+      {
+        name: "sentinel",
+        command: ["redis-sentinel", paths.sentinelConfig],
+        resources: sentinelResources,
+        ...sentinel,
+      },
+    ],
     volumes: [
       { name: "config", configMap: { name: configName(ensemble) } },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
@@ -181,44 +193,18 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
-/** A server prints the line of its configuration that it refuses, which may hold a password: no log in the pod's status. */
-const silent = { terminationMessagePolicy: "File" };
-
-function serverContainer(ensemble: Ensemble): core.v1.Container {
+/** What the containers of server and Sentinel have in common. */
+function redisServer(ensemble: Ensemble, port: keyof typeof ports, volumeMounts: core.v1.VolumeMount[]) {
   return {
-    name: "redis",
     image: ensemble.image,
     ...containerProfile,
-    ...silent,
-    command: ["redis-server", paths.memberConfig],
-    ports: [{ name: "client", containerPort: ports.client, protocol: "TCP" }],
-    resources: ensemble.resources,
-    livenessProbe: answers(ensemble, ports.client),
+    // It prints the line of its configuration that it refuses, which may hold a password: no log in the pod's status.
+    terminationMessagePolicy: "File",
+    ports: containerPorts({ [port]: ports[port] }),
+    livenessProbe: answers(ensemble, ports[port]),
+    // The vote of a Sentinel is needed until the master in the same pod has handed over.
     lifecycle: handOverHook,
-    volumeMounts: [
-      { name: "data", mountPath: paths.data },
-      { name: "config", mountPath: paths.config, readOnly: true },
-      // Read-only, so that the server cannot save what Sentinel tells it, and never starts with that.
-      { name: "run", mountPath: paths.run, readOnly: true },
-      { name: "users", mountPath: paths.users, readOnly: true },
-      ...tlsMounts(ensemble, paths),
-    ],
-  };
-}
-
-function sentinelContainer(ensemble: Ensemble): core.v1.Container {
-  return {
-    name: "sentinel",
-    image: ensemble.image,
-    ...containerProfile,
-    ...silent,
-    command: ["redis-sentinel", paths.sentinelConfig],
-    ports: [{ name: "sentinel", containerPort: ports.sentinel, protocol: "TCP" }],
-    resources: sentinelResources,
-    livenessProbe: answers(ensemble, ports.sentinel),
-    // The vote of this Sentinel is needed until the master in the same pod has handed over.
-    lifecycle: handOverHook,
-    volumeMounts: [{ name: "data", mountPath: paths.data }, ...tlsMounts(ensemble, paths)],
+    volumeMounts,
   };
 }
 
