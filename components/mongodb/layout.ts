@@ -1,7 +1,6 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
-import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames } from "../shared/core/names";
-import type { SetupSettings } from "../shared/core/settings";
+import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 
 export const ports = { client: 27017 } as const;
 
@@ -50,13 +49,10 @@ export function setHost(name: string, namespace: string, member: string): string
   return `${memberHost(name, namespace, member)}:${ports.client}`;
 }
 
-export interface Address {
-  name: string;
+type Address = Pick<EnsembleSettings, "name" | "members" | "tls"> & {
   namespace: string;
-  members: number;
-  tls: TlsMode;
   database?: string | undefined;
-}
+};
 
 /** For any driver, without user and password. `w=majority` is the default of the servers too, repeated for readers. */
 export function address({ name, namespace, members, tls, database = "" }: Address): string {

@@ -1,20 +1,21 @@
 /** The configuration files of mysqld, and the statements that it runs when it starts: pure. */
 import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { address, adminUsername, internalUsername, paths, ports, reservedConnections } from "./layout";
 
 const MiB = 2 ** 20;
 
-export interface ServerConfiguration {
-  name: string;
-  members: number;
-  tls: TlsMode;
+interface Sizes {
   /** Of the container, in bytes. */
   memoryLimit: number;
   /** Of all applications together. */
   maxConnections: number;
   /** In bytes. */
   transactionSizeLimit: number;
+}
+
+export interface ServerConfiguration extends Sizes, Pick<EnsembleSettings, "name" | "members" | "tls"> {
   sqlMode: readonly string[];
   defaultTimeZone: string;
   generateInvisiblePrimaryKey: boolean;
@@ -49,11 +50,7 @@ export function defaultTransactionBytes(memoryLimit: number): number {
 }
 
 /** In whole chunks of 1 MiB. It makes room for transactions beyond their default size. */
-export function bufferPoolBytes({
-  memoryLimit,
-  maxConnections,
-  transactionSizeLimit,
-}: Pick<ServerConfiguration, "memoryLimit" | "maxConnections" | "transactionSizeLimit">): number {
+export function bufferPoolBytes({ memoryLimit, maxConnections, transactionSizeLimit }: Sizes): number {
   const more = Math.max(transactionSizeLimit - defaultTransactionBytes(memoryLimit), 0);
   const free = freeBytes(memoryLimit, maxConnections) - transactionCopies * more;
   return Math.max(Math.floor((free * 0.75) / MiB) * MiB, leastBufferPoolBytes);
@@ -227,11 +224,6 @@ export function initializeConfig(data: "present" | "empty"): string {
   ].join("\n");
 }
 
-export interface InternalPasswords {
-  admin: string;
-  internal: string;
-}
-
 /** Of the agents. The setup sets passwords as this user, so it can act as any user. */
 const internalPrivileges = [
   "SELECT",
@@ -258,7 +250,7 @@ const internalPrivileges = [
  * before they join, and a transaction that the group lacks would keep them out. The internal user gets the password of
  * its Secret, since kept volumes may be deployed anew; the setup logs in with it and sets that of the administrator.
  */
-export function initStatements(passwords: InternalPasswords, tls: TlsMode): string {
+export function initStatements(passwords: Record<"admin" | "internal", string>, tls: TlsMode): string {
   const user = (username: string, password: string, transportOf: "NONE" | "SSL"): string[] => [
     `CREATE USER IF NOT EXISTS '${username}'@'%' IDENTIFIED BY ${quoted(password)};`,
     `ALTER USER '${username}'@'%' REQUIRE ${transportOf} ACCOUNT UNLOCK;`,

@@ -2,23 +2,13 @@
 import { createHash } from "node:crypto";
 import type { TlsMode } from "../shared/core/check";
 import { memberHost, memberNames, mostMembers } from "../shared/core/names";
-import { downAfterSeconds, neededReplicas, parking, paths, ports } from "./layout";
+import type { EnsembleSettings } from "../shared/core/settings";
+import { downAfterSeconds, type InternalUser, neededReplicas, parking, paths, ports } from "./layout";
 
-export interface Member {
-  /** Of the ensemble. */
-  name: string;
-  namespace: string;
-  /** Of the pod. */
-  member: string;
-  members: number;
-  tls: TlsMode;
-}
+/** `member`: the name of the pod. */
+export type Member = Pick<EnsembleSettings, "name" | "members" | "tls"> & { namespace: string; member: string };
 
-export interface InternalPasswords {
-  agent: string;
-  replication: string;
-  sentinel: string;
-}
+export type InternalPasswords = Record<InternalUser, string>;
 
 /**
  * What one server has for itself. The server cannot write the file (CONFIG REWRITE is refused), so each start begins as
