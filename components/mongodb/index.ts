@@ -34,11 +34,8 @@ export class MongodbCluster extends EnsembleComponent {
       ensemble.namespace.apply((namespace) => address({ ...ensemble, namespace, database }));
     const url = addressOf();
 
-    const afterGuard = createGuard(this, ensemble, {
-      bundle,
-      network: policyPorts,
-      login: adminLogin(ensemble, paths),
-    });
+    const login = adminLogin(ensemble, paths);
+    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key of the set: every process that has it can join as a member.
     const key = createPassword(keyName(name), afterGuard);

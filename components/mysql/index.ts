@@ -23,7 +23,6 @@ import {
   setupJob,
   urlOf,
 } from "../shared/deploy";
-
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { defaultTransactionBytes, serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";

@@ -37,14 +37,7 @@ import {
 } from "./layout";
 import { pace, policyPorts, serverConfig, statefulSet, usersConfig } from "./manifest";
 
-export {
-  type Durability,
-  type Eviction,
-  type RedisClusterArguments,
-  redisProfile,
-  redisSchema,
-  resolveRedis,
-} from "./arguments";
+export * from "./arguments";
 
 export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
@@ -55,11 +48,8 @@ export class RedisCluster extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const afterGuard = createGuard(this, ensemble, {
-      bundle,
-      network: policyPorts,
-      login: adminLogin(ensemble, paths),
-    });
+    const login = adminLogin(ensemble, paths);
+    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
