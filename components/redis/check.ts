@@ -70,7 +70,7 @@ export const check: Check = (target, environment) => {
       oneMaster(states),
     );
     await step("sentinels", "look at the containers sentinel and agent of the members named", () =>
-      checkSentinels(context, session, access, states),
+      checkSentinels(context, (each) => session.open(member(each, ports.sentinel), access), states),
     );
     await step("persistence", "a member runs with another configuration than it should: look at its pod", () =>
       everywhere(servers.keys(), async (each) => checkPersistence(target, answering(servers, each))),
@@ -143,10 +143,10 @@ export function oneMaster(states: MemberState[]): string {
   return `${master}; ${replicas.length} replicas follow it`;
 }
 
+/** `openSentinel`: of a member. */
 async function checkSentinels(
   context: CheckContext,
-  session: Session,
-  access: Access,
+  openSentinel: (member: string) => Promise<Redis>,
   states: MemberState[],
 ): Promise<string> {
   const { name, namespace, members } = context.target;
@@ -154,7 +154,7 @@ async function checkSentinels(
   const host = master === undefined ? undefined : memberHost(name, namespace, master);
   const attempt = async () => {
     const { seen, failures } = await observeAll(members, async (member) =>
-      observeSentinel(await session.open(context.member(member, ports.sentinel), access), name, member),
+      observeSentinel(await openSentinel(member), name, member),
     );
     const problems = [...failures, ...sentinelProblems(seen, members.length, host)];
     if (problems.length > 0) return { waiting: problems.join("; ") };
@@ -304,14 +304,12 @@ async function checkApplication(
   return `${application} may write, KEYS, SCAN, COPY, ROLE and PUBLISH; CONFIG, ACL, FLUSHALL and others are refused`;
 }
 
-type Session = Connections<Redis>;
-
-function openSession(): Session {
+function openSession(): Connections<Redis> {
   return connections(
     async (place, access) => {
       const { open } = await import("./client.js");
-      const timeoutMilliseconds = answerSeconds * 1000;
-      return open({ ...(await endpointOf(place, access)), name: "cells-services-check", timeoutMilliseconds });
+      const own = { name: "cells-services-check", timeoutMilliseconds: answerSeconds * 1000 };
+      return open({ ...(await endpointOf(place, access)), ...own });
     },
     (client: Redis) => client.disconnect(),
   );

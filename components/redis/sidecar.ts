@@ -79,11 +79,11 @@ export function createSidecar(
   const memberAt = (host: string, port: number): string =>
     host === parking.host && port === parking.port ? "nobody" : memberOf(settings.name, pod.namespace, host);
   const connections = createConnections(settings, pod.name, hostOf);
-  const server = (member: string) => connections.get(member, ports.client);
-  const sentinel = (member: string) => connections.get(member, ports.sentinel);
+  const server = (member = pod.name) => connections.get(member, ports.client);
+  const sentinel = (member = pod.name) => connections.get(member, ports.sentinel);
   /** To the Sentinel here, of the master that it watches. */
   const tell = async (command: string, ...words: (string | number)[]): Promise<unknown> =>
-    (await sentinel(pod.name)).call("SENTINEL", command, settings.name, ...words);
+    (await sentinel()).call("SENTINEL", command, settings.name, ...words);
   const accounts = createAccounts(settings.name, marker);
   const renewal = settings.tls === "off" ? undefined : createRenewal(ordinal);
   /** The mark that was written last, while this server is master. */
@@ -129,9 +129,8 @@ export function createSidecar(
         client.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings.name) as Promise<[string, string] | null>,
         client.call("SENTINEL", "MASTER", settings.name).catch(unknownMaster),
       ]);
-      if (address === null || details === undefined) {
+      if (address === null || details === undefined)
         return { state: "up", master: undefined, epoch: 0, failover: false };
-      }
       const known = toRecord(details);
       return {
         state: "up",
@@ -187,15 +186,13 @@ export function createSidecar(
     if (kind !== "promote") throw new Error(`not promoted: with all answers the decision is "${kind}"`);
   };
 
-  const setPriority = async (value: number): Promise<void> => {
-    await (await server(pod.name)).config("SET", "replica-priority", value);
-  };
-  const watch = async (): Promise<void> => {
+  const setPriority = async (value: number) => (await server()).config("SET", "replica-priority", value);
+  const watch = async (): Promise<unknown> => {
     const { sentinel: password } = await shownPasswords();
-    await tell("SET", ...watchSettings(password).flat(), "quorum", majority(self.members.length));
+    return tell("SET", ...watchSettings(password).flat(), "quorum", majority(self.members.length));
   };
   const mark = async (): Promise<void> => {
-    const client = await server(pod.name);
+    const client = await server();
     if (marked === undefined) {
       const { clusterId: known, position } = toMark(await client.get(markKey));
       // A new master is always ahead of the former one, whatever that has still written: no two have a thousand million seconds.
@@ -217,9 +214,8 @@ export function createSidecar(
 
   const renew = async (which: Process): Promise<void> => {
     const port = which === "server" ? ports.client : ports.sentinel;
-    await renewal?.renew(which, await connections.get(pod.name, port), () =>
-      Promise.all(self.members.map(connections.find)),
-    );
+    const findAll = () => Promise.all(self.members.map(connections.find));
+    await renewal?.renew(which, await connections.get(pod.name, port), findAll);
     // The next connection shows what came of it.
     connections.drop(pod.name, port);
   };
@@ -248,15 +244,50 @@ export function createSidecar(
     if (hole?.asked === false && performance.now() >= hole.after && isWriting(ownInfo) && !isRewriting(ownInfo)) {
       return { kind: "rewrite", reason: "there was no space for its append only file, which may have a hole" };
     }
-    if (await isForgettable(observed)) {
-      return { kind: "forget", reason: "its sentinel knows members that have left" };
-    }
+    if (await isForgettable(observed)) return { kind: "forget", reason: "its sentinel knows members that have left" };
     // Both have just answered: their connections are open.
-    const both = { server: await server(pod.name), sentinel: await sentinel(pod.name) };
+    const both = { server: await server(), sentinel: await sentinel() };
     const which = await renewal?.wanted(both, sentinels);
     if (which === undefined) return undefined;
     const reading = which === "server" ? "the server reads them" : "the sentinel starts anew";
     return { kind: "renew", which, reason: `the certificates were renewed: ${reading}` };
+  };
+
+  const carryOut = async (action: Action | Chore): Promise<unknown> => {
+    switch (action.kind) {
+      case "follow":
+        return (await server()).replicaof(hostOf(action.master), ports.client);
+      case "promote":
+        await stillToPromote();
+        return (await server()).replicaof("NO", "ONE");
+      case "priority":
+        return setPriority(action.value);
+      case "monitor":
+        await tell("MONITOR", hostOf(action.master), ports.client, majority(self.members.length));
+        return watch();
+      case "watch":
+        return watch();
+      case "elect":
+        return takeOver();
+      case "mark":
+        return mark();
+      case "accounts":
+        return accounts.apply(run, await server(), await sentinel());
+      case "minReplicas": {
+        const wanted = minReplicas();
+        await (await server()).config("SET", "min-replicas-to-write", neededReplicas(self.members.length));
+        minReplicasSet = wanted;
+        return undefined;
+      }
+      case "rewrite":
+        await (await server()).bgrewriteaof();
+        hole = { asked: true, after: performance.now() + rewriteMilliseconds };
+        return undefined;
+      case "forget":
+        return tell("RESET");
+      case "renew":
+        return renew(action.which);
+    }
   };
 
   return {
@@ -285,43 +316,7 @@ export function createSidecar(
         const object = "master" in action ? ` ${action.master}` : "value" in action ? ` ${action.value}` : "";
         log(`decision: ${action.kind}${object}: ${action.reason}`);
       }
-      switch (action.kind) {
-        case "follow":
-          await (await server(pod.name)).replicaof(hostOf(action.master), ports.client);
-          return;
-        case "promote":
-          await stillToPromote();
-          await (await server(pod.name)).replicaof("NO", "ONE");
-          return;
-        case "priority":
-          return setPriority(action.value);
-        case "monitor":
-          await tell("MONITOR", hostOf(action.master), ports.client, majority(self.members.length));
-          return watch();
-        case "watch":
-          return watch();
-        case "elect":
-          return takeOver();
-        case "mark":
-          return mark();
-        case "accounts":
-          return accounts.apply(run, await server(pod.name), await sentinel(pod.name));
-        case "minReplicas": {
-          const wanted = minReplicas();
-          await (await server(pod.name)).config("SET", "min-replicas-to-write", neededReplicas(self.members.length));
-          minReplicasSet = wanted;
-          return;
-        }
-        case "rewrite":
-          await (await server(pod.name)).bgrewriteaof();
-          hole = { asked: true, after: performance.now() + rewriteMilliseconds };
-          return;
-        case "forget":
-          await tell("RESET");
-          return;
-        case "renew":
-          return renew(action.which);
-      }
+      await carryOut(action);
     },
     handOver() {
       // Server and Sentinel of a pod stop at the same time, and both wait for this.
@@ -376,7 +371,8 @@ export function createSidecar(
   }
 
   async function successorOf(): Promise<Attempt<string>> {
-    const successor = await named();
+    // By a majority: one alone may be stopped before it has told the others, who would then elect once more.
+    const successor = namedMaster({ sentinels: await askEach(self.members, surveySentinel) }, self.members);
     if (successor === undefined || successor === pod.name) {
       return { waiting: `a majority of the sentinels names ${successor ?? "nobody"}` };
     }
@@ -418,24 +414,15 @@ export function createSidecar(
       const answers = await Promise.all(replicas.map((replica) => has(replica).catch(() => false)));
       return answers.length > 0 && answers.every((each) => each) ? { done: "" } : { waiting: "some are behind" };
     };
-    return waitFor("all writes on the replicas", attempt, {
-      deadlineSeconds: catchUpSeconds,
-      intervalSeconds: 0.02,
-    }).catch((error: Error) => `; ${error.message}`);
-  }
-
-  /** By a majority: one alone may be stopped before it has told the others, who would then elect once more. */
-  async function named(): Promise<string | undefined> {
-    return namedMaster({ sentinels: await askEach(self.members, surveySentinel) }, self.members);
+    const options = { deadlineSeconds: catchUpSeconds, intervalSeconds: 0.02 };
+    return waitFor("all writes on the replicas", attempt, options).catch((error: Error) => `; ${error.message}`);
   }
 
   async function startFailover(): Promise<void> {
-    try {
-      await tell("FAILOVER");
-    } catch (error) {
+    await tell("FAILOVER").catch((error: Error) => {
       // Another Sentinel is at it already.
-      if (!(error as Error).message.startsWith("INPROG")) throw error;
-    }
+      if (!error.message.startsWith("INPROG")) throw error;
+    });
   }
 }
 
