@@ -1,6 +1,7 @@
 /**
- * The roll command of every agent: replaces the pods of members that are not what the StatefulSet wants, or that started with
- * another authority, one after the other, as `core/roll.ts` decides. It may be killed at any point; the next run continues from what is in the cluster.
+ * Replaces the pods of members that are not what the StatefulSet wants, or that started with another authority, one
+ * after the other, as `core/roll.ts` decides. May be killed at any point; the next run continues from what is in the
+ * cluster.
  */
 import { stalePodsOf } from "../core/certificates";
 import { messageOf } from "../core/errors";
@@ -85,13 +86,18 @@ export async function rollCommand(examine: Examine = examineSidecars): Promise<v
 
 type Removal = Extract<RollStep, { members: string[] }>;
 
-interface Context {
-  settings: RollSettings;
-  /** Who replaces members. */
-  pod: string;
+/** How the members of an ensemble are looked at. */
+export interface Members {
+  settings: EnsembleSettings;
   namespace: string;
   api: KubernetesApi;
   examine: Examine;
+}
+
+interface Context extends Members {
+  settings: RollSettings;
+  /** Who replaces members. */
+  pod: string;
 }
 
 /** Ends when all members are whole and what they should be; throws when one does not become whole. */
@@ -201,7 +207,7 @@ export function tlsOf(spec: MemberSpec | undefined): Marker["tls"] | undefined {
 export function awaitWhole(
   purpose: string,
   names: string[],
-  context: Parameters<typeof examinePods>[1],
+  context: Members,
   deadlineSeconds = wholeSeconds,
 ): Promise<boolean> {
   return waitFor(
@@ -221,10 +227,7 @@ export function awaitWhole(
 }
 
 /** Who has a pod, and what the database says of those whose servers run. */
-export async function examinePods(
-  names: string[],
-  { settings, namespace, api, examine }: Omit<Context, "settings" | "pod"> & { settings: EnsembleSettings },
-) {
+async function examinePods(names: string[], { settings, namespace, api, examine }: Members) {
   const pods = new Map<string, MemberPod | undefined>();
   for (const member of names) pods.set(member, await api.get<MemberPod>(core(namespace, "pods", member)));
   const running = [...pods].flatMap(([member, pod]) =>
@@ -247,12 +250,8 @@ export function toRollMember(
   // Only a difference that both say stops everybody.
   const stale = tls === undefined || wanted.tls === undefined || tls === wanted.tls ? "stale" : "otherTls";
   const ready = pod?.status?.conditions?.find(({ type }) => type === "Ready")?.status === "True";
-  const state = {
-    name,
-    leads,
-    ready,
-    revision: pod === undefined ? "missing" : current ? "current" : stale,
-  } as const;
+  const revision = pod === undefined ? "missing" : current ? "current" : stale;
+  const state = { name, leads, ready, revision } as const;
   if (pod?.metadata?.deletionTimestamp !== undefined)
     return { ...state, revision: "missing", condition: "behind", reason: "it is stopping" };
   if (away !== undefined) return { ...state, condition: "away", reason: away };

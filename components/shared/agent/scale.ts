@@ -5,45 +5,40 @@ import { claimNames, memberNames } from "../core/names";
 import type { PreflightSettings } from "../core/settings";
 import { readClaims } from "./claims";
 import { core, type KubernetesApi } from "./kubernetes";
-import { awaitWhole, type Examine } from "./roll";
+import { awaitWhole, type Members } from "./roll";
 
 /**
- * Makes the members that stay forget `leaving`, whose servers may still run, or never ran: none of them leads, votes or holds what
- * nobody else has when it ends. It may be killed at any point and is then called again. Throws while it is not safe.
+ * Makes the members that stay forget `leaving`, whose servers may still run, or never ran: none of them leads, votes or
+ * holds what nobody else has when it ends. It may be killed at any point and is then called again. Throws while it is
+ * not safe.
  */
 export type Release = (leaving: string[], settings: PreflightSettings, namespace: string) => Promise<void>;
 
-export interface MembersChange {
+interface MembersChange extends Members {
   settings: PreflightSettings;
   /** What the marker says; the larger one of that and the replicas of the StatefulSet when members leave. */
   from: number;
-  namespace: string;
-  api: KubernetesApi;
-  examine: Examine;
   release: Release;
   /** Writes the number of `settings` to the marker. */
   record: () => Promise<void>;
 }
 
 /**
- * The marker says the larger number as long as the data may know one of the members more: an ensemble that returns from kept
+ * The marker says the larger number while the data may know one of the members more: an ensemble that returns from kept
  * volumes comes back with all of them. What was killed in between is done again.
  */
 export async function changeMembers(change: MembersChange, deadlineSeconds?: number): Promise<void> {
-  const { settings, from, namespace, api, examine, release, record } = change;
+  const { settings, from, namespace, api, release, record } = change;
   const { name, members: wanted } = settings;
   if (wanted > from) {
     const claims = await readClaims(claimNames(name, wanted).slice(from), namespace, api);
     // Those of pods that never found a place have no volume.
-    const reason = returnContradiction(
-      claims.filter(({ bound }) => bound),
-      from,
-      wanted,
-    );
+    const bound = claims.filter((claim) => claim.bound);
+    const reason = returnContradiction(bound, from, wanted);
     if (reason !== undefined) throw new Error(reason);
   }
   const staying = memberNames(name, Math.min(from, wanted));
-  await awaitWhole("before their number changes", staying, { settings, namespace, api, examine }, deadlineSeconds);
+  await awaitWhole("before their number changes", staying, change, deadlineSeconds);
   const leaving = memberNames(name, from).slice(wanted);
   if (leaving.length > 0) await release(leaving, settings, namespace);
   await record();

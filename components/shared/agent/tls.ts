@@ -3,38 +3,33 @@ import { log } from "../core/log";
 import { type Marker, peerTls } from "../core/marker";
 import { memberNames } from "../core/names";
 import type { EnsembleSettings, PreflightSettings } from "../core/settings";
-import type { KubernetesApi } from "./kubernetes";
-import { awaitWhole, type Examine } from "./roll";
+import { awaitWhole, type Members } from "./roll";
 
 /**
- * Makes the members, which all run as `living` says, able to find each other again when all of them start as `wanted` says, and still as
- * `living` says. It may be killed at any point and is then called again.
+ * Makes the members, which all run as `living` says, able to find each other again when all of them start as `wanted`
+ * says, and still as `living` says. It may be killed at any point and is then called again.
  */
 export type PrepareTls = (living: EnsembleSettings, wanted: EnsembleSettings, namespace: string) => Promise<void>;
 
-export interface TlsChange {
+interface TlsChange extends Members {
   settings: PreflightSettings;
   /** `formedTls`: the setting with which a setup last saw the cluster formed. */
   known: { tls: Marker["tls"]; formedTls: string };
-  namespace: string;
-  api: KubernetesApi;
-  examine: Examine;
   prepare: PrepareTls | undefined;
   /** Writes TLS of `settings` to the marker. */
   record: () => Promise<void>;
 }
 
 /**
- * Switching back before a setup has seen the new setting does not require whole members: they are prepared for both settings, and perhaps
- * only the former template can start them.
+ * Switching back before a setup has seen the new setting does not require whole members: they are prepared for both
+ * settings, and perhaps only the former template can start them.
  */
 export async function switchTls(change: TlsChange, deadlineSeconds?: number): Promise<void> {
-  const { settings, known, namespace, api, examine, prepare, record } = change;
+  const { settings, known, namespace, prepare, record } = change;
   if (known.formedTls === known.tls) {
-    const living = { ...settings, tls: known.tls === "on" ? "required" : "off" } as const;
+    const living: PreflightSettings = { ...settings, tls: known.tls === "on" ? "required" : "off" };
     const members = memberNames(settings.name, settings.members);
-    const context = { settings: living, namespace, api, examine };
-    await awaitWhole("before all of them stop", members, context, deadlineSeconds);
+    await awaitWhole("before all of them stop", members, { ...change, settings: living }, deadlineSeconds);
     await prepare?.(living, settings, namespace);
   }
   await record();
