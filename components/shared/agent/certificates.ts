@@ -1,6 +1,7 @@
 /**
- * The certificates command of every agent: observes Secrets and the StatefulSet, takes the decisions of `core/certificates.ts` and
- * carries them out. It may be killed at any point; the next run continues from what is in the cluster.
+ * The certificates command of every agent: observes Secrets and the StatefulSet, takes the decisions of
+ * `core/certificates.ts` and carries them out. It may be killed at any point; the next run continues from what is in
+ * the cluster.
  */
 import { createHash } from "node:crypto";
 import {
@@ -50,8 +51,8 @@ const day = 24 * 60 * 60 * 1000;
 /** Field manager of all that this command applies. */
 const manager = "cells-services-certificates";
 /**
- * Earlier releases noted here what members that were never rolled had started with, and for a roll set `rollAnnotation` on the pod
- * template. What is left of that on a template does no harm.
+ * Earlier releases noted here what members that were never rolled had started with, and for a roll set `rollAnnotation`
+ * on the pod template. What is left of that on a template does no harm.
  */
 const formerBaseline = "cells-services/baseline";
 

@@ -175,10 +175,7 @@ async function livingPods(
   return (await Promise.all(pods)).filter((pod) => pod !== undefined);
 }
 
-/**
- * Of the pods, not of the StatefulSet: that says what was wanted last, and perhaps no member has become it. A pod whose image was
- * never pulled has written nothing.
- */
+/** Of the pods: the StatefulSet says what was wanted last. A pod whose image was never pulled has written nothing. */
 function livingVersions(pods: MemberPod[]): string[] {
   return pods.flatMap(({ metadata, status }) => {
     const pulled = status?.containerStatuses?.every(({ imageID }) => imageID !== "") === true;
@@ -218,8 +215,8 @@ export async function askMarker(
 const askSeconds = 5;
 
 /**
- * What the marker said last, without waiting: the Kubernetes API may be away. That a cluster was formed stays true; that it was not is
- * forgotten as soon as the API is away.
+ * What the marker said last, without waiting: the Kubernetes API may be away. That a cluster was formed stays true;
+ * that it was not is forgotten as soon as the API is away.
  */
 export function watchMarker(ask: () => Promise<MarkerAnswer>, now = () => performance.now()): () => MarkerAnswer {
   let last: MarkerAnswer = { reason: "it was not read yet" };

@@ -1,7 +1,7 @@
 /**
  * Making and reading certificates: ECDSA P-256, which every TLS library of the services speaks. Node.js signs and reads
- * certificates but makes none. What has to be written down is one page of RFC 5280, so each agent is spared a library for
- * all of it, which would be most of its bundle.
+ * certificates but makes none. What has to be written down is one page of RFC 5280, so each agent is spared a library
+ * for all of it, which would be most of its bundle.
  */
 import {
   createHash,
@@ -39,8 +39,8 @@ export interface KeyPair {
 /** A pair that signs, and what others must trust for it. */
 export interface Authority extends KeyPair {
   /**
-   * Of an intermediate authority: the certificates above it without the root, which servers show together with their own,
-   * and the root, which clients trust. An authority of the ensemble's own is its own root.
+   * Of an intermediate authority: the certificates above it without the root, which servers show together with their
+   * own, and the root, which clients trust. An authority of the ensemble's own is its own root.
    */
   issued?: { chain: string; root: string } | undefined;
 }

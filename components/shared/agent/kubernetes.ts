@@ -154,8 +154,8 @@ export function kubernetesApi(endpoint: KubernetesEndpoint, patience: Patience =
 }
 
 /**
- * 403: an API server learns of a new RoleBinding a moment after the client that made it, and a Job runs only once. It has other
- * words when the right is there and the change is not allowed.
+ * 403: an API server learns of a new RoleBinding a moment after the client that made it, and a Job runs only once. It
+ * has other words when the right is there and the change is not allowed.
  */
 function isPassing(response: HttpResponse): boolean {
   if (response.status === 403) return / cannot \w+ resource /.test(describe(response));

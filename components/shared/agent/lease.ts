@@ -14,8 +14,8 @@ const apiVersion = "coordination.k8s.io/v1";
 const usual = { durationSeconds: 30, renewSeconds: 10, intervalSeconds: 2 };
 
 /**
- * Waits until nobody else holds the Lease, and returns what gives it back. It keeps the load of several rolls apart and is not what
- * makes a roll safe, so a holder that cannot renew it goes on.
+ * Waits until nobody else holds the Lease, and returns what gives it back. It only keeps the load of several rolls
+ * apart, so a holder that cannot renew it goes on.
  */
 export async function takeTurn(
   holder: string,

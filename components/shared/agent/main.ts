@@ -9,8 +9,8 @@ export type Commands = Record<string, () => Promise<void>>;
 const terminationLog = "/dev/termination-log";
 
 /**
- * Runs the command that the container's arguments name. Node.js started with `-e` puts the first argument at index 1 of
- * `process.argv`. A failure is one line, which also becomes the termination message: `pulumi up` prints it.
+ * Runs the command that the first argument of the container names. A failure is one line, which also becomes the
+ * termination message: `pulumi up` prints it.
  */
 export async function run(
   commands: Commands,

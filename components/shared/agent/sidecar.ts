@@ -1,7 +1,4 @@
-/**
- * The agent beside a server: it observes, decides and acts in a loop, and says what it sees to those who ask. The loop is the
- * same for all services; what is observed, decided and done is theirs.
- */
+/** The loop of the agent beside a server, the same for all services: observes, decides, acts, and says what it sees. */
 import { once } from "node:events";
 import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
@@ -181,8 +178,8 @@ export function metrics(service: string, status: Status): string {
 }
 
 /**
- * HAProxy's agent-check: unlike a health check, an agent that does not answer changes nothing, so the death of an agent does
- * not take a healthy server away; and one answer is enough, so a change of primary takes effect at once.
+ * HAProxy's agent-check: unlike a health check, an agent that does not answer changes nothing, so the death of an agent
+ * does not take a healthy server away; and one answer is enough, so a change of primary takes effect at once.
  */
 function gatewayServer(now: () => Status): TcpServer {
   return createTcpServer((socket) => {

@@ -13,8 +13,8 @@ import { runSidecar, type Sidecar } from "./sidecar";
 const startDeadlineSeconds = 300;
 
 /**
- * Decides every `intervalSeconds` (default 5) until the server of `member` may start, and returns that decision. `act`
- * does what another decision asks for, and may fail, as when too few members answer.
+ * Decides until the server of `member` may start, and returns that decision. `act` does what another decision asks for,
+ * and may fail, as when too few members answer.
  */
 export function waitForStart<Decision extends { kind: string; reason: string }>(
   member: string,

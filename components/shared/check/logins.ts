@@ -64,10 +64,7 @@ export async function applicationValues(
   return { values, ca: target.tls === "off" ? undefined : ca, secret };
 }
 
-/**
- * The step `application ...`: the application logs in on every member and on the Service, with nothing but its own Secret.
- * undefined when the step failed.
- */
+/** The step `application ...`: it logs in everywhere with its own Secret alone. undefined when the step failed. */
 export async function enterAsApplication(
   { target, environment, step }: CheckContext,
   application: string,
