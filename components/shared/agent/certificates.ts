@@ -76,6 +76,14 @@ interface RollNote {
   stalePods: string[];
 }
 
+interface Seen {
+  /** undefined: it was never made. */
+  secret: AuthoritySecret | undefined;
+  leaves: Leaves;
+  /** By the issuer, if there is one. */
+  issued: Authority | undefined;
+}
+
 type Servers = NonNullable<CertificatesObserved["servers"]> & { replicas: number; stalePods: string[] };
 
 interface Context {
@@ -85,13 +93,9 @@ interface Context {
   now: () => number;
 }
 
-export async function certificatesCommand(): Promise<void> {
-  await keepCertificates({
-    settings: readSettings<CertificateSettings>(),
-    namespace: readPod().namespace,
-    api: inClusterApi(),
-    now: Date.now,
-  });
+export function certificatesCommand(): Promise<void> {
+  const { namespace } = readPod();
+  return keepCertificates({ settings: readSettings(), namespace, api: inClusterApi(), now: Date.now });
 }
 
 export async function keepCertificates(context: Context): Promise<void> {
@@ -124,7 +128,8 @@ async function keepAuthority(context: Context): Promise<{ secret: AuthoritySecre
   for (;;) {
     const secret = await readAuthoritySecret(context);
     const leaves = await readLeaves(context);
-    const action = await nextAction(context, secret, leaves, issued);
+    const seen = { secret, leaves, issued };
+    const action = await nextAction(context, seen);
     if (action.kind === "refuse") throw new Error(action.reason);
     if (action.kind === "nothing" || action.kind === "wait" || (phaseChanged && isPhaseChange(action))) {
       if (action.kind === "wait") log(`waiting for the next run: ${action.reason}`);
@@ -139,7 +144,7 @@ async function keepAuthority(context: Context): Promise<{ secret: AuthoritySecre
         "the certificate authority ends within minutes: what it signs is old at once; renew it at its issuer",
       );
     }
-    await act(context, action, secret, leaves, issued);
+    await act(context, action, seen);
   }
 }
 
@@ -147,12 +152,7 @@ function isPhaseChange(action: CertificatesAction): boolean {
   return ["introduce-authority", "switch-authority", "retire-authority"].includes(action.kind);
 }
 
-async function nextAction(
-  context: Context,
-  secret: AuthoritySecret | undefined,
-  leaves: Leaves,
-  issued: Authority | undefined,
-): Promise<CertificatesAction> {
+async function nextAction(context: Context, { secret, leaves, issued }: Seen): Promise<CertificatesAction> {
   const { settings, namespace, now } = context;
   const signers = [secret?.current, secret?.other].flatMap((each) => each?.certificate ?? []);
   const observed: CertificatesObserved = {
@@ -164,9 +164,7 @@ async function nextAction(
       issued: secret.current.issued !== undefined,
       other: secret.other && readAuthority(secret.other.certificate),
     },
-    leaves: Object.fromEntries(
-      Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, signers)] as const),
-    ),
+    leaves: Object.fromEntries(Object.entries(leaves).map(([name, pair]) => [name, pair && readLeaf(pair, signers)])),
     servers: await readServers(context),
   };
   const { dns, ip } = subjectNames(settings.name, namespace, settings.members);
@@ -179,13 +177,7 @@ async function nextAction(
   return decideCertificates(observed, wanted, rollHash(settings, secret, leaves), now());
 }
 
-async function act(
-  context: Context,
-  action: CertificatesAction,
-  secret: AuthoritySecret | undefined,
-  leaves: Leaves,
-  issued: Authority | undefined,
-): Promise<void> {
+async function act(context: Context, action: CertificatesAction, { secret, leaves, issued }: Seen): Promise<void> {
   const { settings, now } = context;
   if (action.kind === "create-authority") {
     log(issued === undefined ? "making a certificate authority" : "taking the intermediate authority of the issuer");
@@ -198,10 +190,8 @@ async function act(
     case "issue-leaves": {
       log(`issuing ${action.secrets.join(" and ")}: ${action.reason}`);
       if (action.missed) await writeAuthoritySecret(context, { ...secret, missed: now() });
-      const fresh = await Promise.all(
-        action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const),
-      );
-      await writeLeaves(context, secret, { ...leaves, ...Object.fromEntries(fresh) });
+      const fresh = action.secrets.map(async (name) => [name, await newLeaf(context, secret.current)] as const);
+      await writeLeaves(context, secret, { ...leaves, ...Object.fromEntries(await Promise.all(fresh)) });
       return;
     }
     case "introduce-authority":
@@ -408,9 +398,7 @@ function publishBundle({ api }: Context, secret: AuthoritySecret, { namespace, n
 async function publishElsewhere(context: Context, secret: AuthoritySecret): Promise<void> {
   const failures: string[] = [];
   for (const each of context.settings.publishElsewhere ?? []) {
-    await publishBundle(context, secret, each).catch((error: unknown) => {
-      failures.push(messageOf(error));
-    });
+    await publishBundle(context, secret, each).catch((error: unknown) => void failures.push(messageOf(error)));
   }
   if (failures.length > 0) throw new Error(`the trust bundle is not in every namespace: ${failures.join("; ")}`);
 }
