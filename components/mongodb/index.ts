@@ -46,19 +46,16 @@ export class MongodbCluster extends EnsembleComponent {
     // The agents make running servers read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
-    const members = createMembers(
-      ensemble,
-      {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
-        pace,
-        roll: { bundle },
-        peers: { client: ports.client, agent: agentPorts.http },
-        // A Service for clients that need one name. Drivers take the members from `url`.
-        client: ports.client,
-        dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
-      },
-      afterGuard,
-    );
+    const servers = {
+      statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
+      pace,
+      roll: { bundle },
+      peers: { client: ports.client, agent: agentPorts.http },
+      // A Service for clients that need one name. Drivers take the members from `url`.
+      client: ports.client,
+      dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
+    };
+    const members = createMembers(ensemble, servers, afterGuard);
     const spec = mongodbSetupJob(ensemble, bundle, credentials.checksum);
     const setup = createSetup(ensemble, { spec, dependsOn: [...members.ready, ...credentials.secrets] }, afterGuard);
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });

@@ -57,17 +57,14 @@ export class MysqlCluster extends EnsembleComponent {
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
-    const members = createMembers(
-      ensemble,
-      {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
-        pace,
-        roll: { bundle },
-        peers: { client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway },
-        dependsOn: [config, ...secrets, ...certificates, ...permissions],
-      },
-      afterGuard,
-    );
+    const servers = {
+      statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
+      pace,
+      roll: { bundle },
+      peers: { client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway },
+      dependsOn: [config, ...secrets, ...certificates, ...permissions],
+    };
+    const members = createMembers(ensemble, servers, afterGuard);
     // Created beside the StatefulSet: the proxies are ready without members too.
     const proxies = {
       port: ports.client,

@@ -57,18 +57,15 @@ export class RedisCluster extends EnsembleComponent {
     // The agents make running servers and Sentinels read renewed certificates.
     const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
-    const members = createMembers(
-      ensemble,
-      {
-        // The agents give changed users and passwords to running members, so the checksum leaves them out.
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
-        pace,
-        roll: { bundle },
-        peers: { ...ports, agent: agentPorts.http, gateway: agentPorts.gateway },
-        dependsOn: [config, users, internal, ...certificates, ...permissions],
-      },
-      afterGuard,
-    );
+    const servers = {
+      // The agents give changed users and passwords to running members, so the checksum leaves them out.
+      statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
+      pace,
+      roll: { bundle },
+      peers: { ...ports, agent: agentPorts.http, gateway: agentPorts.gateway },
+      dependsOn: [config, users, internal, ...certificates, ...permissions],
+    };
+    const members = createMembers(ensemble, servers, afterGuard);
     // Created beside the StatefulSet: the proxies are ready without members too.
     const proxies = { port: ports.client, dependsOn: [members.peers, ...permissions] };
     const gateway = createGateway(ensemble, proxies, afterGuard);
