@@ -76,11 +76,7 @@ export function timeZoneTables(files: ReadonlyMap<string, Buffer>): Table[] {
     });
   return [
     { name: "time_zone", columns: ["Time_zone_id", "Use_leap_seconds"], rows: zones.map(({ id }) => [id, "N"]) },
-    {
-      name: "time_zone_name",
-      columns: ["Name", "Time_zone_id"],
-      rows: names,
-    },
+    { name: "time_zone_name", columns: ["Name", "Time_zone_id"], rows: names },
     {
       name: "time_zone_transition",
       columns: ["Time_zone_id", "Transition_time", "Transition_type_id"],
@@ -96,8 +92,10 @@ export function timeZoneTables(files: ReadonlyMap<string, Buffer>): Table[] {
   ];
 }
 
+const listOf = (columns: readonly string[]): string => columns.map((column) => `\`${column}\``).join(", ");
+
 export function readStatement({ name, columns }: Table): string {
-  return `SELECT ${columns.map((column) => `\`${column}\``).join(", ")} FROM mysql.${name}`;
+  return `SELECT ${listOf(columns)} FROM mysql.${name}`;
 }
 
 /** Whether a server has other rows than these, in any order. */
@@ -116,7 +114,7 @@ export function writeStatements(tables: Table[]): string[] {
       `DELETE FROM mysql.${name}`,
       ...Array.from({ length: Math.ceil(rows.length / batch) }, (_, index) => {
         const values = escape(rows.slice(index * batch, (index + 1) * batch));
-        return `INSERT INTO mysql.${name} (${columns.map((column) => `\`${column}\``).join(", ")}) VALUES ${values}`;
+        return `INSERT INTO mysql.${name} (${listOf(columns)}) VALUES ${values}`;
       }),
     ]),
     "COMMIT",

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Redis } from "ioredis";
 import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
+import { unknownMaster } from "./client";
 import {
   formerPassword,
   internalPasswords,
@@ -47,9 +48,7 @@ export function createAccounts(name: string, marker: () => MarkerAnswer) {
       await showPasswords(shown);
       await server.config("SET", "masterauth", shown.replication);
       await sentinel.call("SENTINEL", "CONFIG", "SET", "sentinel-pass", shown.sentinel);
-      await sentinel.call("SENTINEL", "SET", name, "auth-pass", shown.sentinel).catch((error: Error) => {
-        if (!/No such master/i.test(error.message)) throw error;
-      });
+      await sentinel.call("SENTINEL", "SET", name, "auth-pass", shown.sentinel).catch(unknownMaster);
       if (applied !== undefined && applied.files !== files) log("users and passwords were changed");
       applied = { files, shows, run };
     },

@@ -75,6 +75,11 @@ export function isLoading(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("LOADING");
 }
 
+/** For `catch`: a Sentinel that was never told of a master knows none. */
+export function unknownMaster(error: Error): undefined {
+  if (!/No such master/i.test(error.message)) throw error;
+}
+
 /** The lines `key:value` of INFO. */
 export function toInfo(text: string): Record<string, string> {
   const pairs = text.split(/\r?\n/).filter((line) => line.includes(":") && !line.startsWith("#"));

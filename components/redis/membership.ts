@@ -370,19 +370,13 @@ export function describe(observed: Observed, self: Identity): Status {
     // Sentinels that are silent take nothing away from a master that takes writes, nor does an election in progress.
     const named = namedMaster(observed, self.members);
     const primary = hasReplicas(own, self) && (named === undefined || named === self.name);
-    const state =
-      named === self.name
-        ? "master, named by a majority of the sentinels"
-        : "master, but no majority of the sentinels names it";
-    return { ready: primary, primary, detail: `${state}${news}` };
+    const votes =
+      named === self.name ? "named by a majority of the sentinels" : "but no majority of the sentinels names it";
+    return { ready: primary, primary, detail: `master, ${votes}${news}` };
   }
   const ready = own.linked && !own.syncing;
-  const state = ready
-    ? `replica of ${own.follows ?? "unknown"}, up to date`
-    : own.syncing
-      ? `replica of ${own.follows ?? "unknown"}, gets a whole copy`
-      : own.follows === "nobody"
-        ? "started, follows nobody yet"
-        : `replica of ${own.follows ?? "unknown"}, not connected`;
+  const link = ready ? "up to date" : own.syncing ? "gets a whole copy" : "not connected";
+  const lost = own.follows === "nobody" && link === "not connected";
+  const state = lost ? "started, follows nobody yet" : `replica of ${own.follows ?? "unknown"}, ${link}`;
   return { ready, primary: false, detail: `${state}${news}` };
 }

@@ -13,7 +13,7 @@ import { majority, memberHost, memberNames, mostMembers } from "../shared/core/n
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type Attempt, waitFor } from "../shared/core/wait";
 import { createAccounts } from "./accounts";
-import { isLoading, toInfo, toMark, toRecord, toServer } from "./client";
+import { isLoading, toInfo, toMark, toRecord, toServer, unknownMaster } from "./client";
 import { watchSettings } from "./configuration";
 import { createConnections } from "./connections";
 import { shownPasswords } from "./files";
@@ -473,8 +473,4 @@ function gauges(info: Record<string, string>, own: { keys: number } | undefined)
   return Object.fromEntries(
     Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value)]])),
   );
-}
-
-function unknownMaster(error: Error): undefined {
-  if (!/No such master/i.test(error.message)) throw error;
 }
