@@ -37,11 +37,9 @@ export const check: Check = async (target, environment) => {
     );
     await step("durability", "look at the log of the setup job", () => checkDurability(target, clients));
     await step("address", "look at the Service and at which members are ready", async () => {
-      const { me } = await command(await session.open(address, access), { hello: 1 });
-      if (!hostsOf(target).includes(String(me))) {
-        throw new Error(`${target.host} leads to ${String(me)}, which is no member`);
-      }
-      return `${target.host} leads to ${String(me)}`;
+      const me = String((await command(await session.open(address, access), { hello: 1 }))["me"]);
+      if (!hostsOf(target).includes(me)) throw new Error(`${target.host} leads to ${me}, which is no member`);
+      return `${target.host} leads to ${me}`;
     });
     for (const application of Object.keys(target.applications)) {
       const database = databaseOf(application);
@@ -150,11 +148,7 @@ export function durabilityProblems(concern: { w?: unknown } | undefined, config:
 }
 
 /** The set by its address, with nothing but user, password and trust of the Secret, as the application connects. */
-async function openSet(
-  { target, environment }: CheckContext,
-  session: Session,
-  application: string,
-): Promise<MongoClient> {
+async function openSet({ target, environment }: CheckContext, session: Session, application: string) {
   const { access, values } = await applicationAccess(target, environment, application);
   const { url = "", username = "", password = "" } = values;
   return session.set(connectionString(url, { username, password }), access.ca, databaseOf(application));
@@ -225,12 +219,7 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
   const proxy = await openProxy(environment.tunnel, { host: target.host, service: target.name });
   const clients = new Map<string, MongoClient>();
   const milliseconds = answerSeconds * 1000;
-  const open = async (
-    url: string,
-    { ca, auth }: Access,
-    database: string,
-    directConnection: boolean,
-  ): Promise<MongoClient> => {
+  const open = async (url: string, { ca, auth }: Access, database: string, directConnection: boolean) => {
     const key = JSON.stringify([url, ca, auth, database]);
     const known = clients.get(key);
     if (known !== undefined) return known;
@@ -247,8 +236,7 @@ async function openSession(target: CheckTarget, environment: CheckEnvironment): 
       ...(ca === undefined ? { tls: false } : { tls: true, ca }),
       ...(auth === undefined ? {} : { auth, authSource: database }),
     });
-    // In a set another member may answer. When one place is asked, the first failure says why, and waiting adds
-    // nothing.
+    // In a set another member may answer. Of one place the first failure says why, and waiting adds nothing.
     const failure = new Promise<never>((_resolve, reject) => {
       if (directConnection) client.once("serverHeartbeatFailed", (event) => reject(event.failure));
     });
