@@ -250,5 +250,5 @@ async function attemptAtPrimary<T>(
   const toEndpoint = async (member: string) =>
     endpointOf(ensemble, member, await administratorAuth(), commandMilliseconds);
   const outcome = await atPrimary(members, toEndpoint, attempt);
-  return "done" in outcome ? outcome.done : { waiting: outcome.failed };
+  return "done" in outcome ? outcome.done : outcome;
 }

@@ -6,6 +6,7 @@ import { readCredentials, readTrust } from "../shared/agent/logins";
 import type { Ensemble } from "../shared/agent/main";
 import { messageOf } from "../shared/core/errors";
 import { memberHost } from "../shared/core/names";
+import type { Attempt } from "../shared/core/wait";
 import { CannotLower } from "./compatibility";
 import { paths, ports } from "./layout";
 import type { Server, SetConfig } from "./membership";
@@ -83,7 +84,7 @@ export async function atPrimary<T>(
   members: string[],
   toEndpoint: (member: string) => Promise<Endpoint>,
   use: (client: Client, host: string) => Promise<T>,
-): Promise<{ done: T } | { failed: string }> {
+): Promise<Attempt<T>> {
   const reasons: string[] = [];
   for (const member of members) {
     try {
@@ -98,7 +99,7 @@ export async function atPrimary<T>(
       reasons.push(`${member}: ${messageOf(error)}`);
     }
   }
-  return { failed: reasons.join("; ") };
+  return { waiting: reasons.join("; ") };
 }
 
 /** Such as "6.0": with which releases the data can be read. */

@@ -108,11 +108,7 @@ function memberOf(host: string): string {
 }
 
 /** Does something at the primary, as a member, when the primary is another member. */
-function atOtherPrimary<T>(
-  self: Self,
-  milliseconds: number,
-  use: (client: MongoClient) => Promise<T>,
-): Promise<{ done: T } | { failed: string }> {
+function atOtherPrimary<T>(self: Self, milliseconds: number, use: (client: MongoClient) => Promise<T>) {
   const others = memberNames(self.name, self.members).filter((member) => member !== self.member);
   const toEndpoint = async (member: string) => endpointOf(self, member, await memberAuth(), milliseconds);
   return atPrimary(others, toEndpoint, use);
@@ -124,7 +120,7 @@ export async function askVote(self: Self): Promise<Vote> {
     const votes = votesOf({ host: self.host, config });
     return votes === undefined ? { state: "stranger", set: identity(config) } : { state: "member", votes };
   });
-  return "done" in outcome ? outcome.done : { state: "unknown", reason: outcome.failed };
+  return "done" in outcome ? outcome.done : { state: "unknown", reason: outcome.waiting };
 }
 
 export function setVotes(self: Self, votes: 0 | 1): Promise<void> {
@@ -141,7 +137,7 @@ async function reconfigure(self: Self, change: (config: SetConfig, host: string)
     const config = change(await readConfig(client), self.host);
     await command(client, { replSetReconfig: config, maxTimeMS: actMilliseconds });
   });
-  if ("failed" in outcome) throw new Error(`no primary has changed the configuration of the set: ${outcome.failed}`);
+  if ("waiting" in outcome) throw new Error(`no primary has changed the configuration of the set: ${outcome.waiting}`);
 }
 
 export function createSidecar(
