@@ -143,13 +143,13 @@ export function allBut(word: string): string[] {
 const applicationRules = [
   "~* &* +@all -@admin -@dangerous +keys +info +sort +sort_ro +role",
   `-select ${Array.from({ length: markDatabase }, (_, database) => `+select|${database}`).join(" ")}`,
-  `-move -copy (+copy ${allBut(markKey)
-    .map((pattern) => `~${pattern}`)
-    .join(" ")})`,
-  `-publish (+publish ~* ${allBut(sentinelChannel)
-    .map((pattern) => `&${pattern}`)
-    .join(" ")})`,
+  `-move -copy (+copy ${wordsOf("~", allBut(markKey))})`,
+  `-publish (+publish ~* ${wordsOf("&", allBut(sentinelChannel))})`,
 ].join(" ");
+
+function wordsOf(sign: string, patterns: string[]): string {
+  return patterns.map((pattern) => `${sign}${pattern}`).join(" ");
+}
 
 export const pace: Pace = {
   // The hand-over takes 20 s, the last writes to the replicas 10 s. The rest is for writing the file to the disk.
