@@ -141,8 +141,10 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
 /** Writes only when the primary has other rows than the files, such as none, or those of older files. */
 async function keepTimeZones(ensemble: Ensemble): Promise<void> {
   // Users and passwords do not wait for an image with other files. `make check` says what is missing.
-  const tables = await readTimeZones(timeZoneFiles).then(timeZoneTables).catch(withoutTimeZones);
-  if (tables === undefined) return;
+  const tables = await readTimeZones(timeZoneFiles)
+    .then(timeZoneTables)
+    .catch((error: unknown) => log(`time zones stay as they are: ${messageOf(error)}`));
+  if (!tables) return;
   const admin = await readCredentials(paths.admin);
   await waitFor(
     "time zones",
@@ -158,10 +160,6 @@ async function keepTimeZones(ensemble: Ensemble): Promise<void> {
     },
     { deadlineSeconds: timeZonesDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
   );
-}
-
-function withoutTimeZones(error: unknown): undefined {
-  log(`time zones stay as they are: ${messageOf(error)}`);
 }
 
 async function anyDiffers(connection: Connection, tables: Table[]): Promise<boolean> {

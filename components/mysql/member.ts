@@ -1,15 +1,9 @@
 /** What a member does before its server starts: pure. The loop that observes and acts is in `agent.ts`. */
-
 import { tlsContradiction } from "../shared/core/change";
-import type { TlsMode } from "../shared/core/check";
 import { type Refuse, refuse } from "../shared/core/decision";
 import type { Marker } from "../shared/core/marker";
+import type { EnsembleSettings } from "../shared/core/settings";
 import { paths } from "./layout";
-
-export interface Identity {
-  name: string;
-  tls: TlsMode;
-}
 
 export interface MemberObserved {
   data: "present" | "empty";
@@ -20,6 +14,9 @@ export interface MemberObserved {
   /** Name of the group in the configuration. */
   configured: string;
 }
+
+/** `name`: of the pod. */
+export type MemberSelf = Pick<EnsembleSettings, "name" | "tls">;
 
 export type MemberAction = { kind: "start"; data: "present" | "empty"; group: string; reason: string } | Refuse;
 
@@ -38,7 +35,7 @@ export function decideAdopt({ made, data }: { made: boolean; data: boolean }): A
  * A member with data keeps the name of its group: transactions carry it, and kept volumes may be deployed anew. A
  * server without data may start at any time, since it never founds a group by itself.
  */
-export function decideMember({ data, kept, marker, configured }: MemberObserved, self: Identity): MemberAction {
+export function decideMember({ data, kept, marker, configured }: MemberObserved, self: MemberSelf): MemberAction {
   const start = (group: string, reason: string): MemberAction => ({ kind: "start", data, group, reason });
   if (data === "present") return start(kept ?? marker?.clusterId ?? configured, "the volume has data");
   if (marker === undefined) return start(configured, "the group has not been formed yet");

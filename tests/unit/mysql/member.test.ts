@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { decideAdopt, decideMember, type Identity, type MemberObserved } from "../../../components/mysql/member";
+import { decideAdopt, decideMember, type MemberObserved, type MemberSelf } from "../../../components/mysql/member";
 import type { Marker } from "../../../components/shared/core/marker";
 
-const self: Identity = { name: "mysql-2", tls: "required" };
+const self: MemberSelf = { name: "mysql-2", tls: "required" };
 const marker: Marker = { clusterId: "marked", members: 3, tls: "on", bootstrappedAt: "2026-01-01T00:00:00Z" };
 
 describe("before a server starts", () => {
