@@ -21,7 +21,6 @@ export const paths = {
   serverPem: "/run/mongodb/server.pem",
   peerPem: "/run/mongodb/peer.pem",
   authorities: "/run/mongodb/ca.crt",
-  /** The Secret with the key file. */
   key: "/etc/mongodb-key",
   serverTls: "/etc/mongodb-server-tls",
   peerTls: "/etc/mongodb-peer-tls",

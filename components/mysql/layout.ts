@@ -39,13 +39,11 @@ export const paths = {
 export const adminUsername = "admin";
 /** User of the agents, and of the members towards each other. */
 export const internalUsername = "member";
-/** User names that no application may have. */
 export const reservedUsernames: readonly string[] = [adminUsername, internalUsername, "root"];
 export const reservedDatabases: readonly string[] = ["mysql", "sys", "information_schema", "performance_schema"];
 /** A limit of MySQL. */
 export const usernameLimit = 32;
 
-/** Secret with the password of the internal user. */
 export function internalName(name: string): string {
   return `${name}-internal`;
 }

@@ -52,12 +52,10 @@ export function memberOf(name: string, namespace: string, host: string): string 
 /** Of the memory limit; the rest is for pages that are written while a child saves them, for buffers and fragmentation. */
 export const dataShare = 2 / 3;
 
-/** Secret with the ACLs of all users. */
 export function usersName(name: string): string {
   return `${name}-users`;
 }
 
-/** Secret with the passwords of the ensemble's own users. */
 export function internalName(name: string): string {
   return `${name}-internal`;
 }

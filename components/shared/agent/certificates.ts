@@ -70,7 +70,6 @@ interface AuthoritySecret {
 /** By the name of the Secret; undefined: missing. */
 type Leaves = Record<string, KeyPair | undefined>;
 
-/** What is noted on the trust ConfigMap for the roll. */
 interface RollNote {
   startedWith: string | undefined;
   stalePods: string[];
@@ -105,7 +104,6 @@ export async function keepCertificates(context: Context): Promise<void> {
   await publishElsewhere(context, secret);
 }
 
-/** Publishes the trust bundle, and notes which members are to be restarted for it. */
 async function keepTrust(context: Context, secret: AuthoritySecret, leaves: Leaves): Promise<void> {
   const hash = rollHash(context.settings, secret, leaves);
   const servers = await readServers(context);
@@ -425,7 +423,6 @@ async function readServers(context: Context): Promise<Servers | undefined> {
   return { settled, rolled, plain: tlsOf(spec.template?.spec) === "off", replicas: spec.replicas, stalePods };
 }
 
-/** The uids of the pods of all members that have one. */
 async function readPods({ api, namespace, settings }: Context, replicas: number): Promise<string[]> {
   const names = memberNames(settings.name, replicas);
   const pods = await Promise.all(names.map((name) => api.get(core(namespace, "pods", name))));

@@ -233,7 +233,6 @@ export function watchMarker(ask: () => Promise<MarkerAnswer>, now = () => perfor
   };
 }
 
-/** What the object says beside the marker. */
 interface Known extends Marker {
   uid: string;
   rotation: number | undefined;

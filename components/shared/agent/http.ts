@@ -8,7 +8,6 @@ export interface HttpRequest {
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers?: Record<string, string>;
   body?: string | undefined;
-  /** The only authorities to trust, PEM. */
   ca?: string | undefined;
   /** The name that the certificate must carry, default: the host of the URL. */
   servername?: string | undefined;

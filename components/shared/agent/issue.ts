@@ -135,7 +135,6 @@ export function leadsToRoot(certificates: string[]): boolean {
   });
 }
 
-/** Whether it may sign certificates. */
 export function isAuthority(certificate: string): boolean {
   return new NodeCertificate(certificate).ca;
 }
@@ -184,7 +183,6 @@ interface Contents {
   extensions: Buffer[];
 }
 
-/** Signed with SHA-256, as PEM. */
 function signed(key: KeyObject, { issuer, subject, validity, publicKey, extensions }: Contents): string {
   const algorithm = sequence(objectIdentifier(identifiers.ecdsaWithSha256));
   const toBeSigned = sequence(
@@ -237,7 +235,6 @@ function keyIdentifier(key: KeyObject): Buffer {
     .digest();
 }
 
-/** The fields of a certificate from its serial number on. */
 function fieldsOf(certificate: NodeCertificate): ReturnType<typeof elementsOf> {
   const [whole] = elementsOf(certificate.raw);
   const [toBeSigned] = elementsOf(whole?.content);

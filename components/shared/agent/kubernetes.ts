@@ -177,14 +177,12 @@ function describe(response: HttpResponse): string {
   }
 }
 
-/** A ServiceAccount as the owner of an object. */
 export async function ownerReference(api: KubernetesApi, namespace: string, serviceAccount: string): Promise<object> {
   const owner = await api.get(core(namespace, "serviceaccounts", serviceAccount));
   if (owner?.metadata?.uid === undefined) throw new Error(`the ServiceAccount ${serviceAccount} does not exist`);
   return { apiVersion: "v1", kind: "ServiceAccount", name: serviceAccount, uid: owner.metadata.uid };
 }
 
-/** Values of a Secret's `data`, decoded. */
 export function decoded(data: Record<string, string> | undefined): Record<string, string> {
   return Object.fromEntries(
     Object.entries(data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64").toString("utf8")]),

@@ -29,7 +29,6 @@ export async function readTrust(tls: TlsMode, directory: string): Promise<string
 export interface Login {
   host: string;
   credentials: Credentials;
-  /** undefined: plain text. */
   tls?: { ca: string };
 }
 

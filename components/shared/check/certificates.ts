@@ -97,7 +97,6 @@ export async function observeCertificate(port: TlsPort, ca: string): Promise<Sho
   }
 }
 
-/** In words; empty when all is well. */
 export function certificateProblems(
   { fingerprint, refused, ...validity }: ShownCertificate,
   issued: readonly string[],

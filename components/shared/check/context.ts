@@ -8,9 +8,7 @@ import { patient, type WaitOptions } from "../core/wait";
 /** An answer takes milliseconds; twenty seconds cover an election, and a client on the busy machine of its servers. */
 export const answerSeconds = 20;
 
-/** One port of a member, or of the Service. */
 export interface Place {
-  /** Shown in findings. */
   name: string;
   /** The name that the certificate must carry: through the tunnel the address is local. */
   host: string;
@@ -88,7 +86,6 @@ function nameOf(place: string | { name: string }): string {
   return typeof place === "string" ? place : place.name;
 }
 
-/** The client of a member that has answered before. */
 export function answering<C>(clients: ReadonlyMap<string, C>, member: string): C {
   const client = clients.get(member);
   if (client === undefined) throw new Error("it does not answer");
@@ -99,7 +96,6 @@ export function failIfAny(problems: string[]): void {
   if (problems.length > 0) throw new Error(problems.join("; "));
 }
 
-/** How a check waits for what takes a moment. */
 export function waiting(
   { environment }: Pick<CheckContext, "environment">,
   deadlineSeconds = answerSeconds,

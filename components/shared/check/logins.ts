@@ -22,7 +22,6 @@ export async function administrator({ target, environment, step }: CheckContext)
   return access;
 }
 
-/** The administrator's credentials, with the trust bundle that is published for all clients. */
 export async function adminAccess(target: CheckTarget, environment: CheckEnvironment): Promise<Access> {
   return {
     auth: credentialsOf(await environment.secret(target.adminSecret), target.adminSecret),
@@ -30,7 +29,6 @@ export async function adminAccess(target: CheckTarget, environment: CheckEnviron
   };
 }
 
-/** undefined without TLS. */
 export async function trustOf({ trust }: CheckTarget, environment: CheckEnvironment): Promise<string | undefined> {
   if (trust === null) return undefined;
   const bundle = (await environment.configMap(trust))["ca.crt"];

@@ -5,9 +5,7 @@ import { type CheckContext, greetMembers, type Place } from "./context";
 import { type Access, administrator } from "./logins";
 
 export interface Answering<C> {
-  /** Of the administrator. */
   access: Access;
-  /** By member. */
   clients: ReadonlyMap<string, C>;
   members: Place[];
   /** The members that answer, and the Service. */

@@ -8,7 +8,6 @@ export interface PlainText {
   hello: string;
   /** Where the server speaks first: the hello follows this. */
   greeting?: RegExp;
-  /** The answer to a client that is served. */
   served: RegExp;
   /** The answer to a client that is refused, where the server says a word before it ends the connection. */
   refused?: RegExp;
@@ -17,7 +16,6 @@ export interface PlainText {
 export interface PlainTextSeen {
   connected: boolean;
   received: string;
-  /** The server ended the connection. */
   ended: boolean;
 }
 

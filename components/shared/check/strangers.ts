@@ -8,7 +8,6 @@ import type { Access } from "./logins";
 import { judgePlainText, observePlainText, type PlainText } from "./plaintext";
 
 export interface Stranger<A> {
-  /** Name of the step. */
   check: string;
   who: string;
   /** Each of them must be refused. */
@@ -28,7 +27,6 @@ export interface Entrance<A extends { ca: string | undefined }> {
   alive?: (place: Place, access: A) => Promise<unknown>;
   /** How a server that requires TLS refuses plain text: in words to its own client, or seen from the bytes on the wire. */
   plainText: RegExp | PlainText;
-  /** What to look at when a stranger is let in. */
   remedy: string;
   /** Before the names of the steps that are the same for all services, such as "sentinel ". */
   prefix?: string;
@@ -76,7 +74,6 @@ export async function checkStrangers<A extends { ca: string | undefined }>(
   );
 }
 
-/** Without a password, and with a wrong one. */
 export function loginStrangers(
   access: Access,
   refusals: { anonymous: RegExp; wrongPassword: RegExp },
