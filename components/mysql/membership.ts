@@ -31,7 +31,8 @@ export interface Server {
   offlineMode: boolean;
 }
 
-export type Answer = { member: string; server: Server } | { member: string; reason: string };
+type Found = { member: string; server: Server };
+export type Answer = Found | { member: string; reason: string };
 
 export interface Observed {
   self: string;
@@ -164,11 +165,6 @@ export function decide(observed: Observed): Decision {
     `${rival.member} is the primary of the group ${rival.server.group} beside ${local.group}; neither is served; find out ` +
       "which one holds the data, and stop the members of the other one",
   );
-}
-
-interface Found {
-  member: string;
-  server: Server;
 }
 
 function decideOutside(observed: Observed): Decision {

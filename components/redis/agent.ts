@@ -55,30 +55,25 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
         readServer(ensemble, member).catch((error): Server => ({ state: "away", reason: messageOf(error) })),
       );
       const step = nextRelease(servers, staying, leaving);
-      switch (step.kind) {
-        case "done":
-          return { done: true };
-        case "wait":
-          return { waiting: step.reason };
-        case "lower":
-          for (const member of step.members) {
-            log(`${member} is to leave, and is elected after all others`);
-            await withServer(ensemble, member, (client) => client.config("SET", "replica-priority", leavingPriority));
-          }
-          lowered = performance.now();
-          return { waiting: "what the servers say then" };
-        case "replace": {
-          if (performance.now() - lowered < newsSeconds * 1000) return { waiting: "the sentinels to hear of it" };
-          const path = core(namespace, "pods", step.member);
-          const { uid, deletionTimestamp } = (await api.get<MemberPod>(path))?.metadata ?? {};
-          if (uid !== undefined && deletionTimestamp === undefined) {
-            log(`${step.member} is to leave, and is master: its pod is replaced, so that it hands over`);
-            // All that stay follow it, so the disruption budget has nothing to say: a leaving member may have failed.
-            await api.remove(path, uid);
-          }
-          return { waiting: `the hand-over of ${step.member}` };
+      if (step.kind === "done") return { done: true };
+      if (step.kind === "wait") return { waiting: step.reason };
+      if (step.kind === "lower") {
+        for (const member of step.members) {
+          log(`${member} is to leave, and is elected after all others`);
+          await withServer(ensemble, member, (client) => client.config("SET", "replica-priority", leavingPriority));
         }
+        lowered = performance.now();
+        return { waiting: "what the servers say then" };
       }
+      if (performance.now() - lowered < newsSeconds * 1000) return { waiting: "the sentinels to hear of it" };
+      const path = core(namespace, "pods", step.member);
+      const { uid, deletionTimestamp } = (await api.get<MemberPod>(path))?.metadata ?? {};
+      if (uid !== undefined && deletionTimestamp === undefined) {
+        log(`${step.member} is to leave, and is master: its pod is replaced, so that it hands over`);
+        // All that stay follow it, so the disruption budget has nothing to say: a leaving member may have failed.
+        await api.remove(path, uid);
+      }
+      return { waiting: `the hand-over of ${step.member}` };
     },
     { deadlineSeconds: releaseSeconds, onError: "wait" },
   );
