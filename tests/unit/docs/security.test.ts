@@ -6,7 +6,7 @@ import { inlineCodeOf, root, tableOf } from "./pages";
 
 interface Entry {
   type: string;
-  inputs: { metadata: { name: string; labels: Labels }; [key: string]: unknown };
+  inputs: { metadata: { name: string; namespace?: string; labels: Labels }; [key: string]: unknown };
 }
 
 type Labels = Record<string, string>;
@@ -30,7 +30,7 @@ interface Template {
 }
 
 interface PolicyRule {
-  from?: { podSelector: { matchLabels: Labels } }[];
+  from?: { namespaceSelector?: object; podSelector?: { matchLabels: Labels } }[];
   to?: { podSelector: { matchLabels: Labels } }[];
   ports?: { port: number; protocol: string }[];
 }
@@ -86,7 +86,18 @@ function rightText(account: string, group: string, resource: string, verb: strin
   return `${account} may ${verb} ${resource}${group === "" ? "" : `.${group}`} ${object}`;
 }
 
-const rightsOnPage = ruleRows.flatMap((row) =>
+const elsewhere = "where an application is: ";
+
+const elsewhereRows = table("ServiceAccount", "service", "may", "of the Secret", "why").map((row) => {
+  const { ServiceAccount: accounts = "", may = "", "of the Secret": object = "" } = row;
+  const facts = inlineCodeOf(accounts).flatMap((account) =>
+    inlineCodeOf(may).map((verb) => elsewhere + rightText(account, "", "secrets", verb, inlineCodeOf(object)[0] ?? "")),
+  );
+  return { services: servicesIn(row["service"]), facts };
+});
+
+const allRows = [...ruleRows, ...elsewhereRows];
+const rightsOnPage = allRows.flatMap((row) =>
   row.services.flatMap((service) => row.facts.map((fact) => `${service}: ${fact}`)),
 );
 
@@ -116,7 +127,8 @@ const egressRows = table("port", "protocol", "to", "why").flatMap(({ port = "", 
 
 const rightsOf = (graph: Entry[]): string[] =>
   ofKind(graph, "Role").flatMap(({ inputs }) => {
-    const { name, labels } = inputs.metadata;
+    const { name, labels, namespace } = inputs.metadata;
+    const where = namespace === "cells" ? "" : elsewhere;
     const rules = inputs["rules"] as {
       apiGroups: string[];
       resources: string[];
@@ -129,7 +141,7 @@ const rightsOf = (graph: Entry[]): string[] =>
           verbs.flatMap((verb) =>
             resourceNames.map((object) => {
               const right = rightText(generic(name, labels), group, resource, verb, generic(object, labels));
-              return `${serviceOf(labels)}: ${right}`;
+              return `${serviceOf(labels)}: ${where}${right}`;
             }),
           ),
         ),
@@ -169,9 +181,10 @@ function sources(graph: Entry[], labels: Labels, port: number): string[] {
     .filter(({ podSelector }) => includes(labels, podSelector.matchLabels))
     .flatMap(({ ingress = [] }) => ingress.filter(({ ports = [] }) => ports.some((each) => each.port === port)))
     .flatMap(({ from = [] }) => from)
-    .map(({ podSelector: { matchLabels } }) => {
-      // The default of the argument: any pod of the namespace.
-      if (Object.keys(matchLabels).length === 0) return "`clients`";
+    .map(({ podSelector }) => {
+      // The default of the argument, any pod of the namespace; and any pod where an application is.
+      if (podSelector === undefined || Object.keys(podSelector.matchLabels).length === 0) return "`clients`";
+      const { matchLabels } = podSelector;
       if (instanceOf(matchLabels) !== instanceOf(labels)) return JSON.stringify(matchLabels);
       return { "": "component", server: "members" }[componentOf(matchLabels)] ?? componentOf(matchLabels);
     });
@@ -234,7 +247,7 @@ describe("the page of security", () => {
 
   it("names no right that no Role has", () => {
     const known = new Set(rights);
-    const former = ruleRows.flatMap((row) =>
+    const former = allRows.flatMap((row) =>
       row.facts.filter((fact) => !row.services.some((service) => known.has(`${service}: ${fact}`))),
     );
     expect(former).toEqual([]);
