@@ -189,8 +189,8 @@ export function groupsOf<T extends Pick<Task, "drill">>(tasks: T[], together = f
 }
 
 /**
- * The fault strikes all when all are ready; when one does not get that far, none is struck. The load after the recovery is judged
- * when all have recovered: before that, services that still start take the machine from the others.
+ * The fault strikes all when all are ready; when one does not get that far, none is struck. Each goes on writing until all have
+ * recovered: services that still start take the machine from the others, whose load would be too small to prove anything.
  */
 async function runGroup(tasks: Task[], call: Call, nodeCommand = ""): Promise<DrillReport[]> {
   let node: Part["node"];

@@ -215,7 +215,7 @@ export interface DrillOptions {
   node?: string;
   /** Waits until the fault may strike; by default it strikes when this drill is ready. */
   ready?(): Promise<void>;
-  /** Waits until the load after the recovery may be judged; by default it is when this service has recovered. */
+  /** Waits until those that were struck with this service have recovered too; by default for nobody. */
   recovered?(): Promise<void>;
 }
 
@@ -305,7 +305,7 @@ export async function runDrill(
       const last = struck.times.at(-1) ?? performance.now();
 
       const awaited: string[] = [];
-      const recovered = await waitFor(
+      const recoveredAt = await waitFor(
         "recovery of all members",
         async () => {
           if (plan.losesVolume === true && profile.renews && victim !== undefined) {
@@ -323,10 +323,8 @@ export async function runDrill(
           deadlineSeconds: 2 * recoveryBudgetOf(drill, profile),
           say: (line) => awaited.push(`${((performance.now() - last) / 1000).toFixed(1)} s: ${line}`),
         },
-      ).then(
-        (at) => (at - last) / 1000,
-        (error: unknown) => void failures.push(messageOf(error)),
-      );
+      ).catch((error: unknown) => void failures.push(messageOf(error)));
+      const recovered = recoveredAt === undefined ? undefined : (recoveredAt - last) / 1000;
       // Whoever took over has been seen by now, if there was anybody.
       struck.endWatch();
       const successor = await struck.successor;
@@ -350,7 +348,11 @@ export async function runDrill(
       const loss = lossOf(drill, profile, struck.times);
       const verdict = judge({
         writes,
-        window: { fault: struck.times[0] ?? end, end },
+        window: {
+          fault: struck.times[0] ?? end,
+          end,
+          ...(recoveredAt === undefined ? {} : { recovered: recoveredAt }),
+        },
         proof: struck.proof,
         stored,
         budgetSeconds: gapBudgetOf(drill, profile),
@@ -362,7 +364,7 @@ export async function runDrill(
       const marks: Mark[] = [
         ...struck.times.map((at) => ({ at, what: "fault" })),
         ...(successor === undefined ? [] : [{ at: successor.seen, what: `${successor.leader.member} leads` }]),
-        ...(recovered === undefined ? [] : [{ at: last + recovered * 1000, what: "all members are whole" }]),
+        ...(recoveredAt === undefined ? [] : [{ at: recoveredAt, what: "all members are whole" }]),
       ];
       return {
         ...withFailures(verdict, failures),

@@ -92,6 +92,8 @@ export interface Gap {
 /** What a drill looks at: the fault at `fault`, observed until `end`. Milliseconds of the monotonic clock. */
 export interface Window {
   fault: number;
+  /** When all members were full and equal again; default: never. */
+  recovered?: number;
   end: number;
 }
 
@@ -208,7 +210,7 @@ export interface Evidence {
   budgetSeconds: number;
   /** Until all members were full and equal again; undefined: they never were. Judged apart from the gap. */
   recovery?: { seconds: number | undefined; budgetSeconds: number };
-  /** The least number of acknowledged writes before and after the fault. */
+  /** The least number of acknowledged writes before the fault, and after the recovery. */
   minimum: number;
   /** How many attempts of one writer may fail one after the other; default: any number. */
   failuresInARow?: number;
@@ -262,7 +264,7 @@ export function judge(evidence: Evidence): Verdict {
   if (!proof.proven) doubts.push(`the fault is not proven: ${proof.detail}`);
   if (members.length === 0) doubts.push("no member was read at the end");
   const before = ok.filter((each) => each.ended < window.fault).length;
-  const after = ok.filter((each) => each.started > window.fault).length;
+  const after = ok.filter((each) => each.started > (window.recovered ?? window.fault)).length;
   if (before < minimum)
     doubts.push(`only ${before} writes were acknowledged before the fault, at least ${minimum} are needed`);
 
@@ -288,7 +290,7 @@ export function judge(evidence: Evidence): Verdict {
     );
   } else if (after < minimum) {
     doubts.push(
-      `only ${after} writes were acknowledged after the fault, at least ${minimum} are needed${lastWords(writes)}`,
+      `only ${after} writes were acknowledged after the recovery, at least ${minimum} are needed${lastWords(writes)}`,
     );
   }
 

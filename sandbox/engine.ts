@@ -41,6 +41,21 @@ export async function installedEngine(stack: string, context: string): Promise<E
 
 const ownNamespace = (stack: string): string => `cells-${stack}`;
 
+/** The longest that leaves room for the namespaces `cells-STACK` and `cells-STACK-app`. */
+const mostCharacters = 53;
+
+/** Namespaces of a stack must not be those of another one. */
+export function checkName(stack: string): void {
+  if (/(^|-)app$/.test(stack)) {
+    throw new Error(
+      `STACK must not be "app" or end with "-app", got "${stack}": Cells of another stack is in ${ownNamespace(stack)}`,
+    );
+  }
+  if (stack.length > mostCharacters) {
+    throw new Error(`STACK must have at most ${mostCharacters} characters, got "${stack}", which has ${stack.length}`);
+  }
+}
+
 /** The engine that the sandbox built, with its state and passphrase outside the checkout. */
 export async function sandboxEngine(stack: string): Promise<Engine> {
   const folder = join(home, "pulumi");
@@ -94,6 +109,7 @@ async function configured(
   own: (given: Configuration) => Configuration,
 ): Promise<Engine> {
   const { stack, environment } = engine;
+  checkName(stack);
   const elsewhere = join(folder, "project");
   const salted = join(elsewhere, `Pulumi.${stack}.yaml`);
   writeIfChanged(join(elsewhere, "Pulumi.yaml"), readFileSync(join(checkout, "Pulumi.yaml"), "utf8"));

@@ -273,7 +273,7 @@ const stackShape = z.strictObject({
       createNamespace: z
         .boolean()
         .describe(
-          "whether the stack makes `cells.namespace`, with Pod Security `baseline`, and in dev deletes it with the services; `false`: it exists, and stays; default `true`",
+          "whether the stack makes `cells.namespace`, with Pod Security `baseline`, and in dev deletes it with the services; `false`: somebody else has made it. A stack that has made it deletes it when this becomes `false`; default `true`",
         )
         .optional(),
     })

@@ -46,13 +46,13 @@ interface Known {
   name: pulumi.Output<string>;
 }
 
-/** The engine says the logical name, and with it the key, when the namespace does not exist. */
+/** The error of the engine for a namespace that does not exist has the logical name in it, and so the key. */
 function found(key: string, name: string, options: pulumi.CustomResourceOptions): Known {
   const namespace = Namespace.get(`cells-services:${key} ${name}`, name, options);
   return { namespace, name: namespace.id };
 }
 
-/** The engine says the logical name, and with it the key, when the namespace exists already. */
+/** The error of the engine for a namespace that exists already has the logical name in it, and so the key. */
 function creation(access: ClusterAccess, protect: boolean) {
   let provider: Provider | undefined;
   return (

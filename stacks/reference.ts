@@ -165,8 +165,8 @@ function keysOf(type: z.ZodType, path: string[] = [], optional = false): Key[] {
   const isOptional = optional || type instanceof z.ZodOptional;
   const shape = shapeOf(type);
   const meaning = type.description ?? inner.description;
-  // A group that has a meaning of its own has its keys elsewhere.
-  if (shape !== undefined && meaning === undefined)
+  // The keys of the stack's `pod`, which has a meaning of its own, are in the table of the arguments that all services have.
+  if (shape !== undefined && (meaning === undefined || path.join(".") !== "pod"))
     return Object.entries(shape).flatMap(([key, each]) => keysOf(each, [...path, key], isOptional));
   if (meaning === undefined) throw new Error(`${path.join(".")} has no description in its schema`);
   const standard = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;

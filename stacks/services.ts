@@ -183,7 +183,7 @@ function argumentsOf<S extends ServiceName>(
   return withCells(config, merged<ServiceArguments[S]>(args, { ...given, pod: podOf(config.pod, given.pod) }));
 }
 
-/** A pull secret beside others does no harm, and without one of them another image of the pod may not be pulled. */
+/** The lists of pull secrets are joined: an image of the pod may need a Secret of either. */
 function podOf(ofStack: StackConfig["pod"], own: StackConfig["pod"]): StackConfig["pod"] {
   if (ofStack === undefined) return own;
   const imagePullSecrets = [...new Set([...(ofStack.imagePullSecrets ?? []), ...(own?.imagePullSecrets ?? [])])];

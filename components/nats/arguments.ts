@@ -74,6 +74,7 @@ function payloadProblem(size: string): string | undefined {
 }
 
 export type NatsClusterArguments = z.input<typeof natsSchema>;
+export type Durability = z.output<typeof natsSchema>["durability"];
 export type NatsEnsemble = ReturnType<typeof resolveNats>;
 
 /** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */

@@ -34,7 +34,7 @@ import {
   usersName,
 } from "./manifest";
 
-export { type NatsClusterArguments, natsProfile, natsSchema, resolveNats } from "./arguments";
+export { type Durability, type NatsClusterArguments, natsProfile, natsSchema, resolveNats } from "./arguments";
 
 export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {

@@ -37,7 +37,14 @@ import {
 } from "./layout";
 import { pace, policyPorts, serverConfig, statefulSet, usersConfig } from "./manifest";
 
-export * from "./arguments";
+export {
+  type Durability,
+  type Eviction,
+  type RedisClusterArguments,
+  redisProfile,
+  redisSchema,
+  resolveRedis,
+} from "./arguments";
 
 export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {

@@ -79,7 +79,7 @@ export const leavingPriority = 200;
 /** Gauge of the agent: how many members count for it. */
 export const membersGauge = "members";
 
-/** Replicas without which a master takes no writes. With it they are a majority, so no two masters can have them. */
+/** How many replicas a master needs to take writes. Master and replicas are a majority then, so no two masters can have as many. */
 export function neededReplicas(members: number): number {
   return majority(members) - 1;
 }

@@ -30,7 +30,7 @@ interface Template {
 }
 
 interface PolicyRule {
-  from?: { namespaceSelector?: object; podSelector?: { matchLabels: Labels } }[];
+  from?: { namespaceSelector?: { matchLabels: Labels }; podSelector?: { matchLabels: Labels } }[];
   to?: { podSelector: { matchLabels: Labels } }[];
   ports?: { port: number; protocol: string }[];
 }
@@ -86,6 +86,8 @@ function rightText(account: string, group: string, resource: string, verb: strin
   return `${account} may ${verb} ${resource}${group === "" ? "" : `.${group}`} ${object}`;
 }
 
+/** The namespace of Cells, in the golden graphs. */
+const ofCells = "cells-app";
 const elsewhere = "where an application is: ";
 
 const elsewhereRows = table("ServiceAccount", "service", "may", "of the Secret", "why").map((row) => {
@@ -128,7 +130,7 @@ const egressRows = table("port", "protocol", "to", "why").flatMap(({ port = "", 
 const rightsOf = (graph: Entry[]): string[] =>
   ofKind(graph, "Role").flatMap(({ inputs }) => {
     const { name, labels, namespace } = inputs.metadata;
-    const where = namespace === "cells" ? "" : elsewhere;
+    const where = { cells: "", [ofCells]: elsewhere }[namespace ?? ""] ?? `in ${namespace}: `;
     const rules = inputs["rules"] as {
       apiGroups: string[];
       resources: string[];
@@ -181,10 +183,15 @@ function sources(graph: Entry[], labels: Labels, port: number): string[] {
     .filter(({ podSelector }) => includes(labels, podSelector.matchLabels))
     .flatMap(({ ingress = [] }) => ingress.filter(({ ports = [] }) => ports.some((each) => each.port === port)))
     .flatMap(({ from = [] }) => from)
-    .map(({ podSelector }) => {
-      // The default of the argument, any pod of the namespace; and any pod where an application is.
-      if (podSelector === undefined || Object.keys(podSelector.matchLabels).length === 0) return "`clients`";
-      const { matchLabels } = podSelector;
+    .map((peer) => {
+      if (peer.podSelector === undefined) {
+        const [[key, value] = [], ...more] = Object.entries(peer.namespaceSelector?.matchLabels ?? {});
+        const isOfCells = key === "kubernetes.io/metadata.name" && value === ofCells && more.length === 0;
+        return isOfCells ? "`clients`" : JSON.stringify(peer);
+      }
+      const { matchLabels } = peer.podSelector;
+      // The default of the argument: any pod of the namespace.
+      if (Object.keys(matchLabels).length === 0) return peer.namespaceSelector ? JSON.stringify(peer) : "`clients`";
       if (instanceOf(matchLabels) !== instanceOf(labels)) return JSON.stringify(matchLabels);
       return { "": "component", server: "members" }[componentOf(matchLabels)] ?? componentOf(matchLabels);
     });

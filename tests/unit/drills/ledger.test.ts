@@ -181,6 +181,15 @@ describe("the verdict", () => {
     expect(judged([...writes, ...tries, other(3900, "ok"), ...steady(4010, 9000)]).result).toBe("passed");
   });
 
+  it("proves nothing without a load after the recovery", () => {
+    const window = { fault: 1005, end: 4000 };
+    expect(judge(evidence({ window: { ...window, recovered: 3400 } })).result).toBe("passed");
+    expect(judge(evidence({ window: { ...window, recovered: 3900 } }))).toMatchObject({
+      result: "invalid",
+      reasons: ["only 10 writes were acknowledged after the recovery, at least 50 are needed"],
+    });
+  });
+
   it("judges the recovery apart from the gap", () => {
     const recovered = (seconds: number | undefined) => judge(evidence({ recovery: { seconds, budgetSeconds: 60 } }));
     expect(recovered(59.9).result).toBe("passed");
@@ -241,7 +250,7 @@ describe("the verdict", () => {
   it.each<[string, Partial<Evidence>, RegExp]>([
     ["the fault is not proven", { proof: { proven: false, detail: "no new process" } }, /not proven: no new process/],
     ["too few writes came before the fault", { window: { fault: 100, end: 4000 } }, /only 10 .* before the fault/],
-    ["too few writes came after the fault", { window: { fault: 3900, end: 4000 } }, /only 10 .* after the fault/],
+    ["too few writes came after the fault", { window: { fault: 3900, end: 4000 } }, /only 10 .* after the recovery/],
     ["no member was read", { stored: {} }, /no member was read/],
     ["somebody has a doubt", { doubts: ["the clock jumped"] }, /the clock jumped/],
   ])("is invalid when %s", (_, more, reason) => {
