@@ -1,7 +1,6 @@
-/** One roll at a time in a namespace: whoever replaces members holds a Lease, as the leader election of Kubernetes uses one. */
+/** One at a time: whoever does what only one may do holds a Lease, as the leader election of Kubernetes uses one. */
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
-import { rollLease } from "../core/names";
 import { waitFor } from "../core/wait";
 import { group, type KubernetesApi, type KubernetesObject } from "./kubernetes";
 
@@ -13,28 +12,39 @@ const apiVersion = "coordination.k8s.io/v1";
 /** A Lease that was not renewed for `durationSeconds` counts as abandoned. */
 const usual = { durationSeconds: 30, renewSeconds: 10, intervalSeconds: 2 };
 
+/** What only one may do at a time. */
+export interface Turn {
+  /** Name of the Lease. */
+  lease: string;
+  /** Among whom one waits, such as "the rolls of the namespace". */
+  among: string;
+  /** What the holder does, such as "replaces members". */
+  does: string;
+}
+
 /**
- * Waits until nobody else holds the Lease, and returns what gives it back. It only keeps the load of several rolls
- * apart, so a holder that cannot renew it goes on.
+ * Waits until nobody else holds the Lease, and returns what gives it back. It keeps the load of several holders apart and is not what
+ * makes them safe, so a holder that cannot renew it goes on.
  */
 export async function takeTurn(
+  { lease: name, among, does }: Turn,
   holder: string,
   namespace: string,
   api: KubernetesApi,
   deadlineSeconds: number,
   { durationSeconds, renewSeconds, intervalSeconds } = usual,
 ): Promise<() => Promise<void>> {
-  const path = group(apiVersion, namespace, "leases", rollLease);
+  const path = group(apiVersion, namespace, "leases", name);
   const lease = (uid?: string) => ({
     apiVersion,
     kind: "Lease",
-    metadata: { name: rollLease, ...(uid === undefined ? {} : { uid }) },
+    metadata: { name, ...(uid === undefined ? {} : { uid }) },
     spec: { holderIdentity: holder, leaseDurationSeconds: durationSeconds, renewTime: microTime(new Date()) },
   });
   // Clocks of nodes differ: a Lease is over when it has not changed for its duration by the clock here.
   let unchanged = { as: "", since: 0 };
   const uid = await waitFor(
-    "its turn among the rolls of the namespace",
+    `its turn among ${among}`,
     async () => {
       await api.create(group(apiVersion, namespace, "leases"), lease());
       const found = await api.get<Lease>(path);
@@ -45,12 +55,12 @@ export async function takeTurn(
       if (as !== unchanged.as) unchanged = { as, since: performance.now() };
       // With its uid, of two that wait only one succeeds.
       if (performance.now() - unchanged.since > durationSeconds * 1000) await api.remove(path, known);
-      return { waiting: `${found.spec?.holderIdentity} replaces members` };
+      return { waiting: `${found.spec?.holderIdentity} ${does}` };
     },
     { deadlineSeconds, intervalSeconds },
   );
   const renewal = setInterval(() => {
-    api.apply(path, lease(uid), "cells-services-roll").catch((error: unknown) => log(messageOf(error)));
+    api.apply(path, lease(uid), name).catch((error: unknown) => log(messageOf(error)));
   }, renewSeconds * 1000);
   return async () => {
     clearInterval(renewal);

@@ -7,14 +7,14 @@ import { stalePodsOf } from "../core/certificates";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { type Marker, peerTls } from "../core/marker";
-import { labelKeys, memberNames, namesOf } from "../core/names";
+import { labelKeys, memberNames, namesOf, rollLease } from "../core/names";
 import { nextStep, type RollMember, type RollStep, turnSeconds } from "../core/roll";
 import type { EnsembleSettings, RollSettings } from "../core/settings";
 import { type Attempt, waitFor } from "../core/wait";
 import { growClaims } from "./claims";
 import { askAgent } from "./http";
 import { type ConfigMap, core, group, inClusterApi, type KubernetesApi, type KubernetesObject } from "./kubernetes";
-import { takeTurn } from "./lease";
+import { type Turn, takeTurn } from "./lease";
 import { readPod, readSettings } from "./main";
 
 /** What the database says of a member whose server runs. */
@@ -37,6 +37,7 @@ const wholeSeconds = 60;
 /** What has not become better within `patienceSeconds`, such as an image that is nowhere or a Secret that is missing, seldom does. */
 const usual = { patienceSeconds: 120, intervalSeconds: 2 };
 const hopeless = /^(ErrImagePull|ImagePullBackOff|InvalidImageName|CreateContainerConfigError|CreateContainerError)\b/;
+export const rollTurn: Turn = { lease: rollLease, among: "the rolls of the namespace", does: "replaces members" };
 const remedy = "correct the change or set it back, and run pulumi up again";
 
 export interface StatefulSet extends KubernetesObject {
@@ -123,7 +124,7 @@ export async function roll(context: Context, timing = usual): Promise<void> {
     // Most runs find nothing to do, and need no turn to see that.
     let step = await awaitStep(whole, 0, context, timing);
     if (step.kind !== "done") {
-      endTurn = await takeTurn(pod, namespace, api, turnSeconds);
+      endTurn = await takeTurn(rollTurn, pod, namespace, api, turnSeconds);
       step = await awaitStep(whole, 0, context, timing, act);
     }
     while (step.kind !== "done") {

@@ -1,7 +1,14 @@
 import { describe, expect, it } from "vitest";
 import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
 import { takeTurn } from "../../../components/shared/agent/lease";
-import { type Condition, type MemberPod, roll, toRollMember, whyAway } from "../../../components/shared/agent/roll";
+import {
+  type Condition,
+  type MemberPod,
+  roll,
+  rollTurn,
+  toRollMember,
+  whyAway,
+} from "../../../components/shared/agent/roll";
 import { nextStep, type RollMember, type RollStep } from "../../../components/shared/core/roll";
 import { ensembleSettings } from "../../support/settings";
 
@@ -326,20 +333,20 @@ describe("rolls in one namespace", () => {
 
   it("go one after the other", async () => {
     const api = leaseApi();
-    const end = await takeTurn("mysql-roll-x", "cells", api, 1, timing);
-    await expect(takeTurn("etcd-roll-x", "cells", api, 0.4, timing)).rejects.toThrow(
+    const end = await takeTurn(rollTurn, "mysql-roll-x", "cells", api, 1, timing);
+    await expect(takeTurn(rollTurn, "etcd-roll-x", "cells", api, 0.4, timing)).rejects.toThrow(
       "its turn among the rolls of the namespace did not come within 0.4 seconds; last seen: mysql-roll-x replaces members",
     );
     await end();
-    await (await takeTurn("etcd-roll-x", "cells", api, 1, timing))();
+    await (await takeTurn(rollTurn, "etcd-roll-x", "cells", api, 1, timing))();
     expect(api.holder()).toBeUndefined();
   });
 
   it("do not wait for one that was killed", async () => {
     const api = leaseApi();
     const killed = { ...api, apply: async () => undefined };
-    const end = await takeTurn("mysql-roll-x", "cells", killed, 1, timing);
-    const next = await takeTurn("etcd-roll-x", "cells", api, 1, timing);
+    const end = await takeTurn(rollTurn, "mysql-roll-x", "cells", killed, 1, timing);
+    const next = await takeTurn(rollTurn, "etcd-roll-x", "cells", api, 1, timing);
     expect(api.holder()).toBe("etcd-roll-x");
     // It lives after all: what it gives back is not the Lease of the next one.
     await end();
