@@ -13,7 +13,7 @@ import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { keepMarker, ownersOfKept, readMarker, setupManager } from "../shared/agent/guard";
 import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
-import { readCredentials, readTrust, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import type { Condition, Examine } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
@@ -23,10 +23,11 @@ import { agentLabels, alternateName, majority, memberNames, serviceHost } from "
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type Alarm, type EtcdClient, etcdClient, everyKey, refusedPassword } from "./client";
-import { adminUsername, applicationRole, applicationRolePrefix, clientUrl, keptName, paths, peerUrl } from "./layout";
+import { type Alarm, type EtcdClient, everyKey, refusedPassword } from "./client";
+import { applicationRole, applicationRolePrefix, clientUrl, keptName, paths, peerUrl } from "./layout";
 import { decideHousekeeping, isHousekeepingDue, type MemberStatus, outlived, whyNotHealthy } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
+import { askStatuses, foreignPassword, keptPasswords, type Members, membersOf } from "./members";
 
 /** Until the next run, which begins a minute after this one did. */
 const promotionDeadlineSeconds = 45;
@@ -192,20 +193,6 @@ async function setup(settings: SetupSettings, namespace: string, api: Kubernetes
   await verifyLogins(members.names, async (member) => verifyUsers(await members.client(member), logins), 30);
 }
 
-/** The data may accept other passwords of the administrator than its Secret says: after a rotation, or on kept volumes deployed anew. */
-async function keptPasswords(): Promise<string[]> {
-  const text = await readFile(join(paths.kept, paths.keptFile), "utf8").catch(absent);
-  if (text === undefined) return [];
-  try {
-    return JSON.parse(text) as string[];
-  } catch {
-    // Without the words of the parser, which repeat a part of the text.
-    throw new Error(
-      `${paths.keptFile} in the Secret of the kept passwords must be a JSON list of passwords; restore it`,
-    );
-  }
-}
-
 async function keepPasswords(
   settings: EnsembleSettings,
   namespace: string,
@@ -328,10 +315,6 @@ async function refuseStrangers(
 const adminRole = "root";
 
 const isOfApplication = (role: string): boolean => role.startsWith(applicationRolePrefix);
-
-const foreignPassword =
-  `etcd does not accept the password of ${adminUsername}, nor those in the Secret that is kept with the data; restore that Secret, ` +
-  "or the state of the deployment that made the data, or delete the volume claims when their data is not needed";
 
 /** Reads back what has been set up. */
 async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<void> {
@@ -459,37 +442,4 @@ export function conditionsOf(names: string[], members: MemberStatus[], unreachab
       return [name, { whole: detail === "", leads: status.leader === status.memberId, detail }];
     }),
   );
-}
-
-// --- members
-
-type Members = ReturnType<typeof membersOf>;
-
-/** As the administrator sees them. */
-function membersOf({ name, members, tls }: EnsembleSettings, namespace: string) {
-  const names = memberNames(name, members);
-  const client = async (member: string): Promise<EtcdClient> => {
-    const admin = await readCredentials(paths.admin);
-    const kept = (await keptPasswords()).map((password) => ({ ...admin, password }));
-    const url = clientUrl({ name, tls }, namespace, member);
-    return etcdClient({ url, ca: await readTrust(tls, paths.trust), credentials: [admin, ...kept] });
-  };
-  return { names, client, first: () => client(names[0] ?? ""), ask: () => askStatuses(names, client) };
-}
-
-/** A member that does not answer may be back soon; one that refuses the password of the administrator never is. */
-export async function askStatuses(names: string[], connect: (member: string) => Promise<Pick<EtcdClient, "status">>) {
-  const members: MemberStatus[] = [];
-  const unreachable: string[] = [];
-  for (const name of names) {
-    const client = await connect(name);
-    try {
-      members.push({ name, status: await client.status() });
-    } catch (error) {
-      const { message } = error as Error;
-      if (message.includes(refusedPassword)) throw new Error(foreignPassword);
-      unreachable.push(`${name}: ${message}`);
-    }
-  }
-  return { members, unreachable };
 }

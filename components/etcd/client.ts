@@ -2,7 +2,7 @@
  * The etcd calls of the agent, over the JSON gateway: the gRPC client would bring its .proto files and four times the code
  * into the bundle. Numbers of 64 bits arrive as strings and stay strings, and fields with the zero value are left out.
  */
-import { type HttpResponse, http } from "../shared/agent/http";
+import { type HttpRequest, type HttpResponse, http } from "../shared/agent/http";
 import type { Credentials } from "../shared/core/users";
 
 export type EtcdClient = ReturnType<typeof etcdClient>;
@@ -28,6 +28,8 @@ interface Endpoint {
   ca: string | undefined;
   /** The first that etcd accepts counts. */
   credentials: Credentials[];
+  /** Until etcd wants another one. */
+  token?: string;
 }
 
 /** Read and write on every key: from the zero byte up to the end. */
@@ -40,18 +42,18 @@ const usualSeconds = 10;
 /** Defragmentation copies the database: 8 GiB at 50 MB/s. */
 const defragmentSeconds = 180;
 
-export function etcdClient({ url, ca, credentials }: Endpoint) {
-  let token: string | undefined;
+export function etcdClient({ url, ca, credentials, token: first }: Endpoint) {
+  let token = first;
 
-  const send = (path: string, body: object, timeoutSeconds = usualSeconds) =>
-    http({
-      url: `${url}/v3/${path}`,
-      method: "POST",
-      body: JSON.stringify(body),
-      headers: { "content-type": "application/json", ...(token === undefined ? {} : { authorization: token }) },
-      timeoutSeconds,
-      ca,
-    });
+  const requestOf = (path: string, body: object, timeoutSeconds = usualSeconds): HttpRequest => ({
+    url: `${url}/v3/${path}`,
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", ...(token === undefined ? {} : { authorization: token }) },
+    timeoutSeconds,
+    ca,
+  });
+  const send = (path: string, body: object, timeoutSeconds?: number) => http(requestOf(path, body, timeoutSeconds));
 
   /** The token is asked for when etcd wants one, and again when it has expired or users have changed since. */
   const call = async <T>(path: string, body: object, timeoutSeconds?: number): Promise<T> => {
@@ -78,6 +80,9 @@ export function etcdClient({ url, ca, credentials }: Endpoint) {
   };
 
   return {
+    /** For what only backups ask: any call, and the request of one with the token of the last call. */
+    call,
+    requestOf,
     /** Asks a majority, so the answer is true for the cluster. */
     async memberList() {
       const { header, members = [] } = await call<{
@@ -103,8 +108,9 @@ export function etcdClient({ url, ca, credentials }: Endpoint) {
     /** Only the leader does it. */
     moveLeader: (id: string) => change("maintenance/transfer-leadership", { targetID: id }),
     async status() {
-      const { header, leader, isLearner, dbSize, dbSizeInUse } = await call<{
+      const { header, version, leader, isLearner, dbSize, dbSizeInUse } = await call<{
         header?: { cluster_id?: string; member_id?: string; revision?: string };
+        version?: string;
         leader?: string;
         isLearner?: boolean;
         dbSize?: string;
@@ -113,6 +119,7 @@ export function etcdClient({ url, ca, credentials }: Endpoint) {
       return {
         clusterId: header?.cluster_id ?? "",
         memberId: header?.member_id ?? "",
+        version: version ?? "",
         leader: leader ?? "0",
         learner: isLearner ?? false,
         dbSize: Number(dbSize ?? 0),

@@ -1,5 +1,5 @@
-import { request as plainRequest } from "node:http";
-import { request as tlsRequest } from "node:https";
+import { type IncomingMessage, request as plainRequest } from "node:http";
+import { type RequestOptions, request as tlsRequest } from "node:https";
 import { memberHost } from "../core/names";
 import { agentPorts } from "../core/settings";
 
@@ -23,7 +23,7 @@ export interface HttpResponse {
 
 /** The built-in `fetch` cannot be given a certificate authority, so this uses `node:https`. */
 export function http(request: HttpRequest): Promise<HttpResponse> {
-  const { url, method = "GET", headers = {}, body, ca, servername, unverified, timeoutSeconds } = request;
+  const { url, method = "GET", body, timeoutSeconds } = request;
   const send = url.startsWith("https:") ? tlsRequest : plainRequest;
   const signal = AbortSignal.timeout(timeoutSeconds * 1000);
   return new Promise((resolve, reject) => {
@@ -31,28 +31,46 @@ export function http(request: HttpRequest): Promise<HttpResponse> {
       const reason = signal.aborted ? `no answer within ${timeoutSeconds} seconds` : error.message;
       reject(new Error(`${method} ${new URL(url).origin}${new URL(url).pathname}: ${reason}`));
     };
-    const outgoing = send(
-      url,
-      {
-        method,
-        headers: body === undefined ? headers : { ...headers, "content-length": Buffer.byteLength(body) },
-        signal,
-        // One connection for each request: members come and go, and none must be kept by a process that wants to end.
-        agent: false,
-        ...(ca === undefined ? {} : { ca }),
-        ...(servername === undefined ? {} : { servername }),
-        ...(unverified ? { rejectUnauthorized: false } : {}),
-      },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("error", fail);
-        response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
-        );
-      },
-    );
+    const outgoing = send(url, { ...optionsOf(request), signal }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", fail);
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+      );
+    });
     outgoing.on("error", fail);
+    outgoing.end(body);
+  });
+}
+
+function optionsOf({ method = "GET", headers = {}, body, ca, servername, unverified }: HttpRequest): RequestOptions {
+  return {
+    method,
+    headers: body === undefined ? headers : { ...headers, "content-length": Buffer.byteLength(body) },
+    // One connection for each request: members come and go, and none must be kept by a process that wants to end.
+    agent: false,
+    ...(ca === undefined ? {} : { ca }),
+    ...(servername === undefined ? {} : { servername }),
+    ...(unverified ? { rejectUnauthorized: false } : {}),
+  };
+}
+
+/** The same for an answer of any size, which the caller reads part by part. `timeoutSeconds`: without any part. */
+export function openHttp(request: HttpRequest): Promise<IncomingMessage> {
+  const { url, body, timeoutSeconds } = request;
+  const send = url.startsWith("https:") ? tlsRequest : plainRequest;
+  return new Promise((resolve, reject) => {
+    let open: { destroy(error: Error): unknown };
+    const outgoing = send(url, optionsOf(request), (response) => {
+      open = response;
+      resolve(response);
+    });
+    open = outgoing;
+    outgoing.setTimeout(timeoutSeconds * 1000, () => {
+      open.destroy(new Error(`${url}: nothing came for ${timeoutSeconds} seconds`));
+    });
+    outgoing.on("error", reject);
     outgoing.end(body);
   });
 }

@@ -13,6 +13,7 @@ function member(name: string, changes: Partial<Status> = {}): MemberStatus {
   const status = {
     clusterId: "77",
     memberId: name,
+    version: "3.6.16",
     leader: "etcd-1",
     learner: false,
     dbSize: 200 * mebibyte,

@@ -8,6 +8,7 @@ const member = (name: string, changes: Partial<Status> = {}) => ({
   status: {
     clusterId: "77",
     memberId: name,
+    version: "3.6.16",
     leader: "etcd-1",
     learner: false,
     dbSize: 0,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { askStatuses, keepUsers } from "../../../components/etcd/agent";
+import { keepUsers } from "../../../components/etcd/agent";
 import { type EtcdClient, everyKey, type Permission, type Status } from "../../../components/etcd/client";
+import { askStatuses } from "../../../components/etcd/members";
 import type { Credentials } from "../../../components/shared/core/users";
 
 interface State {
