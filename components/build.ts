@@ -1,5 +1,5 @@
 /**
- * Builds the in-cluster agents: for each service, and for the gateways, one minified file in `dist/agents`, the same bytes for the same
+ * Builds the in-cluster agents: for each service, for its backups and for the gateways, one minified file in `dist/agents`, the same bytes for the same
  * sources, and beside it the `AgentBundle` that the component loads. Compression happens here, because it takes longer than the
  * rest of a preview. The state of a stack holds each bundle two or three times, so what can never run is left out.
  *
@@ -13,7 +13,17 @@ import { brotliCompressSync, constants } from "node:zlib";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 import type { AgentBundle } from "./shared/deploy";
 
-export const agents = ["etcd", "vault", "nats", "redis", "mongodb", "mysql", "objectstore", "gateway"] as const;
+export const agents = [
+  "etcd",
+  "etcd-backup",
+  "vault",
+  "nats",
+  "redis",
+  "mongodb",
+  "mysql",
+  "objectstore",
+  "gateway",
+] as const;
 
 export async function buildAgents(names: readonly string[] = agents, outdir?: string): Promise<void> {
   const folder = outdir ?? join(__dirname, "..", "dist", "agents");
@@ -21,11 +31,10 @@ export async function buildAgents(names: readonly string[] = agents, outdir?: st
 }
 
 async function bundle(name: string, outfile: string): Promise<void> {
-  const source = name === "gateway" ? "./shared/agent/gateway" : `./${name}/agent`;
   await build({
     ...bundleOptions,
     stdin: {
-      contents: `import { commands } from "${source}"; import { run } from "./shared/agent/main"; void run(commands);`,
+      contents: `${commandsOf(name)} import { run } from "./shared/agent/main"; void run(commands);`,
       resolveDir: __dirname,
       sourcefile: "entry.ts",
     },
@@ -38,6 +47,19 @@ async function bundle(name: string, outfile: string): Promise<void> {
   };
   writeFileSync(outfile.replace(/\.js$/, ".json"), JSON.stringify(bundle));
 }
+
+/** What runs backups loads a client of S3, which nothing else needs: it has a bundle of its own. */
+function commandsOf(name: string): string {
+  if (name === "gateway") return 'import { commands } from "./shared/agent/gateway";';
+  if (!name.endsWith(backupSuffix)) return `import { commands } from "./${name}/agent";`;
+  const service = `./${name.slice(0, -backupSuffix.length)}/backup`;
+  return (
+    `import { service } from "${service}"; import { backupCommands } from "./shared/agent/backup"; ` +
+    "const commands = backupCommands(service);"
+  );
+}
+
+const backupSuffix = "-backup";
 
 /** A fifth less than gzip at its best. The window must hold the largest bundle. */
 const compression = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 20 };

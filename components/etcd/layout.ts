@@ -60,3 +60,12 @@ export function clientUrl(settings: { name: string; tls: TlsMode }, namespace: s
 export function maintenanceName(name: string): string {
   return `${name}-maintenance`;
 }
+
+/** Of the throw-away server of a proof, which only its own pod reaches. */
+export const proofUrl = `http://127.0.0.1:${ports.client}`;
+/** In the working folder of a proof. */
+export const proofFiles = {
+  data: "data",
+  /** Signs the tokens that the server accepts. */
+  key: "token.key",
+} as const;

@@ -33,6 +33,10 @@ export function namesOf(name: string) {
     setup: `${name}-setup`,
     /** Deployment, PodDisruptionBudget, NetworkPolicy and ServiceAccount of the proxy that follows the writable member. */
     gateway: `${name}-gateway`,
+    /** CronJob that makes copies, its ServiceAccount, NetworkPolicy and Lease, and the prefix of the ConfigMap with its bundle. */
+    backup: `${name}-backup`,
+    /** CronJob that restores the newest copy into a throw-away server, its ServiceAccount and NetworkPolicy. */
+    proof: `${name}-backup-proof`,
   };
 }
 
@@ -120,6 +124,16 @@ export function labelSelectorOf(labels: Record<string, string>): string {
 /** Of agent pods: Jobs that must reach the members. */
 export function agentSelector(service: ServiceKind, name: string): Record<string, string> {
   return { ...instanceLabels(service, name), [labelKeys.component]: "agent" };
+}
+
+/** Labels of pods that copy: they reach the members, and the store. */
+export function backupSelector(service: ServiceKind, name: string): Record<string, string> {
+  return { ...instanceLabels(service, name), [labelKeys.component]: "backup" };
+}
+
+/** Labels of pods that prove a copy. They are no instance of the ensemble, so no policy lets them reach a member. */
+export function proofSelector(service: ServiceKind, name: string): Record<string, string> {
+  return { ...instanceLabels(service, namesOf(name).proof), [labelKeys.component]: "proof" };
 }
 
 /** Labels of the proxies. */

@@ -1,0 +1,208 @@
+/**
+ * What only etcd knows of its backups. A copy is a snapshot of one member, in the file format that `etcdutl snapshot restore` reads. What
+ * can be asked of a running server is asked at one revision, before the copy: all that the copy has up to this revision is the same, however
+ * much is written meanwhile.
+ */
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { BackupService } from "../shared/agent/backup";
+import { openHttp } from "../shared/agent/http";
+import type { Manifest } from "../shared/core/backup";
+import { type Refuse, refuse } from "../shared/core/decision";
+import { messageOf } from "../shared/core/errors";
+import { majority } from "../shared/core/names";
+import { waitFor } from "../shared/core/wait";
+import { type Alarm, type EtcdClient, etcdClient, everyKey } from "./client";
+import { adminUsername, proofFiles, proofUrl } from "./layout";
+import { type MemberStatus, whyNotHealthy } from "./maintenance";
+import { memberClient, readStatuses } from "./members";
+
+/** Without any part of a snapshot: longer than the store may take for one of its own, with all attempts. */
+const silenceSeconds = 300;
+/** Until the throw-away server has read a database of 8 GiB. */
+const startSeconds = 600;
+/** A comparison reads all keys: 8 GiB at 50 MB/s. */
+const compareSeconds = 180;
+
+/** A follower: the leader has enough to do. The one that has seen most. */
+export function decideSource(
+  members: MemberStatus[],
+  expected: number,
+  alarms: Alarm[],
+): { kind: "copy"; member: string } | Refuse {
+  if (members.length < majority(expected)) return refuse(`${members.length} of ${expected} members answer`);
+  if (alarms.some(({ alarm }) => alarm === "CORRUPT")) {
+    return refuse("etcd reports that data is corrupt, and a copy of it would be too; see what its maintenance says");
+  }
+  const voters = members.filter(({ status }) => !status.learner);
+  const unhealthy = whyNotHealthy(voters, voters.length);
+  if (unhealthy !== undefined) return refuse(unhealthy);
+  const [first] = voters
+    .filter(({ status }) => status.leader !== status.memberId)
+    .sort((a, b) => Number(b.status.revision) - Number(a.status.revision));
+  return first === undefined ? refuse("no follower answers") : { kind: "copy", member: first.name };
+}
+
+/** What a server says of its data at one revision. */
+interface Contents {
+  keys: number;
+  /** Of the names, the revisions and the versions of all keys, sha256. That of their values is in the checksum of the copy. */
+  hash: string;
+}
+
+/** Few questions, since etcd counts all keys for each; the answer is 3 MB with names of 100 characters. */
+const pageKeys = 10_000;
+
+interface Page {
+  kvs?: { key?: string; create_revision?: string; mod_revision?: string; version?: string }[];
+  more?: boolean;
+}
+
+/**
+ * Etcd's own hash would not do: it depends on what was compacted, and a server that has compacted answers with the hash of another
+ * compaction than one that was restored.
+ */
+export async function contentsAt(client: Pick<EtcdClient, "call">, revision: number): Promise<Contents> {
+  const sum = createHash("sha256");
+  let keys = 0;
+  let from = everyKey.key;
+  for (;;) {
+    const range = { key: from, range_end: everyKey.rangeEnd, revision: `${revision}` };
+    const question = { ...range, limit: pageKeys, keys_only: true, serializable: true };
+    const { kvs = [], more = false } = await client.call<Page>("kv/range", question, compareSeconds);
+    for (const { key, create_revision, mod_revision, version } of kvs) {
+      sum.update(`${key} ${create_revision} ${mod_revision} ${version}\n`);
+    }
+    keys += kvs.length;
+    const last = kvs.at(-1)?.key;
+    if (!more || last === undefined) return { keys, hash: sum.digest("hex") };
+    from = Buffer.concat([Buffer.from(last, "base64"), Buffer.alloc(1)]).toString("base64");
+  }
+}
+
+/** Why the restored data is not what was copied. */
+export function whyDifferent(
+  { position }: Pick<Manifest, "position">,
+  restored: Contents & { revision: number },
+): string | undefined {
+  const { revision = 0, keys = 0, hash } = position;
+  if (restored.revision < Number(revision)) {
+    return `the restored data ends at revision ${restored.revision}, and its manifest says ${revision}`;
+  }
+  if (restored.keys !== keys) {
+    return `at revision ${revision} the restored data has ${restored.keys} keys, and its manifest says ${keys}`;
+  }
+  return restored.hash === hash
+    ? undefined
+    : `at revision ${revision} the restored data has other keys or versions than its manifest says`;
+}
+
+/** The parts of a snapshot in the stream of the JSON gateway: one message on each line, with a part in base64. */
+export async function* partsOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest = "";
+  for await (const chunk of unbroken(stream)) {
+    const lines = `${rest}${chunk.toString("latin1")}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) yield partOf(line);
+  }
+  if (rest.trim() !== "") yield partOf(rest);
+}
+
+async function* unbroken(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* stream;
+  } catch (error) {
+    throw new Error(`the snapshot of etcd broke off: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function partOf(line: string): Buffer {
+  let message: { result?: { blob?: string }; error?: { message?: string } };
+  try {
+    message = JSON.parse(line) as typeof message;
+  } catch {
+    throw new Error("the snapshot of etcd broke off");
+  }
+  if (message.error !== undefined) throw new Error(`etcd ended the snapshot: ${message.error.message ?? "no reason"}`);
+  return Buffer.from(message.result?.blob ?? "", "base64");
+}
+
+const checksumBytes = 32;
+
+/** The last bytes of a snapshot are the sha256 of all before: throws at the end of one that is not whole. */
+export async function* whole(parts: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const sum = createHash("sha256");
+  let last: Buffer = Buffer.alloc(0);
+  for await (const part of parts) {
+    yield part;
+    const known = Buffer.concat([last, part]);
+    const end = Math.max(0, known.length - checksumBytes);
+    sum.update(known.subarray(0, end));
+    last = known.subarray(end);
+  }
+  if (!sum.digest().equals(last)) throw new Error("the snapshot of etcd is not whole: it ended before its checksum");
+}
+
+/**
+ * The copy has the passwords of its time. The throw-away server is started with this key, and takes each token that is signed with it.
+ * `revision`: of the users. Requests for keys want the very one, and the question for it takes any that is not older.
+ */
+export function signToken(key: Buffer, revision: number, now: Date): string {
+  const encoded = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const claims = { username: adminUsername, revision, exp: Math.floor(now.getTime() / 1000) + 3600 };
+  const content = `${encoded({ alg: "HS256", typ: "JWT" })}.${encoded(claims)}`;
+  return `${content}.${createHmac("sha256", key).update(content).digest("base64url")}`;
+}
+
+export const service: BackupService = {
+  async copy(settings, namespace, write) {
+    const { members, unreachable } = await readStatuses(settings, namespace);
+    const [asked] = members;
+    const alarms = asked === undefined ? [] : await (await memberClient(settings, namespace, asked.name)).alarms();
+    const source = decideSource(members, settings.members, alarms);
+    if (source.kind === "refuse") throw new Error([source.reason, ...unreachable].join("; "));
+    const client = await memberClient(settings, namespace, source.member);
+    return { from: source.member, ...(await copyFrom(client, write)) };
+  },
+  async prepare(work) {
+    await writeFile(join(work, proofFiles.key), randomBytes(32), { mode: 0o440 });
+  },
+  async prove(manifest, work) {
+    return proveAt(proofUrl, await readFile(join(work, proofFiles.key)), manifest);
+  },
+};
+
+export async function copyFrom(
+  client: Pick<EtcdClient, "call" | "requestOf" | "status">,
+  write: (parts: AsyncIterable<Buffer>) => Promise<void>,
+) {
+  const { version, clusterId, revision: current } = await client.status();
+  const revision = Number(current);
+  const contents = await contentsAt(client, revision);
+  const response = await openHttp(client.requestOf("maintenance/snapshot", {}, silenceSeconds));
+  if (response.statusCode !== 200) throw new Error(`etcd refused a snapshot: status ${response.statusCode}`);
+  await write(whole(partsOf(response)));
+  // Of a copy that was compacted beyond this revision, nobody could compare what it had there.
+  await client.call("kv/range", { key: everyKey.key, revision: `${revision}`, serializable: true });
+  return { version, position: { clusterId, revision, ...contents } };
+}
+
+export async function proveAt(url: string, key: Buffer, manifest: Manifest): Promise<string> {
+  const open = (usersRevision: number): EtcdClient =>
+    etcdClient({ url, ca: undefined, credentials: [], token: signToken(key, usersRevision, new Date()) });
+  const { authRevision = "0" } = await waitFor(
+    "the restored server",
+    async () => ({
+      done: await open(Number.MAX_SAFE_INTEGER).call<{ authRevision?: string }>("auth/status", {}),
+    }),
+    { deadlineSeconds: startSeconds, onError: "wait" },
+  );
+  const client = open(Number(authRevision));
+  const { revision } = await client.status();
+  const at = Number(manifest.position["revision"]);
+  const restored = { revision: Number(revision), ...(await contentsAt(client, at)) };
+  const reason = whyDifferent(manifest, restored);
+  if (reason !== undefined) throw new Error(reason);
+  return `restored to revision ${revision}; at ${at} it has the ${restored.keys} keys and the hash of the manifest`;
+}

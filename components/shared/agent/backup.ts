@@ -1,0 +1,245 @@
+/**
+ * What must run in the cluster for the backups of every service:
+ *
+ *   backup   a CronJob: streams one copy into the store, writes its manifest, lets old copies go
+ *   fetch    the first init container of a proof: downloads the newest copy and compares its checksum
+ *   prove    a proof, when the throw-away server has the copy: compares what the server says with the manifest
+ *   list     a Job that `make backups` starts: prints all copies as JSON
+ */
+import { createHash } from "node:crypto";
+import { createWriteStream } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import {
+  type BackupSettings,
+  backupPaths,
+  copyId,
+  folderOf,
+  groupById,
+  type Manifest,
+  objectNames,
+  outdated,
+  type Position,
+  type Proof,
+  parseManifest,
+  parseProof,
+  type Stored,
+  whyNoCopy,
+} from "../core/backup";
+import { messageOf } from "../core/errors";
+import { log } from "../core/log";
+import { namesOf } from "../core/names";
+import { inClusterApi } from "./kubernetes";
+import { takeTurn } from "./lease";
+import { type Commands, readPod, readSettings } from "./main";
+import { openStore, type Store } from "./store";
+
+/** What only one service knows. */
+export interface BackupService {
+  /** Streams one consistent copy into `write`, which ends when the store has it. */
+  copy(
+    settings: BackupSettings,
+    namespace: string,
+    write: (parts: AsyncIterable<Buffer>) => Promise<void>,
+  ): Promise<{ version: string; position: Position; from: string }>;
+  /** Before the throw-away server starts: what it needs beside the copy, in the folder `work`. */
+  prepare(work: string): Promise<void>;
+  /** Throws why the throw-away server does not hold what the manifest says; returns in words what it holds. */
+  prove(manifest: Manifest, work: string): Promise<string>;
+}
+
+/** A copy that is under way when the next one should begin. */
+const turnSeconds = 600;
+
+export function backupCommands(service: BackupService): Commands {
+  const place = async () => {
+    const settings = readSettings<BackupSettings>();
+    const { namespace } = readPod();
+    return { settings, namespace, store: await openStore(settings.store) };
+  };
+  return {
+    backup: async () => {
+      const at = await place();
+      const { name } = at.settings;
+      const turn = { lease: namesOf(name).backup, among: `the backups of ${name}`, does: "makes a copy" };
+      const endTurn = await takeTurn(turn, readPod().name, at.namespace, inClusterApi(), turnSeconds);
+      try {
+        await makeCopy(at, service);
+      } finally {
+        await endTurn();
+      }
+    },
+    fetch: async () => {
+      await fetchCopy(await place(), service);
+    },
+    prove: async () => proveCopy(await place(), service),
+    list: async () => {
+      process.stdout.write(`${JSON.stringify(await readStored(await place()))}\n`);
+    },
+  };
+}
+
+export interface Place {
+  settings: BackupSettings;
+  namespace: string;
+  store: Store;
+}
+
+// --- copies
+
+/** Returns the id. It may be killed at any point: what it leaves is no copy, and the next run removes it. */
+export async function makeCopy(place: Place, service: BackupService, began = new Date()): Promise<string> {
+  const { settings, namespace, store } = place;
+  const folder = folderOf(settings.store, namespace, settings.name);
+  // It also shows that the store takes the keys, before a member has any work.
+  for (const key of await store.abortUploads(folder)) log(`gave up the upload of ${key}, which was interrupted`);
+  const id = copyId(began);
+  const keyOf = (name: string): string => `${folder}${id}/${name}`;
+  const sum = createHash("sha256");
+  let bytes = 0;
+  const { version, position, from } = await service.copy(settings, namespace, (parts) =>
+    store.upload(
+      keyOf(objectNames.data),
+      passing(parts, (part) => {
+        sum.update(part);
+        bytes += part.length;
+      }),
+    ),
+  );
+  const manifest: Manifest = {
+    service: settings.service,
+    name: settings.name,
+    namespace,
+    version,
+    position,
+    time: began.toISOString(),
+    bytes,
+    sha256: sum.digest("hex"),
+    seconds: secondsSince(began),
+  };
+  await store.put(keyOf(objectNames.manifest), JSON.stringify(manifest, null, 2));
+  log(`copied ${bytes} bytes from ${from} in ${manifest.seconds} s: ${id}, ${positionText(position)}`);
+  await letGo(place);
+  return id;
+}
+
+/**
+ * The manifest goes last: until then a killed run is continued by the next one. What the store keeps, as by object lock, stays, and its
+ * manifest with it.
+ */
+async function letGo(place: Place): Promise<void> {
+  const { settings, namespace, store } = place;
+  const folder = folderOf(settings.store, namespace, settings.name);
+  for (const { id, objects } of outdated(await readStored(place), settings, namespace)) {
+    const last = (name: string): number => (name === objectNames.manifest ? 1 : 0);
+    try {
+      for (const name of [...objects].sort((a, b) => last(a) - last(b))) await store.remove(`${folder}${id}/${name}`);
+    } catch (error) {
+      log(`the old copy ${id} stays: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** All that is stored of this service, the newest first. */
+export async function readStored({ settings, namespace, store }: Place): Promise<Stored[]> {
+  const folder = folderOf(settings.store, namespace, settings.name);
+  const stored: Stored[] = [];
+  for (const [id, objects] of groupById(folder, await store.list(folder))) {
+    const find = (name: string) => objects.find((each) => each.name === name);
+    const text = async (name: string): Promise<string> => {
+      const found = find(name);
+      return found === undefined ? "" : store.text(found.key);
+    };
+    stored.push({
+      id,
+      objects: objects.map(({ name }) => name),
+      bytes: find(objectNames.data)?.bytes,
+      manifest: parseManifest(await text(objectNames.manifest)),
+      proof: parseProof(await text(objectNames.proof)),
+    });
+  }
+  return stored;
+}
+
+// --- proof
+
+/** What `fetch` leaves for `prove`. */
+interface Fetched {
+  id: string;
+  manifest: Manifest;
+  began: string;
+}
+const fetchedFile = "fetched.json";
+
+/** Downloads the newest copy to the folder `work`. A copy that is not what its manifest says fails its proof here. */
+export async function fetchCopy(place: Place, service: BackupService, work: string = backupPaths.work) {
+  const { settings, namespace } = place;
+  const began = new Date();
+  const newest = (await readStored(place)).find(({ manifest }) => manifest !== undefined);
+  if (newest?.manifest === undefined) {
+    throw new Error(`there is no copy of ${settings.name} in ${namespace} yet; make one, then prove it`);
+  }
+  const { id, manifest } = newest;
+  const reason = whyNoCopy(newest, settings, namespace);
+  const sha256 = reason === undefined ? await download(place, id, join(work, backupPaths.copyFile)) : "";
+  await judged(place, id, began, async () => {
+    if (reason !== undefined) throw new Error(reason);
+    if (sha256 !== manifest.sha256)
+      throw new Error(`its sha256 is ${sha256}, and its manifest says ${manifest.sha256}`);
+  });
+  await service.prepare(work);
+  const fetched: Fetched = { id, manifest, began: began.toISOString() };
+  await writeFile(join(work, fetchedFile), JSON.stringify(fetched));
+  log(`downloaded ${id}: ${manifest.bytes} bytes with the sha256 of its manifest`);
+}
+
+/** Returns the sha256 of what came. */
+async function download({ settings, namespace, store }: Place, id: string, file: string): Promise<string> {
+  const sum = createHash("sha256");
+  const parts = await store.read(`${folderOf(settings.store, namespace, settings.name)}${id}/${objectNames.data}`);
+  await pipeline(Readable.from(passing(parts, (part) => sum.update(part))), createWriteStream(file));
+  return sum.digest("hex");
+}
+
+export async function proveCopy(place: Place, service: BackupService, work: string = backupPaths.work): Promise<void> {
+  const { id, manifest, began } = JSON.parse(await readFile(join(work, fetchedFile), "utf8")) as Fetched;
+  const since = new Date(began);
+  const detail = await judged(place, id, since, () => service.prove(manifest, work));
+  await writeProof(place, id, { ok: true, time: new Date().toISOString(), detail, seconds: secondsSince(since) });
+  log(`proven: ${id}: ${detail}`);
+}
+
+/** Notes beside the copy why it failed. */
+async function judged<T>(place: Place, id: string, began: Date, prove: () => Promise<T>): Promise<T> {
+  try {
+    return await prove();
+  } catch (error) {
+    const detail = messageOf(error);
+    await writeProof(place, id, { ok: false, time: new Date().toISOString(), detail, seconds: secondsSince(began) });
+    throw new Error(`the copy ${id} is not proven: ${detail}`, { cause: error });
+  }
+}
+
+async function writeProof({ settings, namespace, store }: Place, id: string, proof: Proof): Promise<void> {
+  const folder = folderOf(settings.store, namespace, settings.name);
+  await store.put(`${folder}${id}/${objectNames.proof}`, JSON.stringify(proof, null, 2));
+}
+
+async function* passing(
+  parts: AsyncIterable<Buffer>,
+  see: (part: Buffer) => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  for await (const part of parts) {
+    see(part);
+    yield part;
+  }
+}
+
+const secondsSince = (began: Date): number => Math.round((Date.now() - began.getTime()) / 100) / 10;
+
+const positionText = (position: Position): string =>
+  Object.entries(position)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(", ");

@@ -1,0 +1,203 @@
+/** The object store that holds the copies of a service. Only the bundles of backups load the AWS SDK. */
+import { readFile } from "node:fs/promises";
+import { Agent } from "node:https";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import {
+  AbortMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { Upload } from "@aws-sdk/lib-storage";
+import { backupPaths, type StoreSettings, storeKeys } from "../core/backup";
+import { messageOf } from "../core/errors";
+import { log } from "../core/log";
+import { waitFor } from "../core/wait";
+import { absent } from "./files";
+
+export interface StoredObject {
+  key: string;
+  bytes: number;
+}
+
+/** Every error is one sentence that begins with the store. */
+export interface Store {
+  /** In words why nothing answers at the URL; undefined: something does, whatever it says. */
+  silence(): Promise<string | undefined>;
+  list(folder: string): Promise<StoredObject[]>;
+  text(key: string): Promise<string>;
+  read(key: string): Promise<AsyncIterable<Buffer>>;
+  put(key: string, text: string): Promise<void>;
+  /** An object of any size. It exists only when `parts` came to their end; an error of `parts` is thrown as it is. */
+  upload(key: string, parts: AsyncIterable<Buffer>): Promise<void>;
+  /** Uploads that were never completed are no objects, and take space all the same. Returns their keys. */
+  abortUploads(folder: string): Promise<string[]>;
+  remove(key: string): Promise<void>;
+}
+
+/** 10,000 parts are 80 GB. With one part on its way, an upload of any size takes less than 128 MiB together with the program. */
+const partBytes = 8 * 2 ** 20;
+const partsAtOnce = 1;
+const connectMilliseconds = 10_000;
+/** One part, at 140 KB/s. */
+const requestMilliseconds = 60_000;
+const attempts = 3;
+const silent = `no answer within ${requestMilliseconds / 1000} seconds, ${attempts} times`;
+
+const advice: Record<string, string> = {
+  InvalidAccessKeyId: "correct the access key in its Secret",
+  XAdminUserNotFound: "correct the access key in its Secret",
+  SignatureDoesNotMatch: "correct the secret access key in its Secret",
+  AccessDenied: "give its user the rights that docs/backups.md lists",
+  NoSuchBucket: "make the bucket, or correct its name",
+};
+
+interface Login {
+  accessKeyId: string;
+  secretAccessKey: string;
+  /** The only authorities to trust, PEM; undefined: those of the system. */
+  ca: string | undefined;
+}
+
+/** A network that enforces policies lets a new pod through a moment after it has started. */
+const reachSeconds = 60;
+
+/** With the keys in the Secret that is mounted now, and when the store answers. */
+export async function openStore(
+  settings: StoreSettings,
+  directory: string = backupPaths.credentials,
+  deadlineSeconds = reachSeconds,
+): Promise<Store> {
+  const read = (key: string) => readFile(join(directory, key), "utf8").catch(absent);
+  const needed = async (key: string): Promise<string> => {
+    const value = (await read(key))?.trim();
+    if (value) return value;
+    throw new Error(`the Secret ${settings.credentials} must have ${key}, got nothing; write it there`);
+  };
+  const [accessKeyId, secretAccessKey] = [await needed(storeKeys.accessKeyId), await needed(storeKeys.secretAccessKey)];
+  const store = storeWith(settings, { accessKeyId, secretAccessKey, ca: await read(storeKeys.ca) });
+  return waitFor(
+    `an answer of the store ${settings.url}`,
+    async () => {
+      const reason = await store.silence();
+      return reason === undefined ? { done: store } : { waiting: reason };
+    },
+    { deadlineSeconds, intervalSeconds: 2 },
+  );
+}
+
+export function storeWith({ url, region, bucket }: StoreSettings, { ca, ...credentials }: Login): Store {
+  const client = new S3Client({
+    endpoint: url,
+    region,
+    credentials,
+    // There is one host name, not one for each bucket.
+    forcePathStyle: true,
+    maxAttempts: attempts,
+    // The sha256 in the manifest says more, and whether a copy is damaged is not for the client of the store to say.
+    responseChecksumValidation: "WHEN_REQUIRED",
+    requestHandler: {
+      connectionTimeout: connectMilliseconds,
+      requestTimeout: requestMilliseconds,
+      throwOnRequestTimeout: true,
+      httpsAgent: new Agent(ca === undefined ? {} : { ca }),
+    },
+  });
+  const refused = (action: string, error: unknown): Error => {
+    const name = error instanceof Error && error.name !== "Error" ? error.name : undefined;
+    const words =
+      name === "TimeoutError" ? silent : [name, messageOf(error)].filter((each) => each !== undefined).join(": ");
+    const hint = advice[name ?? ""];
+    const sentence = [words.replace(/\.$/, ""), hint].filter((each) => each !== undefined).join("; ");
+    return new Error(`the store ${url}/${bucket} failed to ${action}: ${sentence}`, { cause: error });
+  };
+  const asked = async <T>(action: string, answer: Promise<T>): Promise<T> => {
+    try {
+      return await answer;
+    } catch (error) {
+      throw refused(action, error);
+    }
+  };
+  const open = async (key: string) => {
+    const { Body } = await asked(`read ${key}`, client.send(new GetObjectCommand({ Bucket: bucket, Key: key })));
+    if (Body === undefined) throw new Error(`the store ${url}/${bucket} has nothing in ${key}`);
+    return Body;
+  };
+  return {
+    async silence() {
+      try {
+        await client.send(new HeadBucketCommand({ Bucket: bucket }));
+      } catch (error) {
+        const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
+        if ($metadata?.httpStatusCode === undefined) return messageOf(error);
+      }
+      return undefined;
+    },
+    async list(folder) {
+      const found: StoredObject[] = [];
+      let next: string | undefined;
+      do {
+        const page = await asked(
+          `list ${folder}`,
+          client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: folder, ContinuationToken: next })),
+        );
+        for (const { Key = "", Size = 0 } of page.Contents ?? []) found.push({ key: Key, bytes: Size });
+        next = page.NextContinuationToken;
+      } while (next !== undefined);
+      return found;
+    },
+    text: async (key) => asked(`read ${key}`, (await open(key)).transformToString()),
+    async read(key) {
+      const body = (await open(key)) as unknown as AsyncIterable<Buffer>;
+      return (async function* () {
+        try {
+          yield* body;
+        } catch (error) {
+          throw refused(`read ${key}`, error);
+        }
+      })();
+    },
+    async put(key, text) {
+      await asked(`write ${key}`, client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: text })));
+    },
+    async upload(key, parts) {
+      let broken: Error | undefined;
+      const body = async function* () {
+        try {
+          yield* parts;
+        } catch (error) {
+          broken = error instanceof Error ? error : new Error(messageOf(error));
+          throw broken;
+        }
+      };
+      const params = { Bucket: bucket, Key: key, Body: Readable.from(body()) };
+      // It aborts what it could not complete.
+      const upload = new Upload({ client, params, partSize: partBytes, queueSize: partsAtOnce });
+      await upload.done().catch((error: unknown) => {
+        // When the store fails, the parts are broken off too.
+        throw error instanceof Error && error === broken ? error : refused(`write ${key}`, error);
+      });
+    },
+    async abortUploads(folder) {
+      const { Uploads = [] } = await asked(
+        `list the uploads of ${folder}`,
+        client.send(new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: folder })),
+      );
+      const own = Uploads.filter(({ Key = "" }) => Key.startsWith(folder));
+      for (const { Key, UploadId } of own) {
+        const command = new AbortMultipartUploadCommand({ Bucket: bucket, Key, UploadId });
+        await asked(`abort the upload of ${Key}`, client.send(command));
+      }
+      return own.map(({ Key = "" }) => Key);
+    },
+    async remove(key) {
+      await asked(`delete ${key}`, client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })));
+      log(`deleted ${key}`);
+    },
+  };
+}

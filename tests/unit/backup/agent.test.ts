@@ -1,0 +1,194 @@
+/** The order of the steps of a copy and of a proof, with a store in memory. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import {
+  type BackupService,
+  fetchCopy,
+  makeCopy,
+  type Place,
+  proveCopy,
+  readStored,
+} from "../../../components/shared/agent/backup";
+import type { Store } from "../../../components/shared/agent/store";
+import { ensembleSettings } from "../../support/settings";
+
+const folder = mkdtempSync(join(tmpdir(), "backups-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const content = Buffer.from("the data of the service");
+const night = (day: number) => new Date(Date.UTC(2026, 0, day, 2, 13));
+
+function memoryStore(changes: Partial<Store> = {}): { store: Store; objects: Map<string, Buffer>; said: string[] } {
+  const objects = new Map<string, Buffer>();
+  const said: string[] = [];
+  const put = (key: string, value: Buffer): void => {
+    said.push(`put ${key.split("/").at(-1)}`);
+    objects.set(key, value);
+  };
+  const found = (key: string): Buffer => objects.get(key) ?? Buffer.alloc(0);
+  const store: Store = {
+    silence: async () => undefined,
+    list: async (prefix) =>
+      [...objects].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => ({ key, bytes: value.length })),
+    text: async (key) => found(key).toString(),
+    read: async function (key) {
+      return (async function* () {
+        yield found(key);
+      })();
+    },
+    put: async (key, text) => put(key, Buffer.from(text)),
+    async upload(key, parts) {
+      const all: Buffer[] = [];
+      for await (const part of parts) all.push(part);
+      put(key, Buffer.concat(all));
+    },
+    abortUploads: async () => {
+      said.push("abort");
+      return [];
+    },
+    remove: async (key) => {
+      said.push(`remove ${key.split("/").at(-1)}`);
+      objects.delete(key);
+    },
+    ...changes,
+  };
+  return { store, objects, said };
+}
+
+const service: BackupService = {
+  async copy(_, __, write) {
+    await write(
+      (async function* () {
+        yield content.subarray(0, 5);
+        yield content.subarray(5);
+      })(),
+    );
+    return { version: "3.6.16", position: { revision: 7 }, from: "etcd-1" };
+  },
+  prepare: async () => undefined,
+  prove: async () => "as the manifest says",
+};
+
+const placeOf = (store: Store, keep = 2): Place => ({
+  settings: {
+    ...ensembleSettings,
+    keep,
+    store: { url: "https://s3", region: "r", bucket: "b", prefix: "", credentials: "keys" },
+  },
+  namespace: "cells",
+  store,
+});
+
+describe("a copy", () => {
+  it("gives up what was interrupted, and writes its manifest last", async () => {
+    const { store, said } = memoryStore();
+    const place = placeOf(store);
+    expect(await makeCopy(place, service, night(1))).toBe("20260101T021300Z");
+    expect(said).toEqual(["abort", "put data", "put manifest.json"]);
+    expect(await readStored(place)).toMatchObject([
+      {
+        bytes: content.length,
+        manifest: {
+          name: "etcd",
+          namespace: "cells",
+          version: "3.6.16",
+          position: { revision: 7 },
+          bytes: content.length,
+          sha256: "30717769d03c48b87f6446206382721cf67e36447ce2356c3990d34b8d924067",
+        },
+      },
+    ]);
+  });
+
+  it.each(["the service", "the store"])("has no manifest when %s failed", async (who) => {
+    const broken = async () => Promise.reject(new Error("no space"));
+    const { store, said } = memoryStore(who === "the store" ? { upload: broken } : {});
+    await expect(
+      makeCopy(placeOf(store), who === "the store" ? service : { ...service, copy: broken }),
+    ).rejects.toThrow("no space");
+    expect(said).toEqual(["abort"]);
+  });
+
+  it("asks nothing of the service when the store refuses the keys", async () => {
+    const { store } = memoryStore({ abortUploads: async () => Promise.reject(new Error("AccessDenied")) });
+    let asked = false;
+    const watched = { ...service, copy: async () => Promise.reject(new Error(String((asked = true)))) };
+    await expect(makeCopy(placeOf(store), watched)).rejects.toThrow("AccessDenied");
+    expect(asked).toBe(false);
+  });
+
+  it("lets old ones go, the manifest last", async () => {
+    const { store, said, objects } = memoryStore();
+    const place = placeOf(store, 1);
+    await makeCopy(place, service, night(1));
+    said.length = 0;
+    await makeCopy(place, service, night(2));
+    expect(said.slice(3)).toEqual(["remove data", "remove manifest.json"]);
+    expect([...objects.keys()].every((key) => key.includes("20260102"))).toBe(true);
+  });
+
+  it("is good when the store keeps an old one", async () => {
+    const { store } = memoryStore({ remove: async () => Promise.reject(new Error("AccessDenied: locked")) });
+    const place = placeOf(store, 1);
+    for (const day of [1, 2]) await makeCopy(place, service, night(day));
+    expect(await readStored(place)).toHaveLength(2);
+  });
+});
+
+describe("a proof", () => {
+  const copied = async () => {
+    const memory = memoryStore();
+    const place = placeOf(memory.store);
+    const id = await makeCopy(place, service, night(1));
+    const damage = (change: (data: Buffer) => Buffer) => {
+      const key = `cells/etcd/${id}/data`;
+      memory.objects.set(key, change(memory.objects.get(key) ?? Buffer.alloc(0)));
+    };
+    const proofOf = async () => (await readStored(place))[0]?.proof;
+    return { place, damage, proofOf };
+  };
+
+  it("is written beside the copy", async () => {
+    const { place, proofOf } = await copied();
+    await fetchCopy(place, service, folder);
+    expect(await proofOf()).toBeUndefined();
+    await proveCopy(place, service, folder);
+    expect(await proofOf()).toMatchObject({ ok: true, detail: "as the manifest says" });
+  });
+
+  it.each<[string, (data: Buffer) => Buffer, string]>([
+    ["damaged", (data) => Buffer.from(data.map((byte, at) => (at === 3 ? byte ^ 1 : byte))), "its sha256 is"],
+    ["truncated", (data) => data.subarray(1), "bytes, and its manifest says"],
+  ])("of a %s copy fails, and says so beside the copy", async (_, change, reason) => {
+    const { place, damage, proofOf } = await copied();
+    damage(change);
+    await expect(fetchCopy(place, service, folder)).rejects.toThrow(reason);
+    const proof = await proofOf();
+    expect(proof?.ok).toBe(false);
+    expect(proof?.detail).toContain(reason);
+  });
+
+  it("fails with the words of the service, and replaces an earlier one", async () => {
+    const { place, proofOf } = await copied();
+    await fetchCopy(place, service, folder);
+    await proveCopy(place, service, folder);
+    const refusing = { ...service, prove: async () => Promise.reject(new Error("3 keys are missing")) };
+    await expect(proveCopy(place, refusing, folder)).rejects.toThrow(/is not proven: 3 keys are missing/);
+    expect(await proofOf()).toMatchObject({ ok: false, detail: "3 keys are missing" });
+  });
+
+  it("notes nothing about the copy when the store could not be read", async () => {
+    const { place, proofOf } = await copied();
+    const away = { ...place, store: { ...place.store, read: async () => Promise.reject(new Error("no answer")) } };
+    await expect(fetchCopy(away, service, folder)).rejects.toThrow("no answer");
+    expect(await proofOf()).toBeUndefined();
+  });
+
+  it("needs a copy", async () => {
+    await expect(fetchCopy(placeOf(memoryStore().store), service, folder)).rejects.toThrow(
+      "there is no copy of etcd in cells yet",
+    );
+  });
+});

@@ -1,0 +1,92 @@
+/** An upload against a server that refuses parts: whose failure it was, and that nothing is left. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openStore, storeWith } from "../../../components/shared/agent/store";
+
+const asked: string[] = [];
+let server: Server;
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    const { method = "", url = "" } = request;
+    asked.push(`${method} ${new URL(url, "http://store").search}`);
+    request.resume().on("end", () => {
+      if (method === "PUT") {
+        response.statusCode = 507;
+        response.end("<Error><Code>InsufficientStorage</Code><Message>no space left.</Message></Error>");
+      } else if (method === "POST") {
+        response.end("<InitiateMultipartUploadResult><UploadId>7</UploadId></InitiateMultipartUploadResult>");
+      } else {
+        response.statusCode = 204;
+        response.end();
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+});
+afterAll(() => server.close());
+
+const settings = () => ({
+  url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  region: "us-east-1",
+  bucket: "backups",
+  prefix: "",
+  credentials: "keys",
+});
+const login = { accessKeyId: "a", secretAccessKey: "b", ca: undefined };
+
+/** More than one part of an upload. */
+async function* parts(failure?: Error): AsyncGenerator<Buffer> {
+  for (let number = 0; number < 5; number += 1) {
+    yield Buffer.alloc(4 * 2 ** 20);
+    if (failure !== undefined) throw failure;
+  }
+}
+
+describe("an upload", () => {
+  it("that the store refuses says so in one sentence, and is given up", async () => {
+    asked.length = 0;
+    const { url } = settings();
+    await expect(storeWith(settings(), login).upload("key", parts())).rejects.toThrow(
+      new Error(`the store ${url}/backups failed to write key: InsufficientStorage: no space left`),
+    );
+    expect(asked[0]).toContain("POST ?uploads");
+    expect(asked.at(-1)).toContain("DELETE ?uploadId=7");
+  });
+
+  it("whose parts break off fails with their words, and writes nothing", async () => {
+    asked.length = 0;
+    const broken = parts(new Error("the snapshot broke off"));
+    await expect(storeWith(settings(), login).upload("key", broken)).rejects.toThrow("the snapshot broke off");
+    expect(asked.filter((each) => each.startsWith("PUT"))).toEqual([]);
+  });
+});
+
+describe("a store", () => {
+  const folder = mkdtempSync(join(tmpdir(), "keys-"));
+  for (const key of ["accessKeyId", "secretAccessKey"]) writeFileSync(join(folder, key), "word\n");
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it("is used when it answers, whatever it says", async () => {
+    await openStore(settings(), folder, 0);
+  });
+
+  it("that is away is awaited", async () => {
+    const away = { ...settings(), url: "http://127.0.0.1:1" };
+    await expect(openStore(away, folder, 0)).rejects.toThrow(
+      /an answer of the store http:\/\/127.0.0.1:1 did not come within 0 seconds; last seen: .*ECONNREFUSED/,
+    );
+  });
+});
+
+describe("the keys of a store", () => {
+  it("are missed by name", async () => {
+    await expect(openStore(settings(), "/nowhere")).rejects.toThrow(
+      "the Secret keys must have accessKeyId, got nothing; write it there",
+    );
+  });
+});

@@ -1,0 +1,163 @@
+import { createHash, createHmac } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import {
+  contentsAt,
+  copyFrom,
+  decideSource,
+  partsOf,
+  signToken,
+  whole,
+  whyDifferent,
+} from "../../../components/etcd/backup";
+import type { Alarm, Status } from "../../../components/etcd/client";
+import type { MemberStatus } from "../../../components/etcd/maintenance";
+
+function member(name: string, changes: Partial<Status> = {}): MemberStatus {
+  const status = { clusterId: "77", memberId: name, version: "3.6.16", leader: "etcd-1", learner: false };
+  return { name, status: { ...status, dbSize: 1, dbSizeInUse: 1, revision: "100", ...changes } };
+}
+
+const [first, leader, third] = [member("etcd-0"), member("etcd-1"), member("etcd-2")];
+
+describe("the member that is copied", () => {
+  it.each<[string, MemberStatus[], string]>([
+    ["a follower", [first, leader, third], "etcd-0"],
+    ["the follower that has seen most", [first, leader, member("etcd-2", { revision: "101" })], "etcd-2"],
+    ["the follower that is left", [leader, third], "etcd-2"],
+    ["not a learner", [member("etcd-0", { learner: true, revision: "200" }), leader, third], "etcd-2"],
+  ])("is %s", (_, members, chosen) => {
+    expect(decideSource(members, 3, [])).toEqual({ kind: "copy", member: chosen });
+  });
+
+  it.each<[string, MemberStatus[], Alarm[], string]>([
+    ["no majority answers", [first], [], "1 of 3 members answer"],
+    [
+      "there is no leader",
+      [member("etcd-0", { leader: "0" }), member("etcd-2", { leader: "0" })],
+      [],
+      "there is no leader",
+    ],
+    ["they follow different ones", [first, member("etcd-2", { leader: "etcd-9" })], [], "do not agree on a leader"],
+    ["their data is corrupt", [first, leader, third], [{ memberId: "0", alarm: "CORRUPT" }], "data is corrupt"],
+  ])("is none when %s", (_, members, alarms, reason) => {
+    expect(decideSource(members, 3, alarms)).toMatchObject({
+      kind: "refuse",
+      reason: expect.stringContaining(reason) as string,
+    });
+  });
+
+  it("may be of a full cluster", () => {
+    expect(decideSource([first, leader], 3, [{ memberId: "etcd-0", alarm: "NOSPACE" }]).kind).toBe("copy");
+  });
+});
+
+async function* stream(...chunks: (string | Buffer)[]): AsyncGenerator<Buffer> {
+  for (const chunk of chunks) yield Buffer.from(chunk as string);
+}
+
+async function gathered(parts: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = [];
+  for await (const part of parts) all.push(part);
+  return Buffer.concat(all);
+}
+
+describe("a snapshot over the JSON gateway", () => {
+  const line = (text: string) => `${JSON.stringify({ result: { blob: Buffer.from(text).toString("base64") } })}\n`;
+
+  it("is put together, however its lines are cut", async () => {
+    const text = `${line("one ")}${line("two ")}${line("three").trimEnd()}`;
+    for (const at of [1, 20, line("one ").length, text.length - 1]) {
+      expect((await gathered(partsOf(stream(text.slice(0, at), text.slice(at))))).toString()).toBe("one two three");
+    }
+  });
+
+  it.each([
+    ['{"error":{"message":"member is stopping"}}\n', "etcd ended the snapshot: member is stopping"],
+    [line("one").slice(0, 12), "the snapshot of etcd broke off"],
+  ])("%j fails", async (text, reason) => {
+    await expect(gathered(partsOf(stream(text)))).rejects.toThrow(reason);
+  });
+
+  it("says that its connection broke off", async () => {
+    const broken = (async function* () {
+      yield Buffer.from(line("one"));
+      throw new Error("aborted");
+    })();
+    await expect(gathered(partsOf(broken))).rejects.toThrow("the snapshot of etcd broke off: aborted");
+  });
+
+  it("is whole only with its own checksum at its end", async () => {
+    const data = Buffer.from("the database");
+    const file = Buffer.concat([data, createHash("sha256").update(data).digest()]);
+    for (const at of [0, 1, data.length, file.length - 1]) {
+      expect(await gathered(whole(stream(file.subarray(0, at), file.subarray(at))))).toEqual(file);
+    }
+    for (const short of [file.subarray(0, -1), data, Buffer.alloc(0)]) {
+      await expect(gathered(whole(stream(short)))).rejects.toThrow("it ended before its checksum");
+    }
+  });
+});
+
+describe("what a server holds", () => {
+  const keys = ["a", "b", "c"].map((key) => Buffer.from(key).toString("base64"));
+  /** Two keys in each answer. */
+  const server = (version: string) => {
+    const asked: Record<string, unknown>[] = [];
+    const call = async <T>(_: string, body: object): Promise<T> => {
+      const { key } = body as { key: string };
+      asked.push(body as Record<string, unknown>);
+      const after = keys.filter((each) => Buffer.compare(Buffer.from(each, "base64"), Buffer.from(key, "base64")) >= 0);
+      const kvs = after.slice(0, 2).map((each) => ({ key: each, create_revision: "1", mod_revision: "2", version }));
+      return { kvs, more: after.length > 2 } as T;
+    };
+    return { call, asked };
+  };
+
+  it("is read page by page at one revision, without values", async () => {
+    const { call, asked } = server("1");
+    expect((await contentsAt({ call }, 7)).keys).toBe(3);
+    expect(asked.map(({ key }) => Buffer.from(String(key), "base64").toString())).toEqual(["\0", "b\0"]);
+    expect(asked[1]).toMatchObject({ revision: "7", keys_only: true, serializable: true });
+  });
+
+  it("has another hash with another version of a key", async () => {
+    const [one, again, other] = await Promise.all(["1", "1", "2"].map((each) => contentsAt(server(each), 7)));
+    expect(one).toEqual(again);
+    expect(other?.hash).not.toBe(one?.hash);
+  });
+
+  it.each([
+    [{ revision: 9, keys: 3, hash: "ab" }, undefined],
+    [{ revision: 6, keys: 3, hash: "ab" }, "the restored data ends at revision 6, and its manifest says 7"],
+    [{ revision: 7, keys: 2, hash: "ab" }, "at revision 7 the restored data has 2 keys, and its manifest says 3"],
+    [{ revision: 7, keys: 3, hash: "cd" }, "at revision 7 the restored data has other keys or versions"],
+  ])("%j: %s", (restored, reason) => {
+    const different = whyDifferent({ position: { clusterId: "77", revision: 7, keys: 3, hash: "ab" } }, restored);
+    if (reason === undefined) expect(different).toBeUndefined();
+    else expect(different).toContain(reason);
+  });
+});
+
+describe("a copy", () => {
+  it("is refused in words when etcd does not give it", async () => {
+    const client = {
+      status: async () => member("etcd-0").status,
+      call: async <T>() => ({}) as T,
+      requestOf: () => ({ url: "http://127.0.0.1:1/v3/maintenance/snapshot", timeoutSeconds: 1 }),
+    };
+    await expect(copyFrom(client, async () => undefined)).rejects.toThrow("ECONNREFUSED");
+  });
+});
+
+describe("the token for a throw-away server", () => {
+  it("is of root, of this revision of the users, for an hour, and signed with the key", () => {
+    const key = Buffer.from("key of the occasion");
+    const [head = "", claims = "", signature] = signToken(key, 12, new Date(5_000)).split(".");
+    expect(signature).toBe(createHmac("sha256", key).update(`${head}.${claims}`).digest("base64url"));
+    expect(JSON.parse(Buffer.from(claims, "base64url").toString())).toEqual({
+      username: "root",
+      revision: 12,
+      exp: 3605,
+    });
+  });
+});
