@@ -1,6 +1,7 @@
 /** The arguments of etcd. */
 import { z } from "zod";
 import {
+  backupsArgument,
   ensembleSchema,
   ensembleShape,
   images,
@@ -38,6 +39,7 @@ const longestTtlHours = 8760;
 
 export const etcdSchema = ensembleSchema({
   ...ensembleShape(etcdProfile),
+  backups: backupsArgument,
   tokens: z
     .strictObject({
       ttlHours: wholeNumber(1, longestTtlHours, `a whole number from 1 to ${longestTtlHours}`, `use ${defaultTtlHours}`)

@@ -9,6 +9,7 @@ import {
   clientPolicy,
   createAccess,
   createApplications,
+  createBackups,
   createCertificates,
   createConfig,
   createCredentials,
@@ -26,7 +27,7 @@ import {
 } from "../shared/deploy";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { baseConfig, login, maintenanceCronJob, ownFiles, pace, statefulSet } from "./manifest";
+import { backupInputs, baseConfig, login, maintenanceCronJob, ownFiles, pace, statefulSet } from "./manifest";
 
 export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
@@ -75,6 +76,10 @@ export class EtcdCluster extends EnsembleComponent {
     const access = createAccess(ensemble, maintenanceName(name), [], afterGuard);
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
     new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
+    if (ensemble.backups !== undefined) {
+      const program = readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
+      createBackups(ensemble, ensemble.backups, backupInputs(ensemble, program), afterSetup);
+    }
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on
     // afterwards. So clients reach the members only when the setup is done.
     const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), afterSetup);

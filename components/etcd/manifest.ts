@@ -1,9 +1,11 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of etcd: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
+import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
   adminLogin,
   agentJobSpec,
+  type BackupInputs,
   certificateMounts,
   certificateVolumes,
   configName,
@@ -21,10 +23,15 @@ import {
   trustMounts,
 } from "../shared/deploy";
 import type { EtcdEnsemble } from "./arguments";
-import { keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
+import { keptName, maintenanceName, paths, ports, proofFiles, proofUrl, scheme, tokenName } from "./layout";
 
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;
+
+/** The other half of the volume is for the write-ahead log, snapshots and the copy that a defragmentation makes. */
+function quotaBytes({ storage }: Ensemble): number {
+  return Math.min(largestQuota, Math.floor(storage.bytes / 2));
+}
 
 /** What all members have in common, in etcd's file format (JSON is YAML). The init container adds the names of the member. */
 export function baseConfig(ensemble: EtcdEnsemble, token: string): Record<string, unknown> {
@@ -43,8 +50,7 @@ export function baseConfig(ensemble: EtcdEnsemble, token: string): Record<string
     // etcd makes the id of the cluster from it, so members of a cluster with the same name elsewhere cannot join.
     "initial-cluster-token": token,
     "strict-reconfig-check": true,
-    // The other half of the volume is for the write-ahead log, snapshots and the copy that a defragmentation makes.
-    "quota-backend-bytes": Math.min(largestQuota, Math.floor(ensemble.storage.bytes / 2)),
+    "quota-backend-bytes": quotaBytes(ensemble),
     // Without compaction every old value is kept until the quota is used up.
     "auto-compaction-mode": "periodic",
     "auto-compaction-retention": "1h",
@@ -166,4 +172,53 @@ export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
     startingDeadlineSeconds: 60,
     spec: { ...spec, ttlSecondsAfterFinished: 3600 },
   });
+}
+
+/** A write-ahead log of two files, and room for what a database grows beyond its quota. */
+const proofMargin = 512 * 2 ** 20;
+
+/** In the throw-away server of a proof all is new but the data. Only its own pod reaches it, so it needs no TLS. */
+export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
+  const inWork = (file: string): string => `${backupPaths.work}/${file}`;
+  const peerUrl = `http://127.0.0.1:${ports.peer}`;
+  const identity = ["--name=proof", `--initial-cluster=proof=${peerUrl}`, `--initial-advertise-peer-urls=${peerUrl}`];
+  return {
+    bundle,
+    login: login(ensemble),
+    proof: {
+      bytes: 2 * quotaBytes(ensemble) + proofMargin,
+      initContainers: (volumeMounts, ephemeralStorage) => {
+        const { requests, limits } = ensemble.resources;
+        const container = {
+          image: ensemble.image,
+          ...containerProfile,
+          resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
+          env: [goMemoryLimit(ensemble, 0.9)],
+          volumeMounts,
+        };
+        return [
+          {
+            ...container,
+            name: "restore",
+            command: ["/usr/local/bin/etcdutl", "snapshot", "restore", inWork(backupPaths.copyFile)],
+            args: [...identity, "--initial-cluster-token=proof", `--data-dir=${inWork(proofFiles.data)}`],
+          },
+          {
+            ...container,
+            name: "etcd",
+            command: ["/usr/local/bin/etcd", ...identity, `--data-dir=${inWork(proofFiles.data)}`],
+            args: [
+              `--listen-peer-urls=${peerUrl}`,
+              `--listen-client-urls=${proofUrl}`,
+              `--advertise-client-urls=${proofUrl}`,
+              // The passwords of the copy may be former ones: the agent signs its token with this key.
+              `--auth-token=jwt,priv-key=${inWork(proofFiles.key)},sign-method=HS256,ttl=1h`,
+            ],
+            // It runs until the comparison has ended.
+            restartPolicy: "Always",
+          },
+        ];
+      },
+    },
+  };
 }

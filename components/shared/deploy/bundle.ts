@@ -17,7 +17,10 @@ export interface AgentBundle {
  * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains it,
  * and runs only when a component is created, so that a program loads the bundles of the services that it uses.
  */
-export function readAgentBundle(service: ServiceKind | "gateway", load: () => unknown): AgentBundle {
+export function readAgentBundle(
+  service: ServiceKind | `${ServiceKind}-backup` | "gateway",
+  load: () => unknown,
+): AgentBundle {
   try {
     return load() as AgentBundle;
   } catch (error) {
@@ -29,7 +32,7 @@ export function readAgentBundle(service: ServiceKind | "gateway", load: () => un
   }
 }
 
-/** `program` is `namesOf(name).agent` or `.gateway`. */
+/** `program` is `namesOf(name).agent`, `.backup` or `.gateway`. */
 export function bundleName(program: string, bundle: AgentBundle): string {
   return `${program}-${bundle.checksum}`;
 }

@@ -41,8 +41,8 @@ export function claimNames<E extends Ensemble>(ensemble: E, namespace: pulumi.In
 /** The names that objects of the same kind have in all services. */
 function collide(one: string, other: string): boolean {
   const taken = (name: string): string[] => {
-    const { server, peers, certificates, preflight, setup } = namesOf(name);
-    return [server, peers, certificates, preflight, setup];
+    const { server, peers, certificates, preflight, setup, backup, proof } = namesOf(name);
+    return [server, peers, certificates, preflight, setup, backup, proof];
   };
   return taken(one).includes(other) || taken(other).includes(one);
 }

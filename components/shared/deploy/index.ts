@@ -6,6 +6,7 @@ export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf, setupSettings, setupUsers } from "../core/settings";
 export { allow, createAccess, createAccessElsewhere, type Rule } from "./access";
 export * from "./arguments";
+export { type BackupInputs, backupsArgument, createBackups } from "./backup";
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
 export { createCertificates } from "./certificates";
 export { claimNames } from "./claims";

@@ -3,6 +3,7 @@
  * all addresses that they have.
  */
 import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
@@ -97,9 +98,7 @@ export function networkPolicy(ensemble: Ensemble, ports: PolicyPorts) {
         ...fromMetrics(ensemble, ports.metrics),
       ],
       egress: [
-        // DNS may be a node-local cache outside the pod network, so its address is left open. The DNS pods of OpenShift listen at
-        // 5353, and policies see the port behind the Service.
-        { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) },
+        toDns,
         { to: [instance] },
         {
           ...(apiServer === undefined ? {} : { to: apiServer.map((cidr) => ({ ipBlock: { cidr } })) }),
@@ -134,7 +133,29 @@ export function fromMetrics(ensemble: Ensemble, port: number): networking.v1.Net
   return from.length > 0 ? [{ from, ports: [tcp(port)] }] : [];
 }
 
-const tcp = (port: number) => ({ protocol: "TCP", port });
+const tcp = (port: Input<number>) => ({ protocol: "TCP", port });
+
+/**
+ * DNS may be a node-local cache outside the pod network, so its address is left open. The DNS pods of OpenShift listen at 5353, and
+ * policies see the port behind the Service.
+ */
+const toDns = { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) };
+
+/** Pods that reach an object store, which may be anywhere: a policy knows no names of hosts. */
+export function storePolicy(
+  ensemble: Ensemble,
+  name: string,
+  { selector, port, types }: { selector: Record<string, string>; port: Input<number>; types: ("Ingress" | "Egress")[] },
+) {
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      podSelector: { matchLabels: selector },
+      policyTypes: types,
+      egress: [toDns, { ports: [tcp(port)] }],
+    },
+  };
+}
 
 function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   return {

@@ -167,6 +167,14 @@ export interface AgentJob extends AgentContainer {
   /** Annotations of the pod template, such as a checksum of what the Job reads: a change runs the Job again. */
   annotations?: Record<string, Input<string>>;
   volumes?: core.v1.Volume[];
+  /** Of the pod; default: those of an agent, which may reach the members. */
+  labels?: Record<string, string>;
+  /** Prefix of the ConfigMap with the bundle; default: that of the agent. */
+  program?: string;
+  /** A command of the agent that runs first, with the same mounts. */
+  before?: string;
+  /** After that command. */
+  initContainers?: core.v1.Container[];
   /** After this time the Job has failed, whatever its pods do. */
   deadlineSeconds: number;
   /** How often a failed pod is replaced, default 0: the agent itself waits for what may pass, and a refusal fails the Job. */
@@ -175,6 +183,12 @@ export interface AgentJob extends AgentContainer {
 
 /** A Job that runs one command of the agent to its end. */
 export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpec {
+  const { service, name } = ensemble;
+  const { before, program = namesOf(name).agent } = job;
+  const initContainers = [
+    ...(before === undefined ? [] : [agentContainer({ ...job, name: before, command: [before] })]),
+    ...(job.initContainers ?? []),
+  ];
   return {
     // No rule fails the Job by the exit code: pulumi-kubernetes does not know its reason, PodFailurePolicy, and would wait
     // until its time-out.
@@ -186,12 +200,13 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
     activeDeadlineSeconds: job.deadlineSeconds,
     template: podTemplate(ensemble, {
       account: job.serviceAccount,
-      labels: { ...labels(ensemble.service, ensemble.name), ...agentSelector(ensemble.service, ensemble.name) },
+      labels: job.labels ?? { ...labels(service, name), ...agentSelector(service, name) },
       annotations: job.annotations,
       placement: nodePlacement(ensemble),
       restartPolicy: "Never",
+      ...(initContainers.length === 0 ? {} : { initContainers }),
       containers: [agentContainer(job)],
-      volumes: [...agentVolumes(namesOf(ensemble.name).agent, job.bundle), ...(job.volumes ?? [])],
+      volumes: [...agentVolumes(program, job.bundle), ...(job.volumes ?? [])],
     }),
   };
 }

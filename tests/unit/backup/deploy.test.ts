@@ -1,0 +1,147 @@
+/** What the argument `backups` makes, with etcd, and what its pods may do. */
+import * as pulumi from "@pulumi/pulumi";
+import { beforeAll, describe, expect, it } from "vitest";
+import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../../../components/etcd";
+import { at, inputs, listAt, only } from "../../support/graph";
+import { type Graph, record } from "../../support/recorder";
+import { ensureAgentBundles } from "../../support/stacks";
+
+type Backups = NonNullable<EtcdClusterArguments["backups"]>;
+const store: Backups["store"] = { url: "https://s3.example.com", bucket: "backups", credentials: "keys" };
+
+const deploy = (backups?: Partial<Backups>, args: Partial<EtcdClusterArguments> = {}): Promise<Graph> =>
+  record(() => {
+    const given = backups === undefined ? {} : { backups: { store, ...backups } };
+    return void new EtcdCluster("etcd", { namespace: "cells", ...given, ...args });
+  });
+
+const cronJob = "kubernetes:batch/v1:CronJob";
+const networkPolicy = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
+const template = (graph: Graph, name: string) => at(inputs(graph, cronJob, name), "spec.jobTemplate.spec.template");
+const settingsOf = (graph: Graph, name: string): unknown => {
+  const [container] = listAt(template(graph, name), "spec.containers");
+  const [settings] = listAt(container, "env");
+  return JSON.parse(String(at(settings, "value")));
+};
+
+beforeAll(() => ensureAgentBundles());
+
+describe("without the argument", () => {
+  it("nothing of it is made", async () => {
+    const { resources } = await deploy();
+    expect(resources.filter(({ name }) => name.includes("backup"))).toEqual([]);
+  });
+
+  it("members are the same as with it", async () => {
+    const statefulSet = async (backups?: Partial<Backups>) =>
+      inputs(await deploy(backups), "kubernetes:apps/v1:StatefulSet", "etcd");
+    expect(await statefulSet({})).toEqual(await statefulSet());
+  });
+});
+
+describe("the CronJobs", () => {
+  it("run as they are told, one at a time", async () => {
+    const graph = await deploy({ schedule: "0 1 * * *", proof: { schedule: "@monthly" } });
+    const specs = ["etcd-backup", "etcd-backup-proof"].map((name) => at(inputs(graph, cronJob, name), "spec"));
+    expect(specs.map((spec) => at(spec, "schedule"))).toEqual(["0 1 * * *", "@monthly"]);
+    for (const spec of specs) expect(at(spec, "concurrencyPolicy")).toBe("Forbid");
+  });
+
+  it("are told where the store is, and not its keys", async () => {
+    const graph = await deploy({ keep: 5, store: { ...store, prefix: "one" } });
+    for (const name of ["etcd-backup", "etcd-backup-proof"]) {
+      expect(settingsOf(graph, name)).toMatchObject({
+        name: "etcd",
+        keep: 5,
+        store: { url: store.url, region: "us-east-1", bucket: "backups", prefix: "one" },
+      });
+      const volumes = listAt(template(graph, name), "spec.volumes");
+      expect(volumes.find((each) => each["name"] === "store")).toMatchObject({ secret: { secretName: "keys" } });
+    }
+  });
+
+  it("take a store that is an output", async () => {
+    const graph = await deploy({ store: { ...store, url: pulumi.output("http://store.cells.svc:9000") } });
+    expect(settingsOf(graph, "etcd-backup")).toMatchObject({ store: { url: "http://store.cells.svc:9000" } });
+    expect(JSON.stringify(inputs(graph, networkPolicy, "etcd-backup"))).toContain("9000");
+  });
+
+  it("restore, start the server beside, and compare, in this order", async () => {
+    const spec = at(template(await deploy({}), "etcd-backup-proof"), "spec");
+    const first = listAt(spec, "initContainers");
+    expect(first.map(({ name }) => name)).toEqual(["fetch", "restore", "etcd"]);
+    expect(first.map(({ restartPolicy }) => restartPolicy)).toEqual([undefined, undefined, "Always"]);
+    expect(listAt(spec, "containers").map(({ name }) => name)).toEqual(["prove"]);
+    // Nothing but its own pod reaches the server.
+    expect(JSON.stringify(first[2]?.["args"])).toContain("--listen-client-urls=http://127.0.0.1:2379");
+  });
+
+  it("wait for all that their pods need", async () => {
+    const graph = await deploy({});
+    const needed = only(graph, cronJob, "etcd-backup").options.dependsOn;
+    for (const [type, name] of [
+      [networkPolicy, "etcd-backup"],
+      [networkPolicy, "etcd-backup-proof"],
+      ["kubernetes:core/v1:ServiceAccount", "etcd-backup-proof"],
+      ["kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "etcd-backup"],
+    ] as const) {
+      expect(needed).toContain(only(graph, type, name).urn);
+    }
+  });
+});
+
+describe("the pods", () => {
+  it("of a copy may only hold their Lease, and those of a proof nothing", async () => {
+    const graph = await deploy({});
+    const roles = graph.byType("kubernetes:rbac.authorization.k8s.io/v1:Role");
+    const ofBackups = roles.filter(({ name }) => name.includes("backup"));
+    const lease = { apiGroups: ["coordination.k8s.io"], resources: ["leases"] };
+    expect(ofBackups.map(({ name, inputs: given }) => [name, at(given, "rules")])).toEqual([
+      [
+        "etcd-backup",
+        [
+          { ...lease, verbs: ["create"] },
+          { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ["etcd-backup"] },
+        ],
+      ],
+    ]);
+  });
+
+  it("of a proof are no pods of the ensemble: no policy lets them reach its members", async () => {
+    const graph = await deploy({});
+    const own = at(template(graph, "etcd-backup-proof"), "metadata.labels") as Record<string, string>;
+    const selecting = graph.byType(networkPolicy).filter(({ inputs: given }) => {
+      const wanted = at(given, "spec.podSelector.matchLabels") as Record<string, string>;
+      return Object.entries(wanted).every(([key, value]) => own[key] === value);
+    });
+    expect(selecting.map(({ name }) => name)).toEqual(["etcd-backup-proof"]);
+    const spec = at(selecting[0]?.inputs, "spec");
+    expect(at(spec, "policyTypes")).toEqual(["Ingress", "Egress"]);
+    expect(at(spec, "ingress")).toBeUndefined();
+    const ports = listAt(spec, "egress").flatMap((rule) => listAt(rule, "ports").map(({ port }) => port));
+    expect(ports).toEqual([53, 53, 5353, 5353, 443]);
+  });
+
+  it("of a proof have room for the copy, the restored data and its log", async () => {
+    const graph = await deploy({}, { storage: { size: "8Gi" } });
+    const volumes = listAt(template(graph, "etcd-backup-proof"), "spec.volumes");
+    const [work] = volumes.filter(({ name }) => name === "work");
+    expect(at(work, "emptyDir.sizeLimit")).toBe(`${2 * 4096 + 512}Mi`);
+    const [, restore] = listAt(template(graph, "etcd-backup-proof"), "spec.initContainers");
+    expect(at(restore, "resources.limits.ephemeral-storage")).toBe(`${2 * 4096 + 512 + 1024}Mi`);
+  });
+});
+
+describe("the argument", () => {
+  it.each<[object, string]>([
+    [{ schedule: "nightly" }, 'backups.schedule must be a schedule of five fields, as in a CronJob, got "nightly"'],
+    [{ keep: 1 }, "backups.keep must be a whole number from 2 up, got 1"],
+    [{ store: { ...store, bucket: "" } }, "backups.store.bucket is missing; give the name of a bucket"],
+    [{ store: { ...store, prefix: "/one" } }, "backups.store.prefix must be names with slashes between them"],
+    [{ store: { ...store, keys: "x" } }, "backups.store.keys is not an argument"],
+    [{ store: undefined }, "backups.store is missing"],
+  ])("%j is refused", (given, message) => {
+    const backups = { store, ...given } as Backups;
+    expect(() => resolveEtcd("etcd", { namespace: "cells", backups })).toThrow(message);
+  });
+});
