@@ -16,6 +16,8 @@ const usage = `usage: sandbox <command>
   up                          boot the cluster, deploy the stack, check it
   preview | destroy           pulumi preview | destroy of the stack
   check [flags]               check the deployed services
+  backups [flags]             list the copies of the services
+  backup [flags]              make a copy now, or prove the newest one
   cells values|patches|env|install
                               print a file for Pydio Cells, with its secrets
   cluster                     boot the cluster only
@@ -111,6 +113,10 @@ async function main([command = "", ...args]: string[]): Promise<number> {
       return pulumiOnTerminal(await engineOf(), "destroy", ...withoutAsking(), ...args);
     case "check":
       return tsx(await engineOf(), "checks/cli.ts", args);
+    case "backups":
+      return tsx(await engineOf(), "checks/backups.ts", args);
+    case "backup":
+      return tsx(await engineOf(), "checks/backup.ts", args);
     case "cells":
       return tsx(await engineOf(), "stacks/cells/cli.ts", args);
     case "drill":

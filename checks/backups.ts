@@ -1,0 +1,104 @@
+import { parseArgs } from "node:util";
+import { type Stored, whyNoCopy } from "../components/shared/core/backup";
+import type { CheckTarget } from "../components/shared/core/check";
+import { messageOf } from "../components/shared/core/errors";
+import { namesOf } from "../components/shared/core/names";
+import { CannotRun, exitCodes } from "./failure";
+import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
+import { findCronJob, runNow } from "./jobs";
+import { table } from "./table";
+
+const usage = `lists the copies of the services of a stack, and whether they were proven by a restore
+
+  npx cells-services backups [flags]
+
+A Job in the cluster reads the store, with the keys that it has there.
+
+${selectionUsage}
+  --json             print the result as JSON
+
+exit codes: 0 listed, 1 a copy failed its proof, 2 the store could not be read
+`;
+
+/** To pull the image, and to read the manifests. */
+const deadlineSeconds = 180;
+
+export interface ServiceCopies {
+  service: CheckTarget["service"];
+  name: string;
+  namespace: string;
+  copies: Stored[];
+}
+
+type Print = (text: string) => void;
+const toStdout: Print = (text) => void process.stdout.write(text);
+const toStderr: Print = (text) => void process.stderr.write(text);
+
+export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
+  try {
+    const flags = parseArgs({
+      args,
+      options: { ...selectionFlags, json: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+    }).values;
+    if (flags.help === true) {
+      print(usage);
+      return exitCodes.passed;
+    }
+    const { targets, config } = await selected(flags);
+    const services: ServiceCopies[] = [];
+    for (const { service, name, namespace } of targets) {
+      const cronJob = await findCronJob(config, namespace, namesOf(name).backup);
+      if (cronJob === undefined) continue;
+      const { ok, log } = await runNow(config, cronJob, { args: ["list"], deadlineSeconds });
+      if (!ok) throw new CannotRun(`the copies of ${name} in ${namespace} cannot be listed: ${log.trim()}`);
+      services.push({ service, name, namespace, copies: JSON.parse(log) as Stored[] });
+    }
+    print(flags.json === true ? `${JSON.stringify(services, undefined, 2)}\n` : renderBackups(services, new Date()));
+    const failed = services.some(({ copies }) => copies.some(({ proof }) => proof?.ok === false));
+    return failed ? exitCodes.failed : exitCodes.passed;
+  } catch (error) {
+    complain(`backups: ${messageOf(error)}\n`);
+    return exitCodes.cannotRun;
+  }
+}
+
+/** A row for each copy, the newest first, and one for a service without any. */
+export function renderBackups(services: ServiceCopies[], now: Date): string {
+  if (services.length === 0) return "no service has backups: give it the argument backups\n";
+  const rows = services.flatMap((each) =>
+    each.copies.length === 0
+      ? [[each.name, "none", "", "", "", "no copy yet"]]
+      : each.copies.map((copy) => [
+          each.name,
+          copy.id,
+          ageOf(copy.manifest?.time, now),
+          copy.manifest === undefined ? "" : sizeOf(copy.manifest.bytes),
+          copy.manifest?.version ?? "",
+          proofOf(each, copy, now),
+        ]),
+  );
+  return `${table(["SERVICE", "COPY", "AGE", "SIZE", "VERSION", "PROOF"], rows, [2, 3])}\n`;
+}
+
+function proofOf(service: ServiceCopies, copy: Stored, now: Date): string {
+  const { proof } = copy;
+  const reason = whyNoCopy(copy, service, service.namespace);
+  if (reason !== undefined) return `no copy: ${reason}`;
+  if (proof === undefined) return "not yet";
+  return proof.ok ? `proven ${ageOf(proof.time, now)} ago: ${proof.detail}` : `FAILED: ${proof.detail}`;
+}
+
+function ageOf(time: string | undefined, now: Date): string {
+  if (time === undefined) return "";
+  const minutes = Math.max(0, Math.round((now.getTime() - Date.parse(time)) / 60_000));
+  if (minutes < 120) return `${minutes} min`;
+  return minutes < 48 * 60 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / (24 * 60))} d`;
+}
+
+function sizeOf(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const unit = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
+  return `${unit === 0 ? bytes : (bytes / 2 ** (10 * unit)).toFixed(1)} ${units[unit]}`;
+}
+
+if (require.main === module) runMain(main);
