@@ -16,7 +16,7 @@ import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, etcdClient, everyKey } from "./client";
 import { adminUsername, proofFiles, proofUrl } from "./layout";
 import { type MemberStatus, whyNotHealthy } from "./maintenance";
-import { memberClient, readStatuses } from "./members";
+import { membersOf } from "./members";
 
 /** Without any part of a snapshot: longer than the store may take for one of its own, with all attempts. */
 const silenceSeconds = 300;
@@ -157,12 +157,13 @@ export function signToken(key: Buffer, revision: number, now: Date): string {
 
 export const service: BackupService = {
   async copy(settings, namespace, write) {
-    const { members, unreachable } = await readStatuses(settings, namespace);
+    const all = membersOf(settings, namespace);
+    const { members, unreachable } = await all.ask();
     const [asked] = members;
-    const alarms = asked === undefined ? [] : await (await memberClient(settings, namespace, asked.name)).alarms();
+    const alarms = asked === undefined ? [] : await (await all.client(asked.name)).alarms();
     const source = decideSource(members, settings.members, alarms);
     if (source.kind === "refuse") throw new Error([source.reason, ...unreachable].join("; "));
-    const client = await memberClient(settings, namespace, source.member);
+    const client = await all.client(source.member);
     return { from: source.member, ...(await copyFrom(client, write)) };
   },
   async prepare(work) {
