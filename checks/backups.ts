@@ -21,7 +21,7 @@ exit codes: 0 listed, 1 a copy failed its proof, 2 the store could not be read
 `;
 
 /** To pull the image, and to read the manifests. */
-const deadlineSeconds = 180;
+const deadlineSeconds = 300;
 
 export interface ServiceCopies {
   service: CheckTarget["service"];

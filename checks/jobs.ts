@@ -86,6 +86,8 @@ export function jobOf(cronJob: V1CronJob, suffix: string, args: string[] | undef
   if (template?.spec === undefined || container === undefined) throw new Error(`the CronJob ${name} has no container`);
   if (args !== undefined) container.args = args;
   return {
+    apiVersion: "batch/v1",
+    kind: "Job",
     metadata: {
       name: `${name}-${suffix}`,
       namespace,
