@@ -1,7 +1,4 @@
-import { ports } from "../components/objectstore/layout";
-import { applicationSecretName, serviceHost } from "../components/shared/core/names";
-import { backups, bucketsForCells, tlsDefaults, vaultForCells } from "./cells";
-import type { StackConfig } from "./config";
+import { bucketsForCells, vaultForCells } from "./cells";
 import type { Environment } from "./services";
 
 // No CPU limit: a throttled member misses heartbeats, and an election is what one sees of it.
@@ -71,7 +68,7 @@ export const environment: Environment = {
     objectstore: {
       storage: { size: "5Gi" },
       resources: small,
-      applications: ["cells", backups.application],
+      applications: ["cells", "backup"],
       ...bucketsForCells,
       deletion: "delete",
     },
@@ -80,17 +77,6 @@ export const environment: Environment = {
 };
 
 /** The topology of prod in small: three members, TLS and authentication, on any cluster, gone without a trace on destroy. */
-export function dev(config: StackConfig): Environment {
-  const store = "objectstore";
-  if (config.services?.includes(store) === false) return environment;
-  const { tls = tlsDefaults[store][config.cells.version].mode, region } = config[store];
-  const scheme = tls === "off" ? "http" : "https";
-  const { etcd, ...others } = environment.services;
-  const toStore = {
-    url: `${scheme}://${serviceHost(store, config.namespace)}:${ports.client}`,
-    ...(region === undefined ? {} : { region }),
-    bucket: backups.bucket,
-    credentials: applicationSecretName(store, backups.application),
-  };
-  return { ...environment, services: { etcd: { ...etcd, backups: { store: toStore } }, ...others } };
+export function dev(): Environment {
+  return environment;
 }

@@ -29,10 +29,10 @@ export function bucketNames(prefix: string): BucketNames {
 /** In the object store of the stack, which is of the stack alone. */
 export const buckets = bucketNames("cells");
 
-/** Backups are no business of Cells: they have a bucket, and a user of the object store, of their own. */
-export const backups = { bucket: "cells-backups", application: "backup" } as const;
+/** Backups are no business of Cells. */
+const backups = "cells-backups";
 
 export const bucketsForCells = {
-  buckets: [...Object.values(buckets), backups.bucket],
-  applicationBuckets: { [application]: Object.values(buckets), [backups.application]: [backups.bucket] },
+  buckets: [...Object.values(buckets), backups],
+  applicationBuckets: { [application]: Object.values(buckets), backup: [backups] },
 };

@@ -8,13 +8,22 @@ import { open as openS3 } from "../../components/objectstore/client";
 import { ports as storePorts } from "../../components/objectstore/layout";
 import type { Stored } from "../../components/shared/core/backup";
 import { applicationSecretName, memberName } from "../../components/shared/core/names";
-import { backups } from "../../stacks/cells";
 import { type Deployment, openDeployment, type Result } from "../support/deployment";
 import { expectShort, underLoad } from "../support/load";
 import { placeOf } from "../support/workload";
 
 /** Copies of etcd in the object store of the stack, and their proof. The tests build on each other. */
 const stack = "backups";
+/** Bucket and user that dev makes in its object store. */
+const bucket = "cells-backups";
+const keySecret = applicationSecretName("objectstore", "backup");
+/** No run of a CronJob joins those of the tests. */
+const never = "0 0 31 2 *";
+const backups = {
+  schedule: never,
+  proof: { schedule: never },
+  store: { url: `https://objectstore.cells-${stack}.svc:${storePorts.client}`, bucket, credentials: keySecret },
+};
 let deployment: Deployment;
 
 const mebibyte = 2 ** 20;
@@ -63,12 +72,12 @@ const fill = () =>
 /** Overwrites the data of a copy, as a fault of the store would. */
 const damage = ({ id }: Stored, change: (data: Uint8Array) => Uint8Array) =>
   inNamespace(async (at) => {
-    const keys = await at.secret(applicationSecretName("objectstore", backups.application));
+    const keys = await at.secret(keySecret);
     const { accessKeyId = "", secretAccessKey = "", region = "", "ca.crt": ca } = keys;
     const { host, port } = await at.tunnel.dial(memberName("objectstore", 0), storePorts.client);
     const credentials = { accessKeyId, secretAccessKey };
     const s3 = openS3({ url: `https://${host}:${port}`, region, credentials, ca });
-    const place = { Bucket: backups.bucket, Key: `cells-${stack}/etcd/${id}/data` };
+    const place = { Bucket: bucket, Key: `cells-${stack}/etcd/${id}/data` };
     try {
       const { Body } = await s3.getObject(place);
       const data = (await Body?.transformToByteArray()) ?? new Uint8Array();
@@ -82,7 +91,7 @@ const damage = ({ id }: Stored, change: (data: Uint8Array) => Uint8Array) =>
 beforeAll(async () => {
   deployment = await openDeployment(stack, {
     "cells-services:services": ["etcd", "objectstore"],
-    "cells-services:etcd": { applications: ["cells"], tls: "required" },
+    "cells-services:etcd": { applications: ["cells"], tls: "required", backups },
     "cells-services:objectstore": { tls: "required" },
   });
   await deployment.clear();
