@@ -12,7 +12,8 @@ import { isDeepStrictEqual } from "node:util";
 import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { keepMarker, ownersOfKept, readMarker, setupManager } from "../shared/agent/guard";
-import { core, encoded, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { takeTurn } from "../shared/agent/lease";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import type { Condition, Examine } from "../shared/agent/roll";
@@ -25,9 +26,16 @@ import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, everyKey, refusedPassword } from "./client";
 import { applicationRole, applicationRolePrefix, clientUrl, keptName, paths, peerUrl } from "./layout";
-import { decideHousekeeping, isHousekeepingDue, type MemberStatus, outlived, whyNotHealthy } from "./maintenance";
+import {
+  decideHousekeeping,
+  isHousekeepingDue,
+  type MaintenanceSettings,
+  type MemberStatus,
+  outlived,
+  whyNotHealthy,
+} from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
-import { askStatuses, foreignPassword, keptPasswords, type Members, membersOf } from "./members";
+import { askStatuses, foreignPassword, keptPasswords, type Members, membersOf, memberTurn } from "./members";
 
 /** Until the next run, which begins a minute after this one did. */
 const promotionDeadlineSeconds = 45;
@@ -39,7 +47,7 @@ const releaseSeconds = 120;
 
 export const commands: Commands = {
   ...commonCommands({ volume: paths.volume, start: startMember, setup, examine: examineMembers, release, prepareTls }),
-  maintenance: async () => maintain(readSettings<EnsembleSettings>(), readPod().namespace),
+  maintenance: async () => maintain(readSettings<MaintenanceSettings>(), readPod()),
 };
 
 // --- preflight
@@ -326,7 +334,7 @@ async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<vo
 
 // --- maintenance
 
-async function maintain(settings: EnsembleSettings, namespace: string): Promise<void> {
+async function maintain(settings: MaintenanceSettings, { name: holder, namespace }: Pod): Promise<void> {
   // The promotion may take until the next minute, and the run of that minute is not the tenth.
   const began = new Date();
   const all = membersOf(settings, namespace);
@@ -343,16 +351,26 @@ async function maintain(settings: EnsembleSettings, namespace: string): Promise<
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
   if ("reason" in housekeeping) throw new Error([housekeeping.reason, ...unreachable].join("; "));
   const { defragment: chosen, full } = housekeeping;
-  if (full.length > 0) return freeSpace(all, client, { members, chosen, full });
+  const reserve: Reserve = (member) =>
+    settings.copied === true
+      ? takeTurn(memberTurn(settings.name, member), holder, namespace, inClusterApi(), copySeconds)
+      : Promise.resolve(async () => undefined);
+  if (full.length > 0) return freeSpace(all, client, { members, chosen, full }, reserve);
   if (chosen.length === 0) log("nothing to do");
-  for (const member of chosen) await defragment(all, member, settings.members);
+  for (const member of chosen) await defragment(all, member, settings.members, reserve);
 }
 
+/** Nobody copies the member until the returned function is called. */
+type Reserve = (member: string) => Promise<() => Promise<void>>;
+/** A copy takes longer, and its member is left out. A Lease of a copy that was killed has ended by then. */
+const copySeconds = 40;
+
 /** etcd allows writes again as soon as a majority has space, whatever becomes of the other members. */
-async function freeSpace(
-  all: Members,
-  client: EtcdClient,
+export async function freeSpace(
+  all: Pick<Members, "names" | "ask" | "client">,
+  client: Pick<EtcdClient, "compact" | "disarm">,
   { members, chosen, full }: { members: MemberStatus[]; chosen: string[]; full: Alarm[] },
+  reserve: Reserve,
 ): Promise<void> {
   log("the space quota is used up: compacting, defragmenting, then allowing writes again");
   await client.compact(members[0]?.status.revision ?? "0").catch((error: Error) => {
@@ -361,9 +379,13 @@ async function freeSpace(
   });
   const failed: string[] = [];
   for (const member of chosen) {
-    await defragment(all, member, members.length).catch((error: Error) => {
-      failed.push(`${member}: ${error.message}`);
-    });
+    await defragment(all, member, members.length, reserve)
+      .then((done) => {
+        if (!done) failed.push(`${member} is being copied`);
+      })
+      .catch((error: Error) => {
+        failed.push(`${member}: ${error.message}`);
+      });
   }
   if (chosen.length - failed.length >= majority(all.names.length)) {
     for (const alarm of full) await client.disarm(alarm);
@@ -404,8 +426,28 @@ async function voterClient(all: Members): Promise<EtcdClient> {
   throw new Error(["no voter has a leader", ...reasons].join("; "));
 }
 
-/** Only while all are well of whom an answer is expected. */
-async function defragment(all: Members, member: string, expected: number): Promise<void> {
+/** Only while all are well of whom an answer is expected. false: the member is being copied. */
+export async function defragment(
+  all: Pick<Members, "ask" | "client">,
+  member: string,
+  expected: number,
+  reserve: Reserve,
+): Promise<boolean> {
+  const release = await reserve(member).catch((error: unknown) => log(`left out ${member}: ${messageOf(error)}`));
+  if (release === undefined) return false;
+  try {
+    await defragmentReserved(all, member, expected);
+  } finally {
+    await release();
+  }
+  return true;
+}
+
+async function defragmentReserved(
+  all: Pick<Members, "ask" | "client">,
+  member: string,
+  expected: number,
+): Promise<void> {
   const before = await all.ask();
   const reason = whyNotHealthy(before.members, expected);
   if (reason !== undefined) throw new Error(`stopped before the defragmentation of ${member}: ${reason}`);

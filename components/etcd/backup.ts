@@ -8,6 +8,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupService } from "../shared/agent/backup";
 import { openHttp } from "../shared/agent/http";
+import { inClusterApi } from "../shared/agent/kubernetes";
+import { takeTurn } from "../shared/agent/lease";
+import { readPod } from "../shared/agent/main";
 import type { Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
@@ -16,10 +19,12 @@ import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, etcdClient, everyKey } from "./client";
 import { adminUsername, proofFiles, proofUrl } from "./layout";
 import { type MemberStatus, whyNotHealthy } from "./maintenance";
-import { membersOf } from "./members";
+import { membersOf, memberTurn } from "./members";
 
 /** Without any part of a snapshot: longer than the store may take for one of its own, with all attempts. */
 const silenceSeconds = 300;
+/** A defragmentation of the member comes to its end, or its Lease does. */
+const defragmentedSeconds = 240;
 /** Until the throw-away server has read a database of 8 GiB. */
 const startSeconds = 600;
 /** A comparison reads all keys: 8 GiB at 50 MB/s. */
@@ -164,7 +169,13 @@ export const service: BackupService = {
     const source = decideSource(members, settings.members, alarms);
     if (source.kind === "refuse") throw new Error([source.reason, ...unreachable].join("; "));
     const client = await all.client(source.member);
-    return { from: source.member, ...(await copyFrom(client, write)) };
+    const turn = memberTurn(settings.name, source.member);
+    const endTurn = await takeTurn(turn, readPod().name, namespace, inClusterApi(), defragmentedSeconds);
+    try {
+      return { from: source.member, ...(await copyFrom(client, write)) };
+    } finally {
+      await endTurn();
+    }
   },
   async prepare(work) {
     await writeFile(join(work, proofFiles.key), randomBytes(32), { mode: 0o440 });

@@ -7,6 +7,7 @@ import {
   allow,
   claimNames,
   clientPolicy,
+  copyLeases,
   createAccess,
   createApplications,
   createBackups,
@@ -21,6 +22,7 @@ import {
   createSetup,
   digest,
   EnsembleComponent,
+  holdLeases,
   readAgentBundle,
   setupJob,
   urlOf,
@@ -73,7 +75,12 @@ export class EtcdCluster extends EnsembleComponent {
       },
       afterGuard,
     );
-    const access = createAccess(ensemble, maintenanceName(name), [], afterGuard);
+    const access = createAccess(
+      ensemble,
+      maintenanceName(name),
+      ensemble.backups === undefined ? [] : holdLeases(copyLeases(ensemble)),
+      afterGuard,
+    );
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
     new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
     if (ensemble.backups !== undefined) {

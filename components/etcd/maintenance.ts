@@ -1,12 +1,18 @@
 /** Housekeeping decisions: pure. */
 import { type Refuse, refuse } from "../shared/core/decision";
 import { majority } from "../shared/core/names";
+import type { EnsembleSettings } from "../shared/core/settings";
 import type { Alarm, Status } from "./client";
 
 /** Below this size rewriting the file saves too little to stop a member for it. */
 const smallestDatabase = 100 * 2 ** 20;
 /** Share of the file that must be free. */
 const freeShare = 0.5;
+
+export interface MaintenanceSettings extends EnsembleSettings {
+  /** The ensemble has backups. */
+  copied?: true;
+}
 
 export interface MemberStatus {
   name: string;

@@ -154,13 +154,12 @@ export function ownFiles(ensemble: Ensemble): LoginMounts {
 }
 
 /** One run at a time: two could defragment two members at once. */
-export function maintenanceCronJob(ensemble: Ensemble, bundle: AgentBundle) {
+export function maintenanceCronJob(ensemble: EtcdEnsemble, bundle: AgentBundle) {
   const name = maintenanceName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "maintenance",
     command: ["maintenance"],
-    settings: memberSettings(ensemble),
-    // The maintenance talks to etcd only, so its account has no rules.
+    settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
     serviceAccount: name,
     bundle,
     deadlineSeconds: 1800,

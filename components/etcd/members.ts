@@ -2,12 +2,18 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { absent } from "../shared/agent/files";
+import type { Turn } from "../shared/agent/lease";
 import { readCredentials, readTrust } from "../shared/agent/logins";
-import { memberNames } from "../shared/core/names";
+import { copyLease, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
 import { type EtcdClient, etcdClient, refusedPassword } from "./client";
 import { adminUsername, clientUrl, paths } from "./layout";
 import type { MemberStatus } from "./maintenance";
+
+/** A defragmentation waits for the copy of the same member, and the member meanwhile answers nobody, not even its probe. */
+export function memberTurn(name: string, member: string): Turn {
+  return { lease: copyLease(name, member), among: `who copies or defragments ${member}`, does: "is at it" };
+}
 
 export type Members = ReturnType<typeof membersOf>;
 

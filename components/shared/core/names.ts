@@ -66,6 +66,11 @@ export function memberNames(name: string, members: number): string[] {
 /** The Lease of whoever replaces members, one for all services of a namespace. */
 export const rollLease = "cells-services-roll";
 
+/** Lease of whoever copies this member, or does what waits for a copy of it. */
+export function copyLease(name: string, member: string): string {
+  return `${namesOf(name).backup}-${ordinalOf(member)}`;
+}
+
 /** What an ensemble may have: one of the two. */
 export const fewestMembers = 3;
 export const mostMembers = 5;

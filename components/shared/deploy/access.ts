@@ -21,6 +21,12 @@ export function allow(apiGroup: string, resource: string, verbs: string[], resou
   return { apiGroups: [apiGroup], resources: [resource], verbs, ...named };
 }
 
+/** To hold Leases. Kubernetes cannot restrict by name what is created. */
+export function holdLeases(names: string[]): Rule[] {
+  const [group, resource] = ["coordination.k8s.io", "leases"];
+  return [allow(group, resource, ["create"]), allow(group, resource, ["get", "patch", "delete"], names)];
+}
+
 /** A ServiceAccount; without rules it may do nothing. Returns what a pod with this account must wait for. */
 export function createAccess(
   ensemble: Ensemble,

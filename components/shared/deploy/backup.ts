@@ -8,9 +8,9 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { type BackupSettings, backupPaths, type StoreSettings } from "../core/backup";
-import { backupSelector, labels, namesOf, proofSelector } from "../core/names";
+import { backupSelector, copyLease, labels, memberNames, namesOf, proofSelector } from "../core/names";
 import { settingsOf } from "../core/settings";
-import { allow, createAccess } from "./access";
+import { createAccess, holdLeases } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { cronJob } from "./jobs";
@@ -97,16 +97,7 @@ export function createBackups(
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
   const prepared: pulumi.Resource[] = [
     bundle,
-    // Kubernetes cannot restrict by name what is created.
-    ...createAccess(
-      ensemble,
-      backup,
-      [
-        allow("coordination.k8s.io", "leases", ["create"]),
-        allow("coordination.k8s.io", "leases", ["get", "patch", "delete"], [backup]),
-      ],
-      options,
-    ),
+    ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options),
     ...createAccess(ensemble, proof, [], options),
     // Beside that of the ensemble, which lets the copy reach the members.
     new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, port, types: ["Egress"] }), options),
@@ -130,6 +121,11 @@ export function createBackups(
     backups.proof.schedule,
     store.apply((known) => agentJobSpec(ensemble, proofJob(ensemble, backups.keep, known, inputs))),
   );
+}
+
+/** The Leases of whoever copies a member. */
+export function copyLeases({ name, members }: Ensemble): string[] {
+  return memberNames(name, members).map((member) => copyLease(name, member));
 }
 
 /** What both have in common: the program, the settings, the keys of the store. */

@@ -32,6 +32,15 @@ describe("without the argument", () => {
     expect(resources.filter(({ name }) => name.includes("backup"))).toEqual([]);
   });
 
+  it("the maintenance has no rights, and holds no Lease", async () => {
+    const graph = await deploy();
+    expect(graph.byType("kubernetes:rbac.authorization.k8s.io/v1:Role").map(({ name }) => name)).not.toContain(
+      "etcd-maintenance",
+    );
+    expect(settingsOf(graph, "etcd-maintenance")).not.toHaveProperty("copied");
+    expect(settingsOf(await deploy({}), "etcd-maintenance")).toMatchObject({ copied: true });
+  });
+
   it("members are the same as with it", async () => {
     const statefulSet = async (backups?: Partial<Backups>) =>
       inputs(await deploy(backups), "kubernetes:apps/v1:StatefulSet", "etcd");
@@ -91,17 +100,26 @@ describe("the CronJobs", () => {
 });
 
 describe("the pods", () => {
-  it("of a copy may only hold their Lease, and those of a proof nothing", async () => {
+  it("of a copy may only hold their Leases, and those of a proof nothing", async () => {
     const graph = await deploy({});
     const roles = graph.byType("kubernetes:rbac.authorization.k8s.io/v1:Role");
-    const ofBackups = roles.filter(({ name }) => name.includes("backup"));
+    const ofBackups = roles.filter(({ name }) => name.includes("backup") || name === "etcd-maintenance");
     const lease = { apiGroups: ["coordination.k8s.io"], resources: ["leases"] };
+    const ofMembers = ["etcd-backup-0", "etcd-backup-1", "etcd-backup-2"];
     expect(ofBackups.map(({ name, inputs: given }) => [name, at(given, "rules")])).toEqual([
+      [
+        // A copy and a defragmentation of the same member exclude each other.
+        "etcd-maintenance",
+        [
+          { ...lease, verbs: ["create"] },
+          { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ofMembers },
+        ],
+      ],
       [
         "etcd-backup",
         [
           { ...lease, verbs: ["create"] },
-          { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ["etcd-backup"] },
+          { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ["etcd-backup", ...ofMembers] },
         ],
       ],
     ]);
