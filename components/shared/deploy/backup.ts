@@ -16,7 +16,7 @@ import { type AgentBundle, createBundle } from "./bundle";
 import { cronJob } from "./jobs";
 import { storePolicy } from "./network";
 import { type AgentJob, agentJobSpec, type LoginMounts, secretVolume, whenThere } from "./pod";
-import { laterText, text, wholeNumber } from "./schema";
+import { httpUrl, isHttpUrl, laterText, laterUrl, text, wholeNumber } from "./schema";
 
 const cron = (example: string) =>
   text(
@@ -32,10 +32,10 @@ export const backupsArgument = z
   .strictObject({
     schedule: cron(nightly).describe("when a copy is made, as in a CronJob, in UTC").default(nightly),
     keep: wholeNumber(2, 10_000, "a whole number from 2 up", "use 14")
-      .describe("how many good copies stay; the last one that was proven always does")
+      .describe("how many good copies stay, and the last one that was proven besides")
       .default(14),
     store: z.strictObject({
-      url: laterText("give the URL of an object store").describe(
+      url: laterUrl("give the URL of an object store").describe(
         "of a store that speaks S3, such as `https://s3.eu-central-1.amazonaws.com`",
       ),
       region: laterText("give a region").describe("that requests are signed for").default("us-east-1"),
@@ -70,6 +70,8 @@ const copySeconds = 3600;
 const proofSeconds = 3600;
 /** A run that was missed during an outage of the control plane is made up for within a day. */
 const startingDeadlineSeconds = 86_400;
+
+const timeZone = "Etc/UTC";
 
 /** What differs from service to service. */
 export interface BackupInputs {
@@ -110,7 +112,11 @@ export function createBackups(
   const whenPrepared = pulumi.mergeOptions(options, { dependsOn: prepared });
   const store = pulumi.output({ ...backups.store, prefix: backups.store.prefix ?? "" });
   const create = (cronName: string, schedule: string, spec: Parameters<typeof cronJob>[2]["spec"]) =>
-    new CronJob(cronName, cronJob(ensemble, cronName, { schedule, startingDeadlineSeconds, spec }), whenPrepared);
+    new CronJob(
+      cronName,
+      cronJob(ensemble, cronName, { schedule, timeZone, startingDeadlineSeconds, spec }),
+      whenPrepared,
+    );
   create(
     backup,
     backups.schedule,
@@ -182,6 +188,7 @@ function proofJob(ensemble: Ensemble, keep: number, store: StoreSettings, { bund
 }
 
 function portOf(url: string): number {
+  if (!isHttpUrl(url)) throw new pulumi.RunError(`backups.store.url must be ${httpUrl}, got ${JSON.stringify(url)}`);
   const { port, protocol } = new URL(url);
   return port === "" ? (protocol === "https:" ? 443 : 80) : Number(port);
 }

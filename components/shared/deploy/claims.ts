@@ -22,7 +22,7 @@ export function claimNames<E extends Ensemble>(ensemble: E, namespace: pulumi.In
   if (stack === undefined) return ensemble;
   const earlier = claims.get(stack) ?? [];
   claims.set(stack, [...earlier, { ensemble, namespace }]);
-  const rivals = earlier.filter((other) => collide(ensemble.name, other.ensemble.name));
+  const rivals = earlier.filter((other) => collide(ensemble, other.ensemble));
   for (const rival of rivals) {
     if (typeof namespace === "string" && namespace === rival.namespace) refuse(ensemble, rival.ensemble, namespace);
   }
@@ -38,13 +38,18 @@ export function claimNames<E extends Ensemble>(ensemble: E, namespace: pulumi.In
   };
 }
 
+interface Claimed {
+  name: string;
+  backups?: unknown;
+}
+
 /** The names that objects of the same kind have in all services. */
-function collide(one: string, other: string): boolean {
-  const taken = (name: string): string[] => {
+function collide(one: Claimed, other: Claimed): boolean {
+  const taken = ({ name, backups }: Claimed): string[] => {
     const { server, peers, certificates, preflight, setup, backup, proof } = namesOf(name);
-    return [server, peers, certificates, preflight, setup, backup, proof];
+    return [server, peers, certificates, preflight, setup, ...(backups === undefined ? [] : [backup, proof])];
   };
-  return taken(one).includes(other) || taken(other).includes(one);
+  return taken(one).includes(other.name) || taken(other).includes(one.name);
 }
 
 function refuse(ensemble: Ensemble, rival: Ensemble, namespace: string): never {

@@ -34,15 +34,21 @@ export function jobMetadata({ namespace, service, name }: Ensemble) {
 export function cronJob(
   ensemble: Ensemble,
   name: string,
-  /** `startingDeadlineSeconds`: a run that was missed is made up for within this time. */
-  details: { schedule: string; startingDeadlineSeconds: number; spec: pulumi.Input<batch.v1.JobSpec> },
+  /** `startingDeadlineSeconds`: a run that was missed is made up for within this time. `timeZone`: default that of the cluster. */
+  details: {
+    schedule: string;
+    timeZone?: string;
+    startingDeadlineSeconds: number;
+    spec: pulumi.Input<batch.v1.JobSpec>;
+  },
 ) {
-  const { schedule, startingDeadlineSeconds, spec } = details;
+  const { schedule, timeZone, startingDeadlineSeconds, spec } = details;
   const own = metadata(ensemble, name);
   return {
     metadata: own,
     spec: {
       schedule,
+      ...(timeZone === undefined ? {} : { timeZone }),
       concurrencyPolicy: "Forbid",
       startingDeadlineSeconds,
       successfulJobsHistoryLimit: 1,

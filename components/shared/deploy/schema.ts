@@ -116,6 +116,17 @@ export function laterText(advice: string) {
   });
 }
 
+export const httpUrl = "an http or https URL";
+export const isHttpUrl = (text: string): boolean =>
+  URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
+
+export function laterUrl(advice: string) {
+  return laterText(advice).refine(
+    (value) => typeof value !== "string" || value === "" || isHttpUrl(value),
+    says(httpUrl, 'use one like "https://s3.example.com"'),
+  );
+}
+
 /** A reference to an image, by tag, by digest or by both. */
 export function imageText() {
   const advice = 'use one like "registry.example.com/redis:8.0.6", with or without "@sha256:" and 64 hex digits';

@@ -53,7 +53,7 @@ describe("the CronJobs", () => {
     const graph = await deploy({ schedule: "0 1 * * *", proof: { schedule: "@monthly" } });
     const specs = ["etcd-backup", "etcd-backup-proof"].map((name) => at(inputs(graph, cronJob, name), "spec"));
     expect(specs.map((spec) => at(spec, "schedule"))).toEqual(["0 1 * * *", "@monthly"]);
-    for (const spec of specs) expect(at(spec, "concurrencyPolicy")).toBe("Forbid");
+    for (const spec of specs) expect(spec).toMatchObject({ concurrencyPolicy: "Forbid", timeZone: "Etc/UTC" });
   });
 
   it("are told where the store is, and not its keys", async () => {
@@ -73,6 +73,11 @@ describe("the CronJobs", () => {
     const graph = await deploy({ store: { ...store, url: pulumi.output("http://store.cells.svc:9000") } });
     expect(settingsOf(graph, "etcd-backup")).toMatchObject({ store: { url: "http://store.cells.svc:9000" } });
     expect(JSON.stringify(inputs(graph, networkPolicy, "etcd-backup"))).toContain("9000");
+  });
+
+  it("do not take an output that is no URL", async () => {
+    const wrong = deploy({ store: { ...store, url: pulumi.output("store.cells.svc") } });
+    await expect(wrong).rejects.toThrow('backups.store.url must be an http or https URL, got "store.cells.svc"');
   });
 
   it("restore, start the server beside, and compare, in this order", async () => {
@@ -155,6 +160,11 @@ describe("the argument", () => {
     [{ schedule: "nightly" }, 'backups.schedule must be a schedule of five fields, as in a CronJob, got "nightly"'],
     [{ keep: 1 }, "backups.keep must be a whole number from 2 up, got 1"],
     [{ store: { ...store, bucket: "" } }, "backups.store.bucket is missing; give the name of a bucket"],
+    [
+      { store: { ...store, url: "s3.example.com" } },
+      'backups.store.url must be an http or https URL, got "s3.example.com"',
+    ],
+    [{ store: { ...store, url: "ftp://s3" } }, 'backups.store.url must be an http or https URL, got "ftp://s3"'],
     [{ store: { ...store, prefix: "/one" } }, "backups.store.prefix must be names with slashes between them"],
     [{ store: { ...store, keys: "x" } }, "backups.store.keys is not an argument"],
     [{ store: undefined }, "backups.store is missing"],

@@ -294,6 +294,14 @@ describe("names", () => {
     },
   );
 
+  it("of backups are taken with backups only", async () => {
+    const store = { url: "https://s3", bucket: "b", credentials: "keys" };
+    const both = (backups: object) =>
+      void [new EtcdCluster("db", { namespace: "cells", ...backups }), redis("cells", "db-backup")];
+    expect((await failureOf(() => both({ backups: { store } }))).message).toBe(refusal("db-backup"));
+    await record(() => both({}));
+  });
+
   it("are refused before any object of theirs is made when the namespace is known later", async () => {
     const failure = await failureOf(() => {
       etcd(pulumi.output("cells"));
