@@ -32,6 +32,7 @@ import {
   type MaintenanceSettings,
   type MemberStatus,
   outlived,
+  whyBehind,
   whyNotHealthy,
 } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
@@ -459,9 +460,6 @@ async function defragmentReserved(
 
 // --- roll
 
-/** A member that has this share of the leader's revision has caught up: what etcd asks of a learner that becomes a voter. */
-const caughtUpShare = 0.9;
-
 async function examineMembers(...[pods, settings, namespace]: Parameters<Examine>): ReturnType<Examine> {
   const names = [...pods.keys()];
   const { members, unreachable } = await askStatuses(names, membersOf(settings, namespace).client);
@@ -470,17 +468,15 @@ async function examineMembers(...[pods, settings, namespace]: Parameters<Examine
 
 export function conditionsOf(names: string[], members: MemberStatus[], unreachable: string[]): Map<string, Condition> {
   const trouble = whyNotHealthy(members, members.length);
-  const newest = Math.max(...members.map(({ status }) => Number(status.revision)));
   return new Map(
     names.map((name): [string, Condition] => {
-      const status = members.find((member) => member.name === name)?.status;
-      if (status === undefined) {
+      const member = members.find((each) => each.name === name);
+      if (member === undefined) {
         const reason = unreachable.find((each) => each.startsWith(`${name}: `)) ?? "it does not answer";
         return [name, { whole: false, leads: false, detail: reason.replace(`${name}: `, "") }];
       }
-      const isBehind = Number(status.revision) < newest * caughtUpShare;
-      const behind = isBehind ? `it is at revision ${status.revision}, the newest is ${newest}` : "";
-      const detail = trouble ?? behind;
+      const { status } = member;
+      const detail = trouble ?? whyBehind(member, members) ?? "";
       return [name, { whole: detail === "", leads: status.leader === status.memberId, detail }];
     }),
   );

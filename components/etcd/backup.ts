@@ -7,18 +7,18 @@ import { createHash, createHmac, randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupService } from "../shared/agent/backup";
-import { openHttp } from "../shared/agent/http";
+import { beginningOf, openHttp } from "../shared/agent/http";
 import { inClusterApi } from "../shared/agent/kubernetes";
 import { takeTurn } from "../shared/agent/lease";
 import { readPod } from "../shared/agent/main";
-import type { Manifest } from "../shared/core/backup";
+import { BadCopy, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
 import { majority } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
-import { type Alarm, type EtcdClient, etcdClient, everyKey } from "./client";
+import { type Alarm, type EtcdClient, etcdClient, everyKey, parse } from "./client";
 import { adminUsername, proofFiles, proofUrl } from "./layout";
-import { type MemberStatus, whyNotHealthy } from "./maintenance";
+import { type MemberStatus, whyBehind, whyNotHealthy } from "./maintenance";
 import { membersOf, memberTurn } from "./members";
 
 /** Without any part of a snapshot: longer than the store may take for one of its own, with all attempts. */
@@ -46,7 +46,9 @@ export function decideSource(
   const [first] = voters
     .filter(({ status }) => status.leader !== status.memberId)
     .sort((a, b) => Number(b.status.revision) - Number(a.status.revision));
-  return first === undefined ? refuse("no follower answers") : { kind: "copy", member: first.name };
+  if (first === undefined) return refuse("no follower answers");
+  const behind = whyBehind(first, voters);
+  return behind === undefined ? { kind: "copy", member: first.name } : refuse(`${first.name}: ${behind}`);
 }
 
 /** What a server says of its data at one revision. */
@@ -56,10 +58,16 @@ interface Contents {
   hash: string;
 }
 
-/** Few questions, since etcd counts all keys for each; the answer is 3 MB with names of 100 characters. */
-const pageKeys = 10_000;
+/** What a member loads for a page: also the values, which it does not send. */
+const pageBytes = 16 * 2 ** 20;
+
+/** How many keys: few questions, since etcd counts all keys for each. `bytes`: of all `count` keys, with their history. */
+export function pageKeys(count: number, bytes: number): number {
+  return Math.max(100, Math.min(10_000, Math.floor((pageBytes * count) / Math.max(1, bytes))));
+}
 
 interface Page {
+  count?: string;
   kvs?: { key?: string; create_revision?: string; mod_revision?: string; version?: string }[];
   more?: boolean;
 }
@@ -68,14 +76,18 @@ interface Page {
  * Etcd's own hash would not do: it depends on what was compacted, and a server that has compacted answers with the hash of another
  * compaction than one that was restored.
  */
-export async function contentsAt(client: Pick<EtcdClient, "call">, revision: number): Promise<Contents> {
+export async function contentsAt(client: Pick<EtcdClient, "call">, revision: number, bytes: number): Promise<Contents> {
   const sum = createHash("sha256");
   let keys = 0;
   let from = everyKey.key;
+  const ask = (question: object) => {
+    const range = { key: from, range_end: everyKey.rangeEnd, revision: `${revision}`, serializable: true };
+    return client.call<Page>("kv/range", { ...range, ...question }, compareSeconds);
+  };
+  const { count = "0" } = await ask({ count_only: true });
+  const limit = pageKeys(Number(count), bytes);
   for (;;) {
-    const range = { key: from, range_end: everyKey.rangeEnd, revision: `${revision}` };
-    const question = { ...range, limit: pageKeys, keys_only: true, serializable: true };
-    const { kvs = [], more = false } = await client.call<Page>("kv/range", question, compareSeconds);
+    const { kvs = [], more = false } = await ask({ limit, keys_only: true });
     for (const { key, create_revision, mod_revision, version } of kvs) {
       sum.update(`${key} ${create_revision} ${mod_revision} ${version}\n`);
     }
@@ -185,19 +197,24 @@ export const service: BackupService = {
   },
 };
 
+const snapshot = "maintenance/snapshot";
+const refusalBytes = 64 * 2 ** 10;
+
 export async function copyFrom(
   client: Pick<EtcdClient, "call" | "requestOf" | "status">,
   write: (parts: AsyncIterable<Buffer>) => Promise<void>,
 ) {
-  const { version, clusterId, revision: current } = await client.status();
+  const { version, clusterId, revision: current, dbSizeInUse } = await client.status();
   const revision = Number(current);
-  const contents = await contentsAt(client, revision);
-  const response = await openHttp(client.requestOf("maintenance/snapshot", {}, silenceSeconds));
-  if (response.statusCode !== 200) throw new Error(`etcd refused a snapshot: status ${response.statusCode}`);
+  const contents = await contentsAt(client, revision, dbSizeInUse);
+  const response = await openHttp(client.requestOf(snapshot, {}, silenceSeconds));
+  if (response.statusCode !== 200) {
+    parse(snapshot, { status: response.statusCode ?? 0, body: await beginningOf(response, refusalBytes) });
+  }
   await write(whole(partsOf(response)));
   // Of a copy that was compacted beyond this revision, nobody could compare what it had there.
   await client.call("kv/range", { key: everyKey.key, revision: `${revision}`, serializable: true });
-  return { version, position: { clusterId, revision, ...contents } };
+  return { version, lineage: clusterId, position: { revision, ...contents } };
 }
 
 export async function proveAt(url: string, key: Buffer, manifest: Manifest): Promise<string> {
@@ -211,10 +228,10 @@ export async function proveAt(url: string, key: Buffer, manifest: Manifest): Pro
     { deadlineSeconds: startSeconds, onError: "wait" },
   );
   const client = open(Number(authRevision));
-  const { revision } = await client.status();
+  const { revision, dbSizeInUse } = await client.status();
   const at = Number(manifest.position["revision"]);
-  const restored = { revision: Number(revision), ...(await contentsAt(client, at)) };
+  const restored = { revision: Number(revision), ...(await contentsAt(client, at, dbSizeInUse)) };
   const reason = whyDifferent(manifest, restored);
-  if (reason !== undefined) throw new Error(reason);
+  if (reason !== undefined) throw new BadCopy(reason);
   return `restored to revision ${revision}; at ${at} it has the ${restored.keys} keys and the hash of the manifest`;
 }

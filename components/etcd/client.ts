@@ -174,7 +174,7 @@ function needsToken({ status, body }: HttpResponse): boolean {
 }
 
 /** An answer that is an error throws in etcd's own words, which name no password. */
-function parse<T>(path: string, { status, body }: HttpResponse): T {
+export function parse<T>(path: string, { status, body }: HttpResponse): T {
   if (status >= 200 && status < 300) return JSON.parse(body) as T;
   let message = `status ${status}`;
   try {

@@ -81,6 +81,15 @@ export function whyNotHealthy(members: MemberStatus[], expected: number): string
   return undefined;
 }
 
+/** A member that has this share of the newest revision has caught up: what etcd asks of a learner that becomes a voter. */
+const caughtUpShare = 0.9;
+
+export function whyBehind({ status }: MemberStatus, members: MemberStatus[]): string | undefined {
+  const newest = Math.max(...members.map((each) => Number(each.status.revision)));
+  if (Number(status.revision) >= newest * caughtUpShare) return undefined;
+  return `it is at revision ${status.revision}, the newest is ${newest}`;
+}
+
 function followersFirst(members: MemberStatus[]): MemberStatus[] {
   const leads = ({ status }: MemberStatus): number => (status.leader === status.memberId ? 1 : 0);
   return [...members].sort((a, b) => leads(a) - leads(b) || a.name.localeCompare(b.name));

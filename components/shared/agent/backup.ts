@@ -14,6 +14,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
   type BackupSettings,
+  BadCopy,
   backupPaths,
   copyId,
   folderOf,
@@ -31,6 +32,7 @@ import {
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
 import { namesOf } from "../core/names";
+import { waitFor } from "../core/wait";
 import { inClusterApi } from "./kubernetes";
 import { takeTurn } from "./lease";
 import { type Commands, readPod, readSettings } from "./main";
@@ -43,10 +45,10 @@ export interface BackupService {
     settings: BackupSettings,
     namespace: string,
     write: (parts: AsyncIterable<Buffer>) => Promise<void>,
-  ): Promise<{ version: string; position: Position; from: string }>;
+  ): Promise<{ version: string; lineage: string; position: Position; from: string }>;
   /** Before the throw-away server starts: what it needs beside the copy, in the folder `work`. */
   prepare(work: string): Promise<void>;
-  /** Throws why the throw-away server does not hold what the manifest says; returns in words what it holds. */
+  /** Throws `BadCopy` when the throw-away server does not hold what the manifest says; returns in words what it holds. */
   prove(manifest: Manifest, work: string): Promise<string>;
 }
 
@@ -90,30 +92,42 @@ export interface Place {
 // --- copies
 
 /** Returns the id. It may be killed at any point: what it leaves is no copy, and the next run removes it. */
-export async function makeCopy(place: Place, service: BackupService, began = new Date()): Promise<string> {
+export async function makeCopy(place: Place, service: BackupService, now = () => new Date()): Promise<string> {
   const { settings, namespace, store } = place;
   const folder = folderOf(settings.store, namespace, settings.name);
   // It also shows that the store takes the keys, before a member has any work.
   for (const key of await store.abortUploads(folder)) log(`gave up the upload of ${key}, which was interrupted`);
+  const groups = groupById(folder, await store.list(folder));
+  const began = await timeAfter(groups[0]?.[0] ?? "", now);
+  for (const [, objects] of groups) {
+    if (objects.some(({ name }) => name === objectNames.manifest)) continue;
+    for (const { key } of objects) await store.remove(key).catch((error: unknown) => log(messageOf(error)));
+  }
   const id = copyId(began);
   const keyOf = (name: string): string => `${folder}${id}/${name}`;
+  let uploaded = false;
   const sum = createHash("sha256");
   let bytes = 0;
-  const { version, position, from } = await service.copy(settings, namespace, (parts) =>
-    store.upload(
-      keyOf(objectNames.data),
-      passing(parts, (part) => {
-        sum.update(part);
-        bytes += part.length;
-      }),
-    ),
-  );
+  const upload = async (parts: AsyncIterable<Buffer>): Promise<void> => {
+    const seen = passing(parts, (part) => {
+      sum.update(part);
+      bytes += part.length;
+    });
+    await store.upload(keyOf(objectNames.data), seen);
+    uploaded = true;
+  };
+  const copied = await service.copy(settings, namespace, upload).catch(async (error: unknown) => {
+    if (uploaded) await store.remove(keyOf(objectNames.data)).catch((other: unknown) => log(messageOf(other)));
+    throw error;
+  });
+  const { version, lineage, position, from } = copied;
   const manifest: Manifest = {
     service: settings.service,
     name: settings.name,
     namespace,
     version,
     position,
+    lineage,
     time: began.toISOString(),
     bytes,
     sha256: sum.digest("hex"),
@@ -121,18 +135,31 @@ export async function makeCopy(place: Place, service: BackupService, began = new
   };
   await store.put(keyOf(objectNames.manifest), JSON.stringify(manifest, null, 2));
   log(`copied ${bytes} bytes from ${from} in ${manifest.seconds} s: ${id}, ${positionText(position)}`);
-  await letGo(place);
+  await letGo(place, id).catch((error: unknown) => log(`old copies stay: ${messageOf(error)}`));
   return id;
 }
 
+/** The order of the ids is that of the copies, also of two within a second. */
+function timeAfter(newest: string, now: () => Date): Promise<Date> {
+  return waitFor(
+    `a time after the newest copy ${newest}`,
+    async () => {
+      const time = now();
+      return copyId(time) > newest ? { done: time } : { waiting: `the clock of this node says ${copyId(time)}` };
+    },
+    { deadlineSeconds: 5, intervalSeconds: 0.2 },
+  );
+}
+
 /**
- * The manifest goes last: until then a killed run is continued by the next one. What the store keeps, as by object lock, stays, and its
- * manifest with it.
+ * The manifest goes last: until then a killed run is continued by the next one. A store that keeps versions, as one with object lock does,
+ * only hides what is deleted. What the user of the store may not delete stays, and its manifest with it.
  */
-async function letGo(place: Place): Promise<void> {
+async function letGo(place: Place, own: string): Promise<void> {
   const { settings, namespace, store } = place;
   const folder = folderOf(settings.store, namespace, settings.name);
-  for (const { id, objects } of outdated(await readStored(place), settings, namespace)) {
+  const old = outdated(await readStored(place), settings, namespace).filter(({ id }) => id !== own);
+  for (const { id, objects } of old) {
     const last = (name: string): number => (name === objectNames.manifest ? 1 : 0);
     try {
       for (const name of [...objects].sort((a, b) => last(a) - last(b))) await store.remove(`${folder}${id}/${name}`);
@@ -143,32 +170,48 @@ async function letGo(place: Place): Promise<void> {
 }
 
 /** All that is stored of this service, the newest first. */
-export async function readStored({ settings, namespace, store }: Place): Promise<Stored[]> {
-  const folder = folderOf(settings.store, namespace, settings.name);
+export async function readStored(place: Place): Promise<Stored[]> {
   const stored: Stored[] = [];
+  for await (const each of eachStored(place)) stored.push(each);
+  return stored;
+}
+
+async function* eachStored({ settings, namespace, store }: Place): AsyncGenerator<Stored> {
+  const folder = folderOf(settings.store, namespace, settings.name);
   for (const [id, objects] of groupById(folder, await store.list(folder))) {
     const find = (name: string) => objects.find((each) => each.name === name);
     const text = async (name: string): Promise<string> => {
       const found = find(name);
-      return found === undefined ? "" : store.text(found.key);
+      return found === undefined ? "" : ((await store.text(found.key)) ?? "");
     };
-    stored.push({
+    const manifest = parseManifest(await text(objectNames.manifest));
+    const proof = parseProof(await text(objectNames.proof));
+    yield {
       id,
       objects: objects.map(({ name }) => name),
       bytes: find(objectNames.data)?.bytes,
-      manifest: parseManifest(await text(objectNames.manifest)),
-      proof: parseProof(await text(objectNames.proof)),
-    });
+      manifest,
+      proof: proof?.sha256 === manifest?.sha256 ? proof : undefined,
+    };
   }
-  return stored;
+}
+
+async function newestCopy(place: Place): Promise<(Stored & { manifest: Manifest }) | undefined> {
+  for await (const each of eachStored(place)) {
+    if (each.manifest !== undefined) return { ...each, manifest: each.manifest };
+  }
+  return undefined;
 }
 
 // --- proof
 
-/** What `fetch` leaves for `prove`. */
-interface Fetched {
+interface Copy {
   id: string;
   manifest: Manifest;
+}
+
+/** What `fetch` leaves for `prove`. */
+interface Fetched extends Copy {
   began: string;
 }
 const fetchedFile = "fetched.json";
@@ -177,17 +220,17 @@ const fetchedFile = "fetched.json";
 export async function fetchCopy(place: Place, service: BackupService, work: string = backupPaths.work) {
   const { settings, namespace } = place;
   const began = new Date();
-  const newest = (await readStored(place)).find(({ manifest }) => manifest !== undefined);
-  if (newest?.manifest === undefined) {
+  const newest = await newestCopy(place);
+  if (newest === undefined) {
     throw new Error(`there is no copy of ${settings.name} in ${namespace} yet; make one, then prove it`);
   }
   const { id, manifest } = newest;
   const reason = whyNoCopy(newest, settings, namespace);
   const sha256 = reason === undefined ? await download(place, id, join(work, backupPaths.copyFile)) : "";
-  await judged(place, id, began, async () => {
-    if (reason !== undefined) throw new Error(reason);
+  await judged(place, newest, began, async () => {
+    if (reason !== undefined) throw new BadCopy(reason);
     if (sha256 !== manifest.sha256)
-      throw new Error(`its sha256 is ${sha256}, and its manifest says ${manifest.sha256}`);
+      throw new BadCopy(`its sha256 is ${sha256}, and its manifest says ${manifest.sha256}`);
   });
   await service.prepare(work);
   const fetched: Fetched = { id, manifest, began: began.toISOString() };
@@ -204,26 +247,32 @@ async function download({ settings, namespace, store }: Place, id: string, file:
 }
 
 export async function proveCopy(place: Place, service: BackupService, work: string = backupPaths.work): Promise<void> {
-  const { id, manifest, began } = JSON.parse(await readFile(join(work, fetchedFile), "utf8")) as Fetched;
-  const since = new Date(began);
-  const detail = await judged(place, id, since, () => service.prove(manifest, work));
-  await writeProof(place, id, { ok: true, time: new Date().toISOString(), detail, seconds: secondsSince(since) });
-  log(`proven: ${id}: ${detail}`);
+  const fetched = JSON.parse(await readFile(join(work, fetchedFile), "utf8")) as Fetched;
+  const began = new Date(fetched.began);
+  const detail = await judged(place, fetched, began, () => service.prove(fetched.manifest, work));
+  await writeProof(place, fetched, began, { ok: true, detail });
+  log(`proven: ${fetched.id}: ${detail}`);
 }
 
-/** Notes beside the copy why it failed. */
-async function judged<T>(place: Place, id: string, began: Date, prove: () => Promise<T>): Promise<T> {
+/** Notes beside the copy why it is bad. */
+async function judged<T>(place: Place, copy: Copy, began: Date, prove: () => Promise<T>): Promise<T> {
   try {
     return await prove();
   } catch (error) {
-    const detail = messageOf(error);
-    await writeProof(place, id, { ok: false, time: new Date().toISOString(), detail, seconds: secondsSince(began) });
-    throw new Error(`the copy ${id} is not proven: ${detail}`, { cause: error });
+    if (!(error instanceof BadCopy)) throw error;
+    await writeProof(place, copy, began, { ok: false, detail: error.message });
+    throw new Error(`the copy ${copy.id} is not proven: ${error.message}`, { cause: error });
   }
 }
 
-async function writeProof({ settings, namespace, store }: Place, id: string, proof: Proof): Promise<void> {
+async function writeProof(
+  { settings, namespace, store }: Place,
+  { id, manifest: { sha256 } }: Copy,
+  began: Date,
+  verdict: Pick<Proof, "ok" | "detail">,
+): Promise<void> {
   const folder = folderOf(settings.store, namespace, settings.name);
+  const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds: secondsSince(began) };
   await store.put(`${folder}${id}/${objectNames.proof}`, JSON.stringify(proof, null, 2));
 }
 

@@ -75,6 +75,16 @@ export function openHttp(request: HttpRequest): Promise<IncomingMessage> {
   });
 }
 
+/** Of an answer that is no longer wanted: at most about this much, and the connection ends. */
+export async function beginningOf(response: IncomingMessage, bytes: number): Promise<string> {
+  let text = "";
+  for await (const part of response as AsyncIterable<Buffer>) {
+    text += part.toString();
+    if (text.length >= bytes) break;
+  }
+  return text;
+}
+
 /** A page of the agent beside a server, such as `/ready`. */
 export function askAgent(
   { name }: { name: string },

@@ -10,6 +10,7 @@ import {
   HeadBucketCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  NoSuchKey,
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
@@ -30,7 +31,8 @@ export interface Store {
   /** In words why nothing answers at the URL; undefined: something does, whatever it says. */
   silence(): Promise<string | undefined>;
   list(folder: string): Promise<StoredObject[]>;
-  text(key: string): Promise<string>;
+  /** undefined: there is no such object, or not any more. */
+  text(key: string): Promise<string | undefined>;
   read(key: string): Promise<AsyncIterable<Buffer>>;
   put(key: string, text: string): Promise<void>;
   /** An object of any size. It exists only when `parts` came to their end; an error of `parts` is thrown as it is. */
@@ -151,7 +153,14 @@ export function storeWith({ url, region, bucket }: StoreSettings, { ca, ...crede
       } while (next !== undefined);
       return found;
     },
-    text: async (key) => asked(`read ${key}`, (await open(key)).transformToString()),
+    async text(key) {
+      try {
+        return await asked(`read ${key}`, (await open(key)).transformToString());
+      } catch (error) {
+        if (error instanceof Error && error.cause instanceof NoSuchKey) return undefined;
+        throw error;
+      }
+    },
     async read(key) {
       const body = (await open(key)) as unknown as AsyncIterable<Buffer>;
       return (async function* () {

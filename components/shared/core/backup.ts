@@ -46,6 +46,8 @@ export interface Manifest {
   /** Of the server. */
   version: string;
   position: Position;
+  /** Of one and the same history: a service that was made anew, or that is another one, has another. */
+  lineage: string;
   /** When the copy began, ISO 8601. */
   time: string;
   bytes: number;
@@ -57,6 +59,8 @@ export interface Manifest {
 
 export interface Proof {
   ok: boolean;
+  /** Of the manifest that was proven. */
+  sha256: string;
   /** When it ended, ISO 8601. */
   time: string;
   /** What the restored server said, or what is wrong with the copy. */
@@ -64,6 +68,9 @@ export interface Proof {
   /** How long download, restore and comparison took. */
   seconds: number;
 }
+
+/** A verdict on the data of a copy. What else goes wrong in a proof says nothing of the copy. */
+export class BadCopy extends Error {}
 
 /** All that is stored under one id. */
 export interface Stored {
@@ -73,6 +80,7 @@ export interface Stored {
   /** Of `data`; undefined when it is missing. */
   bytes: number | undefined;
   manifest: Manifest | undefined;
+  /** Of what the manifest says. */
   proof: Proof | undefined;
 }
 
@@ -102,19 +110,20 @@ export function groupById(folder: string, objects: { key: string; bytes: number 
 /** undefined: it is not whole. */
 export function parseManifest(text: string): Manifest | undefined {
   const manifest = parseObject(text) as Partial<Manifest> | undefined;
-  const words = ["service", "name", "namespace", "version", "time", "sha256"] as const;
+  const words = ["service", "name", "namespace", "version", "lineage", "time", "sha256"] as const;
   const isWhole =
     manifest !== undefined &&
     words.every((key) => typeof manifest[key] === "string") &&
     typeof manifest.bytes === "number" &&
     typeof manifest.seconds === "number" &&
-    typeof manifest.position === "object";
+    Object.values(manifest.position ?? {}).some((value) => typeof value === "number");
   return isWhole ? (manifest as Manifest) : undefined;
 }
 
 export function parseProof(text: string): Proof | undefined {
   const proof = parseObject(text) as Partial<Proof> | undefined;
-  return typeof proof?.ok === "boolean" && typeof proof.time === "string" ? (proof as Proof) : undefined;
+  const isWhole = typeof proof?.ok === "boolean" && typeof proof.time === "string" && typeof proof.sha256 === "string";
+  return isWhole ? (proof as Proof) : undefined;
 }
 
 function parseObject(text: string): object | undefined {
@@ -141,19 +150,34 @@ export function whyNoCopy(
 }
 
 /**
- * What may go: all that is older than the newest `keep` good copies, but never the last one that was proven. A copy that failed its proof
- * takes no place of a good one. With fewer than `keep` good copies nothing goes.
+ * What may go: all copies that are older than the newest `keep` good ones, but never the last one that was proven. A copy that failed its
+ * proof takes no place of a good one. With fewer than `keep` good copies nothing goes. Copies of another history than that of the newest
+ * are for a person to delete: they may be all that is left of a service that was lost.
  */
 export function outdated(
   stored: Stored[],
   settings: Pick<BackupSettings, "service" | "name" | "keep">,
   namespace: string,
 ): Stored[] {
-  const good = stored
-    .filter((each) => whyNoCopy(each, settings, namespace) === undefined && each.proof?.ok !== false)
-    .sort((a, b) => b.id.localeCompare(a.id));
+  const isGood = (each: Stored): boolean =>
+    whyNoCopy(each, settings, namespace) === undefined && each.proof?.ok !== false;
+  const sorted = stored.filter(isGood).sort((a, b) => b.id.localeCompare(a.id));
+  const isOfNewest = ({ manifest }: Stored): boolean =>
+    manifest !== undefined && manifest.lineage === sorted[0]?.manifest?.lineage;
+  const good = sorted.filter(isOfNewest);
   const oldestKept = good[settings.keep - 1];
   const proven = good.find(({ proof }) => proof?.ok === true);
   if (oldestKept === undefined) return [];
-  return stored.filter((each) => each.id < oldestKept.id && each !== proven);
+  return stored.filter((each) => each.id < oldestKept.id && each !== proven && isOfNewest(each));
+}
+
+/** The newest copy is one, as far as it was looked at, and the newest verdict of a proof is no failure. `stored`: the newest first. */
+export function isInOrder(
+  stored: Stored[],
+  settings: Pick<BackupSettings, "service" | "name">,
+  namespace: string,
+): boolean {
+  const newest = stored.find(({ manifest }) => manifest !== undefined);
+  const judged = stored.find(({ proof }) => proof !== undefined);
+  return newest !== undefined && whyNoCopy(newest, settings, namespace) === undefined && judged?.proof?.ok !== false;
 }

@@ -12,6 +12,7 @@ import {
   readStored,
 } from "../../../components/shared/agent/backup";
 import type { Store } from "../../../components/shared/agent/store";
+import { BadCopy } from "../../../components/shared/core/backup";
 import { ensembleSettings } from "../../support/settings";
 
 const folder = mkdtempSync(join(tmpdir(), "backups-"));
@@ -65,7 +66,7 @@ const service: BackupService = {
         yield content.subarray(5);
       })(),
     );
-    return { version: "3.6.16", position: { revision: 7 }, from: "etcd-1" };
+    return { version: "3.6.16", lineage: "77", position: { revision: 7 }, from: "etcd-1" };
   },
   prepare: async () => undefined,
   prove: async () => "as the manifest says",
@@ -85,7 +86,7 @@ describe("a copy", () => {
   it("gives up what was interrupted, and writes its manifest last", async () => {
     const { store, said } = memoryStore();
     const place = placeOf(store);
-    expect(await makeCopy(place, service, night(1))).toBe("20260101T021300Z");
+    expect(await makeCopy(place, service, () => night(1))).toBe("20260101T021300Z");
     expect(said).toEqual(["abort", "put data", "put manifest.json"]);
     expect(await readStored(place)).toMatchObject([
       {
@@ -122,17 +123,55 @@ describe("a copy", () => {
   it("lets old ones go, the manifest last", async () => {
     const { store, said, objects } = memoryStore();
     const place = placeOf(store, 1);
-    await makeCopy(place, service, night(1));
+    await makeCopy(place, service, () => night(1));
     said.length = 0;
-    await makeCopy(place, service, night(2));
+    await makeCopy(place, service, () => night(2));
     expect(said.slice(3)).toEqual(["remove data", "remove manifest.json"]);
     expect([...objects.keys()].every((key) => key.includes("20260102"))).toBe(true);
+  });
+
+  it("leaves no data when it breaks off after its upload", async () => {
+    const { store, objects } = memoryStore();
+    const compacted: BackupService = {
+      ...service,
+      copy: async (...given) => {
+        await service.copy(...given);
+        throw new Error("compacted");
+      },
+    };
+    await expect(makeCopy(placeOf(store), compacted)).rejects.toThrow("compacted");
+    expect([...objects.keys()]).toEqual([]);
+  });
+
+  it("removes what a run that was killed has left", async () => {
+    const { store, objects } = memoryStore();
+    objects.set("cells/etcd/20260101T021300Z/data", content);
+    await makeCopy(placeOf(store), service, () => night(2));
+    expect([...objects.keys()].every((key) => key.includes("20260102"))).toBe(true);
+  });
+
+  it("is newer than the newest one, also within the same second", async () => {
+    const place = placeOf(memoryStore().store);
+    await makeCopy(place, service, () => night(1));
+    const times = [night(1), new Date(night(1).getTime() + 1000)];
+    expect(await makeCopy(place, service, () => times.shift() ?? night(2))).toBe("20260101T021301Z");
+  });
+
+  it("is good when old ones cannot be listed", async () => {
+    const { store } = memoryStore();
+    let lists = 0;
+    const place = placeOf({
+      ...store,
+      list: async (folderName) => (++lists > 1 ? Promise.reject(new Error("no answer")) : store.list(folderName)),
+    });
+    expect(await makeCopy(place, service, () => night(1))).toBe("20260101T021300Z");
+    expect(lists).toBe(2);
   });
 
   it("is good when the store keeps an old one", async () => {
     const { store } = memoryStore({ remove: async () => Promise.reject(new Error("AccessDenied: locked")) });
     const place = placeOf(store, 1);
-    for (const day of [1, 2]) await makeCopy(place, service, night(day));
+    for (const day of [1, 2]) await makeCopy(place, service, () => night(day));
     expect(await readStored(place)).toHaveLength(2);
   });
 });
@@ -141,13 +180,13 @@ describe("a proof", () => {
   const copied = async () => {
     const memory = memoryStore();
     const place = placeOf(memory.store);
-    const id = await makeCopy(place, service, night(1));
+    const id = await makeCopy(place, service, () => night(1));
     const damage = (change: (data: Buffer) => Buffer) => {
       const key = `cells/etcd/${id}/data`;
       memory.objects.set(key, change(memory.objects.get(key) ?? Buffer.alloc(0)));
     };
     const proofOf = async () => (await readStored(place))[0]?.proof;
-    return { place, damage, proofOf };
+    return { place, id, objects: memory.objects, damage, proofOf };
   };
 
   it("is written beside the copy", async () => {
@@ -174,9 +213,44 @@ describe("a proof", () => {
     const { place, proofOf } = await copied();
     await fetchCopy(place, service, folder);
     await proveCopy(place, service, folder);
-    const refusing = { ...service, prove: async () => Promise.reject(new Error("3 keys are missing")) };
+    const refusing = { ...service, prove: async () => Promise.reject(new BadCopy("3 keys are missing")) };
     await expect(proveCopy(place, refusing, folder)).rejects.toThrow(/is not proven: 3 keys are missing/);
     expect(await proofOf()).toMatchObject({ ok: false, detail: "3 keys are missing" });
+  });
+
+  it("that could not be made says nothing of the copy, and an earlier one stays", async () => {
+    const { place, proofOf } = await copied();
+    await fetchCopy(place, service, folder);
+    await proveCopy(place, service, folder);
+    const away = { ...service, prove: async () => Promise.reject(new Error("the restored server did not come")) };
+    await expect(proveCopy(place, away, folder)).rejects.toThrow(/^the restored server did not come$/);
+    expect(await proofOf()).toMatchObject({ ok: true });
+  });
+
+  it("counts for the manifest that it proved only", async () => {
+    const { place, id, objects, proofOf } = await copied();
+    await fetchCopy(place, service, folder);
+    await proveCopy(place, service, folder);
+    expect((await proofOf())?.sha256).toBe((await readStored(place))[0]?.manifest?.sha256);
+    const key = `cells/etcd/${id}/manifest.json`;
+    objects.set(key, Buffer.from(String(objects.get(key)).replace(/"sha256": "../, '"sha256": "00')));
+    expect(await proofOf()).toBeUndefined();
+  });
+
+  it("reads no further than the newest copy", async () => {
+    const { store } = memoryStore();
+    const read: string[] = [];
+    const place = placeOf({
+      ...store,
+      text: async (key) => {
+        read.push(key);
+        return store.text(key);
+      },
+    });
+    for (const day of [1, 2]) await makeCopy(place, service, () => night(day));
+    read.length = 0;
+    await fetchCopy(place, service, folder);
+    expect(read).toEqual(["cells/etcd/20260102T021300Z/manifest.json"]);
   });
 
   it("notes nothing about the copy when the store could not be read", async () => {

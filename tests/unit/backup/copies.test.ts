@@ -4,6 +4,7 @@ import {
   copyId,
   folderOf,
   groupById,
+  isInOrder,
   type Manifest,
   outdated,
   parseManifest,
@@ -18,13 +19,14 @@ const manifest: Manifest = {
   namespace: "cells",
   version: "3.6.16",
   position: { revision: 7, keys: 3, hash: "ab" },
+  lineage: "77",
   time: "2026-01-02T02:13:00.000Z",
   bytes: 100,
   sha256: "cd",
   seconds: 1.5,
 };
 const settings = { service: "etcd", name: "etcd", keep: 2 } as const;
-const proof = (ok: boolean) => ({ ok, time: manifest.time, detail: "", seconds: 1 });
+const proof = (ok: boolean) => ({ ok, sha256: "cd", time: manifest.time, detail: "", seconds: 1 });
 
 /** A copy of this day of January. */
 function stored(day: number, changes: Partial<Stored> = {}): Stored {
@@ -34,6 +36,7 @@ function stored(day: number, changes: Partial<Stored> = {}): Stored {
 
 const interrupted = { manifest: undefined };
 const damaged = { bytes: 50 };
+const other = { manifest: { ...manifest, lineage: "78" } };
 
 describe("an id", () => {
   it("is the time at which the copy began, and sorts by it", () => {
@@ -70,7 +73,16 @@ describe("a manifest", () => {
     expect(parseManifest(JSON.stringify(manifest))).toEqual(manifest);
   });
 
-  it.each(["", "{", "null", "[]", JSON.stringify({ ...manifest, sha256: undefined })])("%j is none", (text) => {
+  it.each([
+    "",
+    "{",
+    "null",
+    "[]",
+    JSON.stringify({ ...manifest, sha256: undefined }),
+    JSON.stringify({ ...manifest, lineage: undefined }),
+    JSON.stringify({ ...manifest, position: null }),
+    JSON.stringify({ ...manifest, position: {} }),
+  ])("%j is none", (text) => {
     expect(parseManifest(text)).toBeUndefined();
   });
 
@@ -94,6 +106,22 @@ describe("what is stored", () => {
   });
 });
 
+describe("backups", () => {
+  const [good, bad] = [{ proof: proof(true) }, { proof: proof(false) }];
+
+  it.each<[boolean, string, Stored[]]>([
+    [false, "without any copy", []],
+    [false, "with an interrupted copy only", [stored(1, interrupted)]],
+    [true, "with a copy that awaits its proof", [stored(1)]],
+    [true, "while the next copy is made", [stored(2, interrupted), stored(1)]],
+    [false, "when the newest copy is damaged", [stored(2, damaged), stored(1, good)]],
+    [true, "when a newer copy than the bad one was proven", [stored(3), stored(2, good), stored(1, bad)]],
+    [false, "when the newest proof failed", [stored(3), stored(2, bad), stored(1, good)]],
+  ])("are in order is %s %s", (expected, _, all) => {
+    expect(isInOrder(all, settings, "cells")).toBe(expected);
+  });
+});
+
 describe("retention", () => {
   const goes = (...all: Stored[]) => outdated(all, settings, "cells").map(({ id }) => Number(id.slice(6, 8)));
 
@@ -114,7 +142,10 @@ describe("retention", () => {
       [stored(3, interrupted), stored(2), stored(1)],
       [],
     ],
-    ["lets go what was interrupted long ago", [stored(3), stored(2), stored(1, interrupted)], [1]],
+    ["leaves what was interrupted to the next copy", [stored(3), stored(2), stored(1, interrupted)], []],
+    ["lets go one whose data is gone", [stored(3), stored(2), stored(1, { bytes: undefined })], [1]],
+    ["keeps those of another history", [stored(4), stored(3), stored(2, other), stored(1, other)], []],
+    ["does not count those of another history", [stored(4), stored(3, other), stored(2), stored(1)], [1]],
     ["keeps everything while too few are good", [stored(3, damaged), stored(2, interrupted), stored(1)], []],
   ])("%s", (_, all, gone) => {
     expect(goes(...all)).toEqual(gone);

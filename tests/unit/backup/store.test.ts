@@ -20,6 +20,9 @@ beforeAll(async () => {
         response.end("<Error><Code>InsufficientStorage</Code><Message>no space left.</Message></Error>");
       } else if (method === "POST") {
         response.end("<InitiateMultipartUploadResult><UploadId>7</UploadId></InitiateMultipartUploadResult>");
+      } else if (method === "GET") {
+        response.statusCode = url.includes("gone") ? 404 : 403;
+        response.end(`<Error><Code>${url.includes("gone") ? "NoSuchKey" : "AccessDenied"}</Code></Error>`);
       } else {
         response.statusCode = 204;
         response.end();
@@ -63,6 +66,16 @@ describe("an upload", () => {
     const broken = parts(new Error("the snapshot broke off"));
     await expect(storeWith(settings(), login).upload("key", broken)).rejects.toThrow("the snapshot broke off");
     expect(asked.filter((each) => each.startsWith("PUT"))).toEqual([]);
+  });
+});
+
+describe("an object", () => {
+  it("that was deleted since it was listed is missing", async () => {
+    expect(await storeWith(settings(), login).text("gone")).toBeUndefined();
+  });
+
+  it("that may not be read is an error", async () => {
+    await expect(storeWith(settings(), login).text("key")).rejects.toThrow("failed to read key: AccessDenied");
   });
 });
 

@@ -1,9 +1,12 @@
 import { createHash, createHmac } from "node:crypto";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import {
   contentsAt,
   copyFrom,
   decideSource,
+  pageKeys,
   partsOf,
   signToken,
   whole,
@@ -39,6 +42,7 @@ describe("the member that is copied", () => {
     ],
     ["they follow different ones", [first, member("etcd-2", { leader: "etcd-9" })], [], "do not agree on a leader"],
     ["their data is corrupt", [first, leader, third], [{ memberId: "0", alarm: "CORRUPT" }], "data is corrupt"],
+    ["the follower is far behind", [member("etcd-0", { revision: "80" }), leader], [], "etcd-0: it is at revision 80"],
   ])("is none when %s", (_, members, alarms, reason) => {
     expect(decideSource(members, 3, alarms)).toMatchObject({
       kind: "refuse",
@@ -104,7 +108,8 @@ describe("what a server holds", () => {
   const server = (version: string) => {
     const asked: Record<string, unknown>[] = [];
     const call = async <T>(_: string, body: object): Promise<T> => {
-      const { key } = body as { key: string };
+      const { key, count_only } = body as { key: string; count_only?: boolean };
+      if (count_only === true) return { count: "3" } as T;
       asked.push(body as Record<string, unknown>);
       const after = keys.filter((each) => Buffer.compare(Buffer.from(each, "base64"), Buffer.from(key, "base64")) >= 0);
       const kvs = after.slice(0, 2).map((each) => ({ key: each, create_revision: "1", mod_revision: "2", version }));
@@ -115,13 +120,22 @@ describe("what a server holds", () => {
 
   it("is read page by page at one revision, without values", async () => {
     const { call, asked } = server("1");
-    expect((await contentsAt({ call }, 7)).keys).toBe(3);
+    expect((await contentsAt({ call }, 7, 16 * 2 ** 20)).keys).toBe(3);
     expect(asked.map(({ key }) => Buffer.from(String(key), "base64").toString())).toEqual(["\0", "b\0"]);
-    expect(asked[1]).toMatchObject({ revision: "7", keys_only: true, serializable: true });
+    expect(asked[1]).toMatchObject({ revision: "7", keys_only: true, serializable: true, limit: 100 });
+  });
+
+  it.each([
+    ["of the usual size", 100_000, 100 * 2 ** 20, 10_000],
+    ["whose values are large", 10_000, 2 ** 30, 156],
+    ["whose values are as large as etcd takes", 1000, 2 ** 30, 100],
+    ["that are none", 0, 0, 100],
+  ])("is read in pages that a member can hold, with keys %s", (_, count, bytes, limit) => {
+    expect(pageKeys(count, bytes)).toBe(limit);
   });
 
   it("has another hash with another version of a key", async () => {
-    const [one, again, other] = await Promise.all(["1", "1", "2"].map((each) => contentsAt(server(each), 7)));
+    const [one, again, other] = await Promise.all(["1", "1", "2"].map((each) => contentsAt(server(each), 7, 1)));
     expect(one).toEqual(again);
     expect(other?.hash).not.toBe(one?.hash);
   });
@@ -132,7 +146,7 @@ describe("what a server holds", () => {
     [{ revision: 7, keys: 2, hash: "ab" }, "at revision 7 the restored data has 2 keys, and its manifest says 3"],
     [{ revision: 7, keys: 3, hash: "cd" }, "at revision 7 the restored data has other keys or versions"],
   ])("%j: %s", (restored, reason) => {
-    const different = whyDifferent({ position: { clusterId: "77", revision: 7, keys: 3, hash: "ab" } }, restored);
+    const different = whyDifferent({ position: { revision: 7, keys: 3, hash: "ab" } }, restored);
     if (reason === undefined) expect(different).toBeUndefined();
     else expect(different).toContain(reason);
   });
@@ -146,6 +160,25 @@ describe("a copy", () => {
       requestOf: () => ({ url: "http://127.0.0.1:1/v3/maintenance/snapshot", timeoutSeconds: 1 }),
     };
     await expect(copyFrom(client, async () => undefined)).rejects.toThrow("ECONNREFUSED");
+  });
+
+  it("that etcd refuses ends at once with its words, although the answer does not", async () => {
+    const server = createServer((_, response) => {
+      response.statusCode = 503;
+      response.write(JSON.stringify({ message: "member is stopping" }).padEnd(70_000));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const client = {
+      status: async () => member("etcd-0").status,
+      call: async <T>() => ({}) as T,
+      requestOf: () => ({ url: `http://127.0.0.1:${port}/`, timeoutSeconds: 300 }),
+    };
+    await expect(copyFrom(client, async () => undefined)).rejects.toThrow(
+      "etcd refused maintenance/snapshot: member is stopping",
+    );
+    // Nothing is left open.
+    await new Promise((resolve) => server.close(resolve));
   });
 });
 
