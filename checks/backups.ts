@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { type Stored, whyNoCopy } from "../components/shared/core/backup";
+import { isInOrder, type Stored, whyNoCopy } from "../components/shared/core/backup";
 import type { CheckTarget } from "../components/shared/core/check";
 import { messageOf } from "../components/shared/core/errors";
 import { namesOf } from "../components/shared/core/names";
@@ -17,7 +17,7 @@ A Job in the cluster reads the store, with the keys that it has there.
 ${selectionUsage}
   --json             print the result as JSON
 
-exit codes: 0 listed, 1 a copy failed its proof, 2 the store could not be read
+exit codes: 0 listed, 1 the newest copy is missing or broken, or the newest proof failed, 2 the store could not be read
 `;
 
 /** To pull the image, and to read the manifests. */
@@ -51,15 +51,20 @@ export async function main(args: string[], print: Print = toStdout, complain: Pr
       if (cronJob === undefined) continue;
       const { ok, log } = await runNow(config, cronJob, { args: ["list"], deadlineSeconds });
       if (!ok) throw new CannotRun(`the copies of ${name} in ${namespace} cannot be listed: ${log.trim()}`);
-      services.push({ service, name, namespace, copies: JSON.parse(log) as Stored[] });
+      services.push({ service, name, namespace, copies: copiesIn(log) });
     }
     print(flags.json === true ? `${JSON.stringify(services, undefined, 2)}\n` : renderBackups(services, new Date()));
-    const failed = services.some(({ copies }) => copies.some(({ proof }) => proof?.ok === false));
-    return failed ? exitCodes.failed : exitCodes.passed;
+    const good = services.every((each) => isInOrder(each.copies, each, each.namespace));
+    return good ? exitCodes.passed : exitCodes.failed;
   } catch (error) {
     complain(`backups: ${messageOf(error)}\n`);
     return exitCodes.cannotRun;
   }
+}
+
+/** The last line of the Job; before it are what it has waited for. */
+export function copiesIn(log: string): Stored[] {
+  return JSON.parse(log.trimEnd().split("\n").at(-1) ?? "") as Stored[];
 }
 
 /** A row for each copy, the newest first, and one for a service without any. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { renderBackups, type ServiceCopies } from "../../../checks/backups";
+import { copiesIn, renderBackups, type ServiceCopies } from "../../../checks/backups";
 import { jobOf } from "../../../checks/jobs";
 import type { Manifest, Stored } from "../../../components/shared/core/backup";
 
@@ -11,6 +11,7 @@ function copy(time: string, changes: Partial<Stored> = {}): Stored {
     name: "etcd",
     namespace: "cells",
     version: "3.6.16",
+    lineage: "77",
     position: {},
     time,
     bytes: 3 * 2 ** 20,
@@ -29,11 +30,11 @@ describe("the table of copies", () => {
     [copy(time), "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   not yet"],
     [copy("2026-01-29T12:00:00Z"), "etcd     2026-01-29  2 d  3.0 MiB  3.6.16   not yet"],
     [
-      copy(time, { proof: { ok: true, time, detail: "3 keys", seconds: 2 } }),
+      copy(time, { proof: { ok: true, sha256: "ab", time, detail: "3 keys", seconds: 2 } }),
       "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   proven 60 min ago: 3 keys",
     ],
     [
-      copy(time, { proof: { ok: false, time, detail: "its sha256 is cd", seconds: 2 } }),
+      copy(time, { proof: { ok: false, sha256: "ab", time, detail: "its sha256 is cd", seconds: 2 } }),
       "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   FAILED: its sha256 is cd",
     ],
     [
@@ -48,6 +49,13 @@ describe("the table of copies", () => {
   it("says what has none", () => {
     expect(lines(of())[0]).toContain("no copy yet");
     expect(renderBackups([], now)).toContain("no service has backups");
+  });
+});
+
+describe("the log of the Job", () => {
+  it("ends with the copies, whatever it has waited for before", () => {
+    const waited = "2026-01-31T11:00:00Z waiting for an answer of the store https://s3: ECONNREFUSED\n";
+    expect(copiesIn(`${waited}${JSON.stringify([{ id: "1" }])}\n`)).toEqual([{ id: "1" }]);
   });
 });
 
