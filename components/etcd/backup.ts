@@ -182,12 +182,8 @@ export const service: BackupService = {
     if (source.kind === "refuse") throw new Error([source.reason, ...unreachable].join("; "));
     const client = await all.client(source.member);
     const turn = memberTurn(settings.name, source.member);
-    const endTurn = await takeTurn(turn, readPod().name, namespace, inClusterApi(), defragmentedSeconds);
-    try {
-      return { from: source.member, ...(await copyFrom(client, write)) };
-    } finally {
-      await endTurn();
-    }
+    const reserve = () => takeTurn(turn, readPod().name, namespace, inClusterApi(), defragmentedSeconds);
+    return { from: source.member, ...(await copyReserved(client, write, reserve)) };
   },
   async prepare(work) {
     await writeFile(join(work, proofFiles.key), randomBytes(32), { mode: 0o440 });
@@ -197,13 +193,25 @@ export const service: BackupService = {
   },
 };
 
+/** Nobody defragments the member until the copy has ended. */
+export async function copyReserved(
+  client: CopiedClient,
+  write: (parts: AsyncIterable<Buffer>) => Promise<void>,
+  reserve: () => Promise<() => Promise<void>>,
+) {
+  const release = await reserve();
+  try {
+    return await copyFrom(client, write);
+  } finally {
+    await release();
+  }
+}
+
+type CopiedClient = Pick<EtcdClient, "call" | "requestOf" | "status">;
 const snapshot = "maintenance/snapshot";
 const refusalBytes = 64 * 2 ** 10;
 
-export async function copyFrom(
-  client: Pick<EtcdClient, "call" | "requestOf" | "status">,
-  write: (parts: AsyncIterable<Buffer>) => Promise<void>,
-) {
+async function copyFrom(client: CopiedClient, write: (parts: AsyncIterable<Buffer>) => Promise<void>) {
   const { version, clusterId, revision: current, dbSizeInUse } = await client.status();
   const revision = Number(current);
   const contents = await contentsAt(client, revision, dbSizeInUse);

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import {
   contentsAt,
-  copyFrom,
+  copyReserved,
   decideSource,
   pageKeys,
   partsOf,
@@ -159,7 +159,28 @@ describe("a copy", () => {
       call: async <T>() => ({}) as T,
       requestOf: () => ({ url: "http://127.0.0.1:1/v3/maintenance/snapshot", timeoutSeconds: 1 }),
     };
-    await expect(copyFrom(client, async () => undefined)).rejects.toThrow("ECONNREFUSED");
+    await expect(
+      copyReserved(
+        client,
+        async () => undefined,
+        async () => async () => undefined,
+      ),
+    ).rejects.toThrow("ECONNREFUSED");
+  });
+
+  it("asks its member only while nobody may defragment it, also when it fails", async () => {
+    const said: string[] = [];
+    const status = async () => {
+      said.push("asks");
+      throw new Error("no answer");
+    };
+    const client = { status, call: async <T>() => ({}) as T, requestOf: () => ({ url: "", timeoutSeconds: 1 }) };
+    const reserve = async () => {
+      said.push("takes it");
+      return async () => void said.push("gives it back");
+    };
+    await expect(copyReserved(client, async () => undefined, reserve)).rejects.toThrow("no answer");
+    expect(said).toEqual(["takes it", "asks", "gives it back"]);
   });
 
   it("that etcd refuses ends at once with its words, although the answer does not", async () => {
@@ -174,9 +195,13 @@ describe("a copy", () => {
       call: async <T>() => ({}) as T,
       requestOf: () => ({ url: `http://127.0.0.1:${port}/`, timeoutSeconds: 300 }),
     };
-    await expect(copyFrom(client, async () => undefined)).rejects.toThrow(
-      "etcd refused maintenance/snapshot: member is stopping",
-    );
+    await expect(
+      copyReserved(
+        client,
+        async () => undefined,
+        async () => async () => undefined,
+      ),
+    ).rejects.toThrow("etcd refused maintenance/snapshot: member is stopping");
     // Nothing is left open.
     await new Promise((resolve) => server.close(resolve));
   });
