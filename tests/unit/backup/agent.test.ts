@@ -157,6 +157,19 @@ describe("a copy", () => {
     expect(await makeCopy(place, service, () => times.shift() ?? night(2))).toBe("20260101T021301Z");
   });
 
+  it("does not delete itself, whatever came meanwhile", async () => {
+    const place = placeOf(memoryStore().store, 1);
+    const slow: BackupService = {
+      ...service,
+      copy: async (...given) => {
+        await makeCopy(place, service, () => night(3));
+        return service.copy(...given);
+      },
+    };
+    const id = await makeCopy(place, slow, () => night(2));
+    expect((await readStored(place)).map((each) => each.id)).toContain(id);
+  });
+
   it("is good when old ones cannot be listed", async () => {
     const { store } = memoryStore();
     let lists = 0;
