@@ -8,12 +8,14 @@ import {
   decideSource,
   pageKeys,
   partsOf,
+  proveAt,
   signToken,
   whole,
   whyDifferent,
 } from "../../../components/etcd/backup";
 import type { Alarm, Status } from "../../../components/etcd/client";
 import type { MemberStatus } from "../../../components/etcd/maintenance";
+import { BadCopy, type Manifest } from "../../../components/shared/core/backup";
 
 function member(name: string, changes: Partial<Status> = {}): MemberStatus {
   const status = { clusterId: "77", memberId: name, version: "3.6.16", leader: "etcd-1", learner: false };
@@ -204,6 +206,33 @@ describe("a copy", () => {
     ).rejects.toThrow("etcd refused maintenance/snapshot: member is stopping");
     // Nothing is left open.
     await new Promise((resolve) => server.close(resolve));
+  });
+});
+
+describe("a restored server", () => {
+  const manifest = { position: { revision: 7, keys: 1, hash: "ab" } } as unknown as Manifest;
+  const proveWith = async (status: number, body: object) => {
+    const server = createServer((request, response) => {
+      response.statusCode = request.url === "/v3/auth/status" ? 200 : status;
+      response.end(JSON.stringify(body));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const failure: unknown = await proveAt(`http://127.0.0.1:${port}`, Buffer.from("key"), manifest).catch(
+      (error: unknown) => error,
+    );
+    server.close();
+    return failure;
+  };
+
+  it("with other data is a verdict on the copy", async () => {
+    expect(await proveWith(200, { header: { revision: "9" } })).toBeInstanceOf(BadCopy);
+  });
+
+  it("that refuses to answer is none", async () => {
+    const failure = await proveWith(503, { message: "no space" });
+    expect(failure).not.toBeInstanceOf(BadCopy);
+    expect(String(failure)).toContain("no space");
   });
 });
 
