@@ -58,12 +58,12 @@ interface Contents {
   hash: string;
 }
 
-/** What a member loads for a page: also the values, which it does not send. */
-const pageBytes = 16 * 2 ** 20;
+/** What a member loads for a page: also the values, which it does not send. Little, since its log may leave few of its 256 MiB. */
+const pageBytes = 2 * 2 ** 20;
 
 /** How many keys: few questions, since etcd counts all keys for each. `bytes`: of all `count` keys, with their history. */
 export function pageKeys(count: number, bytes: number): number {
-  return Math.max(100, Math.min(10_000, Math.floor((pageBytes * count) / Math.max(1, bytes))));
+  return Math.max(1, Math.min(10_000, Math.floor((pageBytes * count) / Math.max(1, bytes))));
 }
 
 interface Page {

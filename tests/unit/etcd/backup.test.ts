@@ -124,14 +124,15 @@ describe("what a server holds", () => {
     const { call, asked } = server("1");
     expect((await contentsAt({ call }, 7, 16 * 2 ** 20)).keys).toBe(3);
     expect(asked.map(({ key }) => Buffer.from(String(key), "base64").toString())).toEqual(["\0", "b\0"]);
-    expect(asked[1]).toMatchObject({ revision: "7", keys_only: true, serializable: true, limit: 100 });
+    expect(asked[1]).toMatchObject({ revision: "7", keys_only: true, serializable: true, limit: 1 });
   });
 
   it.each([
-    ["of the usual size", 100_000, 100 * 2 ** 20, 10_000],
-    ["whose values are large", 10_000, 2 ** 30, 156],
-    ["whose values are as large as etcd takes", 1000, 2 ** 30, 100],
-    ["that are none", 0, 0, 100],
+    ["of the usual size", 100_000, 100 * 2 ** 20, 2000],
+    ["that are small", 1_000_000, 100 * 2 ** 20, 10_000],
+    ["whose values are large", 10_000, 2 ** 30, 19],
+    ["whose values are as large as etcd takes", 1000, 2 ** 30, 1],
+    ["that are none", 0, 0, 1],
   ])("is read in pages that a member can hold, with keys %s", (_, count, bytes, limit) => {
     expect(pageKeys(count, bytes)).toBe(limit);
   });
