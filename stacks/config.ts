@@ -371,10 +371,10 @@ export function parseConfig(project: string, stack: string, values: Record<strin
   return { config, problems: sentences };
 }
 
-/** A list with a wrong element is of no use. */
+/** A list without its wrong element, or `backups` without what it needs, would be a second mistake. */
 function partToDrop(path: readonly PropertyKey[]): readonly PropertyKey[] {
-  const element = path.findIndex((each) => typeof each === "number");
-  return element < 0 ? path : path.slice(0, element);
+  const inside = path.findIndex((each, index) => typeof each === "number" || path[index - 1] === "backups");
+  return inside < 0 ? path : path.slice(0, inside);
 }
 
 /** Raises all problems as one error without a stack trace: the mistake is in the configuration, not in this code. */
