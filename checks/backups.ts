@@ -1,10 +1,9 @@
 import { parseArgs } from "node:util";
 import { isInOrder, type Stored, whyNoCopy } from "../components/shared/core/backup";
 import type { CheckTarget } from "../components/shared/core/check";
-import { messageOf } from "../components/shared/core/errors";
 import { namesOf } from "../components/shared/core/names";
-import { CannotRun, exitCodes } from "./failure";
-import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
+import { CannotRun } from "./failure";
+import { runMain, runOnSelected, selectionFlags, selectionUsage } from "./flags";
 import { findCronJob, runNow } from "./jobs";
 import { table } from "./table";
 
@@ -30,36 +29,30 @@ export interface ServiceCopies {
   copies: Stored[];
 }
 
-type Print = (text: string) => void;
-const toStdout: Print = (text) => void process.stdout.write(text);
-const toStderr: Print = (text) => void process.stderr.write(text);
+function readFlags(args: string[]) {
+  const own = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } } as const;
+  return parseArgs({ args, options: { ...selectionFlags, ...own } }).values;
+}
 
-export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
-  try {
-    const flags = parseArgs({
-      args,
-      options: { ...selectionFlags, json: { type: "boolean" }, help: { type: "boolean", short: "h" } },
-    }).values;
-    if (flags.help === true) {
-      print(usage);
-      return exitCodes.passed;
-    }
-    const { targets, config } = await selected(flags);
-    const services: ServiceCopies[] = [];
-    for (const { service, name, namespace } of targets) {
-      const cronJob = await findCronJob(config, namespace, namesOf(name).backup);
-      if (cronJob === undefined) continue;
-      const { ok, log } = await runNow(config, cronJob, { args: ["list"], deadlineSeconds });
-      if (!ok) throw new CannotRun(`the copies of ${name} in ${namespace} cannot be listed: ${log.trim()}`);
-      services.push({ service, name, namespace, copies: copiesIn(log) });
-    }
-    print(flags.json === true ? `${JSON.stringify(services, undefined, 2)}\n` : renderBackups(services, new Date()));
-    const good = services.every((each) => isInOrder(each.copies, each, each.namespace));
-    return good ? exitCodes.passed : exitCodes.failed;
-  } catch (error) {
-    complain(`backups: ${messageOf(error)}\n`);
-    return exitCodes.cannotRun;
-  }
+export function main(args: string[]): Promise<number> {
+  return runOnSelected(
+    { name: "backups", usage },
+    () => readFlags(args),
+    async (flags, { targets, config }) => {
+      const services: ServiceCopies[] = [];
+      for (const { service, name, namespace } of targets) {
+        const cronJob = await findCronJob(config, namespace, namesOf(name).backup);
+        if (cronJob === undefined) continue;
+        const { ok, log } = await runNow(config, cronJob, { args: ["list"], deadlineSeconds });
+        if (!ok) throw new CannotRun(`the copies of ${name} in ${namespace} cannot be listed: ${log.trim()}`);
+        services.push({ service, name, namespace, copies: copiesIn(log) });
+      }
+      const text =
+        flags.json === true ? `${JSON.stringify(services, undefined, 2)}\n` : renderBackups(services, new Date());
+      process.stdout.write(text);
+      return services.every((each) => isInOrder(each.copies, each, each.namespace));
+    },
+  );
 }
 
 /** The last line of the Job; before it are what it has waited for. */

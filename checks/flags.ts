@@ -1,6 +1,8 @@
 import type { KubeConfig } from "@kubernetes/client-node";
 import type { CheckTarget } from "../components/shared/core/check";
+import { messageOf } from "../components/shared/core/errors";
 import { loadCluster, reachCluster } from "./cluster";
+import { exitCodes } from "./failure";
 import { chooseCluster, readOutputs, selectTargets } from "./targets";
 
 /** The flags of every command that works on the services of a stack. */
@@ -26,13 +28,37 @@ type Flags = { [F in Exclude<keyof typeof selectionFlags, "service">]?: string |
   service?: string[] | undefined;
 };
 
+interface Selection {
+  targets: CheckTarget[];
+  config: KubeConfig;
+}
+
 /** What the flags select, in a cluster that answers. */
-export async function selected(flags: Flags): Promise<{ targets: CheckTarget[]; config: KubeConfig }> {
+export async function selected(flags: Flags): Promise<Selection> {
   const outputs = await readOutputs(flags);
   const targets = selectTargets(outputs.checks, flags.service ?? [], flags.namespace);
   const config = loadCluster(chooseCluster(flags, outputs, process.env));
   await reachCluster(config, targets[0]?.namespace ?? "default");
   return { targets, config };
+}
+
+/** A command on what its flags select: `run` says whether all went well. What is thrown ends it in one line, as what could not run. */
+export async function runOnSelected<Own extends Flags & { help?: boolean | undefined }>(
+  { name, usage }: { name: string; usage: string },
+  read: () => Own,
+  run: (flags: Own, selection: Selection) => Promise<boolean>,
+): Promise<number> {
+  try {
+    const flags = read();
+    if (flags.help === true) {
+      process.stdout.write(usage);
+      return exitCodes.passed;
+    }
+    return (await run(flags, await selected(flags))) ? exitCodes.passed : exitCodes.failed;
+  } catch (error) {
+    process.stderr.write(`${name}: ${messageOf(error)}\n`);
+    return exitCodes.cannotRun;
+  }
 }
 
 /** Runs a command of this process, and ends the process with its exit code. */

@@ -89,12 +89,16 @@ export interface Place {
   store: Store;
 }
 
+const folderAt = ({ settings, namespace }: Place): string => folderOf(settings.store, namespace, settings.name);
+
+const keyAt = (place: Place, id: string, name: string): string => `${folderAt(place)}${id}/${name}`;
+
 // --- copies
 
 /** Returns the id. It may be killed at any point: what it leaves is no copy, and the next run removes it. */
 export async function makeCopy(place: Place, service: BackupService, now = () => new Date()): Promise<string> {
   const { settings, namespace, store } = place;
-  const folder = folderOf(settings.store, namespace, settings.name);
+  const folder = folderAt(place);
   // It also shows that the store takes the keys, before a member has any work.
   for (const key of await store.abortUploads(folder)) log(`gave up the upload of ${key}, which was interrupted`);
   const groups = groupById(folder, await store.list(folder));
@@ -104,7 +108,7 @@ export async function makeCopy(place: Place, service: BackupService, now = () =>
     for (const { key } of objects) await store.remove(key).catch((error: unknown) => log(messageOf(error)));
   }
   const id = copyId(began);
-  const keyOf = (name: string): string => `${folder}${id}/${name}`;
+  const data = keyAt(place, id, objectNames.data);
   let uploaded = false;
   const sum = createHash("sha256");
   let bytes = 0;
@@ -113,11 +117,11 @@ export async function makeCopy(place: Place, service: BackupService, now = () =>
       sum.update(part);
       bytes += part.length;
     });
-    await store.upload(keyOf(objectNames.data), seen);
+    await store.upload(data, seen);
     uploaded = true;
   };
   const copied = await service.copy(settings, namespace, upload).catch(async (error: unknown) => {
-    if (uploaded) await store.remove(keyOf(objectNames.data)).catch((other: unknown) => log(messageOf(other)));
+    if (uploaded) await store.remove(data).catch((other: unknown) => log(messageOf(other)));
     throw error;
   });
   const { version, lineage, position, from } = copied;
@@ -133,7 +137,7 @@ export async function makeCopy(place: Place, service: BackupService, now = () =>
     sha256: sum.digest("hex"),
     seconds: secondsSince(began),
   };
-  await store.put(keyOf(objectNames.manifest), JSON.stringify(manifest, null, 2));
+  await store.put(keyAt(place, id, objectNames.manifest), JSON.stringify(manifest, null, 2));
   log(`copied ${bytes} bytes from ${from} in ${manifest.seconds} s: ${id}, ${positionText(position)}`);
   await letGo(place, id).catch((error: unknown) => log(`old copies stay: ${messageOf(error)}`));
   return id;
@@ -157,12 +161,11 @@ function timeAfter(newest: string, now: () => Date): Promise<Date> {
  */
 async function letGo(place: Place, own: string): Promise<void> {
   const { settings, namespace, store } = place;
-  const folder = folderOf(settings.store, namespace, settings.name);
   const old = outdated(await readStored(place), settings, namespace).filter(({ id }) => id !== own);
   for (const { id, objects } of old) {
     const last = (name: string): number => (name === objectNames.manifest ? 1 : 0);
     try {
-      for (const name of [...objects].sort((a, b) => last(a) - last(b))) await store.remove(`${folder}${id}/${name}`);
+      for (const name of [...objects].sort((a, b) => last(a) - last(b))) await store.remove(keyAt(place, id, name));
     } catch (error) {
       log(`the old copy ${id} stays: ${messageOf(error)}`);
     }
@@ -176,8 +179,9 @@ export async function readStored(place: Place): Promise<Stored[]> {
   return stored;
 }
 
-async function* eachStored({ settings, namespace, store }: Place): AsyncGenerator<Stored> {
-  const folder = folderOf(settings.store, namespace, settings.name);
+async function* eachStored(place: Place): AsyncGenerator<Stored> {
+  const { store } = place;
+  const folder = folderAt(place);
   for (const [id, objects] of groupById(folder, await store.list(folder))) {
     const find = (name: string) => objects.find((each) => each.name === name);
     const text = async (name: string): Promise<string> => {
@@ -239,9 +243,9 @@ export async function fetchCopy(place: Place, service: BackupService, work: stri
 }
 
 /** Returns the sha256 of what came. */
-async function download({ settings, namespace, store }: Place, id: string, file: string): Promise<string> {
+async function download(place: Place, id: string, file: string): Promise<string> {
   const sum = createHash("sha256");
-  const parts = await store.read(`${folderOf(settings.store, namespace, settings.name)}${id}/${objectNames.data}`);
+  const parts = await place.store.read(keyAt(place, id, objectNames.data));
   await pipeline(Readable.from(passing(parts, (part) => sum.update(part))), createWriteStream(file));
   return sum.digest("hex");
 }
@@ -266,14 +270,13 @@ async function judged<T>(place: Place, copy: Copy, began: Date, prove: () => Pro
 }
 
 async function writeProof(
-  { settings, namespace, store }: Place,
+  place: Place,
   { id, manifest: { sha256 } }: Copy,
   began: Date,
   verdict: Pick<Proof, "ok" | "detail">,
 ): Promise<void> {
-  const folder = folderOf(settings.store, namespace, settings.name);
   const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds: secondsSince(began) };
-  await store.put(`${folder}${id}/${objectNames.proof}`, JSON.stringify(proof, null, 2));
+  await place.store.put(keyAt(place, id, objectNames.proof), JSON.stringify(proof, null, 2));
 }
 
 async function* passing(

@@ -156,19 +156,20 @@ describe("what a server holds", () => {
 });
 
 describe("a copy", () => {
+  /** Of a member whose snapshot comes from this URL. */
+  const copyAt = (url: string, timeoutSeconds: number) =>
+    copyReserved(
+      {
+        status: async () => member("etcd-0").status,
+        call: async <T>() => ({}) as T,
+        requestOf: () => ({ url, timeoutSeconds }),
+      },
+      async () => undefined,
+      async () => async () => undefined,
+    );
+
   it("is refused in words when etcd does not give it", async () => {
-    const client = {
-      status: async () => member("etcd-0").status,
-      call: async <T>() => ({}) as T,
-      requestOf: () => ({ url: "http://127.0.0.1:1/v3/maintenance/snapshot", timeoutSeconds: 1 }),
-    };
-    await expect(
-      copyReserved(
-        client,
-        async () => undefined,
-        async () => async () => undefined,
-      ),
-    ).rejects.toThrow("ECONNREFUSED");
+    await expect(copyAt("http://127.0.0.1:1/v3/maintenance/snapshot", 1)).rejects.toThrow("ECONNREFUSED");
   });
 
   it("asks its member only while nobody may defragment it, also when it fails", async () => {
@@ -193,18 +194,9 @@ describe("a copy", () => {
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
-    const client = {
-      status: async () => member("etcd-0").status,
-      call: async <T>() => ({}) as T,
-      requestOf: () => ({ url: `http://127.0.0.1:${port}/`, timeoutSeconds: 300 }),
-    };
-    await expect(
-      copyReserved(
-        client,
-        async () => undefined,
-        async () => async () => undefined,
-      ),
-    ).rejects.toThrow("etcd refused maintenance/snapshot: member is stopping");
+    await expect(copyAt(`http://127.0.0.1:${port}/`, 300)).rejects.toThrow(
+      "etcd refused maintenance/snapshot: member is stopping",
+    );
     // Nothing is left open.
     await new Promise((resolve) => server.close(resolve));
   });
