@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { isInOrder, type Stored, whyNoCopy } from "../components/shared/core/backup";
+import { isInOrder, type Listed } from "../components/shared/core/backup";
 import type { CheckTarget } from "../components/shared/core/check";
 import { namesOf } from "../components/shared/core/names";
 import { CannotRun } from "./failure";
@@ -26,7 +26,7 @@ export interface ServiceCopies {
   service: CheckTarget["service"];
   name: string;
   namespace: string;
-  copies: Stored[];
+  copies: Listed[];
 }
 
 function readFlags(args: string[]) {
@@ -50,14 +50,14 @@ export function main(args: string[]): Promise<number> {
       const text =
         flags.json === true ? `${JSON.stringify(services, undefined, 2)}\n` : renderBackups(services, new Date());
       process.stdout.write(text);
-      return services.every((each) => isInOrder(each.copies, each, each.namespace));
+      return services.every((each) => isInOrder(each.copies));
     },
   );
 }
 
 /** The last line of the Job; before it are what it has waited for. */
-export function copiesIn(log: string): Stored[] {
-  return JSON.parse(log.trimEnd().split("\n").at(-1) ?? "") as Stored[];
+export function copiesIn(log: string): Listed[] {
+  return JSON.parse(log.trimEnd().split("\n").at(-1) ?? "") as Listed[];
 }
 
 /** A row for each copy, the newest first, and one for a service without any. */
@@ -72,16 +72,14 @@ export function renderBackups(services: ServiceCopies[], now: Date): string {
           ageOf(copy.manifest?.time, now),
           copy.manifest === undefined ? "" : sizeOf(copy.manifest.bytes),
           copy.manifest?.version ?? "",
-          proofOf(each, copy, now),
+          proofOf(copy, now),
         ]),
   );
   return `${table(["SERVICE", "COPY", "AGE", "SIZE", "VERSION", "PROOF"], rows, [2, 3])}\n`;
 }
 
-function proofOf(service: ServiceCopies, copy: Stored, now: Date): string {
-  const { proof } = copy;
-  const reason = whyNoCopy(copy, service, service.namespace);
-  if (reason !== undefined) return `no copy: ${reason}`;
+function proofOf({ flaw, proof }: Listed, now: Date): string {
+  if (flaw !== undefined) return `no copy: ${flaw}`;
   if (proof === undefined) return "not yet";
   return proof.ok ? `proven ${ageOf(proof.time, now)} ago: ${proof.detail}` : `FAILED: ${proof.detail}`;
 }

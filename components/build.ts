@@ -54,7 +54,7 @@ function commandsOf(name: string): string {
   if (!name.endsWith(backupSuffix)) return `import { commands } from "./${name}/agent";`;
   const service = `./${name.slice(0, -backupSuffix.length)}/backup`;
   return (
-    `import { service } from "${service}"; import { backupCommands } from "./shared/agent/backup"; ` +
+    `import { service } from "${service}"; import { backupCommands } from "./shared/agent/jobs"; ` +
     "const commands = backupCommands(service);"
   );
 }

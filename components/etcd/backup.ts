@@ -17,7 +17,7 @@ import { messageOf } from "../shared/core/errors";
 import { majority } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, etcdClient, everyKey, parse } from "./client";
-import { adminUsername, proofFiles, proofUrl } from "./layout";
+import { adminUsername, proofFiles, proofUrl, snapshotFile } from "./layout";
 import { type MemberStatus, whyBehind, whyNotHealthy } from "./maintenance";
 import { membersOf, memberTurn } from "./members";
 
@@ -61,15 +61,56 @@ interface Contents {
 /** What a member loads for a page: also the values, which it does not send. Little, since its log may leave few of its 256 MiB. */
 const pageBytes = 2 * 2 ** 20;
 
-/** How many keys: few questions, since etcd counts all keys for each. `bytes`: of all `count` keys, with their history. */
+/** Few questions, since etcd counts all keys for each. */
+const mostKeys = 10_000;
+
+/** How many keys a page has. `bytes`: of all `count` keys, with their history. */
 export function pageKeys(count: number, bytes: number): number {
-  return Math.max(1, Math.min(10_000, Math.floor((pageBytes * count) / Math.max(1, bytes))));
+  return Math.max(1, Math.min(mostKeys, Math.floor((pageBytes * count) / Math.max(1, bytes))));
+}
+
+interface KeyValue {
+  key?: string;
+  value?: string;
+  create_revision?: string;
+  mod_revision?: string;
+  version?: string;
 }
 
 interface Page {
   count?: string;
-  kvs?: { key?: string; create_revision?: string; mod_revision?: string; version?: string }[];
+  kvs?: KeyValue[];
   more?: boolean;
+}
+
+interface Reading {
+  revision: number;
+  /** Of all keys with their history. */
+  bytes: number;
+  /** At most, of a page. */
+  keys: number;
+}
+
+/** All keys at one revision, with their values when they are wanted, in pages. */
+async function* pagesAt(
+  client: Pick<EtcdClient, "call">,
+  { revision, bytes, keys }: Reading,
+  wanted: { keys_only?: true },
+): AsyncGenerator<KeyValue[]> {
+  let from = everyKey.key;
+  const ask = (question: object) => {
+    const range = { key: from, range_end: everyKey.rangeEnd, revision: `${revision}`, serializable: true };
+    return client.call<Page>("kv/range", { ...range, ...question }, compareSeconds);
+  };
+  const { count = "0" } = await ask({ count_only: true });
+  const limit = Math.min(keys, pageKeys(Number(count), bytes));
+  for (;;) {
+    const { kvs = [], more = false } = await ask({ limit, ...wanted });
+    yield kvs;
+    const last = kvs.at(-1)?.key;
+    if (!more || last === undefined) return;
+    from = Buffer.concat([Buffer.from(last, "base64"), Buffer.alloc(1)]).toString("base64");
+  }
 }
 
 /**
@@ -79,23 +120,13 @@ interface Page {
 export async function contentsAt(client: Pick<EtcdClient, "call">, revision: number, bytes: number): Promise<Contents> {
   const sum = createHash("sha256");
   let keys = 0;
-  let from = everyKey.key;
-  const ask = (question: object) => {
-    const range = { key: from, range_end: everyKey.rangeEnd, revision: `${revision}`, serializable: true };
-    return client.call<Page>("kv/range", { ...range, ...question }, compareSeconds);
-  };
-  const { count = "0" } = await ask({ count_only: true });
-  const limit = pageKeys(Number(count), bytes);
-  for (;;) {
-    const { kvs = [], more = false } = await ask({ limit, keys_only: true });
-    for (const { key, create_revision, mod_revision, version } of kvs) {
+  for await (const page of pagesAt(client, { revision, bytes, keys: mostKeys }, { keys_only: true })) {
+    for (const { key, create_revision, mod_revision, version } of page) {
       sum.update(`${key} ${create_revision} ${mod_revision} ${version}\n`);
     }
-    keys += kvs.length;
-    const last = kvs.at(-1)?.key;
-    if (!more || last === undefined) return { keys, hash: sum.digest("hex") };
-    from = Buffer.concat([Buffer.from(last, "base64"), Buffer.alloc(1)]).toString("base64");
+    keys += page.length;
   }
+  return { keys, hash: sum.digest("hex") };
 }
 
 /** Why the restored data is not what was copied. */
@@ -183,7 +214,8 @@ export const service: BackupService = {
     const client = await all.client(source.member);
     const turn = memberTurn(settings.name, source.member);
     const reserve = () => takeTurn(turn, readPod().name, namespace, inClusterApi(), defragmentedSeconds);
-    return { from: source.member, ...(await copyReserved(client, write, reserve)) };
+    const writeSnapshot = (parts: AsyncIterable<Buffer>) => write(snapshotFile, parts);
+    return { from: source.member, ...(await copyReserved(client, writeSnapshot, reserve)) };
   },
   async prepare(work) {
     await writeFile(join(work, proofFiles.key), randomBytes(32), { mode: 0o440 });
@@ -191,7 +223,59 @@ export const service: BackupService = {
   async prove(manifest, work) {
     return proveAt(proofUrl, await readFile(join(work, proofFiles.key)), manifest);
   },
+  async whyNotEmpty(settings, namespace) {
+    const keys = await keysOf(await membersOf(settings, namespace).first());
+    return keys === 0 ? undefined : `it has ${keys} keys`;
+  },
+  async load({ position }, work, settings, namespace) {
+    const restored = await openRestored(proofUrl, await readFile(join(work, proofFiles.key)));
+    return loadKeys(restored, Number(position["revision"]), await membersOf(settings, namespace).first());
+  },
 };
+
+async function keysOf(client: Pick<EtcdClient, "call">): Promise<number> {
+  const all = { key: everyKey.key, range_end: everyKey.rangeEnd, count_only: true };
+  return Number((await client.call<Page>("kv/range", all)).count ?? 0);
+}
+
+/** What etcd takes in one transaction, `--max-txn-ops`. */
+const putsAtOnce = 128;
+/** Below `--max-request-bytes`, 1.5 MiB with the frame of each key. One larger value goes alone. */
+const bytesAtOnce = 2 ** 20;
+
+/** The same keys and values. Their revisions and versions are new, and no key belongs to a lease. */
+export async function loadKeys(
+  source: Pick<EtcdClient, "call" | "status">,
+  revision: number,
+  target: Pick<EtcdClient, "call">,
+): Promise<string> {
+  const { dbSizeInUse: bytes } = await source.status();
+  let keys = 0;
+  for await (const page of pagesAt(source, { revision, bytes, keys: putsAtOnce }, {})) {
+    for (const puts of batches(page)) {
+      await target.call("kv/txn", { success: puts.map(({ key, value = "" }) => ({ request_put: { key, value } })) });
+      keys += puts.length;
+    }
+  }
+  const held = await keysOf(target);
+  if (held !== keys) throw new Error(`${keys} keys were written, and it has ${held}`);
+  return `${keys} keys of revision ${revision}`;
+}
+
+export function batches(page: KeyValue[]): KeyValue[][] {
+  const found: KeyValue[][] = [];
+  let bytes = bytesAtOnce;
+  for (const each of page) {
+    const size = ((each.key?.length ?? 0) + (each.value?.length ?? 0)) * 0.75;
+    bytes += size;
+    if (bytes > bytesAtOnce) {
+      found.push([]);
+      bytes = size;
+    }
+    found.at(-1)?.push(each);
+  }
+  return found;
+}
 
 /** Nobody defragments the member until the copy has ended. */
 export async function copyReserved(
@@ -225,7 +309,8 @@ async function copyFrom(client: CopiedClient, write: (parts: AsyncIterable<Buffe
   return { version, lineage: clusterId, position: { revision, ...contents } };
 }
 
-export async function proveAt(url: string, key: Buffer, manifest: Manifest): Promise<string> {
+/** The throw-away server, when it has started. */
+async function openRestored(url: string, key: Buffer): Promise<EtcdClient> {
   const open = (usersRevision: number): EtcdClient =>
     etcdClient({ url, ca: undefined, credentials: [], token: signToken(key, usersRevision, new Date()) });
   const { authRevision = "0" } = await waitFor(
@@ -235,7 +320,11 @@ export async function proveAt(url: string, key: Buffer, manifest: Manifest): Pro
     }),
     { deadlineSeconds: startSeconds, onError: "wait" },
   );
-  const client = open(Number(authRevision));
+  return open(Number(authRevision));
+}
+
+export async function proveAt(url: string, key: Buffer, manifest: Manifest): Promise<string> {
+  const client = await openRestored(url, key);
   const { revision, dbSizeInUse } = await client.status();
   const at = Number(manifest.position["revision"]);
   const restored = { revision: Number(revision), ...(await contentsAt(client, at, dbSizeInUse)) };

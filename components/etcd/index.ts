@@ -83,13 +83,12 @@ export class EtcdCluster extends EnsembleComponent {
     );
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
     new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
-    if (ensemble.backups !== undefined) {
-      const program = readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
-      createBackups(ensemble, ensemble.backups, backupInputs(ensemble, program), afterSetup);
-    }
+    const program = () => readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
+    const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on
     // afterwards. So clients reach the members only when the setup is done.
-    const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), afterSetup);
+    const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: restored });
+    const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), whenFilled);
     const whenAdmitted = pulumi.mergeOptions(afterGuard, { dependsOn: [admission] });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
     this.publish({ url, ports, durability: null, applications });

@@ -61,6 +61,8 @@ export function maintenanceName(name: string): string {
   return `${name}-maintenance`;
 }
 
+/** Of a copy, as `etcdctl snapshot save` writes it. */
+export const snapshotFile = "snapshot.db";
 /** Of the throw-away server of a proof, which only its own pod reaches. */
 export const proofUrl = `http://127.0.0.1:${ports.client}`;
 /** In the working folder of a proof. */

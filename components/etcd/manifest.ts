@@ -23,7 +23,17 @@ import {
   trustMounts,
 } from "../shared/deploy";
 import type { EtcdEnsemble } from "./arguments";
-import { keptName, maintenanceName, paths, ports, proofFiles, proofUrl, scheme, tokenName } from "./layout";
+import {
+  keptName,
+  maintenanceName,
+  paths,
+  ports,
+  proofFiles,
+  proofUrl,
+  scheme,
+  snapshotFile,
+  tokenName,
+} from "./layout";
 
 /** etcd advises against more: recovery and defragmentation take too long. */
 const largestQuota = 8 * 2 ** 30;
@@ -199,7 +209,7 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
           {
             ...container,
             name: "restore",
-            command: ["/usr/local/bin/etcdutl", "snapshot", "restore", inWork(backupPaths.copyFile)],
+            command: ["/usr/local/bin/etcdutl", "snapshot", "restore", inWork(`${backupPaths.copy}/${snapshotFile}`)],
             args: [...identity, "--initial-cluster-token=proof", `--data-dir=${inWork(proofFiles.data)}`],
           },
           {

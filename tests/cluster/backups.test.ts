@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRedaction, openEnvironment } from "../../checks";
 import type { ServiceCopies } from "../../checks/backups";
 import { etcdClient } from "../../components/etcd/client";
-import { ports as etcdPorts } from "../../components/etcd/layout";
+import { ports as etcdPorts, snapshotFile } from "../../components/etcd/layout";
 import { open as openS3 } from "../../components/objectstore/client";
 import { ports as storePorts } from "../../components/objectstore/layout";
-import type { Stored } from "../../components/shared/core/backup";
+import type { Listed } from "../../components/shared/core/backup";
 import { applicationSecretName, memberName } from "../../components/shared/core/names";
 import { type Deployment, openDeployment, type Result } from "../support/deployment";
 import { expectShort, underLoad } from "../support/load";
@@ -34,7 +34,7 @@ const backup = (...flags: string[]) => deployment.tsx("checks/backup.ts", "--ser
 const proof = () => backup("--proof");
 
 /** The newest first. `failed`: one of them failed its proof. */
-async function copies(): Promise<{ listed: Stored[]; failed: boolean }> {
+async function copies(): Promise<{ listed: Listed[]; failed: boolean }> {
   const { code, output, stdout } = await deployment.tsx("checks/backups.ts", "--service", "etcd", "--json");
   expect([0, 1], output).toContain(code);
   const services = JSON.parse(stdout) as ServiceCopies[];
@@ -70,14 +70,14 @@ const fill = () =>
   });
 
 /** Overwrites the data of a copy, as a fault of the store would. */
-const damage = ({ id }: Stored, change: (data: Uint8Array) => Uint8Array) =>
+const damage = ({ id }: Listed, change: (data: Uint8Array) => Uint8Array) =>
   inNamespace(async (at) => {
     const keys = await at.secret(keySecret);
     const { accessKeyId = "", secretAccessKey = "", region = "", "ca.crt": ca } = keys;
     const { host, port } = await at.tunnel.dial(memberName("objectstore", 0), storePorts.client);
     const credentials = { accessKeyId, secretAccessKey };
     const s3 = openS3({ url: `https://${host}:${port}`, region, credentials, ca });
-    const place = { Bucket: bucket, Key: `cells-${stack}/etcd/${id}/data` };
+    const place = { Bucket: bucket, Key: `cells-${stack}/etcd/${id}/data/${snapshotFile}` };
     try {
       const { Body } = await s3.getObject(place);
       const data = (await Body?.transformToByteArray()) ?? new Uint8Array();
@@ -119,7 +119,7 @@ describe("backups of etcd", () => {
     expect(failed).toBe(false);
     expect(listed).toHaveLength(1);
     expect(listed[0]?.manifest).toMatchObject({ service: "etcd", name: "etcd", namespace: `cells-${stack}` });
-    expect(listed[0]?.bytes).toBeGreaterThan(filledMebibytes * mebibyte);
+    expect(listed[0]?.manifest?.bytes).toBeGreaterThan(filledMebibytes * mebibyte);
     expect(listed[0]?.proof).toBeUndefined();
   });
 
@@ -135,7 +135,11 @@ describe("backups of etcd", () => {
   });
 
   it.each<[string, (data: Uint8Array) => Uint8Array, string]>([
-    ["damaged", (data) => data.map((byte, at) => (at === data.length >> 1 ? byte ^ 1 : byte)), "its sha256 is"],
+    [
+      "damaged",
+      (data) => data.map((byte, at) => (at === data.length >> 1 ? byte ^ 1 : byte)),
+      "the sha256 of its file",
+    ],
     ["cut", (data) => data.subarray(0, data.length - 1), "bytes, and its manifest says"],
   ])("are not proven when the data was %s", async (_, change, reason) => {
     const [newest] = (await copies()).listed;

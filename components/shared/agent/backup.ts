@@ -1,22 +1,17 @@
-/**
- * What must run in the cluster for the backups of every service:
- *
- *   backup   a CronJob: streams one copy into the store, writes its manifest, lets old copies go
- *   fetch    the first init container of a proof: downloads the newest copy and compares its checksum
- *   prove    a proof, when the throw-away server has the copy: compares what the server says with the manifest
- *   list     a Job that `make backups` starts: prints all copies as JSON
- */
+/** Makes, lists and proves copies, for the backups of every service: `jobs.ts` has the commands. */
 import { createHash } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
   type BackupSettings,
   BadCopy,
   backupPaths,
+  type CopiedFile,
   copyId,
+  flawOf,
   folderOf,
   groupById,
   type Manifest,
@@ -27,60 +22,31 @@ import {
   parseManifest,
   parseProof,
   type Stored,
-  whyNoCopy,
 } from "../core/backup";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
-import { namesOf } from "../core/names";
 import { waitFor } from "../core/wait";
-import { inClusterApi } from "./kubernetes";
-import { takeTurn } from "./lease";
-import { type Commands, readPod, readSettings } from "./main";
-import { openStore, type Store } from "./store";
+import type { Store } from "./store";
+
+/** Ends when the store has the file. Names are made of letters, digits and `_.%@+=-`, with slashes for folders. */
+export type WriteFile = (name: string, parts: AsyncIterable<Buffer>) => Promise<void>;
 
 /** What only one service knows. */
 export interface BackupService {
-  /** Streams one consistent copy into `write`, which ends when the store has it. */
+  /** Streams one consistent copy, file by file. */
   copy(
     settings: BackupSettings,
     namespace: string,
-    write: (parts: AsyncIterable<Buffer>) => Promise<void>,
+    write: WriteFile,
   ): Promise<{ version: string; lineage: string; position: Position; from: string }>;
   /** Before the throw-away server starts: what it needs beside the copy, in the folder `work`. */
-  prepare(work: string): Promise<void>;
+  prepare?(work: string): Promise<void>;
   /** Throws `BadCopy` when the throw-away server does not hold what the manifest says; returns in words what it holds. */
-  prove(manifest: Manifest, work: string): Promise<string>;
-}
-
-/** A copy that is under way when the next one should begin. */
-const turnSeconds = 600;
-
-export function backupCommands(service: BackupService): Commands {
-  const place = async () => {
-    const settings = readSettings<BackupSettings>();
-    const { namespace } = readPod();
-    return { settings, namespace, store: await openStore(settings.store) };
-  };
-  return {
-    backup: async () => {
-      const at = await place();
-      const { name } = at.settings;
-      const turn = { lease: namesOf(name).backup, among: `the backups of ${name}`, does: "makes a copy" };
-      const endTurn = await takeTurn(turn, readPod().name, at.namespace, inClusterApi(), turnSeconds);
-      try {
-        await makeCopy(at, service);
-      } finally {
-        await endTurn();
-      }
-    },
-    fetch: async () => {
-      await fetchCopy(await place(), service);
-    },
-    prove: async () => proveCopy(await place(), service),
-    list: async () => {
-      process.stdout.write(`${JSON.stringify(await readStored(await place()))}\n`);
-    },
-  };
+  prove(manifest: Manifest, work: string, settings: BackupSettings): Promise<string>;
+  /** In words what a new ensemble holds that its setup has not made: a restore would overwrite it. */
+  whyNotEmpty(settings: BackupSettings, namespace: string): Promise<string | undefined>;
+  /** Fills the ensemble from the copy that was proven in this pod, and begins anew where it was interrupted; returns in words what it holds. */
+  load(manifest: Manifest, work: string, settings: BackupSettings, namespace: string): Promise<string>;
 }
 
 export interface Place {
@@ -108,37 +74,31 @@ export async function makeCopy(place: Place, service: BackupService, now = () =>
     for (const { key } of objects) await store.remove(key).catch((error: unknown) => log(messageOf(error)));
   }
   const id = copyId(began);
-  const data = keyAt(place, id, objectNames.data);
-  let uploaded = false;
-  const sum = createHash("sha256");
-  let bytes = 0;
-  const upload = async (parts: AsyncIterable<Buffer>): Promise<void> => {
+  const files: CopiedFile[] = [];
+  const write: WriteFile = async (name, parts) => {
+    const sum = createHash("sha256");
+    let bytes = 0;
     const seen = passing(parts, (part) => {
       sum.update(part);
       bytes += part.length;
     });
-    await store.upload(data, seen);
-    uploaded = true;
+    await store.upload(keyAt(place, id, `${objectNames.data}${name}`), seen);
+    files.push({ name, bytes, sha256: sum.digest("hex") });
   };
-  const copied = await service.copy(settings, namespace, upload).catch(async (error: unknown) => {
-    if (uploaded) await store.remove(data).catch((other: unknown) => log(messageOf(other)));
-    throw error;
-  });
-  const { version, lineage, position, from } = copied;
+  const { from, ...copied } = await service.copy(settings, namespace, write);
+  const bytes = files.reduce((sum, each) => sum + each.bytes, 0);
   const manifest: Manifest = {
     service: settings.service,
     name: settings.name,
     namespace,
-    version,
-    position,
-    lineage,
+    ...copied,
     time: began.toISOString(),
     bytes,
-    sha256: sum.digest("hex"),
     seconds: secondsSince(began),
+    files,
   };
   await store.put(keyAt(place, id, objectNames.manifest), JSON.stringify(manifest, null, 2));
-  log(`copied ${bytes} bytes from ${from} in ${manifest.seconds} s: ${id}, ${positionText(position)}`);
+  log(`copied ${bytes} bytes from ${from} in ${manifest.seconds} s: ${id}, ${positionText(copied.position)}`);
   await letGo(place, id).catch((error: unknown) => log(`old copies stay: ${messageOf(error)}`));
   return id;
 }
@@ -160,8 +120,8 @@ function timeAfter(newest: string, now: () => Date): Promise<Date> {
  * only hides what is deleted. What the user of the store may not delete stays, and its manifest with it.
  */
 async function letGo(place: Place, own: string): Promise<void> {
-  const { settings, namespace, store } = place;
-  const old = outdated(await readStored(place), settings, namespace).filter(({ id }) => id !== own);
+  const { settings, store } = place;
+  const old = outdated(await readStored(place), settings.keep).filter(({ id }) => id !== own);
   for (const { id, objects } of old) {
     const last = (name: string): number => (name === objectNames.manifest ? 1 : 0);
     try {
@@ -180,102 +140,100 @@ export async function readStored(place: Place): Promise<Stored[]> {
 }
 
 async function* eachStored(place: Place): AsyncGenerator<Stored> {
-  const { store } = place;
+  const { settings, namespace, store } = place;
   const folder = folderAt(place);
   for (const [id, objects] of groupById(folder, await store.list(folder))) {
-    const find = (name: string) => objects.find((each) => each.name === name);
     const text = async (name: string): Promise<string> => {
-      const found = find(name);
+      const found = objects.find((each) => each.name === name);
       return found === undefined ? "" : ((await store.text(found.key)) ?? "");
     };
-    const manifest = parseManifest(await text(objectNames.manifest));
+    const manifestText = await text(objectNames.manifest);
+    const manifest = parseManifest(manifestText);
     const proof = parseProof(await text(objectNames.proof));
     yield {
       id,
       objects: objects.map(({ name }) => name),
-      bytes: find(objectNames.data)?.bytes,
       manifest,
-      proof: proof?.sha256 === manifest?.sha256 ? proof : undefined,
+      flaw: flawOf(manifest, objects, { service: settings.service, name: settings.name, namespace }),
+      proof: proof?.sha256 === sha256Of(manifestText) ? proof : undefined,
     };
   }
 }
 
-async function newestCopy(place: Place): Promise<(Stored & { manifest: Manifest }) | undefined> {
-  for await (const each of eachStored(place)) {
-    if (each.manifest !== undefined) return { ...each, manifest: each.manifest };
-  }
+/** Looks at no more copies than it must. */
+export async function newestCopy(place: Place): Promise<Stored | undefined> {
+  for await (const each of eachStored(place)) if (each.manifest !== undefined) return each;
   return undefined;
 }
 
 // --- proof
 
-interface Copy {
+/** What `fetch` leaves for `prove`. */
+interface Fetched {
   id: string;
   manifest: Manifest;
-}
-
-/** What `fetch` leaves for `prove`. */
-interface Fetched extends Copy {
   began: string;
 }
 const fetchedFile = "fetched.json";
 
-/** Downloads the newest copy to the folder `work`. A copy that is not what its manifest says fails its proof here. */
-export async function fetchCopy(place: Place, service: BackupService, work: string = backupPaths.work) {
+/** Downloads a copy to the folder `work`. A copy that is not what its manifest says fails its proof here. */
+export async function fetchCopy(
+  place: Place,
+  service: BackupService,
+  copy: Stored | undefined,
+  work: string = backupPaths.work,
+): Promise<void> {
   const { settings, namespace } = place;
-  const began = new Date();
-  const newest = await newestCopy(place);
-  if (newest === undefined) {
+  if (copy?.manifest === undefined) {
     throw new Error(`there is no copy of ${settings.name} in ${namespace} yet; make one, then prove it`);
   }
-  const { id, manifest } = newest;
-  const reason = whyNoCopy(newest, settings, namespace);
-  const sha256 = reason === undefined ? await download(place, id, join(work, backupPaths.copyFile)) : "";
-  await judged(place, newest, began, async () => {
-    if (reason !== undefined) throw new BadCopy(reason);
-    if (sha256 !== manifest.sha256)
-      throw new BadCopy(`its sha256 is ${sha256}, and its manifest says ${manifest.sha256}`);
+  const { id, manifest, flaw } = copy;
+  const fetched: Fetched = { id, manifest, began: new Date().toISOString() };
+  await judged(place, fetched, async () => {
+    if (flaw !== undefined) throw new BadCopy(flaw);
+    for (const file of manifest.files) await download(place, id, file, join(work, backupPaths.copy, file.name));
   });
-  await service.prepare(work);
-  const fetched: Fetched = { id, manifest, began: began.toISOString() };
+  await service.prepare?.(work);
   await writeFile(join(work, fetchedFile), JSON.stringify(fetched));
-  log(`downloaded ${id}: ${manifest.bytes} bytes with the sha256 of its manifest`);
+  log(`downloaded ${id}: ${manifest.bytes} bytes, with the checksums of its manifest`);
 }
 
-/** Returns the sha256 of what came. */
-async function download(place: Place, id: string, file: string): Promise<string> {
+async function download(place: Place, id: string, { name, sha256 }: CopiedFile, path: string): Promise<void> {
   const sum = createHash("sha256");
-  const parts = await place.store.read(keyAt(place, id, objectNames.data));
-  await pipeline(Readable.from(passing(parts, (part) => sum.update(part))), createWriteStream(file));
-  return sum.digest("hex");
+  const parts = await place.store.read(keyAt(place, id, `${objectNames.data}${name}`));
+  await mkdir(dirname(path), { recursive: true });
+  await pipeline(Readable.from(passing(parts, (part) => sum.update(part))), createWriteStream(path));
+  const found = sum.digest("hex");
+  if (found !== sha256)
+    throw new BadCopy(`the sha256 of its file ${name} is ${found}, and its manifest says ${sha256}`);
 }
+
+/** What was downloaded into this folder. */
+export const readFetched = async (work: string): Promise<Fetched> =>
+  JSON.parse(await readFile(join(work, fetchedFile), "utf8")) as Fetched;
 
 export async function proveCopy(place: Place, service: BackupService, work: string = backupPaths.work): Promise<void> {
-  const fetched = JSON.parse(await readFile(join(work, fetchedFile), "utf8")) as Fetched;
-  const began = new Date(fetched.began);
-  const detail = await judged(place, fetched, began, () => service.prove(fetched.manifest, work));
-  await writeProof(place, fetched, began, { ok: true, detail });
+  const fetched = await readFetched(work);
+  const detail = await judged(place, fetched, () => service.prove(fetched.manifest, work, place.settings));
+  await writeProof(place, fetched, { ok: true, detail });
   log(`proven: ${fetched.id}: ${detail}`);
 }
 
 /** Notes beside the copy why it is bad. */
-async function judged<T>(place: Place, copy: Copy, began: Date, prove: () => Promise<T>): Promise<T> {
+async function judged<T>(place: Place, copy: Fetched, prove: () => Promise<T>): Promise<T> {
   try {
     return await prove();
   } catch (error) {
     if (!(error instanceof BadCopy)) throw error;
-    await writeProof(place, copy, began, { ok: false, detail: error.message });
+    await writeProof(place, copy, { ok: false, detail: error.message });
     throw new Error(`the copy ${copy.id} is not proven: ${error.message}`, { cause: error });
   }
 }
 
-async function writeProof(
-  place: Place,
-  { id, manifest: { sha256 } }: Copy,
-  began: Date,
-  verdict: Pick<Proof, "ok" | "detail">,
-): Promise<void> {
-  const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds: secondsSince(began) };
+async function writeProof(place: Place, { id, began }: Fetched, verdict: Pick<Proof, "ok" | "detail">): Promise<void> {
+  const sha256 = sha256Of((await place.store.text(keyAt(place, id, objectNames.manifest))) ?? "");
+  const seconds = secondsSince(new Date(began));
+  const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds };
   await place.store.put(keyAt(place, id, objectNames.proof), JSON.stringify(proof, null, 2));
 }
 
@@ -288,6 +246,8 @@ async function* passing(
     yield part;
   }
 }
+
+const sha256Of = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 const secondsSince = (began: Date): number => Math.round((Date.now() - began.getTime()) / 100) / 10;
 

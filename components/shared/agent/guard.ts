@@ -7,6 +7,7 @@ import {
   membersContradiction,
   plannedStopContradiction,
   plannedStopRemedy,
+  restoreContradiction,
   rotationContradiction,
   sizeContradiction,
   smallerClaims,
@@ -21,10 +22,13 @@ import {
   type Marker,
   type MarkerAnswer,
   membersAnnotation,
+  ofRestore,
   peerTls,
+  type Restore,
   rotationAnnotation,
   tlsAnnotation,
   toMarker,
+  toRestore,
 } from "../core/marker";
 import { agentLabels, claimNames, labelKeys, memberNames, namesOf } from "../core/names";
 import type { EnsembleSettings, PreflightSettings, SetupSettings } from "../core/settings";
@@ -56,6 +60,7 @@ export const setupManager = "cells-services-setup";
 const rotationManager = "cells-services-passwords";
 const membersManager = "cells-services-members";
 const tlsManager = "cells-services-tls";
+const restoreManager = "cells-services-restore";
 
 /** What one service alone knows of a change. */
 export interface ServiceGuard {
@@ -98,6 +103,7 @@ export async function preflight(
             settings.pod.userId,
           ))) ??
         rotationContradiction(known.rotation, settings.passwords.rotation) ??
+        (settings.restores === true ? restoreContradiction(settings.name, known.restore) : undefined) ??
         versionContradiction(settings.service, versions, settings.version) ??
         (await service.judge?.(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);
@@ -238,6 +244,7 @@ interface Known extends Marker {
   rotation: number | undefined;
   acceptedAt: string | undefined;
   formedTls: string;
+  restore: Restore | undefined;
 }
 
 /** undefined: the cluster was never formed. */
@@ -253,6 +260,7 @@ export async function readMarker(name: string, namespace: string, api: Kubernete
     rotation: rotation === undefined ? undefined : Number(rotation),
     acceptedAt: annotations?.[acceptedAnnotation],
     formedTls: annotations?.[formedTlsAnnotation] ?? toMarker(marker, object.data ?? {}, undefined).tls,
+    restore: toRestore(annotations),
   };
 }
 
@@ -274,6 +282,17 @@ async function applyMarker(
   const { marker } = namesOf(name);
   const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: marker, uid, ...metadata } };
   await api.apply(core(namespace, "configmaps", marker), object, manager);
+}
+
+/** Of which copy the data come, or may come in part until the restore has ended. */
+export async function noteRestore(
+  settings: EnsembleSettings,
+  namespace: string,
+  api: KubernetesApi,
+  restore: Restore,
+): Promise<void> {
+  const known = await existingMarker(settings, namespace, api);
+  await applyMarker(settings, namespace, api, known, { annotations: ofRestore(restore) }, restoreManager);
 }
 
 function rotationOf({ passwords }: SetupSettings, known?: Known): Record<string, string> {

@@ -1,7 +1,7 @@
 /**
  * Copies of a service in an object store: their names, which of them are good, and which may go. Pure.
  *
- *   <prefix>/<namespace>/<name>/<id>/data            the copy
+ *   <prefix>/<namespace>/<name>/<id>/data/...        the copy: one file, or several
  *   <prefix>/<namespace>/<name>/<id>/manifest.json   written last: what has no manifest is no copy
  *   <prefix>/<namespace>/<name>/<id>/proof.json      what the last restore of it has shown
  */
@@ -23,6 +23,17 @@ export interface StoreSettings {
 export interface BackupSettings extends EnsembleSettings {
   keep: number;
   store: StoreSettings;
+  /** Of a restore alone. */
+  restore?: RestoreSettings;
+}
+
+export interface RestoreSettings {
+  /** `latest`, an id, or a time. */
+  copy: string;
+  /** Whose copy it is. */
+  from: { namespace: string; name: string };
+  /** Of the servers that get the data. */
+  version: string;
 }
 
 export const backupPaths = {
@@ -30,7 +41,8 @@ export const backupPaths = {
   credentials: "/etc/backup/store",
   /** Of a proof: what was downloaded, and the data of the throw-away server. */
   work: "/backup",
-  copyFile: "copy",
+  /** In that folder: the files of the copy. */
+  copy: "copy",
 } as const;
 
 /** Keys of the Secret. The object store of this project writes the same ones; `ca.crt` may be missing. */
@@ -39,7 +51,15 @@ export const storeKeys = { accessKeyId: "accessKeyId", secretAccessKey: "secretA
 /** Where the copy stands in the history of the service, in its own words. */
 export type Position = Record<string, string | number>;
 
-export interface Manifest {
+export interface CopiedFile {
+  name: string;
+  bytes: number;
+  /** Hexadecimal. */
+  sha256: string;
+}
+
+/** What a list of copies shows. */
+export interface Summary {
   service: ServiceKind;
   name: string;
   namespace: string;
@@ -50,16 +70,19 @@ export interface Manifest {
   lineage: string;
   /** When the copy began, ISO 8601. */
   time: string;
+  /** Of all files. */
   bytes: number;
-  /** Hexadecimal. */
-  sha256: string;
   /** How long the copy took. */
   seconds: number;
 }
 
+export interface Manifest extends Summary {
+  files: CopiedFile[];
+}
+
 export interface Proof {
   ok: boolean;
-  /** Of the manifest that was proven. */
+  /** Of the manifest that was proven, hexadecimal. */
   sha256: string;
   /** When it ended, ISO 8601. */
   time: string;
@@ -72,19 +95,23 @@ export interface Proof {
 /** A verdict on the data of a copy. What else goes wrong in a proof says nothing of the copy. */
 export class BadCopy extends Error {}
 
-/** All that is stored under one id. */
-export interface Stored {
+/** What is known of one id without having read the data. */
+export interface Listed {
   id: string;
-  /** Names of the objects, such as `data`. */
-  objects: string[];
-  /** Of `data`; undefined when it is missing. */
-  bytes: number | undefined;
-  manifest: Manifest | undefined;
+  manifest: Summary | undefined;
+  /** Why this is no copy that the service could be restored from. */
+  flaw: string | undefined;
   /** Of what the manifest says. */
   proof: Proof | undefined;
 }
 
-export const objectNames = { data: "data", manifest: "manifest.json", proof: "proof.json" } as const;
+export interface Stored extends Listed {
+  /** Keys below that of the id, such as `data/snapshot.db`. */
+  objects: string[];
+  manifest: Manifest | undefined;
+}
+
+export const objectNames = { data: "data/", manifest: "manifest.json", proof: "proof.json" } as const;
 
 /** What all keys of a service begin with. */
 export function folderOf({ prefix }: StoreSettings, namespace: string, name: string): string {
@@ -100,7 +127,7 @@ export function copyId(began: Date): string {
 export function groupById(folder: string, objects: { key: string; bytes: number }[]) {
   const found = new Map<string, { key: string; name: string; bytes: number }[]>();
   for (const { key, bytes } of objects) {
-    const [, id, name] = /^(\d{8}T\d{6}Z)\/([^/]+)$/.exec(key.slice(folder.length)) ?? [];
+    const [, id, name] = /^(\d{8}T\d{6}Z)\/(.+)$/.exec(key.slice(folder.length)) ?? [];
     if (!key.startsWith(folder) || id === undefined || name === undefined) continue;
     found.set(id, [...(found.get(id) ?? []), { key, name, bytes }]);
   }
@@ -110,14 +137,22 @@ export function groupById(folder: string, objects: { key: string; bytes: number 
 /** undefined: it is not whole. */
 export function parseManifest(text: string): Manifest | undefined {
   const manifest = parseObject(text) as Partial<Manifest> | undefined;
-  const words = ["service", "name", "namespace", "version", "lineage", "time", "sha256"] as const;
+  const words = ["service", "name", "namespace", "version", "lineage", "time"] as const;
   const isWhole =
     manifest !== undefined &&
     words.every((key) => typeof manifest[key] === "string") &&
     typeof manifest.bytes === "number" &&
     typeof manifest.seconds === "number" &&
+    Array.isArray(manifest.files) &&
+    manifest.files.every(isCopiedFile) &&
     Object.values(manifest.position ?? {}).some((value) => typeof value === "number");
   return isWhole ? (manifest as Manifest) : undefined;
+}
+
+/** A name leads nowhere but below the folder of the copy. */
+function isCopiedFile({ name = "", bytes, sha256 }: Partial<CopiedFile>): boolean {
+  const isName = /^[\w.%@+=-]+(\/[\w.%@+=-]+)*$/.test(name) && !/(^|\/)\.\.?(\/|$)/.test(name);
+  return isName && typeof bytes === "number" && typeof sha256 === "string";
 }
 
 export function parseProof(text: string): Proof | undefined {
@@ -135,49 +170,58 @@ function parseObject(text: string): object | undefined {
   }
 }
 
-/** Why this is no copy that the service could be restored from, without having read it. */
-export function whyNoCopy(
-  { manifest, bytes }: Pick<Stored, "manifest" | "bytes">,
-  { service, name }: Pick<BackupSettings, "service" | "name">,
-  namespace: string,
+/** Why this is no copy that the service could be restored from. `objects`: all that is stored under the id. */
+export function flawOf(
+  manifest: Manifest | undefined,
+  objects: { name: string; bytes: number }[],
+  owner: { service: string; name: string; namespace: string },
 ): string | undefined {
   if (manifest === undefined) return "it has no manifest: it was interrupted";
-  if (bytes === undefined) return "its data is gone";
-  const given = `${manifest.service} ${manifest.name} in ${manifest.namespace}`;
-  const wanted = `${service} ${name} in ${namespace}`;
-  if (given !== wanted) return `it is of ${given}, not of ${wanted}`;
-  return bytes === manifest.bytes ? undefined : `it has ${bytes} bytes, and its manifest says ${manifest.bytes}`;
+  const named = ({ service, name, namespace }: typeof owner): string => `${service} ${name} in ${namespace}`;
+  if (named(manifest) !== named(owner)) return `it is of ${named(manifest)}, not of ${named(owner)}`;
+  const sizes = new Map(objects.map(({ name, bytes }) => [name, bytes]));
+  for (const { name, bytes } of manifest.files) {
+    const stored = sizes.get(`${objectNames.data}${name}`);
+    if (stored === undefined) return `its file ${name} is gone`;
+    if (stored !== bytes) return `its file ${name} has ${stored} bytes, and its manifest says ${bytes}`;
+  }
+  return undefined;
 }
+
+const isGood = ({ flaw, proof }: Listed): boolean => flaw === undefined && proof?.ok !== false;
 
 /**
  * What may go: all copies that are older than the newest `keep` good ones, but never the last one that was proven. A copy that failed its
  * proof takes no place of a good one. With fewer than `keep` good copies nothing goes. Copies of another history than that of the newest
- * are for a person to delete: they may be all that is left of a service that was lost.
+ * are for a person to delete: they may be all that is left of a service that was lost. `stored`: the newest first.
  */
-export function outdated(
-  stored: Stored[],
-  settings: Pick<BackupSettings, "service" | "name" | "keep">,
-  namespace: string,
-): Stored[] {
-  const isGood = (each: Stored): boolean =>
-    whyNoCopy(each, settings, namespace) === undefined && each.proof?.ok !== false;
-  const sorted = stored.filter(isGood).sort((a, b) => b.id.localeCompare(a.id));
-  const isOfNewest = ({ manifest }: Stored): boolean =>
-    manifest !== undefined && manifest.lineage === sorted[0]?.manifest?.lineage;
-  const good = sorted.filter(isOfNewest);
-  const oldestKept = good[settings.keep - 1];
+export function outdated(stored: Stored[], keep: number): Stored[] {
+  const lineage = stored.find(isGood)?.manifest?.lineage;
+  const history = stored.filter(({ manifest }) => manifest !== undefined && manifest.lineage === lineage);
+  const good = history.filter(isGood);
+  const oldestKept = good[keep - 1];
   const proven = good.find(({ proof }) => proof?.ok === true);
   if (oldestKept === undefined) return [];
-  return stored.filter((each) => each.id < oldestKept.id && each !== proven && isOfNewest(each));
+  return history.filter((each) => each.id < oldestKept.id && each !== proven);
 }
 
-/** The newest copy is one, as far as it was looked at, and the newest verdict of a proof is no failure. `stored`: the newest first. */
-export function isInOrder(
-  stored: Stored[],
-  settings: Pick<BackupSettings, "service" | "name">,
-  namespace: string,
-): boolean {
-  const newest = stored.find(({ manifest }) => manifest !== undefined);
-  const judged = stored.find(({ proof }) => proof !== undefined);
-  return newest !== undefined && whyNoCopy(newest, settings, namespace) === undefined && judged?.proof?.ok !== false;
+/** The newest copy is one, as far as it was looked at, and the newest verdict of a proof is no failure. `listed`: the newest first. */
+export function isInOrder(listed: Listed[]): boolean {
+  const newest = listed.find(({ manifest }) => manifest !== undefined);
+  const judged = listed.find(({ proof }) => proof !== undefined);
+  return newest !== undefined && newest.flaw === undefined && judged?.proof?.ok !== false;
 }
+
+/**
+ * Which copy a restore takes: `latest` is the newest good one, a time the newest good one that began no later, an id that very one.
+ * `stored`: the newest first.
+ */
+export function chooseCopy<Each extends Listed>(stored: Each[], wanted: string): Each | undefined {
+  const id = wanted.replace(/[-:]/g, "");
+  if (id === wanted && wanted !== latestCopy) return stored.find((each) => each.id === id);
+  return stored.find((each) => isGood(each) && (wanted === latestCopy || each.id <= id));
+}
+
+const latestCopy = "latest";
+/** `latest`, the id of a copy, or a time in UTC. */
+export const wantedCopy = /^(latest|\d{8}T\d{6}Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$/;

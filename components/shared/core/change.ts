@@ -1,6 +1,6 @@
 /** What a living ensemble cannot become: pure. The guard refuses a change that one of these functions names. */
 import type { TlsMode } from "./check";
-import { type Marker, peerTls } from "./marker";
+import { type Marker, peerTls, type Restore } from "./marker";
 import { parseQuantity } from "./quantity";
 
 /** What cannot be changed by starting pods with other arguments. */
@@ -55,6 +55,12 @@ export function rotationContradiction(accepted: number | undefined, wanted: numb
     `the passwords were rotated to passwords.rotation ${accepted}, got ${wanted}; it goes up by one at a time, each time after a ` +
     `pulumi up that succeeded; set it to ${accepted} or ${accepted + 1}`
   );
+}
+
+/** A restore that was interrupted goes on; one that has ended is over. */
+export function restoreContradiction(name: string, restore: Restore | undefined): string | undefined {
+  if (restore?.endedAt === undefined) return undefined;
+  return `${name} was restored from ${restore.copy} at ${restore.endedAt}, got backups.restoreFrom, which is for a new ensemble; remove it`;
 }
 
 /** The claim of a member's volume. */

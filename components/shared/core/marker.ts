@@ -22,12 +22,34 @@ export const tlsAnnotation = "cells-services/tls";
 /** On the marker, on or off: the setting with which a setup last saw the cluster formed. The first releases wrote none. */
 export const formedTlsAnnotation = "cells-services/tls-formed";
 
+/** On the marker: of which copy the data of the cluster come, or may come in part while a restore is under way. */
+const restoreAnnotation = "cells-services/restore";
+/** On the marker: when the restore came to its end. */
+const restoredAnnotation = "cells-services/restored-at";
+
 /** What an agent knows of the marker; `reason`: it could not be read. */
 export type MarkerAnswer =
   | { formed: false }
   /** `members`: perhaps not as many as the agent was told: their number changes while agents run. `rotation`: the `passwords.rotation` that all servers have accepted, if any. */
   | { formed: true; clusterId: string; members: number; rotation?: number | undefined }
   | { reason: string };
+
+/** How an ensemble was filled from a copy. */
+export interface Restore {
+  /** Its id and whose it is, in words. */
+  copy: string;
+  /** ISO 8601; not given: the restore has not come to its end. */
+  endedAt?: string | undefined;
+}
+
+export function toRestore(annotations: Record<string, string> | undefined): Restore | undefined {
+  const copy = annotations?.[restoreAnnotation];
+  return copy === undefined ? undefined : { copy, endedAt: annotations?.[restoredAnnotation] };
+}
+
+export function ofRestore({ copy, endedAt }: Restore): Record<string, string> {
+  return { [restoreAnnotation]: copy, ...(endedAt === undefined ? {} : { [restoredAnnotation]: endedAt }) };
+}
 
 /** Throws when it is not complete: an ensemble whose marker says nothing is not one that was never formed. */
 export function toMarker(

@@ -37,6 +37,8 @@ export function namesOf(name: string) {
     backup: `${name}-backup`,
     /** CronJob that restores the newest copy into a throw-away server, its ServiceAccount and NetworkPolicy. */
     proof: `${name}-backup-proof`,
+    /** Job that fills a new ensemble from a copy, and its ServiceAccount. */
+    restore: `${name}-restore`,
   };
 }
 

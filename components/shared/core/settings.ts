@@ -41,6 +41,8 @@ export interface PreflightSettings extends SetupSettings {
   agent: string;
   /** All members may stop at once. Not for members: to set it back must change nothing of them. */
   plannedStop: boolean;
+  /** It shall be filled from a copy. */
+  restores?: true;
   version: string;
   storage: { size: string; class?: string | undefined };
   /** The user of all processes. */
@@ -71,9 +73,13 @@ export function memberSettings(ensemble: EnsembleSettings): EnsembleSettings {
   return { ...settingsOf(ensemble), applications: [] };
 }
 
-export function preflightSettings(ensemble: Omit<PreflightSettings, "agent">, agent: string): PreflightSettings {
-  const { plannedStop, version, passwords, storage, pod } = ensemble;
+export function preflightSettings(
+  ensemble: Omit<PreflightSettings, "agent" | "restores"> & { backups?: { restoreFrom?: unknown } | undefined },
+  agent: string,
+): PreflightSettings {
+  const { plannedStop, version, passwords, storage, pod, backups } = ensemble;
   const { size, class: storageClass } = storage;
-  const own = { agent, plannedStop, version, passwords, storage: { size, class: storageClass } };
+  const restores = backups?.restoreFrom === undefined ? {} : { restores: true as const };
+  const own = { agent, plannedStop, ...restores, version, passwords, storage: { size, class: storageClass } };
   return { ...memberSettings(ensemble), ...own, pod: { userId: pod.userId } };
 }

@@ -59,7 +59,7 @@ export function versionContradiction(service: ServiceKind, living: string[], wan
   for (const version of living) {
     const from = parse(version);
     if (from === undefined) continue;
-    if ((to.major - from.major || to.minor - from.minor || to.patch - from.patch) < 0) {
+    if (compare(to, from) < 0) {
       return (
         `members run version ${version}, got version ${wanted}, which is older and may not read their data; set version to ` +
         `${version} or newer`
@@ -70,6 +70,14 @@ export function versionContradiction(service: ServiceKind, living: string[], wan
   }
   return undefined;
 }
+
+/** false also for what is no version. */
+export function isOlder(version: string, other: string): boolean {
+  const [a, b] = [parse(version), parse(other)];
+  return a !== undefined && b !== undefined && compare(a, b) < 0;
+}
+
+const compare = (a: Version, b: Version): number => a.major - b.major || a.minor - b.minor || a.patch - b.patch;
 
 function parse(text: string): Version | undefined {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(text) ?? [];

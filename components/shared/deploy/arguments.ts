@@ -7,6 +7,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import type { ServiceKind } from "../core/names";
 import { parseCpu, parseQuantity } from "../core/quantity";
+import type { Backups } from "./backup";
 import { type Image, imageReference, mirrored } from "./images";
 import {
   type AddProblem,
@@ -286,6 +287,8 @@ export interface Ensemble extends Omit<Common, "namespace" | "image" | "storage"
   namespace: pulumi.Output<string>;
   image: pulumi.Input<string>;
   storage: { size: string; bytes: number; class: pulumi.Input<string> | undefined };
+  /** Of a service that has this argument. */
+  backups?: Backups | undefined;
 }
 
 /** A service of one server has neither `members` nor `metrics`. */

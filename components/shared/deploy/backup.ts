@@ -1,19 +1,19 @@
 /**
- * The argument `backups`, and what it makes: a CronJob that copies into an object store, and one that restores the newest copy into a
- * throw-away server. `agent/backup.ts` is what they run.
+ * The argument `backups`, and what it makes: a CronJob that copies into an object store, one that restores the newest copy into a
+ * throw-away server, and a Job that fills a new ensemble from a copy. `agent/jobs.ts` is what they run.
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import type { core } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { type BackupSettings, backupPaths, type StoreSettings } from "../core/backup";
+import { type BackupSettings, backupPaths, wantedCopy } from "../core/backup";
 import { backupSelector, copyLease, labels, memberNames, namesOf, proofSelector } from "../core/names";
 import { settingsOf } from "../core/settings";
-import { createAccess, holdLeases } from "./access";
+import { allow, createAccess, holdLeases } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
-import { cronJob } from "./jobs";
+import { createJob, cronJob } from "./jobs";
 import { storePolicy } from "./network";
 import { type AgentJob, agentJobSpec, type LoginMounts, secretVolume, whenThere } from "./pod";
 import { httpUrl, isHttpUrl, laterText, laterUrl, text, wholeNumber } from "./schema";
@@ -60,47 +60,79 @@ export const backupsArgument = z
           .default(weekly),
       })
       .prefault({}),
+    restoreFrom: z
+      .strictObject({
+        copy: text(
+          wantedCopy,
+          '"latest", the id of a copy or a time in UTC',
+          'use one like "20260131T021300Z" or "2026-01-31T02:13:00Z"',
+        ).describe(
+          "`latest`, the id of a copy, or a time in UTC: the newest copy that began no later. It fills a new ensemble before clients come",
+        ),
+        namespace: text(/^[a-z0-9-]+$/, "a namespace", 'use one like "cells"')
+          .describe("of the component that was copied; default: this one")
+          .optional(),
+        name: text(/^[a-z0-9-]+$/, "the name of a component", 'use one like "etcd"')
+          .describe("of the component that was copied; default: this one")
+          .optional(),
+      })
+      .optional(),
   })
   .optional();
-type Backups = NonNullable<z.output<typeof backupsArgument>>;
+export type Backups = NonNullable<z.output<typeof backupsArgument>>;
 
 /** A copy keeps a member from giving free what it holds: a store that takes longer than this is too slow. */
 const copySeconds = 3600;
 /** Download, restore and start of 8 GiB. */
 const proofSeconds = 3600;
+/** Some 200 GiB. */
+const restoreSeconds = 6 * 3600;
 /** A run that was missed during an outage of the control plane is made up for within a day. */
 const startingDeadlineSeconds = 86_400;
 
 const timeZone = "Etc/UTC";
 
+/** Throw-away servers beside the agent. */
+export interface Workspace {
+  /** What the folder takes: what is downloaded or copied, the data of the server and its log. */
+  bytes: number;
+  /** After the download. All mount the folder. */
+  initContainers: (mounts: core.v1.VolumeMount[], ephemeralStorage: string) => core.v1.Container[];
+  /** What the agent needs for these servers alone. */
+  login?: LoginMounts;
+}
+
 /** What differs from service to service. */
 export interface BackupInputs {
   bundle: AgentBundle;
-  /** For the copy. */
+  /** Of the copy and of the restore, to log in to the members. */
   login: LoginMounts;
-  proof: {
-    /** What the download, the restored data and its log take together. */
-    bytes: number;
-    /** After the download: they restore it and start the throw-away server. All mount the folder of the proof. */
-    initContainers: (mounts: core.v1.VolumeMount[], ephemeralStorage: string) => core.v1.Container[];
-  };
+  /** Not given: a copy needs no server of its own. */
+  copy?: Workspace;
+  proof: Workspace;
 }
 
+/** Returns what clients wait for. */
 export function createBackups(
   ensemble: Ensemble,
-  backups: Backups,
-  inputs: BackupInputs,
+  inputsOf: () => BackupInputs,
   options: pulumi.CustomResourceOptions,
-): void {
-  const { service, name } = ensemble;
-  const { backup, proof } = namesOf(name);
+): pulumi.Resource[] {
+  if (ensemble.backups === undefined) return [];
+  const inputs = inputsOf();
+  const { service, name, backups } = ensemble;
+  const { backup, proof, restore, marker } = namesOf(name);
   const bundle = createBundle(ensemble, backup, inputs.bundle, options);
   const port = pulumi.output(backups.store.url).apply(portOf);
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
+  const { restoreFrom } = backups;
   const prepared: pulumi.Resource[] = [
     bundle,
     ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options),
     ...createAccess(ensemble, proof, [], options),
+    ...(restoreFrom === undefined
+      ? []
+      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options)),
     // Beside that of the ensemble, which lets the copy reach the members.
     new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, port, types: ["Egress"] }), options),
     new NetworkPolicy(
@@ -110,23 +142,36 @@ export function createBackups(
     ),
   ];
   const whenPrepared = pulumi.mergeOptions(options, { dependsOn: prepared });
-  const store = pulumi.output({ ...backups.store, prefix: backups.store.prefix ?? "" });
-  const create = (cronName: string, schedule: string, spec: Parameters<typeof cronJob>[2]["spec"]) =>
-    new CronJob(
-      cronName,
-      cronJob(ensemble, cronName, { schedule, timeZone, startingDeadlineSeconds, spec }),
-      whenPrepared,
+  const store = pulumi.all([backups.store, ensemble.namespace]).apply(([known, namespace]) => ({
+    namespace,
+    settings: {
+      ...settingsOf(ensemble),
+      applications: [],
+      keep: backups.keep,
+      store: { ...known, prefix: known.prefix ?? "" },
+    },
+  }));
+  const restored: pulumi.Resource[] = [];
+  if (restoreFrom !== undefined) {
+    const spec = store.apply(({ namespace, settings }) => {
+      const from = { namespace: restoreFrom.namespace ?? namespace, name: restoreFrom.name ?? name };
+      const wanted = { copy: restoreFrom.copy, from, version: ensemble.version };
+      return agentJobSpec(ensemble, restoreJob(ensemble, { ...settings, restore: wanted }, inputs));
+    });
+    restored.push(
+      createJob(ensemble, restore, { spec, deadlineSeconds: restoreSeconds, dependsOn: prepared }, options),
     );
-  create(
-    backup,
-    backups.schedule,
-    store.apply((known) => agentJobSpec(ensemble, copyJob(ensemble, backups.keep, known, inputs))),
-  );
-  create(
-    proof,
-    backups.proof.schedule,
-    store.apply((known) => agentJobSpec(ensemble, proofJob(ensemble, backups.keep, known, inputs))),
-  );
+  }
+  // A copy of the empty ensemble would be the latest one, where a restore is tried again.
+  const whenRestored = pulumi.mergeOptions(whenPrepared, { dependsOn: restored });
+  const create = (cronName: string, schedule: string, job: typeof copyJob) => {
+    const spec = store.apply(({ settings }) => agentJobSpec(ensemble, job(ensemble, settings, inputs)));
+    const details = { schedule, timeZone, startingDeadlineSeconds, spec };
+    return new CronJob(cronName, cronJob(ensemble, cronName, details), whenRestored);
+  };
+  create(backup, backups.schedule, copyJob);
+  create(proof, backups.proof.schedule, proofJob);
+  return restored;
 }
 
 /** The Leases of whoever copies a member. */
@@ -134,26 +179,42 @@ export function copyLeases({ name, members }: Ensemble): string[] {
   return memberNames(name, members).map((member) => copyLease(name, member));
 }
 
-/** What both have in common: the program, the settings, the keys of the store. */
-function storeJob(ensemble: Ensemble, keep: number, store: StoreSettings, bundle: AgentBundle) {
-  const settings: BackupSettings = { ...settingsOf(ensemble), applications: [], keep, store };
-  return {
+/** What all have in common: the program, the settings, the keys of the store, and the folder beside throw-away servers. */
+function storeJob(
+  ensemble: Ensemble,
+  settings: BackupSettings,
+  bundle: AgentBundle,
+  { workspace, logins }: { workspace: Workspace | undefined; logins: (LoginMounts | undefined)[] },
+) {
+  const work = { name: "work", mountPath: backupPaths.work };
+  const mounted = logins.filter((each) => each !== undefined);
+  // A pod would wait for a missing Secret without a word; the agent says what is missing.
+  const keys = whenThere({
+    volumeMounts: [{ name: "store", mountPath: backupPaths.credentials, readOnly: true }],
+    volumes: [secretVolume("store", settings.store.credentials)],
+  });
+  const own = {
     settings,
     program: namesOf(ensemble.name).backup,
     bundle,
-    // A pod would wait for a missing Secret without a word; the agent says what is missing.
-    ...whenThere({
-      volumeMounts: [{ name: "store", mountPath: backupPaths.credentials, readOnly: true }],
-      volumes: [secretVolume("store", store.credentials)],
-    }),
+    volumeMounts: [...keys.volumeMounts, ...mounted.flatMap(({ volumeMounts }) => volumeMounts)],
+    volumes: [...keys.volumes, ...mounted.flatMap(({ volumes }) => volumes)],
+  };
+  if (workspace === undefined) return own;
+  const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}Mi`;
+  return {
+    ...own,
+    // What is written counts against the limit of the pod, which is that of its containers.
+    initContainers: workspace.initContainers([work], mebibytes(workspace.bytes + 2 ** 30)),
+    volumeMounts: [...own.volumeMounts, work],
+    volumes: [...own.volumes, { name: work.name, emptyDir: { sizeLimit: mebibytes(workspace.bytes) } }],
   };
 }
 
-function copyJob(ensemble: Ensemble, keep: number, store: StoreSettings, { bundle, login }: BackupInputs): AgentJob {
-  const job = storeJob(ensemble, keep, store, bundle);
+function copyJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, copy }: BackupInputs): AgentJob {
   const { service, name } = ensemble;
   return {
-    ...job,
+    ...storeJob(ensemble, settings, bundle, { workspace: copy, logins: [login, copy?.login] }),
     name: "copy",
     command: ["backup"],
     serviceAccount: namesOf(name).backup,
@@ -161,29 +222,33 @@ function copyJob(ensemble: Ensemble, keep: number, store: StoreSettings, { bundl
     deadlineSeconds: copySeconds,
     // An election, or a compaction, during the copy.
     retries: 2,
-    volumeMounts: [...job.volumeMounts, ...login.volumeMounts],
-    volumes: [...job.volumes, ...login.volumes],
   };
 }
 
-function proofJob(ensemble: Ensemble, keep: number, store: StoreSettings, { bundle, proof }: BackupInputs): AgentJob {
-  const job = storeJob(ensemble, keep, store, bundle);
+function proofJob(ensemble: Ensemble, settings: BackupSettings, { bundle, proof }: BackupInputs): AgentJob {
   const { service, name } = ensemble;
-  const work = { name: "work", mountPath: backupPaths.work };
-  const size = `${Math.ceil(proof.bytes / 2 ** 20)}Mi`;
-  // What is written counts against the limit of the pod, which is that of its containers.
-  const ephemeralStorage = `${Math.ceil((proof.bytes + 2 ** 30) / 2 ** 20)}Mi`;
   return {
-    ...job,
+    ...storeJob(ensemble, settings, bundle, { workspace: proof, logins: [proof.login] }),
     name: "prove",
     command: ["prove"],
     before: "fetch",
     serviceAccount: namesOf(name).proof,
     labels: { ...labels(service, name), ...proofSelector(service, name) },
     deadlineSeconds: proofSeconds,
-    initContainers: proof.initContainers([work], ephemeralStorage),
-    volumeMounts: [...job.volumeMounts, work],
-    volumes: [...job.volumes, { name: work.name, emptyDir: { sizeLimit: size } }],
+  };
+}
+
+/** A proof in a pod that reaches the members, which it then fills. */
+function restoreJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, proof }: BackupInputs): AgentJob {
+  const { service, name } = ensemble;
+  return {
+    ...storeJob(ensemble, settings, bundle, { workspace: proof, logins: [login, proof.login] }),
+    name: "load",
+    command: ["restore"],
+    before: "fetch",
+    serviceAccount: namesOf(name).restore,
+    labels: { ...labels(service, name), ...backupSelector(service, name) },
+    deadlineSeconds: restoreSeconds,
   };
 }
 

@@ -1,7 +1,9 @@
 /** What is stored is a copy only with its manifest, and retention takes old ones only. */
 import { describe, expect, it } from "vitest";
 import {
+  chooseCopy,
   copyId,
+  flawOf,
   folderOf,
   groupById,
   isInOrder,
@@ -10,7 +12,6 @@ import {
   parseManifest,
   parseProof,
   type Stored,
-  whyNoCopy,
 } from "../../../components/shared/core/backup";
 
 const manifest: Manifest = {
@@ -22,20 +23,22 @@ const manifest: Manifest = {
   lineage: "77",
   time: "2026-01-02T02:13:00.000Z",
   bytes: 100,
-  sha256: "cd",
   seconds: 1.5,
+  files: [
+    { name: "first.db", bytes: 40, sha256: "ab" },
+    { name: "more/second.db", bytes: 60, sha256: "cd" },
+  ],
 };
-const settings = { service: "etcd", name: "etcd", keep: 2 } as const;
 const proof = (ok: boolean) => ({ ok, sha256: "cd", time: manifest.time, detail: "", seconds: 1 });
 
 /** A copy of this day of January. */
 function stored(day: number, changes: Partial<Stored> = {}): Stored {
   const id = copyId(new Date(Date.UTC(2026, 0, day, 2, 13)));
-  return { id, objects: ["data", "manifest.json"], bytes: 100, manifest, proof: undefined, ...changes };
+  return { id, objects: [], manifest, flaw: undefined, proof: undefined, ...changes };
 }
 
-const interrupted = { manifest: undefined };
-const damaged = { bytes: 50 };
+const interrupted = { manifest: undefined, flaw: "it was interrupted" };
+const damaged = { flaw: "its file first.db is gone" };
 const other = { manifest: { ...manifest, lineage: "78" } };
 
 describe("an id", () => {
@@ -57,12 +60,12 @@ describe("the folder of a service", () => {
       object("cells/etcd/20260101T021300Z/data"),
       object("cells/etcd/20260102T021300Z/data"),
       object("cells/etcd/20260102T021300Z/manifest.json"),
-      object("cells/etcd/20260102T021300Z/deep/data"),
+      object("cells/etcd/20260102T021300Z/data/more/second.db"),
       object("cells/etcd/notes.txt"),
       object("cells/etcd-other/20260103T021300Z/data"),
     ]);
     expect(groups.map(([id, objects]) => [id, objects.map(({ name }) => name)])).toEqual([
-      ["20260102T021300Z", ["data", "manifest.json"]],
+      ["20260102T021300Z", ["data", "manifest.json", "data/more/second.db"]],
       ["20260101T021300Z", ["data"]],
     ]);
   });
@@ -78,7 +81,11 @@ describe("a manifest", () => {
     "{",
     "null",
     "[]",
-    JSON.stringify({ ...manifest, sha256: undefined }),
+    JSON.stringify({ ...manifest, files: undefined }),
+    JSON.stringify({ ...manifest, files: [{ name: "first.db", bytes: 40 }] }),
+    ...["../../etcd/x", "/x", "a/../b", "a//b", "", ".."].map((name) =>
+      JSON.stringify({ ...manifest, files: [{ name, bytes: 40, sha256: "ab" }] }),
+    ),
     JSON.stringify({ ...manifest, lineage: undefined }),
     JSON.stringify({ ...manifest, position: null }),
     JSON.stringify({ ...manifest, position: {} }),
@@ -93,16 +100,43 @@ describe("a manifest", () => {
 });
 
 describe("what is stored", () => {
-  it.each<[Partial<Stored>, string | undefined]>([
-    [{}, undefined],
-    [{ manifest: undefined }, "it has no manifest: it was interrupted"],
-    [{ bytes: undefined }, "its data is gone"],
-    [{ bytes: 99 }, "it has 99 bytes, and its manifest says 100"],
-    [{ manifest: { ...manifest, name: "other" } }, "it is of etcd other in cells, not of etcd etcd in cells"],
-    [{ manifest: { ...manifest, namespace: "b" } }, "it is of etcd etcd in b, not of etcd etcd in cells"],
-    [{ manifest: { ...manifest, service: "vault" } }, "it is of vault etcd in cells, not of etcd etcd in cells"],
-  ])("%j: %s", (changes, reason) => {
-    expect(whyNoCopy(stored(1, changes), settings, "cells")).toBe(reason);
+  const owner = { service: "etcd", name: "etcd", namespace: "cells" };
+  const [first, second] = [
+    { name: "data/first.db", bytes: 40 },
+    { name: "data/more/second.db", bytes: 60 },
+  ];
+
+  it.each<[string, string | undefined, Partial<Manifest> | undefined, { name: string; bytes: number }[]]>([
+    ["whole", undefined, {}, [first, second]],
+    ["interrupted", "it has no manifest: it was interrupted", undefined, [first]],
+    ["without a file", "its file more/second.db is gone", {}, [first]],
+    ["cut", "its file first.db has 39 bytes, and its manifest says 40", {}, [{ ...first, bytes: 39 }, second]],
+    ["of another name", "it is of etcd other in cells, not of etcd etcd in cells", { name: "other" }, [first, second]],
+    ["of another namespace", "it is of etcd etcd in b, not of etcd etcd in cells", { namespace: "b" }, [first, second]],
+    [
+      "of another service",
+      "it is of vault etcd in cells, not of etcd etcd in cells",
+      { service: "vault" },
+      [first, second],
+    ],
+  ])("may be %s: %s", (_, flaw, changes, objects) => {
+    expect(flawOf(changes && { ...manifest, ...changes }, objects, owner)).toBe(flaw);
+  });
+});
+
+describe("the copy that is restored", () => {
+  const all = [stored(4, interrupted), stored(3, { proof: proof(false) }), stored(2), stored(1)];
+  it.each([
+    ["latest", 2],
+    ["20260101T021300Z", 1],
+    ["20260103T021300Z", 3],
+    ["20260109T021300Z", undefined],
+    ["2026-01-02T02:13:00Z", 2],
+    ["2026-01-02T02:12:59Z", 1],
+    ["2026-01-04T00:00:00Z", 2],
+    ["2025-12-31T00:00:00Z", undefined],
+  ])("of %j is that of day %j", (wanted, day) => {
+    expect(chooseCopy(all, wanted)?.id).toBe(day === undefined ? undefined : `2026010${day}T021300Z`);
   });
 });
 
@@ -118,17 +152,16 @@ describe("backups", () => {
     [true, "when a newer copy than the bad one was proven", [stored(3), stored(2, good), stored(1, bad)]],
     [false, "when the newest proof failed", [stored(3), stored(2, bad), stored(1, good)]],
   ])("are in order is %s %s", (expected, _, all) => {
-    expect(isInOrder(all, settings, "cells")).toBe(expected);
+    expect(isInOrder(all)).toBe(expected);
   });
 });
 
 describe("retention", () => {
-  const goes = (...all: Stored[]) => outdated(all, settings, "cells").map(({ id }) => Number(id.slice(6, 8)));
+  const goes = (...all: Stored[]) => outdated(all, 2).map(({ id }) => Number(id.slice(6, 8)));
 
   it.each<[string, Stored[], number[]]>([
     ["keeps all when there are not more", [stored(2), stored(1)], []],
     ["lets the oldest go", [stored(3), stored(2), stored(1)], [1]],
-    ["does not depend on the order", [stored(1), stored(3), stored(2)], [1]],
     ["keeps the last proven one", [stored(4), stored(3), stored(2), stored(1, { proof: proof(true) })], [2]],
     [
       "keeps no second proven one",
@@ -143,7 +176,7 @@ describe("retention", () => {
       [],
     ],
     ["leaves what was interrupted to the next copy", [stored(3), stored(2), stored(1, interrupted)], []],
-    ["lets go one whose data is gone", [stored(3), stored(2), stored(1, { bytes: undefined })], [1]],
+    ["lets go one whose data is gone", [stored(3), stored(2), stored(1, damaged)], [1]],
     ["keeps those of another history", [stored(4), stored(3), stored(2, other), stored(1, other)], []],
     ["does not count those of another history", [stored(4), stored(3, other), stored(2), stored(1)], [1]],
     ["keeps everything while too few are good", [stored(3, damaged), stored(2, interrupted), stored(1)], []],

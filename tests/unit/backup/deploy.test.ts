@@ -18,8 +18,11 @@ const deploy = (backups?: Partial<Backups>, args: Partial<EtcdClusterArguments> 
 const cronJob = "kubernetes:batch/v1:CronJob";
 const networkPolicy = "kubernetes:networking.k8s.io/v1:NetworkPolicy";
 const template = (graph: Graph, name: string) => at(inputs(graph, cronJob, name), "spec.jobTemplate.spec.template");
-const settingsOf = (graph: Graph, name: string): unknown => {
-  const [container] = listAt(template(graph, name), "spec.containers");
+const settingsOf = (graph: Graph, name: string): unknown => settingsIn(template(graph, name));
+const settingsOfJob = (graph: Graph, name: string): unknown =>
+  settingsIn(at(inputs(graph, "kubernetes:batch/v1:Job", name), "spec.template"));
+const settingsIn = (pod: unknown): unknown => {
+  const [container] = listAt(pod, "spec.containers");
   const [settings] = listAt(container, "env");
   return JSON.parse(String(at(settings, "value")));
 };
@@ -155,6 +158,51 @@ describe("the pods", () => {
   });
 });
 
+describe("a restore", () => {
+  const job = "kubernetes:batch/v1:Job";
+  const restoreFrom = { copy: "latest" };
+
+  it("is no part of an ensemble that is not told so", async () => {
+    const graph = await deploy({});
+    expect(graph.byType(job).map(({ name }) => name)).not.toContain("etcd-restore");
+    expect(settingsOfJob(graph, "etcd-preflight")).not.toHaveProperty("restores");
+  });
+
+  it("is a proof with the login of a copy, and may change the marker", async () => {
+    const graph = await deploy({ restoreFrom });
+    const spec = at(inputs(graph, job, "etcd-restore"), "spec.template.spec");
+    const containers = [...listAt(spec, "initContainers"), ...listAt(spec, "containers")];
+    expect(containers.map(({ name }) => name)).toEqual(["fetch", "restore", "etcd", "load"]);
+    expect(listAt(spec, "volumes").map(({ name }) => name)).toEqual(expect.arrayContaining(["store", "admin", "work"]));
+    const [role] = graph
+      .byType("kubernetes:rbac.authorization.k8s.io/v1:Role")
+      .filter(({ name }) => name === "etcd-restore");
+    expect(at(role?.inputs, "rules")).toEqual([
+      { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: ["etcd-marker"] },
+    ]);
+    expect(settingsOfJob(graph, "etcd-preflight")).toMatchObject({ restores: true });
+  });
+
+  it.each([
+    [restoreFrom, { namespace: "cells", name: "etcd" }],
+    [
+      { ...restoreFrom, namespace: "old", name: "registry" },
+      { namespace: "old", name: "registry" },
+    ],
+  ])("of %j reads the copies of %j", async (given, from) => {
+    const { restore } = settingsOfJob(await deploy({ restoreFrom: given }), "etcd-restore") as { restore: object };
+    expect(restore).toMatchObject({ copy: "latest", from });
+  });
+
+  it("comes after the setup, and before clients and before the next copy", async () => {
+    const graph = await deploy({ restoreFrom });
+    const { urn, options } = only(graph, job, "etcd-restore");
+    expect(options.dependsOn).toContain(only(graph, job, "etcd-setup").urn);
+    expect(only(graph, networkPolicy, "etcd").options.dependsOn).toContain(urn);
+    expect(only(graph, cronJob, "etcd-backup").options.dependsOn).toContain(urn);
+  });
+});
+
 describe("the argument", () => {
   it.each<[object, string]>([
     [{ schedule: "nightly" }, 'backups.schedule must be a schedule of five fields, as in a CronJob, got "nightly"'],
@@ -168,6 +216,11 @@ describe("the argument", () => {
     [{ store: { ...store, prefix: "/one" } }, "backups.store.prefix must be names with slashes between them"],
     [{ store: { ...store, keys: "x" } }, "backups.store.keys is not an argument"],
     [{ store: undefined }, "backups.store is missing"],
+    [
+      { restoreFrom: { copy: "yesterday" } },
+      'backups.restoreFrom.copy must be "latest", the id of a copy or a time in UTC, got "yesterday"',
+    ],
+    [{ restoreFrom: {} }, "backups.restoreFrom.copy is missing"],
   ])("%j is refused", (given, message) => {
     const backups = { store, ...given } as Backups;
     expect(() => resolveEtcd("etcd", { namespace: "cells", backups })).toThrow(message);

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { copiesIn, renderBackups, type ServiceCopies } from "../../../checks/backups";
 import { jobOf } from "../../../checks/jobs";
-import type { Manifest, Stored } from "../../../components/shared/core/backup";
+import type { Listed, Summary } from "../../../components/shared/core/backup";
 
 const now = new Date("2026-01-31T12:00:00Z");
 
-function copy(time: string, changes: Partial<Stored> = {}): Stored {
-  const manifest: Manifest = {
+function copy(time: string, changes: Partial<Listed> = {}): Listed {
+  const manifest: Summary = {
     service: "etcd",
     name: "etcd",
     namespace: "cells",
@@ -15,18 +15,17 @@ function copy(time: string, changes: Partial<Stored> = {}): Stored {
     position: {},
     time,
     bytes: 3 * 2 ** 20,
-    sha256: "ab",
     seconds: 1,
   };
-  return { id: time.slice(0, 10), objects: [], bytes: manifest.bytes, manifest, proof: undefined, ...changes };
+  return { id: time.slice(0, 10), manifest, flaw: undefined, proof: undefined, ...changes };
 }
 
-const of = (...copies: Stored[]): ServiceCopies => ({ service: "etcd", name: "etcd", namespace: "cells", copies });
+const of = (...copies: Listed[]): ServiceCopies => ({ service: "etcd", name: "etcd", namespace: "cells", copies });
 const lines = (...services: ServiceCopies[]) => renderBackups(services, now).trimEnd().split("\n").slice(1);
 
 describe("the table of copies", () => {
   const time = "2026-01-31T11:00:00Z";
-  it.each<[Stored, string]>([
+  it.each<[Listed, string]>([
     [copy(time), "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   not yet"],
     [copy("2026-01-29T12:00:00Z"), "etcd     2026-01-29  2 d  3.0 MiB  3.6.16   not yet"],
     [
@@ -38,10 +37,13 @@ describe("the table of copies", () => {
       "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   FAILED: its sha256 is cd",
     ],
     [
-      copy(time, { bytes: 5 }),
-      "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   no copy: it has 5 bytes, and its manifest says 3145728",
+      copy(time, { flaw: "its file snapshot.db is gone" }),
+      "etcd     2026-01-31  60 min  3.0 MiB  3.6.16   no copy: its file snapshot.db is gone",
     ],
-    [copy(time, { manifest: undefined }), "etcd     2026-01-31                         no copy: it has no manifest"],
+    [
+      copy(time, { manifest: undefined, flaw: "it has no manifest: it was interrupted" }),
+      "etcd     2026-01-31                         no copy: it has no manifest",
+    ],
   ])("has a row for %j", (stored, row) => {
     expect(lines(of(stored))[0]?.replace(/ +/g, " ")).toContain(row.replace(/ +/g, " "));
   });

@@ -3,9 +3,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import {
+  batches,
   contentsAt,
   copyReserved,
   decideSource,
+  loadKeys,
   pageKeys,
   partsOf,
   proveAt,
@@ -152,6 +154,40 @@ describe("what a server holds", () => {
     const different = whyDifferent({ position: { revision: 7, keys: 3, hash: "ab" } }, restored);
     if (reason === undefined) expect(different).toBeUndefined();
     else expect(different).toContain(reason);
+  });
+});
+
+describe("a load", () => {
+  const encoded = (text: string) => Buffer.from(text).toString("base64");
+  /** With keys of one value each, and what it was told. */
+  const server = (kvs: { key: string; value?: string }[]) => {
+    const told: object[] = [];
+    const call = async <T>(path: string, body: object): Promise<T> => {
+      told.push({ path, ...body });
+      return ("count_only" in body ? { count: String(kvs.length) } : { kvs }) as T;
+    };
+    return { told, call, status: async () => member("etcd-0").status };
+  };
+  const kvs = [{ key: encoded("a"), value: encoded("1") }, { key: encoded("empty") }];
+
+  it("writes all keys and values of the revision, and counts them", async () => {
+    const [source, target] = [server(kvs), server(kvs)];
+    expect(await loadKeys(source, 7, target)).toBe("2 keys of revision 7");
+    expect(source.told[1]).toMatchObject({ revision: "7", limit: 128 });
+    expect(target.told[0]).toEqual({
+      path: "kv/txn",
+      success: [{ request_put: kvs[0] }, { request_put: { key: encoded("empty"), value: "" } }],
+    });
+  });
+
+  it("fails when the members have other keys at its end", async () => {
+    await expect(loadKeys(server(kvs), 7, server([]))).rejects.toThrow("2 keys were written, and it has 0");
+  });
+
+  it("puts no more bytes into a transaction than etcd takes", () => {
+    const value = (mebibytes: number) => ({ key: "", value: "A".repeat((mebibytes * 2 ** 20 * 4) / 3) });
+    const sizes = [0.25, 0.5, 0.5, 1.4, 0.1].map(value);
+    expect(batches(sizes).map((batch) => batch.length)).toEqual([2, 1, 1, 1]);
   });
 });
 

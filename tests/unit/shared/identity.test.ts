@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { keepMarker, preflight, readMarker } from "../../../components/shared/agent/guard";
+import { keepMarker, noteRestore, preflight, readMarker } from "../../../components/shared/agent/guard";
 import type { KubernetesApi, KubernetesObject } from "../../../components/shared/agent/kubernetes";
 import type { Examine } from "../../../components/shared/agent/roll";
 import {
@@ -316,6 +316,18 @@ describe("the preflight", () => {
     await keep();
     await expect(run({ tls: "optional" })).resolves.toBeUndefined();
     await expect(run({ tls: "off" })).rejects.toThrow("the cluster has TLS between its members");
+  });
+
+  it("refuses a restore that has come to its end, and lets one go on that was interrupted", async () => {
+    await keep();
+    await noteRestore(etcdPreflight, "cells", cluster.api, { copy: "20260101T021300Z of etcd in cells" });
+    await expect(run({ restores: true })).resolves.toBeUndefined();
+    const endedAt = "2026-01-02T00:00:00Z";
+    await noteRestore(etcdPreflight, "cells", cluster.api, { copy: "20260101T021300Z of etcd in cells", endedAt });
+    await expect(run({ restores: true })).rejects.toThrow(
+      `etcd was restored from 20260101T021300Z of etcd in cells at ${endedAt}, got backups.restoreFrom`,
+    );
+    await expect(run()).resolves.toBeUndefined();
   });
 
   it("changes the number of living members only, by agents that know of it", async () => {

@@ -1,0 +1,102 @@
+/**
+ * Fills a new ensemble from a copy, through the protocol of its clients: identity, users and passwords are those of the new ensemble. The
+ * marker says from which copy, before the first byte is written, so that a run that was interrupted is not taken for data of somebody else.
+ */
+import { backupPaths, chooseCopy, type RestoreSettings, type Stored } from "../core/backup";
+import { restoreContradiction } from "../core/change";
+import { log } from "../core/log";
+import { beginAnew } from "../core/marker";
+import { isOlder } from "../core/versions";
+import { type BackupService, fetchCopy, type Place, proveCopy, readFetched, readStored } from "./backup";
+import { noteRestore, readMarker } from "./guard";
+import type { KubernetesApi } from "./kubernetes";
+
+/** Downloads the copy that is wanted, or that of the restore that was interrupted. Changes nothing. */
+export async function fetchRestored(
+  place: Place,
+  restore: RestoreSettings,
+  service: BackupService,
+  api: KubernetesApi,
+  work: string = backupPaths.work,
+): Promise<void> {
+  const source = sourceOf(place, restore);
+  const stored = await readStored(source);
+  const begun = await restoreBegun(place, api);
+  const copy =
+    begun === undefined ? chooseCopy(stored, restore.copy) : stored.find(({ id }) => describe(source, id) === begun);
+  const reason =
+    copy === undefined
+      ? whyNone(source, restore, begun, stored)
+      : (whyOlder(copy, restore) ?? (begun === undefined ? await whyNotNew(place, service) : undefined));
+  if (reason !== undefined) throw new Error(reason);
+  await fetchCopy(source, service, copy, work);
+}
+
+/** When the throw-away server has the copy. */
+export async function restoreCopy(
+  place: Place,
+  restore: RestoreSettings,
+  service: BackupService,
+  api: KubernetesApi,
+  work: string = backupPaths.work,
+): Promise<void> {
+  const { settings, namespace } = place;
+  const source = sourceOf(place, restore);
+  await proveCopy(source, service, work);
+  const { id, manifest } = await readFetched(work);
+  const copy = describe(source, id);
+  if ((await restoreBegun(place, api)) === undefined) {
+    // Clients may have come while the copy was downloaded and proven.
+    const reason = await whyNotNew(place, service);
+    if (reason !== undefined) throw new Error(reason);
+    await noteRestore(settings, namespace, api, { copy });
+  }
+  const loaded = await service.load(manifest, work, settings, namespace);
+  await noteRestore(settings, namespace, api, { copy, endedAt: new Date().toISOString() });
+  log(`restored ${copy}: ${loaded}`);
+}
+
+/** The copy may be of another component. */
+function sourceOf(place: Place, { from }: RestoreSettings): Place {
+  return { ...place, namespace: from.namespace, settings: { ...place.settings, name: from.name } };
+}
+
+const describe = ({ settings, namespace }: Place, id: string): string => `${id} of ${settings.name} in ${namespace}`;
+
+/** The copy that a former run has begun to restore; throws when it came to its end. */
+async function restoreBegun({ settings, namespace }: Place, api: KubernetesApi): Promise<string | undefined> {
+  const known = await readMarker(settings.name, namespace, api);
+  const reason = restoreContradiction(settings.name, known?.restore);
+  if (reason !== undefined) throw new Error(reason);
+  return known?.restore?.copy;
+}
+
+function whyNone(
+  { settings, namespace }: Place,
+  { copy }: RestoreSettings,
+  begun: string | undefined,
+  stored: Stored[],
+) {
+  if (begun !== undefined) {
+    return `a restore of ${begun} was interrupted, and this copy is not in the store any more; ${beginAnew}`;
+  }
+  const ids = stored.filter(({ flaw }) => flaw === undefined).map(({ id }) => id);
+  return (
+    `backups.restoreFrom.copy must name a copy of ${settings.name} in ${namespace}, got ${JSON.stringify(copy)}; ` +
+    (ids.length === 0 ? "there is none" : `there are ${ids.join(", ")}`)
+  );
+}
+
+function whyOlder({ id, manifest }: Stored, { version }: RestoreSettings): string | undefined {
+  if (manifest === undefined || !isOlder(version, manifest.version)) return undefined;
+  return `the copy ${id} is of version ${manifest.version}, got version ${version}, which may not read it; set version to ${manifest.version} or newer`;
+}
+
+async function whyNotNew({ settings, namespace }: Place, service: BackupService): Promise<string | undefined> {
+  const held = await service.whyNotEmpty(settings, namespace);
+  if (held === undefined) return undefined;
+  return (
+    `${settings.name} is not new: ${held}; a restore fills only a new ensemble, and nothing was changed. Remove ` +
+    "backups.restoreFrom, or restore into a component of another name beside it"
+  );
+}
