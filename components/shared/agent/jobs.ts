@@ -4,16 +4,18 @@
  *   backup   a CronJob: streams one copy into the store, writes its manifest, lets old copies go
  *   fetch    the first init container of a proof: downloads the newest copy and compares its checksums
  *   prove    a proof, when the throw-away server has the copy: compares what the server says with the manifest
+ *   judge    a Job before a restore: says why nothing can be restored, which pulumi up shows of no init container
  *   restore  a Job, in a pod like that of a proof: fills the new ensemble from the copy that it has proven
  *   list     a Job that `make backups` starts: prints all copies as JSON
  */
-import type { BackupSettings, Listed } from "../core/backup";
+import type { BackupSettings, Listed, RestoreSettings } from "../core/backup";
+import { log } from "../core/log";
 import { namesOf } from "../core/names";
 import { type BackupService, fetchCopy, makeCopy, newestCopy, proveCopy, readStored } from "./backup";
 import { inClusterApi } from "./kubernetes";
 import { takeTurn } from "./lease";
 import { type Commands, readPod, readSettings } from "./main";
-import { fetchRestored, restoreCopy } from "./restore";
+import { fetchRestored, judgeRestore, restoreCopy } from "./restore";
 import { openStore } from "./store";
 
 /** A copy that is under way when the next one should begin. */
@@ -43,9 +45,14 @@ export function backupCommands(service: BackupService): Commands {
       else await fetchRestored(at, at.settings.restore, service, inClusterApi());
     },
     prove: async () => proveCopy(await place(), service),
+    judge: async () => {
+      const at = await place();
+      const { copy } = await judgeRestore(at, wantedBy(at.settings), service, inClusterApi());
+      log(`${at.settings.name} can be restored from ${copy?.id}`);
+    },
     restore: async () => {
       const at = await place();
-      if (at.settings.restore !== undefined) await restoreCopy(at, at.settings.restore, service, inClusterApi());
+      await restoreCopy(at, wantedBy(at.settings), service, inClusterApi());
     },
     list: async () => {
       const listed: Listed[] = await readStored(await place());
@@ -54,4 +61,9 @@ export function backupCommands(service: BackupService): Commands {
       process.stdout.write(`${JSON.stringify(listed, brief)}\n`);
     },
   };
+}
+
+function wantedBy({ restore }: BackupSettings): RestoreSettings {
+  if (restore === undefined) throw new Error("SETTINGS say nothing of a restore");
+  return restore;
 }

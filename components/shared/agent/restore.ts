@@ -11,14 +11,13 @@ import { type BackupService, fetchCopy, type Place, proveCopy, readFetched, read
 import { noteRestore, readMarker } from "./guard";
 import type { KubernetesApi } from "./kubernetes";
 
-/** Downloads the copy that is wanted, or that of the restore that was interrupted. Changes nothing. */
-export async function fetchRestored(
+/** The copy that is wanted, or that of the restore that was interrupted; throws why nothing can be restored. Changes nothing. */
+export async function judgeRestore(
   place: Place,
   restore: RestoreSettings,
   service: BackupService,
   api: KubernetesApi,
-  work: string = backupPaths.work,
-): Promise<void> {
+): Promise<{ source: Place; copy: Stored | undefined }> {
   const source = sourceOf(place, restore);
   const stored = await readStored(source);
   const begun = await restoreBegun(place, api);
@@ -29,6 +28,17 @@ export async function fetchRestored(
       ? whyNone(source, restore, begun, stored)
       : (whyOlder(copy, restore) ?? (begun === undefined ? await whyNotNew(place, service) : undefined));
   if (reason !== undefined) throw new Error(reason);
+  return { source, copy };
+}
+
+export async function fetchRestored(
+  place: Place,
+  restore: RestoreSettings,
+  service: BackupService,
+  api: KubernetesApi,
+  work: string = backupPaths.work,
+): Promise<void> {
+  const { source, copy } = await judgeRestore(place, restore, service, api);
   await fetchCopy(source, service, copy, work);
 }
 

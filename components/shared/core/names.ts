@@ -39,6 +39,8 @@ export function namesOf(name: string) {
     proof: `${name}-backup-proof`,
     /** Job that fills a new ensemble from a copy, and its ServiceAccount. */
     restore: `${name}-restore`,
+    /** Job before it, with the same ServiceAccount. */
+    restorePreflight: `${name}-restore-preflight`,
   };
 }
 

@@ -121,7 +121,7 @@ export function createBackups(
   if (ensemble.backups === undefined) return [];
   const inputs = inputsOf();
   const { service, name, backups } = ensemble;
-  const { backup, proof, restore, marker } = namesOf(name);
+  const { backup, proof, restore, restorePreflight, marker } = namesOf(name);
   const bundle = createBundle(ensemble, backup, inputs.bundle, options);
   const port = pulumi.output(backups.store.url).apply(portOf);
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
@@ -153,14 +153,15 @@ export function createBackups(
   }));
   const restored: pulumi.Resource[] = [];
   if (restoreFrom !== undefined) {
-    const spec = store.apply(({ namespace, settings }) => {
+    const settings = store.apply(({ namespace, settings: known }): BackupSettings => {
       const from = { namespace: restoreFrom.namespace ?? namespace, name: restoreFrom.name ?? name };
-      const wanted = { copy: restoreFrom.copy, from, version: ensemble.version };
-      return agentJobSpec(ensemble, restoreJob(ensemble, { ...settings, restore: wanted }, inputs));
+      return { ...known, restore: { copy: restoreFrom.copy, from, version: ensemble.version } };
     });
-    restored.push(
-      createJob(ensemble, restore, { spec, deadlineSeconds: restoreSeconds, dependsOn: prepared }, options),
-    );
+    const run = (jobName: string, job: typeof copyJob, dependsOn: pulumi.Resource[]) => {
+      const spec = settings.apply((known) => agentJobSpec(ensemble, job(ensemble, known, inputs)));
+      return createJob(ensemble, jobName, { spec, deadlineSeconds: restoreSeconds, dependsOn }, options);
+    };
+    restored.push(run(restore, restoreJob, [...prepared, run(restorePreflight, judgeJob, prepared)]));
   }
   // A copy of the empty ensemble would be the latest one, where a restore is tried again.
   const whenRestored = pulumi.mergeOptions(whenPrepared, { dependsOn: restored });
@@ -238,17 +239,27 @@ function proofJob(ensemble: Ensemble, settings: BackupSettings, { bundle, proof 
   };
 }
 
-/** A proof in a pod that reaches the members, which it then fills. */
-function restoreJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, proof }: BackupInputs): AgentJob {
+function judgeJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login }: BackupInputs): AgentJob {
   const { service, name } = ensemble;
   return {
+    ...storeJob(ensemble, settings, bundle, { workspace: undefined, logins: [login] }),
+    name: "judge",
+    command: ["judge"],
+    serviceAccount: namesOf(name).restore,
+    labels: { ...labels(service, name), ...backupSelector(service, name) },
+    deadlineSeconds: restoreSeconds,
+  };
+}
+
+/** A proof in a pod that reaches the members, which it then fills. */
+function restoreJob(ensemble: Ensemble, settings: BackupSettings, inputs: BackupInputs): AgentJob {
+  const { bundle, login, proof } = inputs;
+  return {
+    ...judgeJob(ensemble, settings, inputs),
     ...storeJob(ensemble, settings, bundle, { workspace: proof, logins: [login, proof.login] }),
     name: "load",
     command: ["restore"],
     before: "fetch",
-    serviceAccount: namesOf(name).restore,
-    labels: { ...labels(service, name), ...backupSelector(service, name) },
-    deadlineSeconds: restoreSeconds,
   };
 }
 

@@ -194,6 +194,16 @@ describe("a restore", () => {
     expect(restore).toMatchObject({ copy: "latest", from });
   });
 
+  it("is judged before, by a container whose words pulumi shows", async () => {
+    const graph = await deploy({ restoreFrom });
+    const judge = only(graph, job, "etcd-restore-preflight");
+    const spec = at(judge.inputs, "spec.template.spec");
+    expect(at(spec, "initContainers")).toBeUndefined();
+    expect(listAt(spec, "containers")).toMatchObject([{ args: ["judge"] }]);
+    expect(only(graph, job, "etcd-restore").options.dependsOn).toContain(judge.urn);
+    expect(settingsOfJob(graph, "etcd-restore-preflight")).toEqual(settingsOfJob(graph, "etcd-restore"));
+  });
+
   it("comes after the setup, and before clients and before the next copy", async () => {
     const graph = await deploy({ restoreFrom });
     const { urn, options } = only(graph, job, "etcd-restore");
