@@ -24,6 +24,7 @@ import {
   namesOf,
   type Pace,
   podIdentity,
+  podIdentityEgress,
   type Rule,
   type ServerInputs,
   secretVolume,
@@ -339,9 +340,3 @@ function portOf(url: string): number {
   const { port, protocol } = new URL(url);
   return Number(port || (protocol === "http:" ? 80 : 443));
 }
-
-/** To the agent of EKS Pod Identity on each node: IPv4, IPv6. */
-const podIdentityEgress: networking.v1.NetworkPolicyEgressRule = {
-  to: ["169.254.170.23/32", "fd00:ec2::23/128"].map((cidr) => ({ ipBlock: { cidr } })),
-  ports: [{ protocol: "TCP", port: 80 }],
-};

@@ -13,7 +13,10 @@ import {
   NoSuchKey,
   PutObjectCommand,
   S3Client,
+  type S3ClientConfig,
 } from "@aws-sdk/client-s3";
+import { fromHttp } from "@aws-sdk/credential-provider-http";
+import { fromTokenFile } from "@aws-sdk/credential-provider-web-identity";
 import { Upload } from "@aws-sdk/lib-storage";
 import { backupPaths, type StoreSettings, storeKeys } from "../core/backup";
 import { messageOf } from "../core/errors";
@@ -55,13 +58,12 @@ const advice: Record<string, string> = {
   InvalidAccessKeyId: "correct the access key in its Secret",
   XAdminUserNotFound: "correct the access key in its Secret",
   SignatureDoesNotMatch: "correct the secret access key in its Secret",
-  AccessDenied: "give its user the rights that docs/backups.md lists",
+  AccessDenied: "give its user or role the rights that docs/backups.md lists",
   NoSuchBucket: "make the bucket, or correct its name",
 };
 
 interface Login {
-  accessKeyId: string;
-  secretAccessKey: string;
+  credentials: NonNullable<S3ClientConfig["credentials"]>;
   /** The only authorities to trust, PEM; undefined: those of the system. */
   ca: string | undefined;
 }
@@ -69,20 +71,15 @@ interface Login {
 /** A network that enforces policies lets a new pod through a moment after it has started. */
 const reachSeconds = 60;
 
-/** With the keys in the Secret that is mounted now, and when the store answers. */
+/** With the keys in the Secret that is mounted now, or the role of the pod, and when the store answers. */
 export async function openStore(
   settings: StoreSettings,
   directory: string = backupPaths.credentials,
   deadlineSeconds = reachSeconds,
 ): Promise<Store> {
-  const read = (key: string) => readFile(join(directory, key), "utf8").catch(absent);
-  const needed = async (key: string): Promise<string> => {
-    const value = (await read(key))?.trim();
-    if (value) return value;
-    throw new Error(`the Secret ${settings.credentials} must have ${key}, got nothing; write it there`);
-  };
-  const [accessKeyId, secretAccessKey] = [await needed(storeKeys.accessKeyId), await needed(storeKeys.secretAccessKey)];
-  const store = storeWith(settings, { accessKeyId, secretAccessKey, ca: await read(storeKeys.ca) });
+  const { credentials: secret } = settings;
+  const login = secret === undefined ? { credentials: roleOfPod(), ca: undefined } : await readKeys(secret, directory);
+  const store = storeWith(settings, login);
   return waitFor(
     `an answer of the store ${settings.url}`,
     async () => {
@@ -93,7 +90,33 @@ export async function openStore(
   );
 }
 
-export function storeWith({ url, region, bucket }: StoreSettings, { ca, ...credentials }: Login): Store {
+async function readKeys(secret: string, directory: string): Promise<Login> {
+  const read = (key: string) => readFile(join(directory, key), "utf8").catch(absent);
+  const needed = async (key: string): Promise<string> => {
+    const value = (await read(key))?.trim();
+    if (value) return value;
+    throw new Error(`the Secret ${secret} must have ${key}, got nothing; write it there`);
+  };
+  const [accessKeyId, secretAccessKey] = [await needed(storeKeys.accessKeyId), await needed(storeKeys.secretAccessKey)];
+  return { credentials: { accessKeyId, secretAccessKey }, ca: await read(storeKeys.ca) };
+}
+
+/**
+ * What AWS puts into a pod: the role of its ServiceAccount by IRSA, or by EKS Pod Identity. Not the default chain of the SDK, which ends
+ * with the role of the node.
+ */
+function roleOfPod(): Login["credentials"] {
+  if (process.env["AWS_WEB_IDENTITY_TOKEN_FILE"] !== undefined) return fromTokenFile();
+  if (process.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] !== undefined) {
+    return fromHttp({ timeout: connectMilliseconds, maxRetries: 0 });
+  }
+  throw new Error(
+    "there are no AWS credentials: AWS has put no role into this pod; check the associations of backups.store.podIdentity or " +
+      "backups.store.serviceAccountAnnotations, or give backups.store.credentials",
+  );
+}
+
+export function storeWith({ url, region, bucket }: StoreSettings, { credentials, ca }: Login): Store {
   const client = new S3Client({
     endpoint: url,
     region,
@@ -132,6 +155,13 @@ export function storeWith({ url, region, bucket }: StoreSettings, { ca, ...crede
   };
   return {
     async silence() {
+      try {
+        await client.config.credentials();
+      } catch (error) {
+        // The parser quotes what it could not read, which may be a key.
+        const reason = error instanceof SyntaxError ? "the answer is not JSON" : messageOf(error).replace(/\.$/, "");
+        return `AWS gave no credentials for the ServiceAccount of this pod: ${reason}; check its role, and whom that trusts`;
+      }
       try {
         await client.send(new HeadBucketCommand({ Bucket: bucket }));
       } catch (error) {

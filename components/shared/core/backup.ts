@@ -8,15 +8,15 @@
 import type { ServiceKind } from "./names";
 import type { EnsembleSettings } from "./settings";
 
-/** No secrets: the keys are in a Secret that the pods mount. */
+/** No secrets: the keys are in a Secret that the pods mount, or AWS gives them to the pods. */
 export interface StoreSettings {
   url: string;
   region: string;
   bucket: string;
   /** Empty, or without a slash at both ends. */
   prefix: string;
-  /** Name of the Secret with the keys. */
-  credentials: string;
+  /** Name of the Secret with the keys; undefined: the pods have a role of AWS. */
+  credentials?: string | undefined;
 }
 
 /** What the commands of backups are told in SETTINGS. */

@@ -4,7 +4,7 @@
  */
 import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
-import type { core } from "@pulumi/kubernetes/types/input";
+import type { core, networking } from "@pulumi/kubernetes/types/input";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { type BackupSettings, backupPaths, wantedCopy } from "../core/backup";
@@ -14,9 +14,9 @@ import { allow, createAccess, holdLeases } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
-import { storePolicy } from "./network";
+import { podIdentityEgress, storePolicy, tcp } from "./network";
 import { type AgentJob, agentJobSpec, type LoginMounts, secretVolume, whenThere } from "./pod";
-import { httpUrl, isHttpUrl, laterText, laterUrl, text, wholeNumber } from "./schema";
+import { httpUrl, isHttpUrl, laterText, laterUrl, text, together, wholeNumber } from "./schema";
 
 const cron = (example: string) =>
   text(
@@ -28,31 +28,63 @@ const nightly = "13 2 * * *";
 /** On Sunday, when the copy of the night is there. */
 const weekly = "13 4 * * 0";
 
+const storeArgument = z
+  .strictObject({
+    url: laterUrl("give the URL of an object store").describe(
+      "of a store that speaks S3, such as `https://s3.eu-central-1.amazonaws.com`",
+    ),
+    region: laterText("give a region").describe("that requests are signed for").default("us-east-1"),
+    bucket: laterText("give the name of a bucket").describe("that exists"),
+    prefix: text(
+      /^[A-Za-z0-9_.=-]+(\/[A-Za-z0-9_.=-]+)*$/,
+      "names with slashes between them",
+      'use one like "my-cluster"',
+    )
+      .describe(
+        "what all keys begin with. Two Kubernetes clusters with the same namespaces need different ones in one bucket",
+      )
+      .optional(),
+    credentials: laterText("give the name of a Secret in the namespace")
+      .describe(
+        "name of a Secret in the namespace: `accessKeyId`, `secretAccessKey` and, for a store with an authority of its own, `ca.crt`. " +
+          "This, `serviceAccountAnnotations` or `podIdentity` must be given",
+      )
+      .optional(),
+    serviceAccountAnnotations: z
+      .record(z.string(), z.string())
+      .describe(
+        "instead of it, on AWS: `eks.amazonaws.com/role-arn` with a role that may use the bucket (IRSA), for the ServiceAccounts " +
+          "`NAME-backup`, `NAME-backup-proof` and `NAME-restore`",
+      )
+      .optional(),
+    podIdentity: z
+      .boolean()
+      .describe(
+        "instead of both, on AWS, `true`: associations of EKS Pod Identity give these ServiceAccounts a role that may use the bucket",
+      )
+      .optional(),
+  })
+  .check(
+    together(({ credentials, serviceAccountAnnotations, podIdentity }, problem) => {
+      const given = Object.entries({ credentials, serviceAccountAnnotations, podIdentity: podIdentity || undefined })
+        .filter(([, value]) => value !== undefined)
+        .map(([key]) => key);
+      if (given.length === 1) return;
+      problem(
+        [],
+        `must have exactly one way to log in, got ${given.join(" and ") || "none"}; give the name of a Secret in credentials, ` +
+          "serviceAccountAnnotations with a role (IRSA), or podIdentity: true with associations of EKS Pod Identity",
+      );
+    }),
+  );
+
 export const backupsArgument = z
   .strictObject({
     schedule: cron(nightly).describe("when a copy is made, as in a CronJob, in UTC").default(nightly),
     keep: wholeNumber(2, 10_000, "a whole number from 2 up", "use 14")
       .describe("how many good copies stay, and the last one that was proven besides")
       .default(14),
-    store: z.strictObject({
-      url: laterUrl("give the URL of an object store").describe(
-        "of a store that speaks S3, such as `https://s3.eu-central-1.amazonaws.com`",
-      ),
-      region: laterText("give a region").describe("that requests are signed for").default("us-east-1"),
-      bucket: laterText("give the name of a bucket").describe("that exists"),
-      prefix: text(
-        /^[A-Za-z0-9_.=-]+(\/[A-Za-z0-9_.=-]+)*$/,
-        "names with slashes between them",
-        'use one like "my-cluster"',
-      )
-        .describe(
-          "what all keys begin with. Two Kubernetes clusters with the same namespaces need different ones in one bucket",
-        )
-        .optional(),
-      credentials: laterText("give the name of a Secret in the namespace").describe(
-        "name of a Secret in the namespace: `accessKeyId`, `secretAccessKey` and, for a store with an authority of its own, `ca.crt`",
-      ),
-    }),
+    store: storeArgument,
     proof: z
       .strictObject({
         schedule: cron(weekly)
@@ -123,32 +155,35 @@ export function createBackups(
   const { service, name, backups } = ensemble;
   const { backup, proof, restore, restorePreflight, marker } = namesOf(name);
   const bundle = createBundle(ensemble, backup, inputs.bundle, options);
-  const port = pulumi.output(backups.store.url).apply(portOf);
+  const to = storeEgress(backups.store);
+  const annotations = backups.store.serviceAccountAnnotations;
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
   const { restoreFrom } = backups;
   const prepared: pulumi.Resource[] = [
     bundle,
-    ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options),
-    ...createAccess(ensemble, proof, [], options),
+    ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options, annotations),
+    ...createAccess(ensemble, proof, [], options, annotations),
     ...(restoreFrom === undefined
       ? []
-      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options)),
+      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options, annotations)),
     // Beside that of the ensemble, which lets the copy reach the members.
-    new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, port, types: ["Egress"] }), options),
+    new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, to, types: ["Egress"] }), options),
     new NetworkPolicy(
       proof,
-      storePolicy(ensemble, proof, { selector: pods.proof, port, types: ["Ingress", "Egress"] }),
+      storePolicy(ensemble, proof, { selector: pods.proof, to, types: ["Ingress", "Egress"] }),
       options,
     ),
   ];
   const whenPrepared = pulumi.mergeOptions(options, { dependsOn: prepared });
-  const store = pulumi.all([backups.store, ensemble.namespace]).apply(([known, namespace]) => ({
+  const { url, region, bucket, prefix = "", credentials } = backups.store;
+  const place = { url, region, bucket, prefix, credentials };
+  const store = pulumi.all([place, ensemble.namespace]).apply(([known, namespace]) => ({
     namespace,
     settings: {
       ...settingsOf(ensemble),
       applications: [],
       keep: backups.keep,
-      store: { ...known, prefix: known.prefix ?? "" },
+      store: known,
     },
   }));
   const restored: pulumi.Resource[] = [];
@@ -190,9 +225,11 @@ function storeJob(
   const work = { name: "work", mountPath: backupPaths.work };
   const mounted = logins.filter((each) => each !== undefined);
   // A pod would wait for a missing Secret without a word; the agent says what is missing.
+  const { credentials } = settings.store;
   const keys = whenThere({
-    volumeMounts: [{ name: "store", mountPath: backupPaths.credentials, readOnly: true }],
-    volumes: [secretVolume("store", settings.store.credentials)],
+    volumeMounts:
+      credentials === undefined ? [] : [{ name: "store", mountPath: backupPaths.credentials, readOnly: true }],
+    volumes: credentials === undefined ? [] : [secretVolume("store", credentials)],
   });
   const own = {
     settings,
@@ -261,6 +298,19 @@ function restoreJob(ensemble: Ensemble, settings: BackupSettings, inputs: Backup
     command: ["restore"],
     before: "fetch",
   };
+}
+
+/** The store; and, for a role of AWS, what gives it to a pod: the token service at 443, or the agent of the node. */
+function storeEgress({
+  url,
+  serviceAccountAnnotations,
+  podIdentity,
+}: Backups["store"]): networking.v1.NetworkPolicyEgressRule[] {
+  const ports = pulumi.output(url).apply((known) => {
+    const wanted = new Set([portOf(known), ...(serviceAccountAnnotations === undefined ? [] : [443])]);
+    return [...wanted].map(tcp);
+  });
+  return [{ ports }, ...(podIdentity ? [podIdentityEgress] : [])];
 }
 
 function portOf(url: string): number {

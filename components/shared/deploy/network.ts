@@ -3,7 +3,6 @@
  * all addresses that they have.
  */
 import type { core, networking, policy } from "@pulumi/kubernetes/types/input";
-import type { Input } from "@pulumi/pulumi";
 import { instanceLabels, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble, Peer } from "./arguments";
 
@@ -133,7 +132,7 @@ export function fromMetrics(ensemble: Ensemble, port: number): networking.v1.Net
   return from.length > 0 ? [{ from, ports: [tcp(port)] }] : [];
 }
 
-const tcp = (port: Input<number>) => ({ protocol: "TCP", port });
+export const tcp = (port: number) => ({ protocol: "TCP", port });
 
 /**
  * DNS may be a node-local cache outside the pod network, so its address is left open. The DNS pods of OpenShift listen at 5353, and
@@ -141,18 +140,32 @@ const tcp = (port: Input<number>) => ({ protocol: "TCP", port });
  */
 const toDns = { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) };
 
+/** To the agent of EKS Pod Identity on each node: IPv4, IPv6. */
+export const podIdentityEgress: networking.v1.NetworkPolicyEgressRule = {
+  to: ["169.254.170.23/32", "fd00:ec2::23/128"].map((cidr) => ({ ipBlock: { cidr } })),
+  ports: [tcp(80)],
+};
+
 /** Pods that reach an object store, which may be anywhere: a policy knows no names of hosts. */
 export function storePolicy(
   ensemble: Ensemble,
   name: string,
-  { selector, port, types }: { selector: Record<string, string>; port: Input<number>; types: ("Ingress" | "Egress")[] },
+  {
+    selector,
+    to,
+    types,
+  }: {
+    selector: Record<string, string>;
+    to: networking.v1.NetworkPolicyEgressRule[];
+    types: ("Ingress" | "Egress")[];
+  },
 ) {
   return {
     metadata: metadata(ensemble, name),
     spec: {
       podSelector: { matchLabels: selector },
       policyTypes: types,
-      egress: [toDns, { ports: [tcp(port)] }],
+      egress: [toDns, ...to],
     },
   };
 }

@@ -148,6 +148,28 @@ describe("the pods", () => {
     expect(ports).toEqual([53, 53, 5353, 5353, 443]);
   });
 
+  it.each<[Partial<Backups["store"]>, number[], string[]]>([
+    [{ credentials: "keys" }, [9000], []],
+    // The token service of AWS besides.
+    [{ serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": "arn:role" } }, [9000, 443], []],
+    [{ podIdentity: true }, [9000, 80], ["169.254.170.23/32", "fd00:ec2::23/128"]],
+  ])("with %j connect to what they need, and have no other login", async (login, ports, addresses) => {
+    const place = { url: "https://s3.example.com:9000", bucket: "backups", ...login };
+    const graph = await deploy({ store: place, restoreFrom: { copy: "latest" } });
+    for (const name of ["etcd-backup", "etcd-backup-proof"]) {
+      const [, ...rules] = listAt(inputs(graph, networkPolicy, name), "spec.egress");
+      expect(rules.flatMap((rule) => listAt(rule, "ports").map(({ port }) => port))).toEqual(ports);
+      const blocks = rules.flatMap(({ to }) => (to ?? []) as object[]);
+      expect(blocks.map((each) => at(each, "ipBlock.cidr"))).toEqual(addresses);
+      const mounted = listAt(template(graph, name), "spec.volumes").some((each) => each["name"] === "store");
+      expect(mounted).toBe("credentials" in login);
+    }
+    for (const name of ["etcd-backup", "etcd-backup-proof", "etcd-restore"]) {
+      const account = inputs(graph, "kubernetes:core/v1:ServiceAccount", name);
+      expect(at(account, "metadata.annotations")).toEqual(login.serviceAccountAnnotations);
+    }
+  });
+
   it("of a proof have room for the copy, the restored data and its log", async () => {
     const graph = await deploy({}, { storage: { size: "8Gi" } });
     const volumes = listAt(template(graph, "etcd-backup-proof"), "spec.volumes");
@@ -226,6 +248,18 @@ describe("the argument", () => {
     [{ store: { ...store, prefix: "/one" } }, "backups.store.prefix must be names with slashes between them"],
     [{ store: { ...store, keys: "x" } }, "backups.store.keys is not an argument"],
     [{ store: undefined }, "backups.store is missing"],
+    [
+      { store: { ...store, credentials: undefined } },
+      "backups.store must have exactly one way to log in, got none; give",
+    ],
+    [
+      { store: { ...store, credentials: undefined, podIdentity: false } },
+      "backups.store must have exactly one way to log in, got none; give",
+    ],
+    [
+      { store: { ...store, podIdentity: true } },
+      "backups.store must have exactly one way to log in, got credentials and podIdentity; give",
+    ],
     [
       { restoreFrom: { copy: "yesterday" } },
       'backups.restoreFrom.copy must be "latest", the id of a copy or a time in UTC, got "yesterday"',
