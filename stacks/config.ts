@@ -121,6 +121,8 @@ export const services = {
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as [ServiceName, ...ServiceName[]];
 
+export const servicesWithBackups = serviceNames.filter((service) => "backups" in services[service].shape);
+
 /** A deletion by mistake or malice must be noticed while the lock lasts: two weeks outlast a holiday. */
 const shortestLockDays = 14;
 /** Of a lock, by AWS. */

@@ -1,9 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
+import { awsHost } from "../components/shared/core/aws";
 import type { AwsKmsSeal } from "../components/vault";
 import { createAws } from "./aws";
-import { awsNames } from "./aws/names";
+import { awsNames, backupsPrefix } from "./aws/names";
 import { vaultForCells } from "./cells";
-import type { AwsConfig, ServiceName, StackConfig } from "./config";
+import { type AwsConfig, type ServiceName, type StackConfig, servicesWithBackups } from "./config";
 import type { Environment } from "./services";
 
 export const environment: Environment = {
@@ -62,28 +63,46 @@ export function prod(config: StackConfig): Environment {
   return config.aws === undefined ? environment : onAws(config, config.aws);
 }
 
-/** The services with the key, the role and the volumes that the stack makes for them. */
+/** The services with the key, the roles, the volumes and the bucket that the stack makes for them. */
 function onAws(config: StackConfig, aws: AwsConfig): Environment {
-  const { storageClass, region, keys, roles, cluster } = awsNames(aws);
+  const { storageClass, region, keys, roles, cluster, backups: bucket } = awsNames(aws);
+  // Not both: the server would prefer the role of the annotation.
+  const login = (role: keyof typeof roles) =>
+    cluster === undefined
+      ? { serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles[role].arn } }
+      : { podIdentity: true };
   const seal: Partial<AwsKmsSeal> = {
     type: "awskms",
     region,
     keyId: keys.vault,
     ...(aws.endpoint === undefined ? {} : { endpoint: aws.endpoint }),
-    // Not both: the server would prefer the role of the annotation.
-    ...(cluster === undefined
-      ? { serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles.vault.arn } }
-      : { podIdentity: true }),
+    ...login("vault"),
   };
+  const store = {
+    url: aws.endpoint ?? `https://${awsHost("s3", region)}`,
+    region,
+    bucket,
+    prefix: backupsPrefix,
+    ...login("backups"),
+  };
+  // A stack file that names a store names all of it: half of each would be a third one.
+  const withBackups = servicesWithBackups.filter((service) => {
+    const given = config[service];
+    return !("backups" in given) || given.backups?.store === undefined;
+  });
   const { vault, ...others } = environment.services;
   const services = { ...others, vault: { ...vault, seal } };
-  const onVolumes = Object.entries(services).map(([service, args]) => [
+  const complete = (Object.entries(services) as [ServiceName, object][]).map(([service, args]) => [
     service,
-    { ...args, storage: { class: storageClass } },
+    {
+      ...args,
+      storage: { class: storageClass },
+      ...(withBackups.includes(service) ? { backups: { store } } : {}),
+    },
   ]);
   return {
     ...environment,
-    services: Object.fromEntries(onVolumes) as Environment["services"],
+    services: Object.fromEntries(complete) as Environment["services"],
     surroundings: (kubernetes) => createAws(config, aws, kubernetes),
   };
 }

@@ -9,14 +9,15 @@ import { Provider } from "@pulumi/aws/provider";
 import { StorageClass } from "@pulumi/kubernetes/storage/v1/storageClass";
 import * as pulumi from "@pulumi/pulumi";
 import { awsHost } from "../../components/shared/core/aws";
+import { namesOf } from "../../components/shared/core/names";
 import { alternateName } from "../../components/shared/deploy";
 import { bucketPurposes, type CellsStore } from "../cells";
-import { type AwsConfig, expirationDaysOf, type StackConfig } from "../config";
+import { type AwsConfig, expirationDaysOf, type StackConfig, servicesWithBackups } from "../config";
 import type { Surroundings } from "../services";
 import { createBucket } from "./buckets";
 import { createKey } from "./keys";
-import { type AwsNames, awsNames } from "./names";
-import { objectRights, sealRights, trustOf } from "./policies";
+import { type AwsNames, awsNames, backupsPrefix } from "./names";
+import { backupRights, objectRights, type ServiceAccounts, sealRights, trustOf } from "./policies";
 
 /** Of a file that somebody has overwritten or deleted. */
 const formerVersionsDays = 30;
@@ -33,7 +34,7 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
     createBucket(purpose, { bucket: names.buckets[purpose], formerVersionsDays }, kept),
   );
   const { lockDays } = aws;
-  createBucket(
+  const backups = createBucket(
     "backups",
     {
       bucket: names.backups,
@@ -46,35 +47,17 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
     kept,
   );
 
-  const serviceAccount = { namespace: config.namespace, name: "vault" };
-  const role = new Role(
-    "vault",
-    {
-      name: names.roles.vault.name,
-      assumeRolePolicy: trustOf(aws, serviceAccount),
-    },
-    { provider },
-  );
-  const sealing = new RolePolicy(
-    "vault",
-    { name: "rights", role: role.name, policy: vaultKey.arn.apply(sealRights) },
-    { provider },
-  );
-  const associations =
-    names.cluster === undefined
-      ? []
-      : [
-          new PodIdentityAssociation(
-            "vault",
-            {
-              clusterName: names.cluster,
-              namespace: serviceAccount.namespace,
-              serviceAccount: serviceAccount.name,
-              roleArn: role.arn,
-            },
-            { provider },
-          ),
-        ];
+  const { namespace } = config;
+  const role = (name: "vault" | "backups", accounts: string[], rights: pulumi.Output<string>) =>
+    createRole(aws, names, { name, accounts: { namespace, names: accounts }, rights }, { provider });
+  const roles = [
+    ...role("vault", ["vault"], vaultKey.arn.apply(sealRights)),
+    ...role(
+      "backups",
+      servicesWithBackups.flatMap(backupAccounts),
+      pulumi.all([backups.arn, backupsKey.arn]).apply(([bucket, key]) => backupRights(bucket, backupsPrefix, key)),
+    ),
+  ];
 
   // Cells takes no role: it wants an access key.
   const user = new User("cells", { name: names.users.cells }, { provider });
@@ -86,11 +69,40 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
   const accessKey = createAccessKeys(user, aws.accessKey.rotation, { provider, dependsOn: rights });
 
   return {
-    needed: [vaultKey, role, sealing, ...associations, createStorageClass(names.storageClass, kubernetes)],
+    needed: [vaultKey, backups, ...roles, createStorageClass(names.storageClass, kubernetes)],
     store: pulumi
       .all([accessKey.id, pulumi.secret(accessKey.secret)])
       .apply(([id, secret]) => ({ ...storeOf(aws, names), user: id, password: secret })),
   };
+}
+
+/** The ServiceAccounts that reach the store. */
+function backupAccounts(service: string): string[] {
+  const { backup, proof, restore } = namesOf(service);
+  return [backup, proof, restore];
+}
+
+/** A role for pods with these service accounts. Returns what these pods must wait for. */
+function createRole(
+  aws: AwsConfig,
+  { roles, cluster }: AwsNames,
+  details: { name: "vault" | "backups"; accounts: ServiceAccounts; rights: pulumi.Output<string> },
+  options: pulumi.CustomResourceOptions,
+): pulumi.Resource[] {
+  const { name, accounts, rights } = details;
+  const role = new Role(name, { name: roles[name].name, assumeRolePolicy: trustOf(aws, accounts) }, options);
+  const policy = new RolePolicy(name, { name: "rights", role: role.name, policy: rights }, options);
+  const { namespace, names } = accounts;
+  const associate = (clusterName: string) =>
+    names.map(
+      (serviceAccount) =>
+        new PodIdentityAssociation(
+          serviceAccount,
+          { clusterName, namespace, serviceAccount, roleArn: role.arn },
+          options,
+        ),
+    );
+  return [role, policy, ...(cluster === undefined ? [] : associate(cluster))];
 }
 
 /**

@@ -8,12 +8,15 @@ export interface AwsNames {
   keys: { vault: string; backups: string };
   buckets: BucketNames;
   backups: string;
-  roles: { vault: Role };
+  roles: { vault: Role; backups: Role };
   /** With EKS Pod Identity. */
   cluster: string | undefined;
   users: { cells: string };
   storageClass: string;
 }
+
+/** What the keys of all backups begin with: whatever else comes into the bucket one day, their role does not reach it. */
+export const backupsPrefix = "cells-services";
 
 interface Role {
   name: string;
@@ -29,7 +32,7 @@ export function awsNames({ region, prefix, oidcProvider, cluster }: AwsConfig): 
     keys: { vault: `alias/${prefix}-vault`, backups: `alias/${prefix}-backups` },
     buckets: bucketNames(prefix),
     backups: `${prefix}-backups`,
-    roles: { vault: role(`${prefix}-vault`) },
+    roles: { vault: role(`${prefix}-vault`), backups: role(`${prefix}-backups`) },
     cluster: cluster?.slice(cluster.indexOf("/") + 1),
     users: { cells: `${prefix}-cells` },
     storageClass: `${prefix}-gp3`,

@@ -7,32 +7,32 @@ export interface Statement {
   Principal?: unknown;
   Action: string | string[];
   Resource?: string | string[];
-  Condition?: Record<string, Record<string, string>>;
+  Condition?: Record<string, Record<string, string | string[]>>;
 }
 
 export function policyDocument(...statements: Statement[]): string {
   return JSON.stringify({ Version: "2012-10-17", Statement: statements });
 }
 
-interface ServiceAccount {
+export interface ServiceAccounts {
   namespace: string;
-  name: string;
+  names: string[];
 }
 
 /**
- * A pod with this service account gets the role, and no other pod: through each of the ways that are given. With both, the pods can
+ * A pod with one of these service accounts gets the role, and no other pod: through each of the ways that are given. With both, the pods can
  * change from one to the other.
  */
-export function trustOf(ways: Pick<AwsConfig, "oidcProvider" | "cluster">, account: ServiceAccount): string {
+export function trustOf(ways: Pick<AwsConfig, "oidcProvider" | "cluster">, accounts: ServiceAccounts): string {
   const { oidcProvider, cluster } = ways;
   return policyDocument(
-    ...(oidcProvider === undefined ? [] : [trustInIssuer(oidcProvider, account)]),
-    ...(cluster === undefined ? [] : [trustInPodIdentity(cluster, account)]),
+    ...(oidcProvider === undefined ? [] : [trustInIssuer(oidcProvider, accounts)]),
+    ...(cluster === undefined ? [] : [trustInPodIdentity(cluster, accounts)]),
   );
 }
 
 /** IRSA. */
-function trustInIssuer(oidcProvider: string, { namespace, name }: ServiceAccount): Statement {
+function trustInIssuer(oidcProvider: string, { namespace, names }: ServiceAccounts): Statement {
   const issuer = oidcProvider.slice(oidcProvider.indexOf("/") + 1);
   return {
     Effect: "Allow",
@@ -42,13 +42,13 @@ function trustInIssuer(oidcProvider: string, { namespace, name }: ServiceAccount
       StringEquals: {
         // The audience is a word and no host: in China it has no ".cn" either.
         [`${issuer}:aud`]: "sts.amazonaws.com",
-        [`${issuer}:sub`]: `system:serviceaccount:${namespace}:${name}`,
+        [`${issuer}:sub`]: anyOf(names.map((name) => `system:serviceaccount:${namespace}:${name}`)),
       },
     },
   };
 }
 
-function trustInPodIdentity(cluster: string, { namespace, name }: ServiceAccount): Statement {
+function trustInPodIdentity(cluster: string, { namespace, names }: ServiceAccounts): Statement {
   return {
     Effect: "Allow",
     // The same name in all partitions.
@@ -58,10 +58,16 @@ function trustInPodIdentity(cluster: string, { namespace, name }: ServiceAccount
       StringEquals: {
         "aws:RequestTag/eks-cluster-arn": cluster,
         "aws:RequestTag/kubernetes-namespace": namespace,
-        "aws:RequestTag/kubernetes-service-account": name,
+        "aws:RequestTag/kubernetes-service-account": anyOf(names),
       },
     },
   };
+}
+
+/** As AWS gives it back: a list of one is a text. */
+function anyOf(values: string[]): string | string[] {
+  const [first = "", ...others] = values;
+  return others.length === 0 ? first : values;
 }
 
 /** What the awskms seal of Vault does. */
@@ -91,6 +97,30 @@ export function objectRights(bucketArns: string[]): string {
       ],
       Resource: bucketArns.map((arn) => `${arn}/*`),
     },
+  );
+}
+
+/**
+ * Lists, writes and reads what is below one prefix. It deletes nothing, so that a thief cannot hide a backup either: backups expire by
+ * the rule of the bucket.
+ */
+export function backupRights(bucketArn: string, prefix: string, keyArn: string): string {
+  return policyDocument(
+    {
+      Effect: "Allow",
+      Action: "s3:ListBucket",
+      Resource: bucketArn,
+      Condition: { StringLike: { "s3:prefix": `${prefix}/*` } },
+    },
+    // AWS knows no condition on the prefix for this list. It names uploads that have not ended, and no objects.
+    { Effect: "Allow", Action: "s3:ListBucketMultipartUploads", Resource: bucketArn },
+    {
+      Effect: "Allow",
+      Action: ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+      Resource: `${bucketArn}/${prefix}/*`,
+    },
+    // An upload in parts decrypts too: each part continues what the first request has begun.
+    { Effect: "Allow", Action: ["kms:GenerateDataKey", "kms:Decrypt"], Resource: keyArn },
   );
 }
 

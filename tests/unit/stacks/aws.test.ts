@@ -1,11 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { awsNames } from "../../../stacks/aws/names";
-import { objectRights, type Statement, sealRights, tlsOnly, trustOf } from "../../../stacks/aws/policies";
+import { backupRights, objectRights, type Statement, sealRights, tlsOnly, trustOf } from "../../../stacks/aws/policies";
+import { servicesWithBackups } from "../../../stacks/config";
+import { at, inputs, listAt } from "../../support/graph";
 import type { Graph, RecordOptions } from "../../support/recorder";
 import { recordStack } from "../../support/stacks";
 
 const oidcProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE";
-const vault = { namespace: "cells", name: "vault" };
+const vault = { namespace: "cells", names: ["vault"] };
 /** As in Pulumi.prod.yaml. */
 const awsConfig = { region: "eu-central-1", prefix: "example-cells", oidcProvider };
 const statements = (document: string): Statement[] => (JSON.parse(document) as { Statement: Statement[] }).Statement;
@@ -61,9 +63,38 @@ describe("policies of AWS", () => {
     expect(statements(trustOf({ oidcProvider, cluster }, vault))).toHaveLength(2);
   });
 
+  it("give a role to several service accounts, by either way", () => {
+    const cluster = "arn:aws:eks:eu-central-1:111122223333:cluster/production";
+    const both = statements(trustOf({ oidcProvider, cluster }, { namespace: "cells", names: ["a", "b"] }));
+    expect(both.map(({ Condition }) => Object.values(Condition?.["StringEquals"] ?? {}))).toEqual([
+      ["sts.amazonaws.com", ["system:serviceaccount:cells:a", "system:serviceaccount:cells:b"]],
+      [cluster, "cells", ["a", "b"]],
+    ]);
+  });
+
+  it("let backups list, write and read below their prefix, and delete nothing", () => {
+    const rights = statements(backupRights("arn:a", "one", "arn:key"));
+    const actions = rights.flatMap(({ Action }) => Action);
+    expect(actions.filter((action) => action.startsWith("s3:")).sort()).toEqual([
+      "s3:AbortMultipartUpload",
+      "s3:GetObject",
+      "s3:ListBucket",
+      "s3:ListBucketMultipartUploads",
+      "s3:PutObject",
+    ]);
+    // An upload in parts needs both.
+    expect(actions.filter((action) => action.startsWith("kms:")).sort()).toEqual([
+      "kms:Decrypt",
+      "kms:GenerateDataKey",
+    ]);
+    const list = rights.find(({ Action }) => Action === "s3:ListBucket");
+    expect(list?.Condition).toEqual({ StringLike: { "s3:prefix": "one/*" } });
+  });
+
   it.each([
     ["Vault", sealRights("arn:key"), ["arn:key"]],
     ["Cells", objectRights(["arn:a", "arn:b"]), ["arn:a", "arn:b", "arn:a/*", "arn:b/*"]],
+    ["backups", backupRights("arn:a", "one", "arn:key"), ["arn:a", "arn:a/one/*", "arn:key"]],
   ])("allow %s what it does on what it has, and nothing by a wildcard", (_, document, resources) => {
     const allowed = statements(document);
     expect(allowed.every(({ Effect }) => Effect === "Allow")).toBe(true);
@@ -215,13 +246,64 @@ describe("backups", () => {
   });
 });
 
+describe("backups of prod", () => {
+  const accounts = (service: string) => ["backup", "backup-proof", "restore"].map((suffix) => `${service}-${suffix}`);
+  const role = "arn:aws:iam::111122223333:role/example-cells-backups";
+  const services = JSON.stringify(servicesWithBackups);
+  const settingsOf = (graph: Graph, service: string): unknown => {
+    const pod = at(inputs(graph, "kubernetes:batch/v1:CronJob", `${service}-backup`), "spec.jobTemplate.spec.template");
+    return JSON.parse(String(at(listAt(listAt(pod, "spec.containers")[0], "env")[0], "value")));
+  };
+  const annotationsOf = (graph: Graph, name: string) =>
+    at(inputs(graph, "kubernetes:core/v1:ServiceAccount", name), "metadata.annotations");
+
+  it("are made of each service that has the argument, into the locked bucket, with a role of their own", async () => {
+    const graph = await recordStack("prod", { config: { services } });
+    const trust = statements(String(inputs(graph, "aws:iam/role:Role", "backups")["assumeRolePolicy"]));
+    expect(servicesWithBackups).toContain("etcd");
+    for (const service of servicesWithBackups) {
+      expect(settingsOf(graph, service), service).toMatchObject({
+        store: {
+          url: "https://s3.eu-central-1.amazonaws.com",
+          region: "eu-central-1",
+          bucket: "example-cells-backups",
+          prefix: "cells-services",
+        },
+      });
+      expect(annotationsOf(graph, `${service}-backup`)).toEqual({ "eks.amazonaws.com/role-arn": role });
+      for (const account of accounts(service)) {
+        expect(JSON.stringify(trust[0]?.Condition)).toContain(`"system:serviceaccount:cells:${account}"`);
+      }
+    }
+    // The prefix of the keys is that of the rights.
+    expect(inputs(graph, "aws:iam/rolePolicy:RolePolicy", "backups")["policy"]).toContain("/cells-services/*");
+  });
+
+  it("take a schedule from the stack file, and keep their store", async () => {
+    const etcd = JSON.stringify({ backups: { schedule: "0 1 * * *", keep: 30 } });
+    const graph = await recordStack("prod", { config: { services, etcd } });
+    expect(at(inputs(graph, "kubernetes:batch/v1:CronJob", "etcd-backup"), "spec.schedule")).toBe("0 1 * * *");
+    expect(settingsOf(graph, "etcd")).toMatchObject({ keep: 30, store: { bucket: "example-cells-backups" } });
+  });
+
+  it("go into the store that the stack file names, with its login alone", async () => {
+    const store = { url: "https://s3.example.com", bucket: "elsewhere", credentials: "keys" };
+    const graph = await recordStack("prod", { config: { services, etcd: JSON.stringify({ backups: { store } }) } });
+    expect(settingsOf(graph, "etcd")).toMatchObject({ store: { ...store, prefix: "" } });
+    expect(annotationsOf(graph, "etcd-backup")).toBeUndefined();
+  });
+});
+
 describe("prod through EKS Pod Identity", () => {
   const cluster = "arn:aws:eks:eu-central-1:111122223333:cluster/production";
   it("associates the account of Vault with its role before Vault starts, and needs no OIDC provider", async () => {
     const aws = JSON.stringify({ ...awsConfig, oidcProvider: undefined, cluster });
     const graph = await recordStack("prod", { config: { aws } });
-    const [association, ...others] = graph.byType("aws:eks/podIdentityAssociation:PodIdentityAssociation");
-    expect(others).toEqual([]);
+    const associations = graph.byType("aws:eks/podIdentityAssociation:PodIdentityAssociation");
+    const [association, ...ofBackups] = associations;
+    expect(ofBackups.map(({ inputs: given }) => given["serviceAccount"])).toEqual(
+      servicesWithBackups.flatMap((service) => [`${service}-backup`, `${service}-backup-proof`, `${service}-restore`]),
+    );
     expect(association?.inputs).toMatchObject({
       clusterName: "production",
       namespace: "cells",
@@ -230,8 +312,12 @@ describe("prod through EKS Pod Identity", () => {
     const [component] = graph.byType("cells-services:index:VaultCluster");
     const seal = graph.byType("kubernetes:batch/v1:Job").find(({ name }) => name === "vault-seal");
     expect([component, seal].some((each) => each?.options.dependsOn?.includes(association?.urn ?? ""))).toBe(true);
-    const account = graph.byType("kubernetes:core/v1:ServiceAccount").find(({ name }) => name === "vault");
-    expect(JSON.stringify(account?.inputs)).not.toContain("eks.amazonaws.com");
+    const accounts = graph.byType("kubernetes:core/v1:ServiceAccount");
+    expect(accounts.map(({ name }) => name)).toContain("etcd-backup");
+    expect(JSON.stringify(accounts)).not.toContain("eks.amazonaws.com");
+    expect(JSON.stringify(inputs(graph, "kubernetes:networking.k8s.io/v1:NetworkPolicy", "etcd-backup"))).toContain(
+      "169.254.170.23/32",
+    );
     expect(JSON.stringify(graph.byType("pulumi:providers:aws")[0]?.inputs)).toContain("111122223333");
   });
 });
