@@ -20,6 +20,7 @@ export const agents = [
   "nats",
   "redis",
   "mongodb",
+  "mongodb-backup",
   "mysql",
   "objectstore",
   "gateway",

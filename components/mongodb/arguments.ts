@@ -2,6 +2,7 @@
 import { z } from "zod";
 import {
   agentPorts,
+  backupsArgument,
   ensembleSchema,
   ensembleShape,
   images,
@@ -51,6 +52,7 @@ export const mongodbProfile: ServiceProfile = {
 export const mongodbSchema = ensembleSchema(
   {
     ...ensembleShape(mongodbProfile),
+    backups: backupsArgument,
     featureCompatibilityVersion: z
       .string()
       .describe(

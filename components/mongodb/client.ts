@@ -18,6 +18,8 @@ export interface Endpoint {
   tls: { ca: string } | "unverified" | "off";
   auth: { username: string; password: string; source: string } | undefined;
   timeoutMilliseconds: number;
+  /** Of a command that takes long, such as the build of an index. Default: the same. */
+  answerMilliseconds?: number;
 }
 
 /** To this one server, whatever it says about others. Connects when it is used first. */
@@ -25,14 +27,14 @@ export function direct(endpoint: Endpoint): Client {
   return new MongoClient(`mongodb://${endpoint.host}:${endpoint.port}/`, clientOptions(endpoint));
 }
 
-export function clientOptions({ tls, auth, timeoutMilliseconds }: Endpoint): MongoClientOptions {
+export function clientOptions({ tls, auth, timeoutMilliseconds, answerMilliseconds }: Endpoint): MongoClientOptions {
   return {
     directConnection: true,
     appName: "cells-services",
     maxPoolSize: 2,
     serverSelectionTimeoutMS: timeoutMilliseconds,
     connectTimeoutMS: timeoutMilliseconds,
-    socketTimeoutMS: timeoutMilliseconds,
+    socketTimeoutMS: answerMilliseconds ?? timeoutMilliseconds,
     retryReads: false,
     retryWrites: false,
     ...(tls === "off" ? {} : { tls: true, ...(tls === "unverified" ? { tlsAllowInvalidCertificates: true } : tls) }),

@@ -5,6 +5,7 @@ import {
   agentPorts,
   claimNames,
   createApplications,
+  createBackups,
   createCertificates,
   createConfig,
   createCredentials,
@@ -20,7 +21,7 @@ import {
 } from "../shared/deploy";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
 import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";
-import { mongodbSetupJob, pace, policyPorts, serverConfig, statefulSet } from "./manifest";
+import { backupInputs, mongodbSetupJob, pace, policyPorts, serverConfig, statefulSet } from "./manifest";
 
 export { type MongodbClusterArguments, mongodbProfile, mongodbSchema, resolveMongodb } from "./arguments";
 
@@ -58,8 +59,13 @@ export class MongodbCluster extends EnsembleComponent {
     const members = createMembers(ensemble, servers, afterGuard);
     const spec = mongodbSetupJob(ensemble, bundle, credentials.checksum);
     const setup = createSetup(ensemble, { spec, dependsOn: [...members.ready, ...credentials.secrets] }, afterGuard);
+    const program = () => readAgentBundle("mongodb-backup", () => require("../../dist/agents/mongodb-backup.json"));
+    const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup] });
+    const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
+    // An application learns its password when the data of a copy are there.
+    const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
-    const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
+    const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });
   }
 }

@@ -64,3 +64,6 @@ export function address({ name, namespace, members, tls, database = "" }: Addres
 export function connectionString(url: string, user: { username: string; password: string }): string {
   return url.replace("://", `://${encodeURIComponent(user.username)}:${encodeURIComponent(user.password)}@`);
 }
+
+/** In the working folder of a proof: the data of the throw-away server, which listens at 127.0.0.1 only. */
+export const proofData = "data";

@@ -1,9 +1,12 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of mongod: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
+import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
+  adminLogin,
   agentPorts,
+  type BackupInputs,
   configName,
   containerProfile,
   type Ensemble,
@@ -20,7 +23,7 @@ import {
   tlsVolumes,
 } from "../shared/deploy";
 import type { MongodbEnsemble } from "./arguments";
-import { keyName, type MongodbSetupSettings, paths, ports } from "./layout";
+import { keyName, type MongodbSetupSettings, paths, ports, proofData } from "./layout";
 
 /**
  * Half of what is left after 256 MiB for connections and sorting, as the server would compute from the memory of the
@@ -158,3 +161,44 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
 
 /** The agents ask each other at the port of their metrics. */
 export const policyPorts = { client: ports.client, peer: [], internal: [agentPorts.http], metrics: agentPorts.http };
+
+/**
+ * The documents of a copy are not compressed: random text takes as much as on the volume, logs three times as much. Beside them is the volume
+ * of the throw-away server.
+ */
+const proofShare = 4;
+
+/** Only its own pod reaches the throw-away server of a proof, so it needs neither users nor TLS. */
+export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
+  return {
+    bundle,
+    login: adminLogin(ensemble, paths),
+    proof: {
+      bytes: proofShare * ensemble.storage.bytes,
+      initContainers: (volumeMounts, ephemeralStorage) => {
+        const { requests, limits } = ensemble.resources;
+        return [
+          {
+            name: "mongod",
+            image: ensemble.image,
+            ...containerProfile,
+            command: ["/usr/bin/mongod", `--dbpath=${backupPaths.work}/${proofData}`, "--bind_ip=127.0.0.1"],
+            args: [
+              `--port=${ports.client}`,
+              "--nounixsocket",
+              `--wiredTigerCacheSizeGB=${cacheGigabytes(ensemble)}`,
+              // Documents that have expired by now are in the copy all the same.
+              "--setParameter=ttlMonitorEnabled=false",
+              // Its diagnostics would take 200 MiB.
+              "--setParameter=diagnosticDataCollectionEnabled=false",
+            ],
+            resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
+            // It runs until the comparison has ended.
+            restartPolicy: "Always",
+            volumeMounts,
+          },
+        ];
+      },
+    },
+  };
+}

@@ -121,7 +121,7 @@ function decideUnconfigured(observed: Observed): Decision {
 }
 
 export interface SetStatus {
-  members: { self?: boolean; health: number; stateStr: string; optimeDate?: Date }[];
+  members: { name?: string; self?: boolean; health: number; stateStr: string; optimeDate?: Date }[];
 }
 
 /** Knows others by their last heartbeat (2 s): the lag of a quiet set is some seconds, and only its growth counts. */
