@@ -22,6 +22,7 @@ export const agents = [
   "mongodb",
   "mongodb-backup",
   "mysql",
+  "mysql-backup",
   "objectstore",
   "gateway",
 ] as const;

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import {
   agentPorts,
+  backupsArgument,
   ensembleSchema,
   ensembleShape,
   images,
@@ -103,6 +104,7 @@ export const mysqlProfile: ServiceProfile = {
 export const mysqlSchema = ensembleSchema(
   {
     ...ensembleShape(mysqlProfile),
+    backups: backupsArgument,
     maxConnections: wholeNumber(
       leastShare,
       largestMaxConnections,

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
+import type { Connection as CoreConnection } from "mysql2";
 import { type Connection, type ConnectionOptions, createConnection, type RowDataPacket } from "mysql2/promise";
 import { readLogin } from "../shared/agent/logins";
 import type { Ensemble } from "../shared/agent/main";
@@ -18,11 +19,22 @@ const connectMilliseconds = 2_000;
 
 /** One attempt to one server. A caller that tries again reads certificates and passwords anew. */
 export async function open(endpoint: Endpoint, milliseconds: number = connectMilliseconds): Promise<Connection> {
-  const connection = await createConnection({ ...connectionOptions(endpoint), connectTimeout: milliseconds });
+  return connectWith({ ...connectionOptions(endpoint), connectTimeout: milliseconds });
+}
+
+/** To a server in the same pod that has no passwords. */
+export async function openSocket(socketPath: string): Promise<Connection> {
+  return connectWith({ ...encoding, socketPath, user: "root", connectTimeout: connectMilliseconds });
+}
+
+async function connectWith(options: ConnectionOptions): Promise<Connection> {
+  const connection = await createConnection(options);
   // An error between two statements, such as a server that ends, is found by the next statement.
   connection.on("error", () => undefined);
   return connection;
 }
+
+const encoding = { charset: "utf8mb4_bin", supportBigNumbers: true };
 
 function connectionOptions(endpoint: Endpoint): ConnectionOptions {
   const { host, port, tls, credentials, database } = endpoint;
@@ -34,8 +46,7 @@ function connectionOptions(endpoint: Endpoint): ConnectionOptions {
     user: credentials?.username ?? "",
     ...(credentials === undefined ? {} : { password: credentials.password }),
     ...(database === undefined ? {} : { database }),
-    charset: "utf8mb4_bin",
-    supportBigNumbers: true,
+    ...encoding,
     ...(tls === undefined
       ? {}
       : { ssl: { ca: tls.ca, minVersion: "TLSv1.2", rejectUnauthorized: true, verifyIdentity: true } }),
@@ -80,6 +91,13 @@ export async function rows<T = Record<string, string | number | null>>(
     if ((error as { code?: string }).code === "PROTOCOL_SEQUENCE_TIMEOUT") connection.destroy();
     throw error;
   }
+}
+
+/** Row by row: the library stops reading from the connection while nobody takes the next one. */
+export function streamRows<T>(connection: Connection, sql: string): AsyncIterable<T> {
+  // Its promises have no streams, and its types do not show what they wrap.
+  const { connection: wrapped } = connection as unknown as { connection: CoreConnection };
+  return wrapped.query(sql).stream({ highWaterMark: 1 });
 }
 
 export async function readServer(ask: <T>(sql: string) => Promise<T[]>): Promise<Server> {

@@ -78,6 +78,10 @@ export function isEmpty(set: GtidSet): boolean {
   return set.size === 0;
 }
 
+export function countOf(set: GtidSet): bigint {
+  return [...set.values()].flat().reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
+}
+
 export function formatGtidSet(set: GtidSet): string {
   const text = ([key, intervals]: [string, readonly Interval[]]): string =>
     `${key}:${intervals.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)).join(":")}`;

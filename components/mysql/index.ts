@@ -6,6 +6,7 @@ import {
   checksum,
   claimNames,
   createApplications,
+  createBackups,
   createCertificates,
   createConfig,
   createCredentials,
@@ -26,7 +27,7 @@ import {
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { defaultTransactionBytes, serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
-import { internalPassword, login, pace, policyPorts, statefulSet } from "./manifest";
+import { backupInputs, internalPassword, login, pace, policyPorts, statefulSet } from "./manifest";
 
 export { type MysqlClusterArguments, mysqlProfile, mysqlSchema, resolveMysql } from "./arguments";
 
@@ -77,8 +78,12 @@ export class MysqlCluster extends EnsembleComponent {
     const spec = setupJob(ensemble, { bundle, credentialsChecksum, paths, ...internalPassword(ensemble) });
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
+    const program = () => readAgentBundle("mysql-backup", () => require("../../dist/agents/mysql-backup.json"));
+    const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup] });
+    const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     const more = (application: string) => ({ database: databaseOf(application) });
-    const applications = createApplications(ensemble, credentials, { url, setup, more }, afterGuard);
+    const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
+    const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
     this.publish({ url, ports, durability: "fsync", applications });
   }
 }

@@ -36,6 +36,17 @@ export const paths = {
   internal: "/etc/mysql-internal",
 } as const;
 
+/** In the folder of a copy, a proof or a restore. */
+export const backupFiles = {
+  /** Of the server beside a copy, which is needed for its clone plugin alone. */
+  server: "server",
+  socket: "mysqld.sock",
+  /** What it clones. */
+  clone: "clone",
+  /** Beginning of the names in a copy. */
+  data: "data",
+} as const;
+
 export const adminUsername = "admin";
 /** User of the agents, and of the members towards each other. */
 export const internalUsername = "member";

@@ -1,8 +1,12 @@
 /** From resolved arguments to Kubernetes specs: pure. The configuration of the server is in `configuration.ts`. */
 import type { core } from "@pulumi/kubernetes/types/input";
+import { backupPaths } from "../shared/core/backup";
 import {
+  type AgentBundle,
+  adminLogin,
   agentContainer,
   agentPorts,
+  type BackupInputs,
   configName,
   containerProfile,
   type Ensemble,
@@ -19,7 +23,7 @@ import {
   trustMounts,
   trustVolumes,
 } from "../shared/deploy";
-import { internalName, paths, ports } from "./layout";
+import { backupFiles, internalName, paths, ports } from "./layout";
 
 export const pace: Pace = {
   // The hand-over (15 s at most), leaving the group, and writing dirty pages to a slow disk. A server that is killed
@@ -106,6 +110,81 @@ export function login(ensemble: Ensemble): LoginMounts {
     volumes: [...volumes, ...trustVolumes(ensemble)],
   };
 }
+
+/** Of the server that only clones: a new data directory and its logs. */
+const cloningBytes = 512 * 2 ** 20;
+/** What the server that has the copy writes to it: redo and undo logs, temporary tables. */
+const proofBytes = 2 ** 30;
+
+/** All that is cloned is on the volume of a member, which has its logs too. */
+export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
+  const { requests, limits } = ensemble.resources;
+  const inWork = (...names: string[]): string => [backupPaths.work, ...names].join("/");
+  const server = (name: string, data: string, options: string[], mounts: core.v1.VolumeMount[], storage: string) => ({
+    name,
+    image: ensemble.image,
+    ...containerProfile,
+    command: ["/usr/sbin/mysqld", "--no-defaults", `--datadir=${data}`, ...throwAwayOptions, ...options],
+    resources: { requests, limits: { ...limits, "ephemeral-storage": storage } },
+    volumeMounts: mounts,
+  });
+  const own = inWork(backupFiles.server);
+  return {
+    bundle,
+    login: adminLogin(ensemble, paths),
+    copy: {
+      bytes: ensemble.storage.bytes + cloningBytes,
+      initContainers: (mounts, storage) => [
+        server("initialize", own, ["--initialize-insecure"], mounts, storage),
+        {
+          // It verifies the certificate of the member that it clones.
+          ...server(
+            "mysqld",
+            own,
+            ["--plugin-load-add=mysql_clone.so"],
+            [...mounts, ...trustMounts(ensemble, paths)],
+            storage,
+          ),
+          restartPolicy: "Always",
+        },
+      ],
+    },
+    proof: {
+      bytes: ensemble.storage.bytes + proofBytes,
+      initContainers: (mounts, storage) => [
+        {
+          // The passwords in the copy are those of its time. The option also keeps events, replication and plugins in the data from starting.
+          ...server(
+            "mysqld",
+            inWork(backupPaths.copy, backupFiles.data),
+            // A row as text may have twice the size of the largest that a member takes.
+            ["--skip-grant-tables", "--max-allowed-packet=1G"],
+            mounts,
+            storage,
+          ),
+          restartPolicy: "Always",
+        },
+      ],
+    },
+  };
+}
+
+/** Only its own pod reaches it, through a socket. */
+const throwAwayOptions = [
+  `--socket=${backupPaths.work}/${backupFiles.socket}`,
+  "--skip-networking",
+  "--mysqlx=OFF",
+  `--tmpdir=${backupPaths.work}`,
+  "--secure-file-priv=NULL",
+  "--auto-generate-certs=OFF",
+  "--disable-log-bin",
+  "--skip-replica-start",
+  "--performance-schema=OFF",
+  "--innodb-use-native-aio=OFF",
+  // A clone must have those of its source.
+  "--character-set-server=utf8mb4",
+  "--collation-server=utf8mb4_bin",
+];
 
 export const policyPorts = {
   client: ports.client,

@@ -31,7 +31,7 @@ export interface Server {
   offlineMode: boolean;
 }
 
-type Found = { member: string; server: Server };
+export type Found = { member: string; server: Server };
 export type Answer = Found | { member: string; reason: string };
 
 export interface Observed {

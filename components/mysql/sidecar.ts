@@ -13,6 +13,7 @@ import { log } from "../shared/core/log";
 import type { MarkerAnswer } from "../shared/core/marker";
 import { memberHost, memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
+import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, internalCredentials, open, openMember, readServer, rows, withConnection } from "./client";
 import { quoted } from "./configuration";
@@ -234,31 +235,43 @@ function nameStatement(group: string): string {
 }
 
 /** The server ends when the copy is complete, and the kubelet starts it again with the data of the donor. */
-async function clone(connection: Connection, donor: string, { name, tls, namespace }: Ensemble): Promise<void> {
-  const host = memberHost(name, namespace, donor);
-  const { username, password } = await internalCredentials();
-  const set = (assignment: string) => rows(connection, `SET GLOBAL ${assignment}`, answerMilliseconds);
+async function clone(connection: Connection, donor: string, ensemble: Ensemble): Promise<void> {
+  const readOnly = (value: "ON" | "OFF") =>
+    rows(connection, `SET GLOBAL super_read_only = ${value}`, answerMilliseconds);
   await rm(paths.discard, { force: true });
   await rows(connection, "STOP GROUP_REPLICATION", startMilliseconds);
-  await set(`clone_valid_donor_list = '${address(host)}'`);
-  if (tls !== "off") await set(`clone_ssl_ca = '${join(paths.trust, "ca.crt")}'`);
-  await set("super_read_only = OFF");
+  await readOnly("OFF");
   try {
-    await rows(
-      connection,
-      `CLONE INSTANCE FROM '${username}'@'${host}':${ports.client} IDENTIFIED BY ${quoted(password)} ` +
-        `REQUIRE ${tls === "off" ? "NO " : ""}SSL`,
-    );
+    await cloneFrom(connection, donor, ensemble, await internalCredentials());
   } catch (error) {
     // When the copy is complete the server tries to restart itself, which needs a supervisor that it does not have. It
     // says so, or the connection breaks first, and it ends.
     const { code, errno } = error as { code?: string; errno?: number };
     if (errno !== restartFailed && code !== "PROTOCOL_CONNECTION_LOST" && code !== "ECONNRESET") {
-      await set("super_read_only = ON").catch(() => undefined);
+      await readOnly("ON").catch(() => undefined);
       throw error;
     }
   }
   log(`filled from ${donor}; the server starts again`);
+}
+
+/** The data of a member, in place of that of the server, or in a new folder. */
+export async function cloneFrom(
+  connection: Connection,
+  donor: string,
+  { name, tls, namespace }: Ensemble,
+  { username, password }: Credentials,
+  folder?: string,
+): Promise<void> {
+  const host = memberHost(name, namespace, donor);
+  const set = (assignment: string) => rows(connection, `SET GLOBAL ${assignment}`, answerMilliseconds);
+  await set(`clone_valid_donor_list = '${address(host)}'`);
+  if (tls !== "off") await set(`clone_ssl_ca = '${join(paths.trust, "ca.crt")}'`);
+  await rows(
+    connection,
+    `CLONE INSTANCE FROM '${username}'@'${host}':${ports.client} IDENTIFIED BY ${quoted(password)} ` +
+      `${folder === undefined ? "" : `DATA DIRECTORY = '${folder}' `}REQUIRE ${tls === "off" ? "NO " : ""}SSL`,
+  );
 }
 
 /**
@@ -310,9 +323,10 @@ export function release(leaving: string[], settings: EnsembleSettings, namespace
   );
 }
 
-async function askMembers(members: string[], ensemble: Ensemble): Promise<Answer[]> {
+/** Default: as the internal user. */
+export async function askMembers(members: string[], ensemble: Ensemble, credentials?: Credentials): Promise<Answer[]> {
   const ask = (member: string): Promise<Answer> =>
-    withConnection(openMember(ensemble, member), async (connection): Promise<Answer> => {
+    withConnection(openMember(ensemble, member, credentials), async (connection): Promise<Answer> => {
       const askOne = <T>(sql: string) => rows<T>(connection, sql, answerMilliseconds);
       // Names are cached: after a full stop the address may already be that of another member, which would count twice.
       const [answered] = await askOne<{ host: string }>("SELECT @@report_host AS host");

@@ -53,7 +53,7 @@ export function lockStatement(username: string): string {
   return `ALTER USER ${quoted(username)}@'%' ACCOUNT LOCK`;
 }
 
-function identifier(name: string): string {
+export function identifier(name: string): string {
   return `\`${name.replaceAll("`", "``")}\``;
 }
 
