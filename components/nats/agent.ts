@@ -15,7 +15,7 @@ import { absent } from "../shared/agent/files";
 import { keepMarker, readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
 import type { KubernetesApi } from "../shared/agent/kubernetes";
-import { readCredentials, readLogin, readUsers, verifyLogins } from "../shared/agent/logins";
+import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
 import { examineEach } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
@@ -24,7 +24,7 @@ import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
-import { type Endpoint, jetStreamStates, withConnection } from "./client";
+import { askJetStream, jetStreamStates } from "./client";
 import { type Health, whyNotFormed, whyNotHealthy } from "./formation";
 import {
   inAccount,
@@ -38,6 +38,7 @@ import {
   wantedReplicas,
 } from "./layout";
 import { type Answer, clusterName, decide } from "./member";
+import { acceptedOf, administrator, endpointOf, logIn, withUser } from "./members";
 import { reconcile } from "./reconciler";
 import { type Group, type JetStreamPage, nextRelease, type ReleaseStep, toHeldStreams } from "./release";
 import { type RenewalOptions, tellToRead } from "./renewal";
@@ -64,7 +65,7 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   const refused = await waitFor<string>(
     `the cluster without ${leaving.join(" and ")}`,
     () =>
-      withAdministrator(settings, host, async (connection) => {
+      withUser(settings, host, administrator, async (connection) => {
         const step = nextRelease(await observeGroup(settings, namespace, staying), staying);
         if (step.kind === "refuse") return { done: step.reason };
         return step.kind === "done" ? { done: "" } : { waiting: await takeStep(connection, step) };
@@ -74,33 +75,26 @@ async function release(leaving: string[], settings: EnsembleSettings, namespace:
   if (refused !== "") throw new Error(refused);
 }
 
-/** Returns what the next step waits for. */
+/** Returns what the next step waits for. The meta leader answers, to users of the system account only. */
 async function takeStep(
   connection: NatsConnection,
   step: Exclude<ReleaseStep, { kind: "done" | "refuse" }>,
 ): Promise<string> {
   switch (step.kind) {
     case "step-down":
-      await command(connection, "META.LEADER.STEPDOWN", { placement: { preferred: step.to } });
+      await askJetStream(connection, "META.LEADER.STEPDOWN", { placement: { preferred: step.to } });
       return `${step.from} gives the lead of the meta group to ${step.to}`;
     case "move":
       for (const { account, name } of step.streams) {
-        await command(connection, `ACCOUNT.STREAM.MOVE.${account}.${name}`, { server: step.server });
+        await askJetStream(connection, `ACCOUNT.STREAM.MOVE.${account}.${name}`, { server: step.server });
       }
       return `${step.streams.map(({ account, name }) => `${account} > ${name}`).join(", ")} leave ${step.server}`;
     case "remove":
-      await command(connection, "SERVER.REMOVE", { peer: step.server, peer_id: step.peer });
+      await askJetStream(connection, "SERVER.REMOVE", { peer: step.server, peer_id: step.peer });
       return `${step.server} is removed from the meta group`;
     case "wait":
       return step.reason;
   }
-}
-
-/** The meta leader answers, to users of the system account only. */
-async function command(connection: NatsConnection, subject: string, request: object): Promise<void> {
-  const answer = await connection.request(`$JS.API.${subject}`, JSON.stringify(request), { timeout: 10_000 });
-  const { error } = answer.json<{ error?: { description: string } }>();
-  if (error !== undefined) throw new Error(`${subject}: ${error.description}`);
 }
 
 /** Throws when a server that should answer does not. */
@@ -188,7 +182,7 @@ async function keepUsersRead(settings: EnsembleSettings, namespace: string, memb
   const { server_id: server, tags = [] } = JSON.parse(body) as { server_id: string; tags?: string[] };
   const read = tags.find((tag) => tag.startsWith(usersTag));
   if (read !== undefined && file.includes(read)) return;
-  const accepted = await administratorOf(settings, memberHost(settings.name, namespace, member));
+  const accepted = await acceptedOf(settings, memberHost(settings.name, namespace, member), administrator);
   throw new Error(`its users are old; ${await tellToRead(server, accepted)}`);
 }
 
@@ -199,7 +193,7 @@ async function waitForFormation(settings: EnsembleSettings, namespace: string): 
     `${settings.members} members with one leader`,
     async () => {
       const ask = (connection: NatsConnection) => jetStreamStates(connection, settings.members, 3_000);
-      const reason = whyNotFormed(await withAdministrator(settings, host, ask), members);
+      const reason = whyNotFormed(await withUser(settings, host, administrator, ask), members);
       return reason === undefined ? { done: true } : { waiting: reason };
     },
     { deadlineSeconds: formationDeadlineSeconds, intervalSeconds: 2, onError: "wait" },
@@ -256,35 +250,3 @@ function monitoringUrl({ name }: EnsembleSettings, namespace: string, member: st
 
 const monitor = (settings: EnsembleSettings, namespace: string, member: string, path: string, timeoutSeconds = 5) =>
   http({ url: monitoringUrl(settings, namespace, member, path), timeoutSeconds });
-
-async function endpointOf(settings: EnsembleSettings, host: string, credentials: Credentials): Promise<Endpoint> {
-  const login = await readLogin(settings.tls, paths.trust, host, credentials);
-  return { ...login, port: ports.client, name: "cells-services-setup" };
-}
-
-function logIn(endpoint: Endpoint): Promise<void> {
-  return withConnection(endpoint, async () => undefined);
-}
-
-/** With the first password of the administrator that the server accepts: it may know only the former one. */
-async function administratorOf(settings: EnsembleSettings, host: string): Promise<Endpoint> {
-  let error: unknown;
-  for (const login of (await readUsers()).admin) {
-    const endpoint = await endpointOf(settings, host, login);
-    try {
-      await logIn(endpoint);
-      return endpoint;
-    } catch (reason) {
-      error = reason;
-    }
-  }
-  throw error;
-}
-
-async function withAdministrator<T>(
-  settings: EnsembleSettings,
-  host: string,
-  use: (connection: NatsConnection) => Promise<T>,
-): Promise<T> {
-  return withConnection(await administratorOf(settings, host), use);
-}

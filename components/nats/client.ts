@@ -1,5 +1,5 @@
 /** Connections of the agent and of the check. Never imported by the component: it loads the client library. */
-import { connect, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
+import { connect, type Msg, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
 import type { Endpoint as CommonEndpoint } from "../shared/core/endpoint";
 import { type JetStreamState, toJetStreamState } from "./formation";
 
@@ -43,6 +43,33 @@ export function connectionOptions(endpoint: Endpoint): NodeConnectionOptions {
     ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
     ...(credentials === undefined ? {} : { user: credentials.username, pass: credentials.password }),
   };
+}
+
+/** What JetStream refused, in its own words. */
+export class JetStreamError extends Error {
+  /** As in `errors.json` of the server. */
+  readonly code: number | undefined;
+
+  constructor(subject: string, description: string, code: number | undefined) {
+    super(`${subject}: ${description}`);
+    this.code = code;
+  }
+}
+
+const answerMilliseconds = 10_000;
+
+/** `subject`: of the API of JetStream, without its prefix. */
+export async function askJetStream<T>(connection: NatsConnection, subject: string, request: object): Promise<T> {
+  const answer = await connection.request(`$JS.API.${subject}`, JSON.stringify(request), {
+    timeout: answerMilliseconds,
+  });
+  return answerOf<T>(subject, answer);
+}
+
+export function answerOf<T>(subject: string, answer: Msg): T {
+  const { error, ...result } = answer.json<{ error?: { description: string; err_code?: number } }>();
+  if (error !== undefined) throw new JetStreamError(subject, error.description, error.err_code);
+  return result as T;
 }
 
 /** Asks all servers through one of them. Returns when as many as `expected` have answered, or after the time. */
