@@ -18,6 +18,7 @@ export const agents = [
   "etcd-backup",
   "vault",
   "nats",
+  "nats-backup",
   "redis",
   "mongodb",
   "mongodb-backup",

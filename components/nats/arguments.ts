@@ -1,6 +1,7 @@
 /** The arguments of NATS. */
 import { z } from "zod";
 import {
+  backupsArgument,
   ensembleSchema,
   ensembleShape,
   images,
@@ -46,6 +47,7 @@ export const natsProfile: ServiceProfile = {
 
 export const natsSchema = ensembleSchema({
   ...ensembleShape(natsProfile),
+  backups: backupsArgument,
   durability: z
     .enum(["fsync", "replicated"])
     .describe(

@@ -6,6 +6,7 @@ import {
   claimNames,
   createAccess,
   createApplications,
+  createBackups,
   createCertificates,
   createConfig,
   createCredentials,
@@ -23,6 +24,7 @@ import {
 import { type NatsClusterArguments, resolveNats } from "./arguments";
 import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, releaseSeconds, scheme } from "./layout";
 import {
+  backupInputs,
   login,
   natsSetupJob,
   pace,
@@ -86,13 +88,18 @@ export class NatsCluster extends EnsembleComponent {
       },
       afterGuard,
     );
+    const program = () => readAgentBundle("nats-backup", () => require("../../dist/agents/nats-backup.json"));
+    const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: setup });
+    const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     // Without applications and without TLS the reconciler would have nothing to do.
     if (ensemble.applications.length > 0 || ensemble.tls !== "off") {
       const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
-      const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, reconciler, ...access] });
-      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, bundle, checksum(listed(own))), afterSetup);
+      // While streams are restored nobody moves them.
+      const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: [reconciler, ...access, ...restored] });
+      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, bundle, checksum(listed(own))), whenFilled);
     }
-    const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
+    const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
     this.publish({ url, ports, durability, applications });
   }
 }

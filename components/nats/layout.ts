@@ -17,6 +17,10 @@ export const paths = {
   trust: "/etc/nats-trust",
   admin: "/etc/nats-admin",
   reconciler: "/etc/nats-reconciler",
+  /** The marker, for a copy. */
+  marker: "/etc/nats-marker",
+  /** Key of the marker: of one life of the data. */
+  formedFile: "bootstrappedAt",
 } as const;
 
 /** The files of the meta group, which knows all streams. */
@@ -57,3 +61,6 @@ export function scheme(tls: TlsMode): "nats" | "tls" {
 
 /** How long streams are copied off the servers that leave. The next run continues a copy that takes longer. */
 export const releaseSeconds = 480;
+
+/** In the working folder of a proof. */
+export const proofFiles = { config: "nats.conf", data: "data" } as const;

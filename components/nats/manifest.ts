@@ -1,12 +1,14 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of NATS: pure. */
 import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
+import { backupPaths } from "../shared/core/backup";
 import type { Credentials, Users } from "../shared/core/users";
 import {
   type AgentBundle,
   agentContainer,
   agentSelector,
   agentVolumes,
+  type BackupInputs,
   certificateMounts,
   certificateVolumes,
   configName,
@@ -36,7 +38,17 @@ import {
   trustVolumes,
 } from "../shared/deploy";
 import type { NatsEnsemble } from "./arguments";
-import { inAccount, paths, ports, reconcilerInbox, reconcilerName, systemAccount, usersTag } from "./layout";
+import {
+  inAccount,
+  paths,
+  ports,
+  proofFiles,
+  reconcilerInbox,
+  reconcilerName,
+  systemAccount,
+  usersTag,
+  wantedReplicas,
+} from "./layout";
 import { clusterName } from "./member";
 
 /** 80 % of the volume, because NATS does not count raft logs, snapshots and deleted messages. A full volume switches JetStream off. */
@@ -335,5 +347,42 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
     livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
     // Ready while its last look at every stream is recent.
     readinessProbe: { ...probe("/readyz"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
+  };
+}
+
+/** Memory streams, and what a stream needs beside its messages. */
+const proofMargin = 2 ** 30;
+
+/** The users are those of the setup: the administrator has no right to streams. The marker says which life of the data it is. */
+export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
+  const { volumeMounts, volumes } = login(ensemble);
+  const { marker } = namesOf(ensemble.name);
+  const most = (fileStoreBytes(ensemble) * ensemble.members) / wantedReplicas(ensemble.members);
+  return {
+    bundle,
+    login: {
+      volumeMounts: [...volumeMounts, { name: "marker", mountPath: paths.marker, readOnly: true }],
+      volumes: [...volumes, { name: "marker", configMap: { name: marker } }],
+    },
+    proof: {
+      // The copy, and one of its streams, which may be nearly all of it.
+      bytes: 2 * most + proofMargin,
+      initContainers: (mounts, ephemeralStorage) => [
+        {
+          name: "nats",
+          image: ensemble.image,
+          ...containerProfile,
+          command: ["/nats-server", "-c", `${backupPaths.work}/${proofFiles.config}`],
+          env: [goMemoryLimit(ensemble, 0.8)],
+          resources: {
+            requests: ensemble.resources.requests,
+            limits: { ...ensemble.resources.limits, "ephemeral-storage": ephemeralStorage },
+          },
+          volumeMounts: mounts,
+          // It runs until the comparison has ended.
+          restartPolicy: "Always",
+        },
+      ],
+    },
   };
 }
