@@ -17,6 +17,7 @@ export const agents = [
   "etcd",
   "etcd-backup",
   "vault",
+  "vault-backup",
   "nats",
   "nats-backup",
   "redis",

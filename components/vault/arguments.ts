@@ -3,6 +3,7 @@ import { z } from "zod";
 import { majority } from "../shared/core/names";
 import {
   type AddProblem,
+  backupsArgument,
   ensembleSchema,
   ensembleShape,
   images,
@@ -125,6 +126,7 @@ const [shortestPeriodDays, longestPeriodDays] = [3, 31];
 export const vaultSchema = ensembleSchema(
   {
     ...ensembleShape(vaultProfile),
+    backups: backupsArgument,
     tls: tlsOrNot("Vault has one protocol on a port"),
     seal: z.discriminatedUnion("type", [shamirSeal, awsKmsSeal], {
       error: ({ code, input }) =>

@@ -1,5 +1,6 @@
 /** The calls of Vault's API that the agent and the check need, over plain HTTPS. */
-import { type HttpRequest, type HttpResponse, http } from "../shared/agent/http";
+import type { Readable } from "node:stream";
+import { beginningOf, type HttpRequest, type HttpResponse, http, openHttp } from "../shared/agent/http";
 import { messageOf } from "../shared/core/errors";
 import { waitFor } from "../shared/core/wait";
 
@@ -46,27 +47,26 @@ export type Server = ({ state: "up" } & Health) | { state: "away"; reason: strin
 
 /** Making keys and, with a key service, asking it. */
 const initTimeoutSeconds = 60;
+const refusalBytes = 64 * 2 ** 10;
 
 export function vaultClient(endpoint: Endpoint) {
   const { url, token, ca, servername, unverified, electionSeconds } = endpoint;
+  const requestOf = (method: "GET" | "POST" | "DELETE", path: string) => ({
+    url: `${url}/v1/${path}`,
+    method,
+    // Vault can be configured to refuse requests without the first header, which a web page cannot forge.
+    headers: { "x-vault-request": "true", ...(token === undefined ? {} : { "x-vault-token": token }) },
+    ca,
+    servername,
+    unverified,
+  });
   const send = async (
     method: "GET" | "POST" | "DELETE",
     path: string,
     body?: object,
     timeoutSeconds = endpoint.timeoutSeconds ?? 10,
   ): Promise<HttpResponse> => {
-    const attempt = () =>
-      http({
-        url: `${url}/v1/${path}`,
-        method,
-        // Vault can be configured to refuse requests without the first header, which a web page cannot forge.
-        headers: { "x-vault-request": "true", ...(token === undefined ? {} : { "x-vault-token": token }) },
-        body: body && JSON.stringify(body),
-        timeoutSeconds,
-        ca,
-        servername,
-        unverified,
-      });
+    const attempt = () => http({ ...requestOf(method, path), body: body && JSON.stringify(body), timeoutSeconds });
     if (electionSeconds === undefined) return attempt();
     return waitFor(
       "an active member",
@@ -101,6 +101,24 @@ export function vaultClient(endpoint: Endpoint) {
     /** Any status of the health page is an answer. */
     health: async () => toHealth(await send("GET", "sys/health")),
     sealStatus: async () => toSealStatus(parse("sys/seal-status", await send("GET", "sys/seal-status"))),
+    /** Of the log of raft, which all changes go through. */
+    async appliedIndex(): Promise<number> {
+      const path = "sys/leader";
+      return parse<{ raft_applied_index?: number }>(path, await send("GET", path))?.raft_applied_index ?? 0;
+    },
+    /** In Vault's own format. Standbys refuse: they would only redirect to the active member. `timeoutSeconds`: without any part. */
+    async snapshot(timeoutSeconds: number): Promise<AsyncIterable<Buffer>> {
+      const path = "sys/storage/raft/snapshot";
+      const response = await openHttp({ ...requestOf("GET", path), timeoutSeconds });
+      const { statusCode: status = 0 } = response;
+      if (status !== 200) parse(path, { status, body: await beginningOf(response, refusalBytes) });
+      return response;
+    },
+    /** Replaces all data, and what opens it, with that of a snapshot. The server goes on with it after the answer. */
+    async restore(body: Readable, timeoutSeconds: number): Promise<void> {
+      const path = "sys/storage/raft/snapshot-force";
+      parse(path, await http({ ...requestOf("POST", path), body, timeoutSeconds }));
+    },
     async init(body: object) {
       const raw = await write<{ keys_base64?: string[]; recovery_keys_base64?: string[]; root_token?: string }>(
         "sys/init",

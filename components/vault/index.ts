@@ -10,6 +10,7 @@ import {
   createAccess,
   createAccessElsewhere,
   createApplicationSecrets,
+  createBackups,
   createCertificates,
   createConfig,
   createGuard,
@@ -25,14 +26,16 @@ import {
   urlOf,
 } from "../shared/deploy";
 import { resolveVault, type VaultClusterArguments } from "./arguments";
-import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
+import { paths, ports, proofSealName, rootName, scheme, sealName, tokensName } from "./layout";
 import {
+  backupInputs,
   injectedLogin,
   login,
   memberRules,
   mountsOf,
   pace,
   policyPorts,
+  proofSealPolicy,
   sealJob,
   sealPolicy,
   serverConfig,
@@ -110,11 +113,16 @@ export class VaultCluster extends EnsembleComponent {
     ];
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] });
     new CronJob(tokensName(name), tokensCronJob(ensemble, bundle), afterSetup);
+    const proofPolicy = proofSealPolicy(ensemble);
+    if (proofPolicy !== undefined) new NetworkPolicy(proofSealName(name), proofPolicy, afterGuard);
+    const program = () => readAgentBundle("vault-backup", () => require("../../dist/agents/vault-backup.json"));
+    const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
 
     const applications = Object.fromEntries(
       ensemble.applications.map((application) => {
-        // The name of the Secret resolves after the setup, which makes the token.
-        const secret = setup.id.apply(() => applicationSecretName(name, application));
+        // The name of the Secret resolves after the setup, which makes the token, and after a restore.
+        const filled = pulumi.all([setup.id, ...restored.map(({ urn }) => urn)]);
+        const secret = filled.apply(() => applicationSecretName(name, application));
         return [application, { secret, username: undefined, password: undefined }];
       }),
     );

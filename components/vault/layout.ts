@@ -35,6 +35,8 @@ export const paths = {
   trust: "/etc/vault/trust",
   /** Key shares of the shamir seal. */
   unseal: "/etc/vault/unseal",
+  /** Key shares of a copy that is restored. */
+  formerUnseal: "/etc/vault/former-unseal",
   aws: "/etc/vault/aws",
   /** The token with which an agent logs in. */
   login: "/var/run/secrets/cells-services/vault",
@@ -81,6 +83,8 @@ export interface SetupSettings extends VaultSettings {
   tokenPeriodDays: number;
   /** Tokens that were made for a lower number are replaced. */
   passwords: { rotation: number };
+  /** A restore is wanted, which writes keys. */
+  restores?: true;
   /** By application, the other namespace whose Secret gets the token too. */
   applicationNamespaces?: Record<string, string>;
 }
@@ -88,6 +92,11 @@ export interface SetupSettings extends VaultSettings {
 /** Secret with the key shares (shamir) or the encrypted recovery keys (awskms). Outlives the component like the data. */
 export function keysName(name: string, seal: SealSettings["type"]): string {
   return seal === "shamir" ? `${name}-unseal` : `${name}-recovery`;
+}
+
+/** Secret that a person makes for a restore with shamir: the key shares of the component that was copied. */
+export function formerKeysName(name: string): string {
+  return `${name}-former-unseal`;
 }
 
 /** Secret with the root token between the initialisation and the end of the setup. */
@@ -105,6 +114,11 @@ export function sealName(name: string): string {
   return `${name}-seal`;
 }
 
+/** NetworkPolicy that lets proofs reach the key service. */
+export function proofSealName(name: string): string {
+  return `${sealName(name)}-proof`;
+}
+
 export function scheme(tls: TlsMode): "http" | "https" {
   return tls === "off" ? "http" : "https";
 }
@@ -117,3 +131,15 @@ export function peerAddress(settings: { name: string }, namespace: string, membe
 export function memberUrl(settings: { name: string; tls: TlsMode }, namespace: string, member: string): string {
   return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.client}`;
 }
+
+/** Of the throw-away server of a proof, which only its own pod reaches. */
+export const proofUrl = `http://127.0.0.1:${ports.client}`;
+/** In the working folder of a proof. */
+export const proofFiles = {
+  /** In the folder of the copy. */
+  snapshot: "raft.snap",
+  config: "vault.json",
+  data: "data",
+  /** The server unpacks a snapshot there. */
+  temporary: "tmp",
+} as const;

@@ -1,6 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { core, networking } from "@pulumi/kubernetes/types/input";
-import { majority } from "../shared/core/names";
+import { backupPaths } from "../shared/core/backup";
+import { majority, proofSelector } from "../shared/core/names";
 import {
   type AgentBundle,
   type AgentJob,
@@ -9,6 +10,7 @@ import {
   allow,
   apiServerPorts,
   applicationSecretName,
+  type BackupInputs,
   certificateMounts,
   configName,
   containerPorts,
@@ -39,9 +41,12 @@ import {
 } from "../shared/deploy";
 import type { VaultEnsemble } from "./arguments";
 import {
+  formerKeysName,
   keysName,
   paths,
   ports,
+  proofFiles,
+  proofSealName,
   rootName,
   type SealSettings,
   type SetupSettings,
@@ -106,7 +111,8 @@ function setupSettings(ensemble: VaultEnsemble): SetupSettings {
   const { seal, mounts, policies, audit, tokens, passwords, applicationNamespaces } = ensemble;
   const own = { seal: sealSettings(seal), mounts, policies, audit, tokenPeriodDays: tokens.periodDays, passwords };
   const elsewhere = Object.keys(applicationNamespaces).length === 0 ? {} : { applicationNamespaces };
-  return { ...settingsOf(ensemble), ...own, ...elsewhere };
+  const restores = ensemble.backups?.restoreFrom === undefined ? {} : { restores: true as const };
+  return { ...settingsOf(ensemble), ...own, ...elsewhere, ...restores };
 }
 
 export const pace: Pace = {
@@ -152,18 +158,20 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
 
 /** Optional: the Secret is missing before the initialisation. Later a pod without it still starts, and its agent says so. */
 function keyShares({ name, seal }: VaultEnsemble): LoginMounts {
-  if (seal.type !== "shamir") return { volumes: [], volumeMounts: [] };
-  const secret = { secretName: keysName(name, seal.type), optional: true, defaultMode: 0o440 };
-  return {
-    volumes: [{ name: "unseal", secret }],
-    volumeMounts: [{ name: "unseal", mountPath: paths.unseal, readOnly: true }],
-  };
+  return seal.type === "shamir" ? optionalSecret("unseal", keysName(name, seal.type), paths.unseal) : nothing;
+}
+
+const nothing: LoginMounts = { volumes: [], volumeMounts: [] };
+
+function optionalSecret(name: string, secretName: string, mountPath: string): LoginMounts {
+  const secret = { secretName, optional: true, defaultMode: 0o440 };
+  return { volumes: [{ name, secret }], volumeMounts: [{ name, mountPath, readOnly: true }] };
 }
 
 /** Mounts the credentials as a file, because the environment of a process ends up in dumps and child processes. */
 function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.EnvVar[] } {
   const secret = seal.type === "awskms" ? seal.credentialsSecret : undefined;
-  if (secret === undefined) return { volumes: [], volumeMounts: [], env: [] };
+  if (secret === undefined) return { ...nothing, env: [] };
   return {
     volumes: [secretVolume("aws", secret, ["credentials"])],
     volumeMounts: [{ name: "aws", mountPath: paths.aws, readOnly: true }],
@@ -241,6 +249,63 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
     retries: 1,
     ...awsAccess(ensemble.seal),
   });
+}
+
+/**
+ * The throw-away server of a proof has the seal of the ensemble, and the login to AWS. It opens the data of the copy with them, and in
+ * a restore with the key shares that a person has given for it.
+ */
+export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): BackupInputs {
+  const { name, seal, image, backups } = ensemble;
+  const inWork = (file: string): string => `${backupPaths.work}/${file}`;
+  const { requests, limits } = ensemble.resources;
+  const aws = awsAccess(seal);
+  const own = keyShares(ensemble);
+  const isRestored = seal.type === "shamir" && backups?.restoreFrom !== undefined;
+  const former = isRestored ? optionalSecret("former-unseal", formerKeysName(name), paths.formerUnseal) : nothing;
+  const key =
+    seal.type === "awskms"
+      ? [
+          { name: "VAULT_SEAL_TYPE", value: seal.type },
+          { name: "VAULT_AWSKMS_SEAL_KEY_ID", value: seal.keyId },
+          { name: "AWS_REGION", value: seal.region },
+          ...(seal.endpoint === undefined ? [] : [{ name: "AWS_KMS_ENDPOINT", value: seal.endpoint }]),
+        ]
+      : [];
+  return {
+    bundle,
+    login: login(ensemble),
+    // While Vault gives a snapshot, its active member cannot hand over: the snapshot waits on the disk for the store.
+    copy: { bytes: ensemble.storage.bytes, initContainers: () => [] },
+    proof: {
+      // The copy, what is unpacked and the new data take three times as much as the data on a volume, which is half full of it at most:
+      // a member that is filled again has two of them.
+      bytes: 2 * ensemble.storage.bytes,
+      annotations: seal.type === "awskms" ? seal.serviceAccountAnnotations : undefined,
+      login: {
+        volumes: [...own.volumes, ...former.volumes, ...aws.volumes],
+        volumeMounts: [...own.volumeMounts, ...former.volumeMounts],
+      },
+      initContainers: (volumeMounts, ephemeralStorage) => [
+        {
+          name: "vault",
+          image,
+          ...containerProfile,
+          command: ["/bin/vault", "server", `-config=${inWork(proofFiles.config)}`],
+          env: [
+            goMemoryLimit(ensemble, 0.9),
+            { name: "TMPDIR", value: inWork(proofFiles.temporary) },
+            ...key,
+            ...aws.env,
+          ],
+          resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
+          volumeMounts: [...volumeMounts, ...aws.volumeMounts],
+          // It runs until the comparison has ended.
+          restartPolicy: "Always",
+        },
+      ],
+    },
+  };
 }
 
 /** What every Job that logs in mounts: a token of its service account that only Vault accepts, for ten minutes. */
@@ -325,14 +390,31 @@ export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy
   };
 }
 
+/** The way to AWS of the pods of proofs, which may reach nothing else. */
+export function proofSealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
+  const { seal, service, name, backups } = ensemble;
+  if (seal.type !== "awskms" || backups === undefined) return undefined;
+  const egress = [...egressTo(keyServicePorts(seal.endpoint)), ...(seal.podIdentity ? [podIdentityEgress] : [])];
+  return {
+    metadata: metadata(ensemble, proofSealName(name)),
+    spec: { podSelector: { matchLabels: proofSelector(service, name) }, policyTypes: ["Egress"], egress },
+  };
+}
+
 /** A key service elsewhere, such as an emulator; and 443, of all services of AWS, where that is open for the API of Kubernetes alone. */
 function keyServiceEgress(
   { egress }: VaultEnsemble,
   endpoint: string | undefined,
 ): networking.v1.NetworkPolicyEgressRule[] {
   const open = egress.apiServer === undefined ? apiServerPorts : [];
-  const wanted = new Set([443, endpoint === undefined ? 443 : portOf(endpoint)]);
-  const ports = [...wanted].filter((port) => !open.includes(port));
+  return egressTo(keyServicePorts(endpoint).filter((port) => !open.includes(port)));
+}
+
+function keyServicePorts(endpoint: string | undefined): number[] {
+  return [...new Set([443, endpoint === undefined ? 443 : portOf(endpoint)])];
+}
+
+function egressTo(ports: number[]): networking.v1.NetworkPolicyEgressRule[] {
   return ports.length === 0 ? [] : [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }];
 }
 

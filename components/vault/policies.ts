@@ -11,6 +11,8 @@ export const setupRole = `${prefix}setup`;
 export const tokensRole = `${prefix}tokens`;
 export const preflightRole = `${prefix}preflight`;
 export const monitorRole = `${prefix}monitor`;
+export const backupRole = `${prefix}backup`;
+export const restoreRole = `${prefix}restore`;
 
 export function applicationRole(application: string): string {
   return `${prefix}application-${application}`;
@@ -65,6 +67,26 @@ export const tokensPolicy: Policy = {
   [`auth/token/create/${monitorRole}`]: ["create", "update"],
 };
 
+/** A snapshot is encrypted with what opens the seal. The rest is what a proof compares. */
+export const backupPolicy: Policy = {
+  ...loginToken,
+  "sys/storage/raft/snapshot": ["read"],
+  "sys/mounts": ["read"],
+  "sys/auth": ["read"],
+  "sys/policies/acl": ["list"],
+};
+
+/** It reads no value, and overwrites none: all that it writes is new. */
+export const restorePolicy: Policy = {
+  ...loginToken,
+  "sys/mounts": ["read"],
+  "+/metadata/*": ["list"],
+  "+/data/*": ["create", "update"],
+};
+
+/** Of a restore, in the throw-away server. */
+export const readerPolicy: Policy = { "sys/mounts": ["read"], "+/metadata/*": ["list"], "+/data/*": ["read"] };
+
 /** What a check and a dashboard want to see. */
 export const monitorPolicy: Policy = {
   ...sharedToken,
@@ -82,12 +104,14 @@ function applicationPolicy(rules: PolicyRule[] = []): Policy {
 }
 
 /** All policies that there should be. */
-export function policies({ applications, policies: rules }: SetupSettings): Record<string, Policy> {
+export function policies({ applications, policies: rules, restores }: SetupSettings): Record<string, Policy> {
   return {
     [setupRole]: setupPolicy,
     [preflightRole]: preflightPolicy,
     [tokensRole]: tokensPolicy,
     [monitorRole]: monitorPolicy,
+    [backupRole]: backupPolicy,
+    ...(restores ? { [restoreRole]: restorePolicy } : {}),
     ...Object.fromEntries(applications.map((each) => [applicationRole(each), applicationPolicy(rules[each])])),
   };
 }
@@ -112,19 +136,32 @@ export function tokenRoles({ applications, tokenPeriodDays }: SetupSettings): Re
 }
 
 /** How long a job is logged in. */
-const loginSeconds = 900;
+export const loginSeconds = 900;
+
+/** As Kubernetes names a ServiceAccount in its tokens. */
+export function subjectOf(namespace: string, account: string): string {
+  return `system:serviceaccount:${namespace}:${account}`;
+}
 
 /** For the service accounts of the jobs that log in. */
 export function loginRoles(name: string, namespace: string): Record<string, object> {
-  const { setup, preflight } = namesOf(name);
-  const accounts = { [setupRole]: setup, [preflightRole]: preflight, [tokensRole]: tokensName(name) };
+  const { setup, preflight, backup, restore } = namesOf(name);
+  const accounts = {
+    [setupRole]: setup,
+    [preflightRole]: preflight,
+    [tokensRole]: tokensName(name),
+    // Also without backups: a proof logs in to the restored server with the role that is in the copy.
+    [backupRole]: backup,
+    // Without its policy it may do nothing.
+    [restoreRole]: restore,
+  };
   return Object.fromEntries(
     Object.entries(accounts).map(([role, account]) => [
       role,
       {
         role_type: "jwt",
         user_claim: "sub",
-        bound_subject: `system:serviceaccount:${namespace}:${account}`,
+        bound_subject: subjectOf(namespace, account),
         bound_audiences: [serviceHost(name, namespace)],
         token_policies: [role],
         token_no_default_policy: true,
@@ -136,10 +173,10 @@ export function loginRoles(name: string, namespace: string): Record<string, obje
   );
 }
 
-/** Roles and policies of removed applications. Without them their tokens can be neither used nor renewed. */
-export function leftovers(known: string[], applications: string[]): string[] {
-  const wanted = applications.map(applicationRole);
-  return known.filter((each) => each.startsWith(applicationRole("")) && !wanted.includes(each));
+/** Roles and policies of removed applications, and of a restore. Without them their tokens can be neither used nor renewed. */
+export function leftovers(known: string[], settings: SetupSettings): string[] {
+  const wanted = Object.keys(policies(settings));
+  return known.filter((each) => each.startsWith(prefix) && !wanted.includes(each));
 }
 
 /** In words: the mounts that exist already and are not of the key-value engine, version 2. */

@@ -137,13 +137,18 @@ async function loggedIn(
   }
 }
 
-/** With the token of this pod's service account, which Vault alone accepts. `whenRefused` ends the error of a refused login. */
-async function login(
+/** The token of this pod's service account, which Vault alone accepts. */
+export async function readLogin(): Promise<string> {
+  return (await readFile(join(paths.login, "token"), "utf8")).trim();
+}
+
+/** With the token of this pod's service account. `whenRefused` ends the error of a refused login. */
+export async function login(
   context: Cluster,
   role: string,
   whenRefused = "nobody can change Vault any more but with its recovery keys",
 ): Promise<VaultClient> {
-  const jwt = (await readFile(join(paths.login, "token"), "utf8")).trim();
+  const jwt = await readLogin();
   const token = await waitFor(
     `a login as ${role}`,
     async () => {
@@ -221,7 +226,7 @@ async function keepAuthentication({ settings, namespace }: Context, client: Vaul
   }
   for (const [name, role] of Object.entries(tokenRoles(settings))) await client.write(`auth/token/roles/${name}`, role);
   const known = [...(await client.list("auth/token/roles")), ...(await client.list("sys/policies/acl"))];
-  for (const name of leftovers([...new Set(known)], settings.applications)) {
+  for (const name of leftovers([...new Set(known)], settings)) {
     // The policy goes first: a run that is killed in between leaves a token without rights.
     await client.remove(`sys/policies/acl/${name}`);
     await client.remove(`auth/token/roles/${name}`);

@@ -311,8 +311,8 @@ async function stopServer(): Promise<void> {
 }
 
 /** From the optional volume with the Secret; undefined with awskms, and until the kubelet has seen the Secret. */
-async function mountedKeys(): Promise<Kept | undefined> {
-  const file = (key: string) => readFile(join(paths.unseal, key), "utf8").catch(absent);
+export async function mountedKeys(folder: string = paths.unseal): Promise<Kept | undefined> {
+  const file = (key: string) => readFile(join(folder, key), "utf8").catch(absent);
   const [attempt, shares] = await Promise.all([file("attempt"), file("shares")]);
   return attempt && shares ? { attempt, shares: JSON.parse(shares) as string[] } : undefined;
 }

@@ -1,5 +1,6 @@
-import { type IncomingMessage, request as plainRequest } from "node:http";
+import { type ClientRequest, type IncomingMessage, request as plainRequest } from "node:http";
 import { type RequestOptions, request as tlsRequest } from "node:https";
+import { Readable } from "node:stream";
 import { memberHost } from "../core/names";
 import { agentPorts } from "../core/settings";
 
@@ -7,7 +8,8 @@ export interface HttpRequest {
   url: string;
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers?: Record<string, string>;
-  body?: string | undefined;
+  /** A stream is sent part by part, of a length that is not said before. */
+  body?: string | Readable | undefined;
   ca?: string | undefined;
   /** The name that the certificate must carry, default: the host of the URL. */
   servername?: string | undefined;
@@ -40,14 +42,19 @@ export function http(request: HttpRequest): Promise<HttpResponse> {
       );
     });
     outgoing.on("error", fail);
-    outgoing.end(body);
+    sendBody(outgoing, body);
   });
+}
+
+function sendBody(outgoing: ClientRequest, body: HttpRequest["body"]): void {
+  if (body instanceof Readable) body.on("error", (error) => outgoing.destroy(error)).pipe(outgoing);
+  else outgoing.end(body);
 }
 
 function optionsOf({ method = "GET", headers = {}, body, ca, servername, unverified }: HttpRequest): RequestOptions {
   return {
     method,
-    headers: body === undefined ? headers : { ...headers, "content-length": Buffer.byteLength(body) },
+    headers: typeof body !== "string" ? headers : { ...headers, "content-length": Buffer.byteLength(body) },
     // One connection for each request: members come and go, and none must be kept by a process that wants to end.
     agent: false,
     ...(ca === undefined ? {} : { ca }),
@@ -71,7 +78,7 @@ export function openHttp(request: HttpRequest): Promise<IncomingMessage> {
       open.destroy(new Error(`${url}: nothing came for ${timeoutSeconds} seconds`));
     });
     outgoing.on("error", reject);
-    outgoing.end(body);
+    sendBody(outgoing, body);
   });
 }
 

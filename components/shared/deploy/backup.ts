@@ -132,6 +132,8 @@ export interface Workspace {
   initContainers: (mounts: core.v1.VolumeMount[], ephemeralStorage: string) => core.v1.Container[];
   /** What the agent needs for these servers alone. */
   login?: LoginMounts;
+  /** Of the ServiceAccount. A cloud reads there which role the account has. */
+  annotations?: Record<string, pulumi.Input<string>> | undefined;
 }
 
 /** What differs from service to service. */
@@ -157,15 +159,17 @@ export function createBackups(
   const bundle = createBundle(ensemble, backup, inputs.bundle, options);
   const to = storeEgress(backups.store);
   const annotations = backups.store.serviceAccountAnnotations;
+  // A pod has one role: where both want one, that of the store must do.
+  const proving = { ...inputs.proof.annotations, ...annotations };
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
   const { restoreFrom } = backups;
   const prepared: pulumi.Resource[] = [
     bundle,
     ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options, annotations),
-    ...createAccess(ensemble, proof, [], options, annotations),
+    ...createAccess(ensemble, proof, [], options, proving),
     ...(restoreFrom === undefined
       ? []
-      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options, annotations)),
+      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options, proving)),
     // Beside that of the ensemble, which lets the copy reach the members.
     new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, to, types: ["Egress"] }), options),
     new NetworkPolicy(
@@ -240,10 +244,12 @@ function storeJob(
   };
   if (workspace === undefined) return own;
   const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}Mi`;
+  // What is written counts against the limit of the pod, which is that of its containers.
+  const ephemeralStorage = mebibytes(workspace.bytes + 2 ** 30);
   return {
     ...own,
-    // What is written counts against the limit of the pod, which is that of its containers.
-    initContainers: workspace.initContainers([work], mebibytes(workspace.bytes + 2 ** 30)),
+    ephemeralStorage,
+    initContainers: workspace.initContainers([work], ephemeralStorage),
     volumeMounts: [...own.volumeMounts, work],
     volumes: [...own.volumes, { name: work.name, emptyDir: { sizeLimit: mebibytes(workspace.bytes) } }],
   };

@@ -130,6 +130,8 @@ export interface AgentContainer {
   nodeOptions?: string;
   /** Further variables. No secrets. */
   env?: core.v1.EnvVar[];
+  /** Limit; default: that of a log. */
+  ephemeralStorage?: string;
 }
 
 /** Runs one command of the agent. Node.js unpacks the bundle and evaluates it in memory: the root file system stays read-only. */
@@ -148,7 +150,10 @@ export function agentContainer(container: AgentContainer): core.v1.Container {
       { name: "MALLOC_ARENA_MAX", value: "1" },
       ...(container.env ?? []),
     ],
-    resources: agentResources,
+    resources: {
+      ...agentResources,
+      limits: { ...agentResources.limits, "ephemeral-storage": container.ephemeralStorage ?? logSpace },
+    },
     volumeMounts: [
       { name: "agent", mountPath: "/agent", readOnly: true },
       { name: "token", mountPath: tokenDirectory, readOnly: true },

@@ -98,6 +98,25 @@ it("lets the preflight remove peers and nothing else", () => {
   });
 });
 
+describe("the policy of a copy", () => {
+  it("reads snapshots and what a proof compares, and nothing of what is stored", () => {
+    const { "cells-services-backup": backup } = policies(settings);
+    expect(backup).toEqual({
+      "auth/token/revoke-self": ["update"],
+      "sys/storage/raft/snapshot": ["read"],
+      "sys/mounts": ["read"],
+      "sys/auth": ["read"],
+      "sys/policies/acl": ["list"],
+    });
+  });
+
+  it("of a restore is there only while one is wanted, and reads no value", () => {
+    expect(policies(settings)).not.toHaveProperty("cells-services-restore");
+    const { "cells-services-restore": restore } = policies({ ...settings, restores: true });
+    expect(restore?.["+/data/*"]).toEqual(["create", "update"]);
+  });
+});
+
 describe("the roles", () => {
   it("make periodic orphans without the default policy", () => {
     expect(tokenRoles(settings)[applicationRole("cells")]).toEqual({
@@ -125,9 +144,11 @@ describe("the roles", () => {
       "cells-services-monitor",
       "cells-services-application-old",
       "cells-services-application-cells",
+      "cells-services-restore",
       "own",
     ];
-    expect(leftovers(known, ["cells"])).toEqual(["cells-services-application-old"]);
+    expect(leftovers(known, settings)).toEqual(["cells-services-application-old", "cells-services-restore"]);
+    expect(leftovers(known, { ...settings, restores: true })).toEqual(["cells-services-application-old"]);
   });
 });
 
