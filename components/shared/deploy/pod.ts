@@ -30,10 +30,10 @@ export const containerProfile = {
 export const logSpace = "1Gi";
 
 /** Node.js with a bundle needs about 60 MiB, most of it the program's own pages; the limit leaves room for one large answer. */
-const agentResources: core.v1.ResourceRequirements = {
+const agentResources = {
   requests: { cpu: "10m", memory: "64Mi", "ephemeral-storage": "16Mi" },
   limits: { memory: "192Mi", "ephemeral-storage": logSpace },
-};
+} satisfies core.v1.ResourceRequirements;
 
 /** Keeps pods with these labels on different hosts. */
 export function spreadOverHosts(
