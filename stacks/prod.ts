@@ -67,23 +67,22 @@ export function prod(config: StackConfig): Environment {
 function onAws(config: StackConfig, aws: AwsConfig): Environment {
   const { storageClass, region, keys, roles, cluster, backups: bucket } = awsNames(aws);
   // Not both: the server would prefer the role of the annotation.
-  const login = (role: keyof typeof roles) =>
+  const login = ({ arn }: { arn: string }) =>
     cluster === undefined
-      ? { serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": roles[role].arn } }
+      ? { serviceAccountAnnotations: { "eks.amazonaws.com/role-arn": arn } }
       : { podIdentity: true };
   const seal: Partial<AwsKmsSeal> = {
     type: "awskms",
     region,
     keyId: keys.vault,
     ...(aws.endpoint === undefined ? {} : { endpoint: aws.endpoint }),
-    ...login("vault"),
+    ...login(roles.vault),
   };
   const store = {
     url: aws.endpoint ?? `https://${awsHost("s3", region)}`,
     region,
     bucket,
     prefix: backupsPrefix,
-    ...login("backups"),
   };
   // A stack file that names a store names all of it: half of each would be a third one.
   const withBackups = servicesWithBackups.filter((service) => {
@@ -97,7 +96,7 @@ function onAws(config: StackConfig, aws: AwsConfig): Environment {
     {
       ...args,
       storage: { class: storageClass },
-      ...(withBackups.includes(service) ? { backups: { store } } : {}),
+      ...(withBackups.includes(service) ? { backups: { store: { ...store, ...login(roles.backups(service)) } } } : {}),
     },
   ]);
   return {

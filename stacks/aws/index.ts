@@ -17,7 +17,7 @@ import type { Surroundings } from "../services";
 import { createBucket } from "./buckets";
 import { createKey } from "./keys";
 import { type AwsNames, awsNames, backupsPrefix } from "./names";
-import { backupRights, objectRights, type ServiceAccounts, sealRights, trustOf } from "./policies";
+import { backupRights, objectRights, sealRights, trustOf } from "./policies";
 
 /** Of a file that somebody has overwritten or deleted. */
 const formerVersionsDays = 30;
@@ -48,15 +48,23 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
   );
 
   const { namespace } = config;
-  const role = (name: "vault" | "backups", accounts: string[], rights: pulumi.Output<string>) =>
-    createRole(aws, names, { name, accounts: { namespace, names: accounts }, rights }, { provider });
+  const role = (resource: string, details: { name: string; accounts: string[]; rights: pulumi.Output<string> }) =>
+    createRole(aws, names, { resource, namespace, ...details }, { provider });
   const roles = [
-    ...role("vault", ["vault"], vaultKey.arn.apply(sealRights)),
-    ...role(
-      "backups",
-      servicesWithBackups.flatMap(backupAccounts),
-      pulumi.all([backups.arn, backupsKey.arn]).apply(([bucket, key]) => backupRights(bucket, backupsPrefix, key)),
-    ),
+    ...role("vault", { name: names.roles.vault.name, accounts: ["vault"], rights: vaultKey.arn.apply(sealRights) }),
+    ...servicesWithBackups.flatMap((service) => {
+      const rights = pulumi.all([backups.arn, backupsKey.arn, vaultKey.arn]).apply(([bucket, key, seal]) =>
+        // A proof of Vault opens its copy.
+        backupRights(
+          bucket,
+          [backupsPrefix, namespace, service].join("/"),
+          key,
+          service === "vault" ? seal : undefined,
+        ),
+      );
+      const { name } = names.roles.backups(service);
+      return role(`backups-${service}`, { name, accounts: backupAccounts(service), rights });
+    }),
   ];
 
   // Cells takes no role: it wants an access key.
@@ -85,16 +93,15 @@ function backupAccounts(service: string): string[] {
 /** A role for pods with these service accounts. Returns what these pods must wait for. */
 function createRole(
   aws: AwsConfig,
-  { roles, cluster }: AwsNames,
-  details: { name: "vault" | "backups"; accounts: ServiceAccounts; rights: pulumi.Output<string> },
+  { cluster }: AwsNames,
+  details: { resource: string; name: string; namespace: string; accounts: string[]; rights: pulumi.Output<string> },
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
-  const { name, accounts, rights } = details;
-  const role = new Role(name, { name: roles[name].name, assumeRolePolicy: trustOf(aws, accounts) }, options);
-  const policy = new RolePolicy(name, { name: "rights", role: role.name, policy: rights }, options);
-  const { namespace, names } = accounts;
+  const { resource, name, namespace, accounts, rights } = details;
+  const role = new Role(resource, { name, assumeRolePolicy: trustOf(aws, { namespace, names: accounts }) }, options);
+  const policy = new RolePolicy(resource, { name: "rights", role: role.name, policy: rights }, options);
   const associate = (clusterName: string) =>
-    names.map(
+    accounts.map(
       (serviceAccount) =>
         new PodIdentityAssociation(
           serviceAccount,

@@ -14,7 +14,7 @@ export function policyDocument(...statements: Statement[]): string {
   return JSON.stringify({ Version: "2012-10-17", Statement: statements });
 }
 
-export interface ServiceAccounts {
+interface ServiceAccounts {
   namespace: string;
   names: string[];
 }
@@ -72,11 +72,11 @@ function anyOf(values: string[]): string | string[] {
 
 /** What the awskms seal of Vault does. */
 export function sealRights(keyArn: string): string {
-  return policyDocument({
-    Effect: "Allow",
-    Action: ["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"],
-    Resource: keyArn,
-  });
+  return policyDocument(useOfSeal(keyArn));
+}
+
+function useOfSeal(keyArn: string): Statement {
+  return { Effect: "Allow", Action: ["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"], Resource: keyArn };
 }
 
 /** Objects, also in parts, and lists of them; no versions, so that what was deleted or overwritten can be brought back. */
@@ -102,9 +102,9 @@ export function objectRights(bucketArns: string[]): string {
 
 /**
  * Lists, writes and reads what is below one prefix. It deletes nothing, so that a thief cannot hide a backup either: backups expire by
- * the rule of the bucket.
+ * the rule of the bucket. `sealArns`: the keys that open the data of a copy.
  */
-export function backupRights(bucketArn: string, prefix: string, keyArn: string): string {
+export function backupRights(bucketArn: string, prefix: string, keyArn: string, sealArns: string[] = []): string {
   return policyDocument(
     {
       Effect: "Allow",
@@ -121,6 +121,7 @@ export function backupRights(bucketArn: string, prefix: string, keyArn: string):
     },
     // An upload in parts decrypts too: each part continues what the first request has begun.
     { Effect: "Allow", Action: ["kms:GenerateDataKey", "kms:Decrypt"], Resource: keyArn },
+    ...sealArns.map(useOfSeal),
   );
 }
 

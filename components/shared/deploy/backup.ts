@@ -159,8 +159,8 @@ export function createBackups(
   const bundle = createBundle(ensemble, backup, inputs.bundle, options);
   const to = storeEgress(backups.store);
   const annotations = backups.store.serviceAccountAnnotations;
-  // A pod has one role: where both want one, that of the store must do.
-  const proving = { ...inputs.proof.annotations, ...annotations };
+  // A pod has one role: that of the store must also do what the throw-away server wants.
+  const proving = annotations ?? inputs.proof.annotations;
   const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
   const { restoreFrom } = backups;
   const prepared: pulumi.Resource[] = [

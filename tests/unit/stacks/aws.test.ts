@@ -248,7 +248,7 @@ describe("backups", () => {
 
 describe("backups of prod", () => {
   const accounts = (service: string) => ["backup", "backup-proof", "restore"].map((suffix) => `${service}-${suffix}`);
-  const role = "arn:aws:iam::111122223333:role/example-cells-backups";
+  const roleOf = (service: string) => `arn:aws:iam::111122223333:role/example-cells-backups-${service}`;
   const services = JSON.stringify(servicesWithBackups);
   const settingsOf = (graph: Graph, service: string): unknown => {
     const pod = at(inputs(graph, "kubernetes:batch/v1:CronJob", `${service}-backup`), "spec.jobTemplate.spec.template");
@@ -259,9 +259,10 @@ describe("backups of prod", () => {
 
   it("are made of each service that has the argument, into the locked bucket, with a role of their own", async () => {
     const graph = await recordStack("prod", { config: { services } });
-    const trust = statements(String(inputs(graph, "aws:iam/role:Role", "backups")["assumeRolePolicy"]));
-    expect(servicesWithBackups).toContain("etcd");
+    expect(servicesWithBackups).toEqual(["etcd", "vault", "nats", "mongodb", "mysql"]);
     for (const service of servicesWithBackups) {
+      const role = inputs(graph, "aws:iam/role:Role", `backups-${service}`);
+      const [trust] = statements(String(role["assumeRolePolicy"]));
       expect(settingsOf(graph, service), service).toMatchObject({
         store: {
           url: "https://s3.eu-central-1.amazonaws.com",
@@ -270,13 +271,15 @@ describe("backups of prod", () => {
           prefix: "cells-services",
         },
       });
-      expect(annotationsOf(graph, `${service}-backup`)).toEqual({ "eks.amazonaws.com/role-arn": role });
+      expect(annotationsOf(graph, `${service}-backup`)).toEqual({ "eks.amazonaws.com/role-arn": roleOf(service) });
       for (const account of accounts(service)) {
-        expect(JSON.stringify(trust[0]?.Condition)).toContain(`"system:serviceaccount:cells:${account}"`);
+        expect(JSON.stringify(trust?.Condition)).toContain(`"system:serviceaccount:cells:${account}"`);
       }
+      // Below the folder of its own copies, and no other one.
+      const rights = String(inputs(graph, "aws:iam/rolePolicy:RolePolicy", `backups-${service}`)["policy"]);
+      expect(rights).toContain(`/cells-services/cells/${service}/*`);
+      expect(rights.includes("kms:DescribeKey")).toBe(service === "vault");
     }
-    // The prefix of the keys is that of the rights.
-    expect(inputs(graph, "aws:iam/rolePolicy:RolePolicy", "backups")["policy"]).toContain("/cells-services/*");
   });
 
   it("take a schedule from the stack file, and keep their store", async () => {
