@@ -52,7 +52,7 @@ function generic(name: string, labels: Labels): string {
   return name
     .replace(new RegExp(`^(data-)?${instanceOf(labels)}(?=-|$)`), "$1NAME")
     .replace(/^NAME-application-.+$/, "NAME-application-<application>")
-    .replace(/^(data-)?NAME-\d$/, "$1NAME-<n>");
+    .replace(/^(data-)?NAME(-backup)?-\d$/, "$1NAME$2-<n>");
 }
 
 // --- the page
