@@ -131,7 +131,7 @@ function fakeClient(
 ) {
   const commands: Document[] = [];
   const cursor = (documents: Uint8Array[]) => {
-    let left = documents;
+    const left = documents;
     return {
       toArray: async () => documents,
       setBatchSize: () => cursor(documents),
