@@ -53,15 +53,11 @@ export function createAws(config: StackConfig, aws: AwsConfig, kubernetes: pulum
   const roles = [
     ...role("vault", { name: names.roles.vault.name, accounts: ["vault"], rights: vaultKey.arn.apply(sealRights) }),
     ...servicesWithBackups.flatMap((service) => {
-      const rights = pulumi.all([backups.arn, backupsKey.arn, vaultKey.arn]).apply(([bucket, key, seal]) =>
+      const below = [backupsPrefix, namespace, service].join("/");
+      const rights = pulumi
+        .all([backups.arn, backupsKey.arn, vaultKey.arn])
         // A proof of Vault opens its copy.
-        backupRights(
-          bucket,
-          [backupsPrefix, namespace, service].join("/"),
-          key,
-          service === "vault" ? seal : undefined,
-        ),
-      );
+        .apply(([bucket, key, seal]) => backupRights(bucket, below, key, service === "vault" ? [seal] : []));
       const { name } = names.roles.backups(service);
       return role(`backups-${service}`, { name, accounts: backupAccounts(service), rights });
     }),
