@@ -11,6 +11,7 @@ import {
   configName,
   containerPorts,
   containerProfile,
+  copyLeases,
   cronJob,
   type Ensemble,
   goMemoryLimit,
@@ -194,6 +195,7 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
   return {
     bundle,
     login: login(ensemble),
+    leases: copyLeases(ensemble),
     proof: {
       bytes: 2 * quotaBytes(ensemble) + proofMargin,
       initContainers: (volumeMounts, ephemeralStorage) => {

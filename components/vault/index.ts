@@ -26,7 +26,7 @@ import {
   urlOf,
 } from "../shared/deploy";
 import { resolveVault, type VaultClusterArguments } from "./arguments";
-import { paths, ports, proofSealName, rootName, scheme, sealName, tokensName } from "./layout";
+import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
 import {
   backupInputs,
   injectedLogin,
@@ -35,7 +35,6 @@ import {
   mountsOf,
   pace,
   policyPorts,
-  proofSealPolicy,
   sealJob,
   sealPolicy,
   serverConfig,
@@ -113,8 +112,6 @@ export class VaultCluster extends EnsembleComponent {
     ];
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] });
     new CronJob(tokensName(name), tokensCronJob(ensemble, bundle), afterSetup);
-    const proofPolicy = proofSealPolicy(ensemble);
-    if (proofPolicy !== undefined) new NetworkPolicy(proofSealName(name), proofPolicy, afterGuard);
     const program = () => readAgentBundle("vault-backup", () => require("../../dist/agents/vault-backup.json"));
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
 

@@ -114,11 +114,6 @@ export function sealName(name: string): string {
   return `${name}-seal`;
 }
 
-/** NetworkPolicy that lets proofs reach the key service. */
-export function proofSealName(name: string): string {
-  return `${sealName(name)}-proof`;
-}
-
 export function scheme(tls: TlsMode): "http" | "https" {
   return tls === "off" ? "http" : "https";
 }

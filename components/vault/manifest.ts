@@ -1,7 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { core, networking } from "@pulumi/kubernetes/types/input";
 import { backupPaths } from "../shared/core/backup";
-import { majority, proofSelector } from "../shared/core/names";
+import { majority } from "../shared/core/names";
 import {
   type AgentBundle,
   type AgentJob,
@@ -46,7 +46,6 @@ import {
   paths,
   ports,
   proofFiles,
-  proofSealName,
   rootName,
   type SealSettings,
   type SetupSettings,
@@ -282,6 +281,7 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
       // a member that is filled again has two of them.
       bytes: 2 * ensemble.storage.bytes,
       annotations: seal.type === "awskms" ? seal.serviceAccountAnnotations : undefined,
+      egress: keyServiceEgress(seal, []),
       login: {
         volumes: [...own.volumes, ...former.volumes, ...aws.volumes],
         volumeMounts: [...own.volumeMounts, ...former.volumeMounts],
@@ -380,7 +380,8 @@ export const policyPorts = {
 export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
   const { seal } = ensemble;
   if (seal.type !== "awskms") return undefined;
-  const egress = [...keyServiceEgress(ensemble, seal.endpoint), ...(seal.podIdentity ? [podIdentityEgress] : [])];
+  const open = ensemble.egress.apiServer === undefined ? apiServerPorts : [];
+  const egress = keyServiceEgress(seal, open);
   if (egress.length === 0) return undefined;
   // Members, and the job that proves the seal.
   const podSelector = { matchLabels: instanceLabels(ensemble.service, ensemble.name) };
@@ -390,32 +391,15 @@ export function sealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy
   };
 }
 
-/** The way to AWS of the pods of proofs, which may reach nothing else. */
-export function proofSealPolicy(ensemble: VaultEnsemble): networking.v1.NetworkPolicy | undefined {
-  const { seal, service, name, backups } = ensemble;
-  if (seal.type !== "awskms" || backups === undefined) return undefined;
-  const egress = [...egressTo(keyServicePorts(seal.endpoint)), ...(seal.podIdentity ? [podIdentityEgress] : [])];
-  return {
-    metadata: metadata(ensemble, proofSealName(name)),
-    spec: { podSelector: { matchLabels: proofSelector(service, name) }, policyTypes: ["Egress"], egress },
-  };
-}
-
-/** A key service elsewhere, such as an emulator; and 443, of all services of AWS, where that is open for the API of Kubernetes alone. */
-function keyServiceEgress(
-  { egress }: VaultEnsemble,
-  endpoint: string | undefined,
-): networking.v1.NetworkPolicyEgressRule[] {
-  const open = egress.apiServer === undefined ? apiServerPorts : [];
-  return egressTo(keyServicePorts(endpoint).filter((port) => !open.includes(port)));
-}
-
-function keyServicePorts(endpoint: string | undefined): number[] {
-  return [...new Set([443, endpoint === undefined ? 443 : portOf(endpoint)])];
-}
-
-function egressTo(ports: number[]): networking.v1.NetworkPolicyEgressRule[] {
-  return ports.length === 0 ? [] : [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }];
+/** 443 of all services of AWS, and a key service elsewhere, such as an emulator, except for what is `open` already. */
+function keyServiceEgress(seal: VaultEnsemble["seal"], open: number[]): networking.v1.NetworkPolicyEgressRule[] {
+  if (seal.type !== "awskms") return [];
+  const wanted = new Set([443, seal.endpoint === undefined ? 443 : portOf(seal.endpoint)]);
+  const ports = [...wanted].filter((port) => !open.includes(port));
+  return [
+    ...(ports.length === 0 ? [] : [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }]),
+    ...(seal.podIdentity ? [podIdentityEgress] : []),
+  ];
 }
 
 function portOf(url: string): number {

@@ -56,7 +56,7 @@ async function inNamespace<T>(
   }
 }
 
-/** Overwrites the first file of a copy, as a fault of the store would. */
+/** Overwrites the largest file of a copy, as a fault of the store would. */
 const damage = (service: DrilledService, { id }: Listed, change: (data: Uint8Array) => Uint8Array) =>
   inNamespace(service, async (at) => {
     const { accessKeyId = "", secretAccessKey = "", region = "", "ca.crt": ca } = await at.secret(keySecret);
@@ -65,7 +65,8 @@ const damage = (service: DrilledService, { id }: Listed, change: (data: Uint8Arr
     const s3 = openS3({ url: `https://${host}:${port}`, region, credentials, ca });
     try {
       const listed = await s3.listObjectsV2({ Bucket: bucket, Prefix: `${namespace}/${service}/${id}/data/` });
-      const place = { Bucket: bucket, Key: listed.Contents?.[0]?.Key };
+      const [largest] = [...(listed.Contents ?? [])].sort((one, other) => (other.Size ?? 0) - (one.Size ?? 0));
+      const place = { Bucket: bucket, Key: largest?.Key };
       const { Body } = await s3.getObject(place);
       await s3.putObject({ ...place, Body: change((await Body?.transformToByteArray()) ?? new Uint8Array()) });
     } finally {

@@ -134,6 +134,8 @@ export interface Workspace {
   login?: LoginMounts;
   /** Of the ServiceAccount. A cloud reads there which role the account has. */
   annotations?: Record<string, pulumi.Input<string>> | undefined;
+  /** What these servers must reach. */
+  egress?: networking.v1.NetworkPolicyEgressRule[];
 }
 
 /** What differs from service to service. */
@@ -141,6 +143,8 @@ export interface BackupInputs {
   bundle: AgentBundle;
   /** Of the copy and of the restore, to log in to the members. */
   login: LoginMounts;
+  /** Which Leases a copy holds beside that of the backups. */
+  leases?: string[];
   /** Not given: a copy needs no server of its own. */
   copy?: Workspace;
   proof: Workspace;
@@ -152,66 +156,73 @@ export function createBackups(
   inputsOf: () => BackupInputs,
   options: pulumi.CustomResourceOptions,
 ): pulumi.Resource[] {
-  if (ensemble.backups === undefined) return [];
+  const { name, backups } = ensemble;
+  if (backups === undefined) return [];
   const inputs = inputsOf();
-  const { service, name, backups } = ensemble;
-  const { backup, proof, restore, restorePreflight, marker } = namesOf(name);
-  const bundle = createBundle(ensemble, backup, inputs.bundle, options);
-  const to = storeEgress(backups.store);
-  const annotations = backups.store.serviceAccountAnnotations;
+  const names = namesOf(name);
+  const dependsOn = prepareBackups(ensemble, backups, inputs, options);
+  const { url, region, bucket, prefix = "", credentials } = backups.store;
+  const settings = pulumi
+    .output({ url, region, bucket, prefix, credentials })
+    .apply((store): BackupSettings => ({ ...settingsOf(ensemble), applications: [], keep: backups.keep, store }));
+  const specOf = (job: typeof copyJob, given = settings) =>
+    given.apply((known) => agentJobSpec(ensemble, job(ensemble, known, inputs)));
+
+  const { restoreFrom } = backups;
+  const restored: pulumi.Resource[] = [];
+  if (restoreFrom !== undefined) {
+    const given = pulumi.all([settings, ensemble.namespace]).apply(([known, namespace]) => {
+      const from = { namespace: restoreFrom.namespace ?? namespace, name: restoreFrom.name ?? name };
+      return { ...known, restore: { copy: restoreFrom.copy, from, version: ensemble.version } };
+    });
+    const run = (jobName: string, job: typeof copyJob, after: pulumi.Resource[]) => {
+      const details = {
+        spec: specOf(job, given),
+        deadlineSeconds: restoreSeconds,
+        dependsOn: [...dependsOn, ...after],
+      };
+      return createJob(ensemble, jobName, details, options);
+    };
+    restored.push(run(names.restore, restoreJob, [run(names.restorePreflight, judgeJob, [])]));
+  }
+  // A copy of the empty ensemble would be the latest one, where a restore is tried again.
+  const whenRestored = pulumi.mergeOptions(options, { dependsOn: [...dependsOn, ...restored] });
+  const create = (cronName: string, schedule: string, job: typeof copyJob) => {
+    const details = { schedule, timeZone, startingDeadlineSeconds, spec: specOf(job) };
+    return new CronJob(cronName, cronJob(ensemble, cronName, details), whenRestored);
+  };
+  create(names.backup, backups.schedule, copyJob);
+  create(names.proof, backups.proof.schedule, proofJob);
+  return restored;
+}
+
+/** What the pods of backups wait for: their program, their accounts, and the way to the store. */
+function prepareBackups(
+  ensemble: Ensemble,
+  { store, restoreFrom }: Backups,
+  inputs: BackupInputs,
+  options: pulumi.CustomResourceOptions,
+): pulumi.Resource[] {
+  const { service, name } = ensemble;
+  const { backup, proof, restore, marker } = namesOf(name);
+  const annotations = store.serviceAccountAnnotations;
   // A pod has one role: that of the store must also do what the throw-away server wants.
   const proving = annotations ?? inputs.proof.annotations;
-  const pods = { copy: backupSelector(service, name), proof: proofSelector(service, name) };
-  const { restoreFrom } = backups;
-  const prepared: pulumi.Resource[] = [
-    bundle,
-    ...createAccess(ensemble, backup, holdLeases([backup, ...copyLeases(ensemble)]), options, annotations),
+  // A restore, whose pod has the labels of a copy, proves too.
+  const to = [...storeEgress(store), ...(inputs.proof.egress ?? [])];
+  const policy = (policyName: string, selector: Record<string, string>, types: ("Ingress" | "Egress")[]) =>
+    new NetworkPolicy(policyName, storePolicy(ensemble, policyName, { selector, types, to }), options);
+  return [
+    createBundle(ensemble, backup, inputs.bundle, options),
+    ...createAccess(ensemble, backup, holdLeases([backup, ...(inputs.leases ?? [])]), options, annotations),
     ...createAccess(ensemble, proof, [], options, proving),
     ...(restoreFrom === undefined
       ? []
       : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options, proving)),
     // Beside that of the ensemble, which lets the copy reach the members.
-    new NetworkPolicy(backup, storePolicy(ensemble, backup, { selector: pods.copy, to, types: ["Egress"] }), options),
-    new NetworkPolicy(
-      proof,
-      storePolicy(ensemble, proof, { selector: pods.proof, to, types: ["Ingress", "Egress"] }),
-      options,
-    ),
+    policy(backup, backupSelector(service, name), ["Egress"]),
+    policy(proof, proofSelector(service, name), ["Ingress", "Egress"]),
   ];
-  const whenPrepared = pulumi.mergeOptions(options, { dependsOn: prepared });
-  const { url, region, bucket, prefix = "", credentials } = backups.store;
-  const place = { url, region, bucket, prefix, credentials };
-  const store = pulumi.all([place, ensemble.namespace]).apply(([known, namespace]) => ({
-    namespace,
-    settings: {
-      ...settingsOf(ensemble),
-      applications: [],
-      keep: backups.keep,
-      store: known,
-    },
-  }));
-  const restored: pulumi.Resource[] = [];
-  if (restoreFrom !== undefined) {
-    const settings = store.apply(({ namespace, settings: known }): BackupSettings => {
-      const from = { namespace: restoreFrom.namespace ?? namespace, name: restoreFrom.name ?? name };
-      return { ...known, restore: { copy: restoreFrom.copy, from, version: ensemble.version } };
-    });
-    const run = (jobName: string, job: typeof copyJob, dependsOn: pulumi.Resource[]) => {
-      const spec = settings.apply((known) => agentJobSpec(ensemble, job(ensemble, known, inputs)));
-      return createJob(ensemble, jobName, { spec, deadlineSeconds: restoreSeconds, dependsOn }, options);
-    };
-    restored.push(run(restore, restoreJob, [...prepared, run(restorePreflight, judgeJob, prepared)]));
-  }
-  // A copy of the empty ensemble would be the latest one, where a restore is tried again.
-  const whenRestored = pulumi.mergeOptions(whenPrepared, { dependsOn: restored });
-  const create = (cronName: string, schedule: string, job: typeof copyJob) => {
-    const spec = store.apply(({ settings }) => agentJobSpec(ensemble, job(ensemble, settings, inputs)));
-    const details = { schedule, timeZone, startingDeadlineSeconds, spec };
-    return new CronJob(cronName, cronJob(ensemble, cronName, details), whenRestored);
-  };
-  create(backup, backups.schedule, copyJob);
-  create(proof, backups.proof.schedule, proofJob);
-  return restored;
 }
 
 /** The Leases of whoever copies a member. */
