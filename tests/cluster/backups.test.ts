@@ -120,7 +120,7 @@ describe.each(changed.filter((service) => service !== "redis"))("backups of %s",
 
   it("are made while clients write, who hardly notice", async () => {
     const { result, gapSeconds } = await underLoad(stack, service, () => backup());
-    expect(expectSuccess(result)).toMatch(new RegExp(`copied \\d+ bytes from ${service}-\\d`));
+    expect(expectSuccess(result)).toMatch(/copied \d+ bytes from /);
     await expectShort(service, gapSeconds);
     const { listed, failed } = await copies();
     expect(failed).toBe(false);
