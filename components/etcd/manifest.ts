@@ -192,44 +192,34 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
   const inWork = (file: string): string => `${backupPaths.work}/${file}`;
   const peerUrl = `http://127.0.0.1:${ports.peer}`;
   const identity = ["--name=proof", `--initial-cluster=proof=${peerUrl}`, `--initial-advertise-peer-urls=${peerUrl}`];
+  const env = [goMemoryLimit(ensemble, 0.9)];
   return {
     bundle,
     login: login(ensemble),
     leases: copyLeases(ensemble),
     proof: {
       bytes: 2 * quotaBytes(ensemble) + proofMargin,
-      initContainers: (volumeMounts, ephemeralStorage) => {
-        const { requests, limits } = ensemble.resources;
-        const container = {
-          image: ensemble.image,
-          ...containerProfile,
-          resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
-          env: [goMemoryLimit(ensemble, 0.9)],
-          volumeMounts,
-        };
-        return [
-          {
-            ...container,
-            name: "restore",
-            command: ["/usr/local/bin/etcdutl", "snapshot", "restore", inWork(`${backupPaths.copy}/${snapshotFile}`)],
-            args: [...identity, "--initial-cluster-token=proof", `--data-dir=${inWork(proofFiles.data)}`],
-          },
-          {
-            ...container,
-            name: "etcd",
-            command: ["/usr/local/bin/etcd", ...identity, `--data-dir=${inWork(proofFiles.data)}`],
-            args: [
-              `--listen-peer-urls=${peerUrl}`,
-              `--listen-client-urls=${proofUrl}`,
-              `--advertise-client-urls=${proofUrl}`,
-              // The passwords of the copy may be former ones: the agent signs its token with this key.
-              `--auth-token=jwt,priv-key=${inWork(proofFiles.key)},sign-method=HS256,ttl=1h`,
-            ],
-            // It runs until the comparison has ended.
-            restartPolicy: "Always",
-          },
-        ];
-      },
+      servers: [
+        {
+          name: "restore",
+          command: ["/usr/local/bin/etcdutl", "snapshot", "restore", inWork(`${backupPaths.copy}/${snapshotFile}`)],
+          args: [...identity, "--initial-cluster-token=proof", `--data-dir=${inWork(proofFiles.data)}`],
+          env,
+          once: true,
+        },
+        {
+          name: "etcd",
+          command: ["/usr/local/bin/etcd", ...identity, `--data-dir=${inWork(proofFiles.data)}`],
+          args: [
+            `--listen-peer-urls=${peerUrl}`,
+            `--listen-client-urls=${proofUrl}`,
+            `--advertise-client-urls=${proofUrl}`,
+            // The passwords of the copy may be former ones: the agent signs its token with this key.
+            `--auth-token=jwt,priv-key=${inWork(proofFiles.key)},sign-method=HS256,ttl=1h`,
+          ],
+          env,
+        },
+      ],
     },
   };
 }

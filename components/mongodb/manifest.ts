@@ -175,30 +175,21 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
     login: adminLogin(ensemble, paths),
     proof: {
       bytes: proofShare * ensemble.storage.bytes,
-      initContainers: (volumeMounts, ephemeralStorage) => {
-        const { requests, limits } = ensemble.resources;
-        return [
-          {
-            name: "mongod",
-            image: ensemble.image,
-            ...containerProfile,
-            command: ["/usr/bin/mongod", `--dbpath=${backupPaths.work}/${proofData}`, "--bind_ip=127.0.0.1"],
-            args: [
-              `--port=${ports.client}`,
-              "--nounixsocket",
-              `--wiredTigerCacheSizeGB=${cacheGigabytes(ensemble)}`,
-              // Documents that have expired by now are in the copy all the same.
-              "--setParameter=ttlMonitorEnabled=false",
-              // Its diagnostics would take 200 MiB.
-              "--setParameter=diagnosticDataCollectionEnabled=false",
-            ],
-            resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
-            // It runs until the comparison has ended.
-            restartPolicy: "Always",
-            volumeMounts,
-          },
-        ];
-      },
+      servers: [
+        {
+          name: "mongod",
+          command: ["/usr/bin/mongod", `--dbpath=${backupPaths.work}/${proofData}`, "--bind_ip=127.0.0.1"],
+          args: [
+            `--port=${ports.client}`,
+            "--nounixsocket",
+            `--wiredTigerCacheSizeGB=${cacheGigabytes(ensemble)}`,
+            // Documents that have expired by now are in the copy all the same.
+            "--setParameter=ttlMonitorEnabled=false",
+            // Its diagnostics would take 200 MiB.
+            "--setParameter=diagnosticDataCollectionEnabled=false",
+          ],
+        },
+      ],
     },
   };
 }

@@ -118,51 +118,42 @@ const proofBytes = 2 ** 30;
 
 /** All that is cloned is on the volume of a member, which has its logs too. */
 export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
-  const { requests, limits } = ensemble.resources;
   const inWork = (...names: string[]): string => [backupPaths.work, ...names].join("/");
-  const server = (name: string, data: string, options: string[], mounts: core.v1.VolumeMount[], storage: string) => ({
-    name,
-    image: ensemble.image,
-    ...containerProfile,
-    command: ["/usr/sbin/mysqld", "--no-defaults", `--datadir=${data}`, ...throwAwayOptions, ...options],
-    resources: { requests, limits: { ...limits, "ephemeral-storage": storage } },
-    volumeMounts: mounts,
-  });
+  const server = (data: string, ...options: string[]): string[] => [
+    "/usr/sbin/mysqld",
+    "--no-defaults",
+    `--datadir=${data}`,
+    ...throwAwayOptions,
+    ...options,
+  ];
   const own = inWork(backupFiles.server);
   return {
     bundle,
     login: adminLogin(ensemble, paths),
     copy: {
       bytes: ensemble.storage.bytes + cloningBytes,
-      initContainers: (mounts, storage) => [
-        server("initialize", own, ["--initialize-insecure"], mounts, storage),
+      servers: [
+        { name: "initialize", command: server(own, "--initialize-insecure"), once: true },
         {
+          name: "mysqld",
+          command: server(own, "--plugin-load-add=mysql_clone.so"),
           // It verifies the certificate of the member that it clones.
-          ...server(
-            "mysqld",
-            own,
-            ["--plugin-load-add=mysql_clone.so"],
-            [...mounts, ...trustMounts(ensemble, paths)],
-            storage,
-          ),
-          restartPolicy: "Always",
+          volumeMounts: trustMounts(ensemble, paths),
         },
       ],
     },
     proof: {
       bytes: ensemble.storage.bytes + proofBytes,
-      initContainers: (mounts, storage) => [
+      servers: [
         {
-          // The passwords in the copy are those of its time. The option also keeps events, replication and plugins in the data from starting.
-          ...server(
-            "mysqld",
+          name: "mysqld",
+          command: server(
             inWork(backupPaths.copy, backupFiles.data),
+            // The passwords in the copy are those of its time. The option also keeps events, replication and plugins in the data from starting.
+            "--skip-grant-tables",
             // A row as text may have twice the size of the largest that a member takes.
-            ["--skip-grant-tables", "--max-allowed-packet=1G"],
-            mounts,
-            storage,
+            "--max-allowed-packet=1G",
           ),
-          restartPolicy: "Always",
         },
       ],
     },

@@ -367,20 +367,11 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
     proof: {
       // The copy, and one of its streams, which may be nearly all of it.
       bytes: 2 * most + proofMargin,
-      initContainers: (mounts, ephemeralStorage) => [
+      servers: [
         {
           name: "nats",
-          image: ensemble.image,
-          ...containerProfile,
           command: ["/nats-server", "-c", `${backupPaths.work}/${proofFiles.config}`],
           env: [goMemoryLimit(ensemble, 0.8)],
-          resources: {
-            requests: ensemble.resources.requests,
-            limits: { ...ensemble.resources.limits, "ephemeral-storage": ephemeralStorage },
-          },
-          volumeMounts: mounts,
-          // It runs until the comparison has ended.
-          restartPolicy: "Always",
         },
       ],
     },

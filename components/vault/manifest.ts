@@ -255,9 +255,8 @@ export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBun
  * a restore with the key shares that a person has given for it.
  */
 export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): BackupInputs {
-  const { name, seal, image, backups } = ensemble;
+  const { name, seal, backups } = ensemble;
   const inWork = (file: string): string => `${backupPaths.work}/${file}`;
-  const { requests, limits } = ensemble.resources;
   const aws = awsAccess(seal);
   const own = keyShares(ensemble);
   const isRestored = seal.type === "shamir" && backups?.restoreFrom !== undefined;
@@ -275,7 +274,7 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
     bundle,
     login: login(ensemble),
     // While Vault gives a snapshot, its active member cannot hand over: the snapshot waits on the disk for the store.
-    copy: { bytes: ensemble.storage.bytes, initContainers: () => [] },
+    copy: { bytes: ensemble.storage.bytes, servers: [] },
     proof: {
       // The copy, what is unpacked and the new data take three times as much as the data on a volume, which is half full of it at most:
       // a member that is filled again has two of them.
@@ -286,11 +285,9 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
         volumes: [...own.volumes, ...former.volumes, ...aws.volumes],
         volumeMounts: [...own.volumeMounts, ...former.volumeMounts],
       },
-      initContainers: (volumeMounts, ephemeralStorage) => [
+      servers: [
         {
           name: "vault",
-          image,
-          ...containerProfile,
           command: ["/bin/vault", "server", `-config=${inWork(proofFiles.config)}`],
           env: [
             goMemoryLimit(ensemble, 0.9),
@@ -298,10 +295,7 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
             ...key,
             ...aws.env,
           ],
-          resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
-          volumeMounts: [...volumeMounts, ...aws.volumeMounts],
-          // It runs until the comparison has ended.
-          restartPolicy: "Always",
+          volumeMounts: aws.volumeMounts,
         },
       ],
     },

@@ -15,7 +15,7 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { podIdentityEgress, storePolicy, tcp } from "./network";
-import { type AgentJob, agentJobSpec, type LoginMounts, secretVolume, whenThere } from "./pod";
+import { type AgentJob, agentJobSpec, containerProfile, type LoginMounts, secretVolume, whenThere } from "./pod";
 import { httpUrl, isHttpUrl, laterText, laterUrl, text, together, wholeNumber } from "./schema";
 
 const cron = (example: string) =>
@@ -113,23 +113,32 @@ export const backupsArgument = z
   .optional();
 export type Backups = NonNullable<z.output<typeof backupsArgument>>;
 
-/** A copy keeps a member from giving free what it holds: a store that takes longer than this is too slow. */
+/** While a copy runs, a member cannot reuse the space that the copy still reads: a store that takes longer than this is too slow. */
 const copySeconds = 3600;
-/** Download, restore and start of 8 GiB. */
-const proofSeconds = 3600;
-/** Some 200 GiB. */
+/** Download, restore and comparison of some 200 GiB, and the writing of it. */
 const restoreSeconds = 6 * 3600;
+/** To list the copies. */
+const judgeSeconds = 600;
 /** A run that was missed during an outage of the control plane is made up for within a day. */
 const startingDeadlineSeconds = 86_400;
 
 const timeZone = "Etc/UTC";
 
+/** A program of the image of the ensemble. It runs until the agent has ended; `once`: to its own end, before the next one starts. */
+export interface ThrowAway extends Pick<core.v1.Container, "args"> {
+  name: string;
+  command: string[];
+  env?: core.v1.EnvVar[];
+  volumeMounts?: core.v1.VolumeMount[];
+  once?: true;
+}
+
 /** Throw-away servers beside the agent. */
 export interface Workspace {
   /** What the folder takes: what is downloaded or copied, the data of the server and its log. */
   bytes: number;
-  /** After the download. All mount the folder. */
-  initContainers: (mounts: core.v1.VolumeMount[], ephemeralStorage: string) => core.v1.Container[];
+  /** After the download, in this order. All mount the folder. */
+  servers: ThrowAway[];
   /** What the agent needs for these servers alone. */
   login?: LoginMounts;
   /** Of the ServiceAccount. A cloud reads there which role the account has. */
@@ -146,7 +155,7 @@ export interface BackupInputs {
   /** Which Leases a copy holds beside that of the backups. */
   leases?: string[];
   /** Not given: a copy needs no server of its own. */
-  copy?: Workspace;
+  copy?: Pick<Workspace, "bytes" | "servers">;
   proof: Workspace;
 }
 
@@ -207,7 +216,7 @@ function prepareBackups(
   const { backup, proof, restore, marker } = namesOf(name);
   const annotations = store.serviceAccountAnnotations;
   // A pod has one role: that of the store must also do what the throw-away server wants.
-  const proving = annotations ?? inputs.proof.annotations;
+  const proving = annotations ?? (store.podIdentity === true ? undefined : inputs.proof.annotations);
   // A restore, whose pod has the labels of a copy, proves too.
   const to = [...storeEgress(store), ...(inputs.proof.egress ?? [])];
   const policy = (policyName: string, selector: Record<string, string>, types: ("Ingress" | "Egress")[]) =>
@@ -235,7 +244,7 @@ function storeJob(
   ensemble: Ensemble,
   settings: BackupSettings,
   bundle: AgentBundle,
-  { workspace, logins }: { workspace: Workspace | undefined; logins: (LoginMounts | undefined)[] },
+  { workspace, logins }: { workspace: BackupInputs["copy"]; logins: (LoginMounts | undefined)[] },
 ) {
   const work = { name: "work", mountPath: backupPaths.work };
   const mounted = logins.filter((each) => each !== undefined);
@@ -257,10 +266,18 @@ function storeJob(
   const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}Mi`;
   // What is written counts against the limit of the pod, which is that of its containers.
   const ephemeralStorage = mebibytes(workspace.bytes + 2 ** 30);
+  const { requests, limits } = ensemble.resources;
   return {
     ...own,
     ephemeralStorage,
-    initContainers: workspace.initContainers([work], ephemeralStorage),
+    initContainers: workspace.servers.map(({ once, volumeMounts = [], ...program }) => ({
+      image: ensemble.image,
+      ...containerProfile,
+      ...program,
+      resources: { requests, limits: { ...limits, "ephemeral-storage": ephemeralStorage } },
+      volumeMounts: [work, ...volumeMounts],
+      ...(once ? {} : { restartPolicy: "Always" }),
+    })),
     volumeMounts: [...own.volumeMounts, work],
     volumes: [...own.volumes, { name: work.name, emptyDir: { sizeLimit: mebibytes(workspace.bytes) } }],
   };
@@ -269,7 +286,7 @@ function storeJob(
 function copyJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, copy }: BackupInputs): AgentJob {
   const { service, name } = ensemble;
   return {
-    ...storeJob(ensemble, settings, bundle, { workspace: copy, logins: [login, copy?.login] }),
+    ...storeJob(ensemble, settings, bundle, { workspace: copy, logins: [login] }),
     name: "copy",
     command: ["backup"],
     serviceAccount: namesOf(name).backup,
@@ -289,7 +306,7 @@ function proofJob(ensemble: Ensemble, settings: BackupSettings, { bundle, proof 
     before: "fetch",
     serviceAccount: namesOf(name).proof,
     labels: { ...labels(service, name), ...proofSelector(service, name) },
-    deadlineSeconds: proofSeconds,
+    deadlineSeconds: restoreSeconds,
   };
 }
 
@@ -301,7 +318,7 @@ function judgeJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login 
     command: ["judge"],
     serviceAccount: namesOf(name).restore,
     labels: { ...labels(service, name), ...backupSelector(service, name) },
-    deadlineSeconds: restoreSeconds,
+    deadlineSeconds: judgeSeconds,
   };
 }
 
@@ -314,6 +331,7 @@ function restoreJob(ensemble: Ensemble, settings: BackupSettings, inputs: Backup
     name: "load",
     command: ["restore"],
     before: "fetch",
+    deadlineSeconds: restoreSeconds,
   };
 }
 

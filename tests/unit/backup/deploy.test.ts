@@ -2,6 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import { EtcdCluster, type EtcdClusterArguments, resolveEtcd } from "../../../components/etcd";
+import { VaultCluster } from "../../../components/vault";
 import { at, inputs, listAt, only } from "../../support/graph";
 import { type Graph, record } from "../../support/recorder";
 import { ensureAgentBundles } from "../../support/stacks";
@@ -177,6 +178,29 @@ describe("the pods", () => {
     expect(at(work, "emptyDir.sizeLimit")).toBe(`${2 * 4096 + 512}Mi`);
     const [, restore] = listAt(template(graph, "etcd-backup-proof"), "spec.initContainers");
     expect(at(restore, "resources.limits.ephemeral-storage")).toBe(`${2 * 4096 + 512 + 1024}Mi`);
+  });
+});
+
+describe("the role of a proof", () => {
+  const ofStore = { "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/store" };
+  const ofSeal = { "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/seal" };
+  const { credentials, ...open } = store;
+  it.each<[string, Partial<Backups["store"]>, object | undefined]>([
+    ["of the store, where that takes one", { serviceAccountAnnotations: ofStore }, ofStore],
+    ["of the association, where the store takes that", { podIdentity: true }, undefined],
+    ["of the seal, where the store has keys", { credentials }, ofSeal],
+  ])("is that %s", async (_, login, annotations) => {
+    const seal = { type: "awskms", region: "eu-central-1", keyId: "alias/vault", recovery: "none" } as const;
+    const graph = await record(
+      () =>
+        void new VaultCluster("vault", {
+          namespace: "cells",
+          seal: { ...seal, serviceAccountAnnotations: ofSeal },
+          backups: { store: { ...open, ...login } },
+        }),
+    );
+    const account = inputs(graph, "kubernetes:core/v1:ServiceAccount", "vault-backup-proof");
+    expect(at(account, "metadata.annotations")).toEqual(annotations);
   });
 });
 

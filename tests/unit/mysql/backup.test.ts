@@ -180,17 +180,16 @@ describe("a load", () => {
 describe("the throw-away servers", () => {
   const ensemble = resolveMysql("mysql", { namespace: "cells" });
   const { copy, proof } = backupInputs(ensemble, { content: "", checksum: "" });
-  const mounts = [{ name: "work", mountPath: "/backup" }];
 
   it("are reached by their own pod alone", () => {
-    const servers = [...(copy?.initContainers(mounts, "1Gi") ?? []), ...proof.initContainers(mounts, "1Gi")];
+    const servers = [...(copy?.servers ?? []), ...proof.servers];
     expect(servers).toHaveLength(3);
     for (const { command } of servers) expect(command).toContain("--skip-networking");
   });
 
   it("start with a copy whose passwords nobody knows, and verify the member that they clone", () => {
-    expect(proof.initContainers(mounts, "1Gi")[0]?.command).toContain("--skip-grant-tables");
-    expect(copy?.initContainers(mounts, "1Gi")[1]?.volumeMounts).toContainEqual({
+    expect(proof.servers[0]?.command).toContain("--skip-grant-tables");
+    expect(copy?.servers[1]?.volumeMounts).toContainEqual({
       name: "trust",
       mountPath: "/etc/mysql-trust",
       readOnly: true,

@@ -274,10 +274,7 @@ describe("the pods", () => {
   it("start a throw-away server that only they reach, on the folder of the proof", () => {
     const { proof, login } = backupInputs(resolveNats("nats", { namespace: "cells" }), bundle);
     expect(proof.bytes).toBe(2 * Math.floor(8 * 2 ** 30 * 0.8) + 2 ** 30);
-    const mounts = [{ name: "work", mountPath: "/backup" }];
-    expect(proof.initContainers(mounts, "9Gi")).toMatchObject([
-      { command: ["/nats-server", "-c", "/backup/nats.conf"], volumeMounts: mounts, restartPolicy: "Always" },
-    ]);
+    expect(proof.servers).toMatchObject([{ command: ["/nats-server", "-c", "/backup/nats.conf"] }]);
     expect(proofConfig("/backup")).toContain(
       'host: 127.0.0.1\nport: 4222\nmax_payload: 33554432\njetstream { store_dir: "/backup/data" }',
     );

@@ -319,7 +319,7 @@ describe("the pods", () => {
     resolveVault("vault", { namespace: "cells", seal: { type: "shamir" }, backups, ...args });
   const proofOf = (args: Partial<VaultClusterArguments> = {}) => {
     const { proof } = backupInputs(ensemble(args), bundle);
-    const [server] = proof.initContainers([{ name: "work", mountPath: "/backup" }], "9Gi");
+    const [server] = proof.servers;
     const env = server?.env as { name: string; value?: string }[];
     const secrets = proof.login?.volumes.map((volume) => at(volume, "secret.secretName"));
     return { server, secrets, env: Object.fromEntries(env.map(({ name, value }) => [name, value])) };
@@ -335,10 +335,7 @@ describe("the pods", () => {
       AWS_SHARED_CREDENTIALS_FILE: "/etc/vault/aws/credentials",
       TMPDIR: "/backup/tmp",
     });
-    expect(server).toMatchObject({
-      restartPolicy: "Always",
-      command: ["/bin/vault", "server", "-config=/backup/vault.json"],
-    });
+    expect(server?.command).toEqual(["/bin/vault", "server", "-config=/backup/vault.json"]);
     expect(secrets).toEqual(["aws"]);
     expect(proofOf().env).not.toHaveProperty("VAULT_SEAL_TYPE");
   });
