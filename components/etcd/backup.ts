@@ -247,18 +247,26 @@ const bytesAtOnce = 2 ** 20;
 export async function loadKeys(
   source: Pick<EtcdClient, "call" | "status">,
   revision: number,
-  target: Pick<EtcdClient, "call">,
+  target: Pick<EtcdClient, "call" | "status">,
 ): Promise<string> {
+  const [copied, held] = [createHash("sha256"), createHash("sha256")];
   const { dbSizeInUse: bytes } = await source.status();
   let keys = 0;
   for await (const page of pagesAt(source, { revision, bytes, keys: putsAtOnce }, {})) {
+    for (const { key, value = "" } of page) copied.update(`${key} ${value}\n`);
     for (const puts of batches(page)) {
       await target.call("kv/txn", { success: puts.map(({ key, value = "" }) => ({ request_put: { key, value } })) });
       keys += puts.length;
     }
   }
-  const held = await keysOf(target);
-  if (held !== keys) throw new Error(`${keys} keys were written, and it has ${held}`);
+  const now = await target.status();
+  const reading = { revision: Number(now.revision), bytes: now.dbSizeInUse, keys: putsAtOnce };
+  for await (const page of pagesAt(target, reading, {})) {
+    for (const { key, value = "" } of page) held.update(`${key} ${value}\n`);
+  }
+  if (copied.digest("hex") !== held.digest("hex")) {
+    throw new Error(`the members hold other keys or values than the ${keys} of the copy; nobody else may write`);
+  }
   return `${keys} keys of revision ${revision}`;
 }
 

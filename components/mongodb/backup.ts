@@ -36,8 +36,8 @@ import { identity, type SetConfig, type SetStatus } from "./membership";
 const connectMilliseconds = 30_000;
 /** Of one batch of documents. */
 const readMilliseconds = 300_000;
-/** As long as the Job: an index of a large collection. */
-const loadMilliseconds = 3_600_000;
+/** As long as the Job may take: an index of a large collection. */
+const loadMilliseconds = 21_600_000;
 /** Until the throw-away server listens. */
 const startSeconds = 120;
 

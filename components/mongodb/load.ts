@@ -31,10 +31,16 @@ export async function loadCopy(client: MongoClient, manifest: Manifest, work: st
     const db = client.db(collection.database);
     try {
       await makeEmpty(db, collection);
+      const stored = storedName(collection.metadata);
+      let written = 0;
       for await (const batch of batchesIn(work, files, documentsFile(collection))) {
-        await insert(db, storedName(collection.metadata) ?? "", batch);
-        documents += batch.length;
+        await insert(db, stored ?? "", batch);
+        written += batch.length;
       }
+      const held = stored === undefined ? written : Number((await db.command({ count: stored }))["n"]);
+      if (held !== written)
+        throw new Error(`${written} documents were written, and it has ${held}; nobody else may write`);
+      documents += written;
       await createIndexes(db, collection);
     } catch (error) {
       if (error instanceof BadCopy) throw error;

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import type { StreamConfig, StreamInfo, StreamState } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { BackupService, WriteFile } from "../shared/agent/backup";
+import { readMarker } from "../shared/agent/guard";
+import { inClusterApi } from "../shared/agent/kubernetes";
 import { readUsers } from "../shared/agent/logins";
 import { BadCopy, backupPaths, type Manifest } from "../shared/core/backup";
 import { messageOf } from "../shared/core/errors";
@@ -17,7 +19,7 @@ import type { Users } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Endpoint, JetStreamError, withConnection } from "./client";
 import { describePeer, isBehind } from "./formation";
-import { paths, ports, proofFiles } from "./layout";
+import { ports, proofFiles } from "./layout";
 import { logIn, withUser } from "./members";
 import { errorCodes, floorsOf, infoOf, openSnapshot, removeStream, restoreSnapshot, streamNames } from "./snapshots";
 
@@ -51,7 +53,9 @@ export const service: BackupService = {
         position.messages += state.messages;
       }
     });
-    const lineage = await readFile(join(paths.marker, paths.formedFile), "utf8");
+    // Of one life of the data: a cluster that is made anew forms anew.
+    const lineage = (await readMarker(settings.name, namespace, inClusterApi()))?.bootstrappedAt;
+    if (lineage === undefined) throw new Error("the cluster has not been formed yet");
     return { version, lineage, position, from: "the leaders of the streams" };
   },
   prepare: (work) => writeFile(join(work, proofFiles.config), proofConfig(work)),

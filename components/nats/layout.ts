@@ -17,10 +17,6 @@ export const paths = {
   trust: "/etc/nats-trust",
   admin: "/etc/nats-admin",
   reconciler: "/etc/nats-reconciler",
-  /** The marker, for a copy. */
-  marker: "/etc/nats-marker",
-  /** Key of the marker: of one life of the data. */
-  formedFile: "bootstrappedAt",
 } as const;
 
 /** The files of the meta group, which knows all streams. */

@@ -353,17 +353,12 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
 /** Memory streams, and what a stream needs beside its messages. */
 const proofMargin = 2 ** 30;
 
-/** The users are those of the setup: the administrator has no right to streams. The marker says which life of the data it is. */
+/** The users are those of the setup: the administrator has no right to streams. */
 export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInputs {
-  const { volumeMounts, volumes } = login(ensemble);
-  const { marker } = namesOf(ensemble.name);
   const most = (fileStoreBytes(ensemble) * ensemble.members) / wantedReplicas(ensemble.members);
   return {
     bundle,
-    login: {
-      volumeMounts: [...volumeMounts, { name: "marker", mountPath: paths.marker, readOnly: true }],
-      volumes: [...volumes, { name: "marker", configMap: { name: marker } }],
-    },
+    login: login(ensemble),
     proof: {
       // The copy, and one of its streams, which may be nearly all of it.
       bytes: 2 * most + proofMargin,

@@ -8,12 +8,14 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { isDeepStrictEqual } from "node:util";
 import { createGunzip } from "node:zlib";
 import type { BackupService, WriteFile } from "../shared/agent/backup";
 import { readTrust } from "../shared/agent/logins";
 import { BadCopy, backupPaths, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
+import { beginAnew } from "../shared/core/marker";
 import { majority, memberNames, namesOf, serviceHost } from "../shared/core/names";
 import { waitFor } from "../shared/core/wait";
 import { observeServer, type Server, type VaultClient, VaultError, vaultClient } from "./client";
@@ -292,7 +294,8 @@ async function open(client: VaultClient, shares: string[]): Promise<void> {
     await giveShares(client, shares, undefined);
   } catch (error) {
     if (!(error instanceof VaultError && error.status === 400)) throw error;
-    throw new BadCopy(`the key shares do not open it: ${error.message}`, { cause: error });
+    // They may be of another initialisation, or mistyped by a person: no verdict on the copy.
+    throw new Error(`the key shares do not open the copy: ${error.message}`, { cause: error });
   }
 }
 
@@ -352,7 +355,7 @@ const atOnce = 8;
 /** Writes the newest version of each key, and only where there is none. */
 export async function loadKeys(
   source: Login<Pick<VaultClient, "list" | "mounts" | "read">>,
-  target: Login<Pick<VaultClient, "list" | "mounts" | "write">>,
+  target: Login<Pick<VaultClient, "list" | "mounts" | "read" | "write">>,
 ): Promise<string> {
   const { mounts, others } = keyMounts(await (await source()).mounts());
   const there = keyMounts(await (await target()).mounts()).mounts;
@@ -384,11 +387,18 @@ export async function loadKeys(
   return `the newest version of ${written} keys in ${mounts.join(", ")}, ${deleted} deleted ones left out${without}`;
 }
 
-/** A run that was interrupted has written it already. */
-async function writeNew(client: Pick<VaultClient, "write">, path: string, data: object): Promise<void> {
-  await client.write(path, { data, options: { cas: 0 } }).catch((error: unknown) => {
+/** A run that was interrupted may have written it already. What somebody else has written is not overwritten. */
+async function writeNew(client: Pick<VaultClient, "read" | "write">, path: string, data: object): Promise<void> {
+  try {
+    await client.write(path, { data, options: { cas: 0 } });
+  } catch (error) {
     if (!/check-and-set parameter did not match/.test(messageOf(error))) throw error;
-  });
+    const found = await client.read<{ data: object | null }>(path);
+    if (isDeepStrictEqual(found?.data, data)) return;
+    throw new Error(`${path} was written by somebody else during the restore; keep clients away, and ${beginAnew}`, {
+      cause: error,
+    });
+  }
 }
 
 async function countKeys(login: Login<Pick<VaultClient, "list" | "mounts">>): Promise<number> {

@@ -76,12 +76,12 @@ export const backupPolicy: Policy = {
   "sys/policies/acl": ["list"],
 };
 
-/** It reads no value, and overwrites none: all that it writes is new. */
+/** It overwrites nothing: what is there already must have the same value. */
 export const restorePolicy: Policy = {
   ...loginToken,
   "sys/mounts": ["read"],
   "+/metadata/*": ["list"],
-  "+/data/*": ["create", "update"],
+  "+/data/*": ["create", "read", "update"],
 };
 
 /** Of a restore, in the throw-away server. */

@@ -21,6 +21,13 @@ export function memoryStore(changes: Partial<Store> = {}): {
     silence: async () => undefined,
     list: async (prefix) =>
       [...objects].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => ({ key, bytes: value.length })),
+    folders: async (prefix) => [
+      ...new Set(
+        [...objects.keys()]
+          .filter((key) => key.startsWith(prefix))
+          .map((key) => key.slice(prefix.length).split("/")[0] ?? ""),
+      ),
+    ],
     text: async (key) => found(key).toString(),
     read: async function (key) {
       return (async function* () {

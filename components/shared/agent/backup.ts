@@ -13,7 +13,8 @@ import {
   copyId,
   flawOf,
   folderOf,
-  groupById,
+  isCopyId,
+  type Listed,
   type Manifest,
   objectNames,
   outdated,
@@ -21,7 +22,7 @@ import {
   type Proof,
   parseManifest,
   parseProof,
-  type Stored,
+  summaryOf,
 } from "../core/backup";
 import { messageOf } from "../core/errors";
 import { log } from "../core/log";
@@ -67,10 +68,11 @@ export async function makeCopy(place: Place, service: BackupService, now = () =>
   const folder = folderAt(place);
   // It also shows that the store takes the keys, before a member has any work.
   for (const key of await store.abortUploads(folder)) log(`gave up the upload of ${key}, which was interrupted`);
-  const groups = groupById(folder, await store.list(folder));
-  const began = await timeAfter(groups[0]?.[0] ?? "", now);
-  for (const [, objects] of groups) {
-    if (objects.some(({ name }) => name === objectNames.manifest)) continue;
+  const ids = await idsAt(place);
+  const began = await timeAfter(ids[0] ?? "", now);
+  for (const id of ids) {
+    const objects = await store.list(keyAt(place, id, ""));
+    if (objects.some(({ key }) => key === keyAt(place, id, objectNames.manifest))) continue;
     for (const { key } of objects) await store.remove(key).catch((error: unknown) => log(messageOf(error)));
   }
   const id = copyId(began);
@@ -122,10 +124,11 @@ function timeAfter(newest: string, now: () => Date): Promise<Date> {
 async function letGo(place: Place, own: string): Promise<void> {
   const { settings, store } = place;
   const old = outdated(await readStored(place), settings.keep).filter(({ id }) => id !== own);
-  for (const { id, objects } of old) {
-    const last = (name: string): number => (name === objectNames.manifest ? 1 : 0);
+  for (const { id } of old) {
+    const manifest = keyAt(place, id, objectNames.manifest);
     try {
-      for (const name of [...objects].sort((a, b) => last(a) - last(b))) await store.remove(keyAt(place, id, name));
+      for (const { key } of await store.list(keyAt(place, id, ""))) if (key !== manifest) await store.remove(key);
+      await store.remove(manifest);
     } catch (error) {
       log(`the old copy ${id} stays: ${messageOf(error)}`);
     }
@@ -133,36 +136,40 @@ async function letGo(place: Place, own: string): Promise<void> {
 }
 
 /** All that is stored of this service, the newest first. */
-export async function readStored(place: Place): Promise<Stored[]> {
-  const stored: Stored[] = [];
-  for await (const each of eachStored(place)) stored.push(each);
-  return stored;
+export async function readStored(place: Place): Promise<Listed[]> {
+  const listed: Listed[] = [];
+  for (const id of await idsAt(place)) listed.push((await readCopy(place, id)).listed);
+  return listed;
 }
 
-async function* eachStored(place: Place): AsyncGenerator<Stored> {
+/** The newest first. What others have put there is left out. */
+async function idsAt(place: Place): Promise<string[]> {
+  const folders = await place.store.folders(folderAt(place));
+  return folders.filter(isCopyId).sort().reverse();
+}
+
+/** One copy after the other: all files of all copies would be too much to hold. */
+async function readCopy(place: Place, id: string): Promise<{ listed: Listed; manifest: Manifest | undefined }> {
   const { settings, namespace, store } = place;
-  const folder = folderAt(place);
-  for (const [id, objects] of groupById(folder, await store.list(folder))) {
-    const text = async (name: string): Promise<string> => {
-      const found = objects.find((each) => each.name === name);
-      return found === undefined ? "" : ((await store.text(found.key)) ?? "");
-    };
-    const manifestText = await text(objectNames.manifest);
-    const manifest = parseManifest(manifestText);
-    const proof = parseProof(await text(objectNames.proof));
-    yield {
-      id,
-      objects: objects.map(({ name }) => name),
-      manifest,
-      flaw: flawOf(manifest, objects, { service: settings.service, name: settings.name, namespace }),
-      proof: proof?.sha256 === sha256Of(manifestText) ? proof : undefined,
-    };
-  }
+  const folder = keyAt(place, id, "");
+  const objects = (await store.list(folder)).map(({ key, bytes }) => ({ name: key.slice(folder.length), bytes }));
+  const text = async (name: string): Promise<string> =>
+    objects.some((each) => each.name === name) ? ((await store.text(`${folder}${name}`)) ?? "") : "";
+  const manifestText = await text(objectNames.manifest);
+  const manifest = parseManifest(manifestText);
+  const proof = parseProof(await text(objectNames.proof));
+  const listed: Listed = {
+    id,
+    manifest: manifest && summaryOf(manifest),
+    flaw: flawOf(manifest, objects, { service: settings.service, name: settings.name, namespace }),
+    proof: proof?.sha256 === sha256Of(manifestText) ? proof : undefined,
+  };
+  return { listed, manifest };
 }
 
-/** Looks at no more copies than it must. */
-export async function newestCopy(place: Place): Promise<Stored | undefined> {
-  for await (const each of eachStored(place)) if (each.manifest !== undefined) return each;
+/** The id of the newest copy. Looks at no more of them than it must. */
+export async function newestCopy(place: Place): Promise<string | undefined> {
+  for (const id of await idsAt(place)) if ((await readCopy(place, id)).manifest !== undefined) return id;
   return undefined;
 }
 
@@ -180,14 +187,16 @@ const fetchedFile = "fetched.json";
 export async function fetchCopy(
   place: Place,
   service: BackupService,
-  copy: Stored | undefined,
+  id: string | undefined,
   work: string = backupPaths.work,
 ): Promise<void> {
   const { settings, namespace } = place;
-  if (copy?.manifest === undefined) {
+  const copy = id === undefined ? undefined : await readCopy(place, id);
+  if (id === undefined || copy?.manifest === undefined) {
     throw new Error(`there is no copy of ${settings.name} in ${namespace} yet; make one, then prove it`);
   }
-  const { id, manifest, flaw } = copy;
+  const { manifest } = copy;
+  const { flaw } = copy.listed;
   const fetched: Fetched = { id, manifest, began: new Date().toISOString() };
   await judged(place, fetched, async () => {
     if (flaw !== undefined) throw new BadCopy(flaw);
@@ -219,7 +228,10 @@ export async function proveCopy(place: Place, service: BackupService, work: stri
   log(`proven: ${fetched.id}: ${detail}`);
 }
 
-/** Notes beside the copy why it is bad. */
+/**
+ * Notes beside the copy why it is bad. A restore does not: what fails there may be to blame on the new ensemble, and `latest` must not become
+ * an older copy without a word.
+ */
 async function judged<T>(place: Place, copy: Fetched, prove: () => Promise<T>): Promise<T> {
   try {
     return await prove();
@@ -231,6 +243,7 @@ async function judged<T>(place: Place, copy: Fetched, prove: () => Promise<T>): 
 }
 
 async function writeProof(place: Place, { id, began }: Fetched, verdict: Pick<Proof, "ok" | "detail">): Promise<void> {
+  if (place.settings.restore !== undefined) return;
   const sha256 = sha256Of((await place.store.text(keyAt(place, id, objectNames.manifest))) ?? "");
   const seconds = secondsSince(new Date(began));
   const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds };

@@ -103,7 +103,7 @@ export async function preflight(
             settings.pod.userId,
           ))) ??
         rotationContradiction(known.rotation, settings.passwords.rotation) ??
-        (settings.restores === true ? restoreContradiction(settings.name, known.restore) : undefined) ??
+        restoreContradiction(settings, known.restore) ??
         versionContradiction(settings.service, versions, settings.version) ??
         (await service.judge?.(settings, namespace))));
   if (reason !== undefined) throw new Error(reason);

@@ -8,14 +8,14 @@
  *   restore  a Job, in a pod like that of a proof: fills the new ensemble from the copy that it has proven
  *   list     a Job that `make backups` starts: prints all copies as JSON
  */
-import type { BackupSettings, Listed, RestoreSettings } from "../core/backup";
+import type { BackupSettings, RestoreSettings } from "../core/backup";
 import { log } from "../core/log";
 import { namesOf } from "../core/names";
-import { type BackupService, fetchCopy, makeCopy, newestCopy, proveCopy, readStored } from "./backup";
+import { type BackupService, fetchCopy, makeCopy, newestCopy, type Place, proveCopy, readStored } from "./backup";
 import { inClusterApi } from "./kubernetes";
 import { takeTurn } from "./lease";
 import { type Commands, readPod, readSettings } from "./main";
-import { fetchRestored, judgeRestore, restoreCopy } from "./restore";
+import { fetchRestored, judgeRestore, refuseWhileRestoring, restoreCopy } from "./restore";
 import { openStore } from "./store";
 
 /** A copy that is under way when the next one should begin. */
@@ -30,14 +30,10 @@ export function backupCommands(service: BackupService): Commands {
   return {
     backup: async () => {
       const at = await place();
-      const { name } = at.settings;
-      const turn = { lease: namesOf(name).backup, among: `the backups of ${name}`, does: "makes a copy" };
-      const endTurn = await takeTurn(turn, readPod().name, at.namespace, inClusterApi(), turnSeconds);
-      try {
+      await inTurn(at, "makes a copy", async () => {
+        await refuseWhileRestoring(at, inClusterApi());
         await makeCopy(at, service);
-      } finally {
-        await endTurn();
-      }
+      });
     },
     fetch: async () => {
       const at = await place();
@@ -48,17 +44,14 @@ export function backupCommands(service: BackupService): Commands {
     judge: async () => {
       const at = await place();
       const { copy } = await judgeRestore(at, wantedBy(at.settings), service, inClusterApi());
-      log(`${at.settings.name} can be restored from ${copy?.id}`);
+      log(`${at.settings.name} can be restored from ${copy.id}`);
     },
     restore: async () => {
       const at = await place();
-      await restoreCopy(at, wantedBy(at.settings), service, inClusterApi());
+      await inTurn(at, "restores", () => restoreCopy(at, wantedBy(at.settings), service, inClusterApi()));
     },
     list: async () => {
-      const listed: Listed[] = await readStored(await place());
-      // Thousands of files may belong to a copy.
-      const brief = (key: string, value: unknown): unknown => (["objects", "files"].includes(key) ? undefined : value);
-      process.stdout.write(`${JSON.stringify(listed, brief)}\n`);
+      process.stdout.write(`${JSON.stringify(await readStored(await place()))}\n`);
     },
   };
 }
@@ -66,4 +59,15 @@ export function backupCommands(service: BackupService): Commands {
 function wantedBy({ restore }: BackupSettings): RestoreSettings {
   if (restore === undefined) throw new Error("SETTINGS say nothing of a restore");
   return restore;
+}
+
+async function inTurn(at: Place, does: string, work: () => Promise<unknown>): Promise<void> {
+  const { name } = at.settings;
+  const turn = { lease: namesOf(name).backup, among: `the backups of ${name}`, does };
+  const endTurn = await takeTurn(turn, readPod().name, at.namespace, inClusterApi(), turnSeconds);
+  try {
+    await work();
+  } finally {
+    await endTurn();
+  }
 }

@@ -2,11 +2,12 @@
  * Fills a new ensemble from a copy, through the protocol of its clients: identity, users and passwords are those of the new ensemble. The
  * marker says from which copy, before the first byte is written, so that a run that was interrupted is not taken for data of somebody else.
  */
-import { backupPaths, chooseCopy, type RestoreSettings, type Stored } from "../core/backup";
+import { backupPaths, chooseCopy, type Listed, latestCopy, type RestoreSettings } from "../core/backup";
 import { restoreContradiction } from "../core/change";
 import { log } from "../core/log";
 import { beginAnew } from "../core/marker";
-import { isOlder } from "../core/versions";
+import type { ServiceKind } from "../core/names";
+import { stepRefusal } from "../core/versions";
 import { type BackupService, fetchCopy, type Place, proveCopy, readFetched, readStored } from "./backup";
 import { noteRestore, readMarker } from "./guard";
 import type { KubernetesApi } from "./kubernetes";
@@ -17,16 +18,17 @@ export async function judgeRestore(
   restore: RestoreSettings,
   service: BackupService,
   api: KubernetesApi,
-): Promise<{ source: Place; copy: Stored | undefined }> {
+): Promise<{ source: Place; copy: Listed }> {
   const source = sourceOf(place, restore);
   const stored = await readStored(source);
   const begun = await restoreBegun(place, api);
-  const copy =
-    begun === undefined ? chooseCopy(stored, restore.copy) : stored.find(({ id }) => describe(source, id) === begun);
+  const wanted = begun === undefined || restore.copy !== latestCopy ? chooseCopy(stored, restore.copy) : undefined;
+  const copy = begun === undefined ? wanted : stored.find(({ id }) => describe(source, id) === begun);
+  if (copy === undefined) throw new Error(whyNone(source, restore, begun, stored));
   const reason =
-    copy === undefined
-      ? whyNone(source, restore, begun, stored)
-      : (whyOlder(copy, restore) ?? (begun === undefined ? await whyNotNew(place, service) : undefined));
+    begun === undefined
+      ? (whyOtherVersion(copy, restore, place.settings.service) ?? (await whyNotNew(place, service)))
+      : whyAnother(begun, wanted && describe(source, wanted.id));
   if (reason !== undefined) throw new Error(reason);
   return { source, copy };
 }
@@ -39,10 +41,10 @@ export async function fetchRestored(
   work: string = backupPaths.work,
 ): Promise<void> {
   const { source, copy } = await judgeRestore(place, restore, service, api);
-  await fetchCopy(source, service, copy, work);
+  await fetchCopy(source, service, copy.id, work);
 }
 
-/** When the throw-away server has the copy. */
+/** When the throw-away server has the copy. Nobody else restores, or copies, meanwhile. */
 export async function restoreCopy(
   place: Place,
   restore: RestoreSettings,
@@ -52,18 +54,26 @@ export async function restoreCopy(
 ): Promise<void> {
   const { settings, namespace } = place;
   const source = sourceOf(place, restore);
-  await proveCopy(source, service, work);
   const { id, manifest } = await readFetched(work);
+  await proveCopy(source, service, work);
   const copy = describe(source, id);
-  if ((await restoreBegun(place, api)) === undefined) {
-    // Clients may have come while the copy was downloaded and proven.
-    const reason = await whyNotNew(place, service);
-    if (reason !== undefined) throw new Error(reason);
-    await noteRestore(settings, namespace, api, { copy });
-  }
+  const begun = await restoreBegun(place, api);
+  // Clients may have come while the copy was downloaded and proven.
+  const reason = begun === undefined ? await whyNotNew(place, service) : whyAnother(begun, copy);
+  if (reason !== undefined) throw new Error(reason);
+  await noteRestore(settings, namespace, api, { copy });
   const loaded = await service.load(manifest, work, settings, namespace);
   await noteRestore(settings, namespace, api, { copy, endedAt: new Date().toISOString() });
   log(`restored ${copy}: ${loaded}`);
+}
+
+/** A copy of what a restore has filled in part would be taken for a good one. */
+export async function refuseWhileRestoring({ settings, namespace }: Place, api: KubernetesApi): Promise<void> {
+  const known = await readMarker(settings.name, namespace, api);
+  if (known?.restore === undefined || known.restore.endedAt !== undefined) return;
+  throw new Error(
+    `${settings.name} has only a part of ${known.restore.copy}: no copy is made until its restore has ended`,
+  );
 }
 
 /** The copy may be of another component. */
@@ -76,17 +86,24 @@ const describe = ({ settings, namespace }: Place, id: string): string => `${id} 
 /** The copy that a former run has begun to restore; throws when it came to its end. */
 async function restoreBegun({ settings, namespace }: Place, api: KubernetesApi): Promise<string | undefined> {
   const known = await readMarker(settings.name, namespace, api);
-  const reason = restoreContradiction(settings.name, known?.restore);
+  if (known?.restore === undefined) return undefined;
+  const reason = restoreContradiction({ name: settings.name, restores: true }, known.restore);
   if (reason !== undefined) throw new Error(reason);
-  return known?.restore?.copy;
+  return known.restore.copy;
+}
+
+function whyAnother(begun: string, wanted: string | undefined): string | undefined {
+  return wanted === undefined || wanted === begun
+    ? undefined
+    : `a restore of ${begun} was interrupted, got ${wanted}; set backups.restoreFrom to the former copy, or ${beginAnew}`;
 }
 
 function whyNone(
   { settings, namespace }: Place,
   { copy }: RestoreSettings,
   begun: string | undefined,
-  stored: Stored[],
-) {
+  stored: Listed[],
+): string {
   if (begun !== undefined) {
     return `a restore of ${begun} was interrupted, and this copy is not in the store any more; ${beginAnew}`;
   }
@@ -97,9 +114,13 @@ function whyNone(
   );
 }
 
-function whyOlder({ id, manifest }: Stored, { version }: RestoreSettings): string | undefined {
-  if (manifest === undefined || !isOlder(version, manifest.version)) return undefined;
-  return `the copy ${id} is of version ${manifest.version}, got version ${version}, which may not read it; set version to ${manifest.version} or newer`;
+function whyOtherVersion(
+  { id, manifest }: Listed,
+  { version }: RestoreSettings,
+  service: ServiceKind,
+): string | undefined {
+  const refusal = manifest && stepRefusal(service, manifest.version, version);
+  return refusal && `the copy ${id} is of version ${manifest.version}, got version ${version}${refusal}`;
 }
 
 async function whyNotNew({ settings, namespace }: Place, service: BackupService): Promise<string | undefined> {

@@ -34,6 +34,8 @@ export interface Store {
   /** In words why nothing answers at the URL; undefined: something does, whatever it says. */
   silence(): Promise<string | undefined>;
   list(folder: string): Promise<StoredObject[]>;
+  /** Names of the folders in a folder. */
+  folders(folder: string): Promise<string[]>;
   /** undefined: there is no such object, or not any more. */
   text(key: string): Promise<string | undefined>;
   read(key: string): Promise<AsyncIterable<Buffer>>;
@@ -130,6 +132,8 @@ export function storeWith({ url, region, bucket }: StoreSettings, { credentials,
       connectionTimeout: connectMilliseconds,
       requestTimeout: requestMilliseconds,
       throwOnRequestTimeout: true,
+      // Also of an answer that stops in the middle.
+      socketTimeout: requestMilliseconds,
       httpsAgent: new Agent(ca === undefined ? {} : { ca }),
     },
   });
@@ -153,6 +157,19 @@ export function storeWith({ url, region, bucket }: StoreSettings, { credentials,
     if (Body === undefined) throw new Error(`the store ${url}/${bucket} has nothing in ${key}`);
     return Body;
   };
+  async function* pages(folder: string, delimiter?: string) {
+    let next: string | undefined;
+    do {
+      const page = await asked(
+        `list ${folder}`,
+        client.send(
+          new ListObjectsV2Command({ Bucket: bucket, Prefix: folder, Delimiter: delimiter, ContinuationToken: next }),
+        ),
+      );
+      yield page;
+      next = page.NextContinuationToken;
+    } while (next !== undefined);
+  }
   return {
     async silence() {
       try {
@@ -172,15 +189,16 @@ export function storeWith({ url, region, bucket }: StoreSettings, { credentials,
     },
     async list(folder) {
       const found: StoredObject[] = [];
-      let next: string | undefined;
-      do {
-        const page = await asked(
-          `list ${folder}`,
-          client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: folder, ContinuationToken: next })),
-        );
-        for (const { Key = "", Size = 0 } of page.Contents ?? []) found.push({ key: Key, bytes: Size });
-        next = page.NextContinuationToken;
-      } while (next !== undefined);
+      for await (const { Contents = [] } of pages(folder)) {
+        for (const { Key = "", Size = 0 } of Contents) found.push({ key: Key, bytes: Size });
+      }
+      return found;
+    },
+    async folders(folder) {
+      const found: string[] = [];
+      for await (const { CommonPrefixes = [] } of pages(folder, "/")) {
+        for (const { Prefix = "" } of CommonPrefixes) found.push(Prefix.slice(folder.length, -1));
+      }
       return found;
     },
     async text(key) {

@@ -80,6 +80,12 @@ export interface Manifest extends Summary {
   files: CopiedFile[];
 }
 
+/** Thousands of files may belong to a copy. */
+export function summaryOf(manifest: Manifest): Summary {
+  const { service, name, namespace, version, position, lineage, time, bytes, seconds } = manifest;
+  return { service, name, namespace, version, position, lineage, time, bytes, seconds };
+}
+
 export interface Proof {
   ok: boolean;
   /** Of the manifest that was proven, hexadecimal. */
@@ -105,12 +111,6 @@ export interface Listed {
   proof: Proof | undefined;
 }
 
-export interface Stored extends Listed {
-  /** Keys below that of the id, such as `data/snapshot.db`. */
-  objects: string[];
-  manifest: Manifest | undefined;
-}
-
 export const objectNames = { data: "data/", manifest: "manifest.json", proof: "proof.json" } as const;
 
 /** What all keys of a service begin with. */
@@ -123,16 +123,7 @@ export function copyId(began: Date): string {
   return began.toISOString().replace(/\.\d+|[-:]/g, "");
 }
 
-/** Objects by id, the newest first. Keys that are not of this form are somebody else's. */
-export function groupById(folder: string, objects: { key: string; bytes: number }[]) {
-  const found = new Map<string, { key: string; name: string; bytes: number }[]>();
-  for (const { key, bytes } of objects) {
-    const [, id, name] = /^(\d{8}T\d{6}Z)\/(.+)$/.exec(key.slice(folder.length)) ?? [];
-    if (!key.startsWith(folder) || id === undefined || name === undefined) continue;
-    found.set(id, [...(found.get(id) ?? []), { key, name, bytes }]);
-  }
-  return [...found].sort(([a], [b]) => b.localeCompare(a));
-}
+export const isCopyId = (text: string): boolean => /^\d{8}T\d{6}Z$/.test(text);
 
 /** undefined: it is not whole. */
 export function parseManifest(text: string): Manifest | undefined {
@@ -195,7 +186,7 @@ const isGood = ({ flaw, proof }: Listed): boolean => flaw === undefined && proof
  * proof takes no place of a good one. With fewer than `keep` good copies nothing goes. Copies of another history than that of the newest
  * are for a person to delete: they may be all that is left of a service that was lost. `stored`: the newest first.
  */
-export function outdated(stored: Stored[], keep: number): Stored[] {
+export function outdated(stored: Listed[], keep: number): Listed[] {
   const lineage = stored.find(isGood)?.manifest?.lineage;
   const history = stored.filter(({ manifest }) => manifest !== undefined && manifest.lineage === lineage);
   const good = history.filter(isGood);
@@ -214,14 +205,14 @@ export function isInOrder(listed: Listed[]): boolean {
 
 /**
  * Which copy a restore takes: `latest` is the newest good one, a time the newest good one that began no later, an id that very one.
- * `stored`: the newest first.
+ * `listed`: the newest first.
  */
-export function chooseCopy<Each extends Listed>(stored: Each[], wanted: string): Each | undefined {
-  const id = wanted.replace(/[-:]/g, "");
-  if (id === wanted && wanted !== latestCopy) return stored.find((each) => each.id === id);
-  return stored.find((each) => isGood(each) && (wanted === latestCopy || each.id <= id));
+export function chooseCopy(listed: Listed[], wanted: string): Listed | undefined {
+  if (isCopyId(wanted)) return listed.find(({ id }) => id === wanted);
+  const latest = wanted.replace(/[-:]/g, "");
+  return listed.find((each) => isGood(each) && (wanted === latestCopy || each.id <= latest));
 }
 
-const latestCopy = "latest";
+export const latestCopy = "latest";
 /** `latest`, the id of a copy, or a time in UTC. */
 export const wantedCopy = /^(latest|\d{8}T\d{6}Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$/;

@@ -1,6 +1,6 @@
 /** What a living ensemble cannot become: pure. The guard refuses a change that one of these functions names. */
 import type { TlsMode } from "./check";
-import { type Marker, peerTls, type Restore } from "./marker";
+import { beginAnew, type Marker, peerTls, type Restore } from "./marker";
 import { parseQuantity } from "./quantity";
 
 /** What cannot be changed by starting pods with other arguments. */
@@ -57,10 +57,15 @@ export function rotationContradiction(accepted: number | undefined, wanted: numb
   );
 }
 
-/** A restore that was interrupted goes on; one that has ended is over. */
-export function restoreContradiction(name: string, restore: Restore | undefined): string | undefined {
-  if (restore?.endedAt === undefined) return undefined;
-  return `${name} was restored from ${restore.copy} at ${restore.endedAt}, got backups.restoreFrom, which is for a new ensemble; remove it`;
+/** A restore that was interrupted must go on; one that has ended is over. `restores`: it is wanted. */
+export function restoreContradiction(
+  { name, restores = false }: { name: string; restores?: boolean },
+  restore: Restore | undefined,
+): string | undefined {
+  if (restore === undefined || (restore.endedAt === undefined) === restores) return undefined;
+  return restores
+    ? `${name} was restored from ${restore.copy} at ${restore.endedAt}, got backups.restoreFrom, which is for a new ensemble; remove it`
+    : `${name} has only a part of ${restore.copy}: its restore was interrupted; set backups.restoreFrom again, or ${beginAnew}`;
 }
 
 /** The claim of a member's volume. */

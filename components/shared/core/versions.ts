@@ -53,31 +53,24 @@ const steps: Record<ServiceKind, Steps> = {
 
 /** Why members of these versions cannot become what is wanted. */
 export function versionContradiction(service: ServiceKind, living: string[], wanted: string): string | undefined {
-  const to = parse(wanted);
-  const { words, allow, back = false } = steps[service];
-  if (to === undefined || (back && living.includes(wanted))) return undefined;
+  if (steps[service].back === true && living.includes(wanted)) return undefined;
   for (const version of living) {
-    const from = parse(version);
-    if (from === undefined) continue;
-    if (compare(to, from) < 0) {
-      return (
-        `members run version ${version}, got version ${wanted}, which is older and may not read their data; set version to ` +
-        `${version} or newer`
-      );
-    }
-    if (allow(from, to)) continue;
-    return `members run version ${version}, got version ${wanted}; go ${words}, and wait for the roll each time`;
+    const refusal = stepRefusal(service, version, wanted);
+    if (refusal !== undefined) return `members run version ${version}, got version ${wanted}${refusal}`;
   }
   return undefined;
 }
 
-/** false also for what is no version. */
-export function isOlder(version: string, other: string): boolean {
-  const [a, b] = [parse(version), parse(other)];
-  return a !== undefined && b !== undefined && compare(a, b) < 0;
+/** Why servers of the version `wanted` cannot take over data of the version `from`, and what to do: the end of a sentence. */
+export function stepRefusal(service: ServiceKind, from: string, wanted: string): string | undefined {
+  const [before, after] = [parse(from), parse(wanted)];
+  if (before === undefined || after === undefined) return undefined;
+  const { words, allow } = steps[service];
+  if ((after.major - before.major || after.minor - before.minor || after.patch - before.patch) < 0) {
+    return `, which is older and may not read their data; set version to ${from} or newer`;
+  }
+  return allow(before, after) ? undefined : `; go ${words}, and wait for the roll each time`;
 }
-
-const compare = (a: Version, b: Version): number => a.major - b.major || a.minor - b.minor || a.patch - b.patch;
 
 function parse(text: string): Version | undefined {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(text) ?? [];

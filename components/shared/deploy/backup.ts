@@ -113,10 +113,8 @@ export const backupsArgument = z
   .optional();
 export type Backups = NonNullable<z.output<typeof backupsArgument>>;
 
-/** While a copy runs, a member cannot reuse the space that the copy still reads: a store that takes longer than this is too slow. */
-const copySeconds = 3600;
-/** Download, restore and comparison of some 200 GiB, and the writing of it. */
-const restoreSeconds = 6 * 3600;
+/** Of a copy, a proof or a restore: some 200 GiB. */
+const longestSeconds = 6 * 3600;
 /** To list the copies. */
 const judgeSeconds = 600;
 /** A run that was missed during an outage of the control plane is made up for within a day. */
@@ -187,7 +185,7 @@ export function createBackups(
     const run = (jobName: string, job: typeof copyJob, after: pulumi.Resource[]) => {
       const details = {
         spec: specOf(job, given),
-        deadlineSeconds: restoreSeconds,
+        deadlineSeconds: longestSeconds,
         dependsOn: [...dependsOn, ...after],
       };
       return createJob(ensemble, jobName, details, options);
@@ -223,11 +221,23 @@ function prepareBackups(
     new NetworkPolicy(policyName, storePolicy(ensemble, policyName, { selector, types, to }), options);
   return [
     createBundle(ensemble, backup, inputs.bundle, options),
-    ...createAccess(ensemble, backup, holdLeases([backup, ...(inputs.leases ?? [])]), options, annotations),
+    ...createAccess(
+      ensemble,
+      backup,
+      [...holdLeases([backup, ...(inputs.leases ?? [])]), allow("", "configmaps", ["get"], [marker])],
+      options,
+      annotations,
+    ),
     ...createAccess(ensemble, proof, [], options, proving),
     ...(restoreFrom === undefined
       ? []
-      : createAccess(ensemble, restore, [allow("", "configmaps", ["get", "patch"], [marker])], options, proving)),
+      : createAccess(
+          ensemble,
+          restore,
+          [...holdLeases([backup]), allow("", "configmaps", ["get", "patch"], [marker])],
+          options,
+          proving,
+        )),
     // Beside that of the ensemble, which lets the copy reach the members.
     policy(backup, backupSelector(service, name), ["Egress"]),
     policy(proof, proofSelector(service, name), ["Ingress", "Egress"]),
@@ -291,7 +301,7 @@ function copyJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, 
     command: ["backup"],
     serviceAccount: namesOf(name).backup,
     labels: { ...labels(service, name), ...backupSelector(service, name) },
-    deadlineSeconds: copySeconds,
+    deadlineSeconds: longestSeconds,
     // An election, or a compaction, during the copy.
     retries: 2,
   };
@@ -306,7 +316,7 @@ function proofJob(ensemble: Ensemble, settings: BackupSettings, { bundle, proof 
     before: "fetch",
     serviceAccount: namesOf(name).proof,
     labels: { ...labels(service, name), ...proofSelector(service, name) },
-    deadlineSeconds: restoreSeconds,
+    deadlineSeconds: longestSeconds,
   };
 }
 
@@ -331,7 +341,7 @@ function restoreJob(ensemble: Ensemble, settings: BackupSettings, inputs: Backup
     name: "load",
     command: ["restore"],
     before: "fetch",
-    deadlineSeconds: restoreSeconds,
+    deadlineSeconds: longestSeconds,
   };
 }
 

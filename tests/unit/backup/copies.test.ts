@@ -5,13 +5,12 @@ import {
   copyId,
   flawOf,
   folderOf,
-  groupById,
   isInOrder,
+  type Listed,
   type Manifest,
   outdated,
   parseManifest,
   parseProof,
-  type Stored,
 } from "../../../components/shared/core/backup";
 
 const manifest: Manifest = {
@@ -32,9 +31,9 @@ const manifest: Manifest = {
 const proof = (ok: boolean) => ({ ok, sha256: "cd", time: manifest.time, detail: "", seconds: 1 });
 
 /** A copy of this day of January. */
-function stored(day: number, changes: Partial<Stored> = {}): Stored {
+function stored(day: number, changes: Partial<Listed> = {}): Listed {
   const id = copyId(new Date(Date.UTC(2026, 0, day, 2, 13)));
-  return { id, objects: [], manifest, flaw: undefined, proof: undefined, ...changes };
+  return { id, manifest, flaw: undefined, proof: undefined, ...changes };
 }
 
 const interrupted = { manifest: undefined, flaw: "it was interrupted" };
@@ -52,22 +51,6 @@ describe("the folder of a service", () => {
   it("begins with the prefix, if there is one", () => {
     expect(folderOf({ ...store, prefix: "one/cluster" }, "cells", "etcd")).toBe("one/cluster/cells/etcd/");
     expect(folderOf({ ...store, prefix: "" }, "cells", "etcd")).toBe("cells/etcd/");
-  });
-
-  it("holds objects by id, the newest first, and what others put there is left out", () => {
-    const object = (key: string) => ({ key, bytes: 1 });
-    const groups = groupById("cells/etcd/", [
-      object("cells/etcd/20260101T021300Z/data"),
-      object("cells/etcd/20260102T021300Z/data"),
-      object("cells/etcd/20260102T021300Z/manifest.json"),
-      object("cells/etcd/20260102T021300Z/data/more/second.db"),
-      object("cells/etcd/notes.txt"),
-      object("cells/etcd-other/20260103T021300Z/data"),
-    ]);
-    expect(groups.map(([id, objects]) => [id, objects.map(({ name }) => name)])).toEqual([
-      ["20260102T021300Z", ["data", "manifest.json", "data/more/second.db"]],
-      ["20260101T021300Z", ["data"]],
-    ]);
   });
 });
 
@@ -143,7 +126,7 @@ describe("the copy that is restored", () => {
 describe("backups", () => {
   const [good, bad] = [{ proof: proof(true) }, { proof: proof(false) }];
 
-  it.each<[boolean, string, Stored[]]>([
+  it.each<[boolean, string, Listed[]]>([
     [false, "without any copy", []],
     [false, "with an interrupted copy only", [stored(1, interrupted)]],
     [true, "with a copy that awaits its proof", [stored(1)]],
@@ -157,9 +140,9 @@ describe("backups", () => {
 });
 
 describe("retention", () => {
-  const goes = (...all: Stored[]) => outdated(all, 2).map(({ id }) => Number(id.slice(6, 8)));
+  const goes = (...all: Listed[]) => outdated(all, 2).map(({ id }) => Number(id.slice(6, 8)));
 
-  it.each<[string, Stored[], number[]]>([
+  it.each<[string, Listed[], number[]]>([
     ["keeps all when there are not more", [stored(2), stored(1)], []],
     ["lets the oldest go", [stored(3), stored(2), stored(1)], [1]],
     ["keeps the last proven one", [stored(4), stored(3), stored(2), stored(1, { proof: proof(true) })], [2]],

@@ -129,6 +129,8 @@ describe("the pods", () => {
         [
           { ...lease, verbs: ["create"] },
           { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ["etcd-backup", ...ofMembers] },
+          // Whether a restore is under way.
+          { apiGroups: [""], resources: ["configmaps"], verbs: ["get"], resourceNames: ["etcd-marker"] },
         ],
       ],
     ]);
@@ -224,6 +226,13 @@ describe("a restore", () => {
       .byType("kubernetes:rbac.authorization.k8s.io/v1:Role")
       .filter(({ name }) => name === "etcd-restore");
     expect(at(role?.inputs, "rules")).toEqual([
+      { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
+      {
+        apiGroups: ["coordination.k8s.io"],
+        resources: ["leases"],
+        verbs: ["get", "patch", "delete"],
+        resourceNames: ["etcd-backup"],
+      },
       { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "patch"], resourceNames: ["etcd-marker"] },
     ]);
     expect(settingsOfJob(graph, "etcd-preflight")).toMatchObject({ restores: true });

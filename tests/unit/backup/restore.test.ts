@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { type BackupService, makeCopy, type Place, readFetched } from "../../../components/shared/agent/backup";
 import type { ConfigMap, KubernetesApi } from "../../../components/shared/agent/kubernetes";
-import { fetchRestored, restoreCopy } from "../../../components/shared/agent/restore";
-import type { RestoreSettings } from "../../../components/shared/core/backup";
+import { fetchRestored, refuseWhileRestoring, restoreCopy } from "../../../components/shared/agent/restore";
+import { BadCopy, type RestoreSettings } from "../../../components/shared/core/backup";
 import { memoryStore, placeOf, service } from "../../support/backups";
 
 const folder = mkdtempSync(join(tmpdir(), "restore-"));
@@ -96,6 +96,35 @@ describe("a restore", () => {
     expect((await readFetched(folder)).id).toBe(second);
     await restore();
     expect(annotations["cells-services/restored-at"]).toMatch(/^20/);
+  });
+
+  it("that was interrupted does not become one of another copy", async () => {
+    failing = true;
+    await fetch();
+    await expect(restore()).rejects.toThrow("killed");
+    await expect(fetch({ copy: first })).rejects.toThrow(
+      `a restore of ${second} of etcd in cells was interrupted, got ${first} of etcd in cells`,
+    );
+    annotations = { "cells-services/restore": `${first} of etcd in cells` };
+    await expect(restore()).rejects.toThrow(`a restore of ${first} of etcd in cells was interrupted, got ${second}`);
+    expect(said).toEqual(["note", "load"]);
+  });
+
+  it("lets no copy be made of a part", async () => {
+    await refuseWhileRestoring(place, api as KubernetesApi);
+    failing = true;
+    await fetch();
+    await expect(restore()).rejects.toThrow("killed");
+    await expect(refuseWhileRestoring(place, api as KubernetesApi)).rejects.toThrow("etcd has only a part of");
+  });
+
+  it("gives no verdict on a copy: the newest one stays the latest", async () => {
+    const { store } = place;
+    place = { ...place, settings: { ...place.settings, restore: wanted } };
+    await fetch();
+    const bad = { ...loading, prove: async () => Promise.reject(new BadCopy("it is broken")) };
+    await expect(restoreCopy(place, wanted, bad, api as KubernetesApi, folder)).rejects.toThrow("it is broken");
+    expect((await store.list("")).filter(({ key }) => key.endsWith("proof.json"))).toEqual([]);
   });
 
   it("that was interrupted is refused without its copy", async () => {

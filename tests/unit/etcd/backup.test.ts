@@ -170,7 +170,7 @@ describe("a load", () => {
   };
   const kvs = [{ key: encoded("a"), value: encoded("1") }, { key: encoded("empty") }];
 
-  it("writes all keys and values of the revision, and counts them", async () => {
+  it("writes all keys and values of the revision, and compares them", async () => {
     const [source, target] = [server(kvs), server(kvs)];
     expect(await loadKeys(source, 7, target)).toBe("2 keys of revision 7");
     expect(source.told[1]).toMatchObject({ revision: "7", limit: 128 });
@@ -180,8 +180,11 @@ describe("a load", () => {
     });
   });
 
-  it("fails when the members have other keys at its end", async () => {
-    await expect(loadKeys(server(kvs), 7, server([]))).rejects.toThrow("2 keys were written, and it has 0");
+  it.each([
+    ["other keys", []],
+    ["another value", [{ key: encoded("a"), value: encoded("2") }, { key: encoded("empty") }]],
+  ])("fails when the members have %s at its end", async (_, held) => {
+    await expect(loadKeys(server(kvs), 7, server(held))).rejects.toThrow("the members hold other keys or values");
   });
 
   it("puts no more bytes into a transaction than etcd takes", () => {

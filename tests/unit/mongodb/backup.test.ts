@@ -140,8 +140,11 @@ function fakeClient(
       close: async () => undefined,
     };
   };
+  let written = 0;
   const command = async (document: Document) => {
+    if ("count" in document) return { ok: 1, n: written, ...(answer(document) ?? {}) };
     commands.push(document);
+    written += (document["documents"] as { documents: unknown[] } | undefined)?.documents.length ?? 0;
     return { ok: 1, ...(answer(document) ?? {}) };
   };
   const db = (name: string) => ({
@@ -381,6 +384,13 @@ describe("the load of a copy", () => {
     expect(insert).toMatchObject({ bypassDocumentValidation: true });
     expect((built?.["indexes"] as Document[]).map(({ name }) => name as string)).toEqual(["a_1"]);
     expect(commands.map(({ writeConcern }) => writeConcern as object)).toEqual(Array(4).fill({ w: "majority" }));
+  });
+
+  it("fails where somebody else writes", async () => {
+    const files = { "dump/cells/logs.metadata.json": text({}), "dump/cells/logs.bson": encoded({ _id: 1 }) };
+    const { manifest, work } = copyOf(files);
+    const { client } = fakeClient({}, (command) => ("count" in command ? { n: 2 } : undefined));
+    await expect(loadCopy(client, manifest, work)).rejects.toThrow("1 documents were written, and it has 2");
   });
 
   it("makes a view, and the indexes of a collection whose documents are not in the copy", async () => {

@@ -322,6 +322,7 @@ describe("the preflight", () => {
     await keep();
     await noteRestore(etcdPreflight, "cells", cluster.api, { copy: "20260101T021300Z of etcd in cells" });
     await expect(run({ restores: true })).resolves.toBeUndefined();
+    await expect(run()).rejects.toThrow("etcd has only a part of 20260101T021300Z of etcd in cells");
     const endedAt = "2026-01-02T00:00:00Z";
     await noteRestore(etcdPreflight, "cells", cluster.api, { copy: "20260101T021300Z of etcd in cells", endedAt });
     await expect(run({ restores: true })).rejects.toThrow(

@@ -279,10 +279,15 @@ describe("a restore", () => {
   });
 
   it("goes on after an interruption, and overwrites nothing", async () => {
-    const held: Keys = { "secret/metadata/a": { v: "of a client" } };
+    const held: Keys = { "secret/metadata/a": { v: 1 } };
     await loadKeys(vault(copied), vault(held));
-    expect(held["secret/metadata/a"]).toEqual({ v: "of a client" });
     expect(held["secret/metadata/a/b c?/é%"]).toEqual({ v: 2 });
+  });
+
+  it("fails where somebody else has written, and leaves it as it is", async () => {
+    const held: Keys = { "secret/metadata/a": { v: "of a client" } };
+    await expect(loadKeys(vault(copied), vault(held))).rejects.toThrow("secret/data/a was written by somebody else");
+    expect(held["secret/metadata/a"]).toEqual({ v: "of a client" });
   });
 
   it("is refused before the first key when a mount is missing", async () => {

@@ -110,10 +110,10 @@ describe("the policy of a copy", () => {
     });
   });
 
-  it("of a restore is there only while one is wanted, and reads no value", () => {
+  it("of a restore is there only while one is wanted, and overwrites nothing", () => {
     expect(policies(settings)).not.toHaveProperty("cells-services-restore");
     const { "cells-services-restore": restore } = policies({ ...settings, restores: true });
-    expect(restore?.["+/data/*"]).toEqual(["create", "update"]);
+    expect(restore?.["+/data/*"]).toEqual(["create", "read", "update"]);
   });
 });
 
