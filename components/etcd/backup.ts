@@ -6,7 +6,7 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { BackupService } from "../shared/agent/backup";
+import { type BackupService, fromThrowAway } from "../shared/agent/backup";
 import { beginningOf, openHttp } from "../shared/agent/http";
 import { inClusterApi } from "../shared/agent/kubernetes";
 import { takeTurn } from "../shared/agent/lease";
@@ -15,7 +15,6 @@ import { BadCopy, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
 import { majority } from "../shared/core/names";
-import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, etcdClient, everyKey, parse } from "./client";
 import { adminUsername, proofFiles, proofUrl, snapshotFile } from "./layout";
 import { type MemberStatus, whyBehind, whyNotHealthy } from "./maintenance";
@@ -25,8 +24,6 @@ import { membersOf, memberTurn } from "./members";
 const silenceSeconds = 300;
 /** A defragmentation of the member comes to its end, or its Lease does. */
 const defragmentedSeconds = 240;
-/** Until the throw-away server has read a database of 8 GiB. */
-const startSeconds = 600;
 /** A comparison reads all keys: 8 GiB at 50 MB/s. */
 const compareSeconds = 180;
 
@@ -317,16 +314,11 @@ async function copyFrom(client: CopiedClient, write: (parts: AsyncIterable<Buffe
   return { version, lineage: clusterId, position: { revision, ...contents } };
 }
 
-/** The throw-away server, when it has started. */
 async function openRestored(url: string, key: Buffer): Promise<EtcdClient> {
   const open = (usersRevision: number): EtcdClient =>
     etcdClient({ url, ca: undefined, credentials: [], token: signToken(key, usersRevision, new Date()) });
-  const { authRevision = "0" } = await waitFor(
-    "the restored server",
-    async () => ({
-      done: await open(Number.MAX_SAFE_INTEGER).call<{ authRevision?: string }>("auth/status", {}),
-    }),
-    { deadlineSeconds: startSeconds, onError: "wait" },
+  const { authRevision = "0" } = await fromThrowAway(() =>
+    open(Number.MAX_SAFE_INTEGER).call<{ authRevision?: string }>("auth/status", {}),
   );
   return open(Number(authRevision));
 }

@@ -6,14 +6,13 @@ import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Db, Document, MongoClient, Timestamp, UUID } from "mongodb";
-import type { BackupService, WriteFile } from "../shared/agent/backup";
+import { type BackupService, fromThrowAway, type WriteFile } from "../shared/agent/backup";
 import { BadCopy, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { memberNames } from "../shared/core/names";
 import type { EnsembleSettings } from "../shared/core/settings";
-import { waitFor } from "../shared/core/wait";
 import { administratorAuth, atPrimary, command, type Endpoint, endpointOf, readConfig, withClient } from "./client";
 import {
   documentsFile,
@@ -31,15 +30,13 @@ import {
 } from "./dump";
 import { ports, proofData } from "./layout";
 import { type Loaded, loadCopy, readCopy } from "./load";
-import { identity, type SetConfig, type SetStatus } from "./membership";
+import { identity, memberOf, type SetConfig, type SetStatus } from "./membership";
 
 const connectMilliseconds = 30_000;
 /** Of one batch of documents. */
 const readMilliseconds = 300_000;
 /** As long as the Job may take: an index of a large collection. */
 const loadMilliseconds = 21_600_000;
-/** Until the throw-away server listens. */
-const startSeconds = 120;
 
 /** Nothing is written in a quiet set for ten seconds; a member that catches up is minutes behind. */
 const lagSeconds = 60;
@@ -107,8 +104,6 @@ export const service: BackupService = {
   },
 };
 
-const memberOf = (host: string): string => host.split(".")[0] ?? host;
-
 async function administrator(settings: EnsembleSettings, namespace: string, member: string): Promise<Endpoint> {
   return endpointOf({ ...settings, namespace }, member, await administratorAuth(), connectMilliseconds);
 }
@@ -152,7 +147,7 @@ async function copySnapshot(client: MongoClient, write: WriteFile) {
   let emptied = 0;
   for (const collection of collections) {
     const { database, metadata } = collection;
-    await write(metadataFile(collection), one(Buffer.from(toText(metadata))));
+    await write(metadataFile(collection), [Buffer.from(toText(metadata))]);
     const file = documentsFile(collection);
     if (file === undefined || metadata.uuid === undefined) continue;
     const db = client.db(database);
@@ -239,10 +234,6 @@ async function* readDocuments(
   }
 }
 
-async function* one(part: Buffer): AsyncGenerator<Buffer> {
-  yield part;
-}
-
 // --- restore
 
 const inWords = ({ collections, documents }: Loaded): string =>
@@ -259,11 +250,7 @@ export async function whyNotEmpty(client: MongoClient): Promise<string | undefin
 // --- proof
 
 export async function proveAt(endpoint: Endpoint, manifest: Manifest, work: string): Promise<string> {
-  await waitFor(
-    "the throw-away server",
-    async () => ({ done: await withClient(endpoint, (client) => command(client, { ping: 1 })) }),
-    { deadlineSeconds: startSeconds, onError: "wait" },
-  );
+  await fromThrowAway(() => withClient(endpoint, (client) => command(client, { ping: 1 })));
   return withClient({ ...endpoint, answerMilliseconds: loadMilliseconds }, async (client) => {
     const loaded = await loadCopy(client, manifest, work);
     const reason = whyOtherNumber(loaded, manifest) ?? (await whyOtherData(client, manifest, work));

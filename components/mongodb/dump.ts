@@ -2,9 +2,8 @@
  * The files of a copy, in the layout of mongodump, so that mongorestore reads them too: for each collection `dump/<database>/<name>.bson`,
  * its documents one after the other, and `<name>.metadata.json`, its options and indexes.
  */
-import { createHash } from "node:crypto";
 import { BSON, type CollectionInfo, type Document, type MongoClient, UUID } from "mongodb";
-import { BadCopy } from "../shared/core/backup";
+import { BadCopy, fileName } from "../shared/core/backup";
 import { command } from "./client";
 import { reservedDatabases } from "./layout";
 
@@ -86,27 +85,17 @@ function decode(raw: Uint8Array, database: string): Document {
 export const toText = (document: unknown): string => EJSON.stringify(document, { relaxed: false });
 export const fromText = (text: string): Document => EJSON.parse(text, { relaxed: false }) as Document;
 
-const longestFileName = 238;
-
-/** Percent-encoded. A file system takes 255 bytes with the ending, so a longer name is cut, and ends with its hash; the metadata has it whole. */
-function encode(name: string): string {
-  const escape = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
-  const encoded = encodeURIComponent(name).replace(/[!'()*~]/g, escape);
-  if (encoded.length <= longestFileName) return encoded;
-  return `${encoded.slice(0, 208)}%24${createHash("sha1").update(name).digest("base64url")}`;
-}
-
 const root = "dump";
 const metadataEnding = ".metadata.json";
 
 export function metadataFile({ database, metadata }: Collection): string {
-  return `${root}/${encode(database)}/${encode(metadata.collectionName)}${metadataEnding}`;
+  return `${root}/${fileName(database)}/${fileName(metadata.collectionName)}${metadataEnding}`;
 }
 
 /** undefined: a view has no documents. */
 export function documentsFile({ database, metadata }: Collection): string | undefined {
   const stored = storedName(metadata);
-  return stored === undefined ? undefined : `${root}/${encode(database)}/${encode(stored)}.bson`;
+  return stored === undefined ? undefined : `${root}/${fileName(database)}/${fileName(stored)}.bson`;
 }
 
 /** `read`: the text of a file. */

@@ -250,3 +250,8 @@ export function nextRelease(config: SetConfig, primary: string, leaving: string[
   const members = config.members.filter((member) => member.host !== host);
   return { kind: "remove", host, config: next(config, members) };
 }
+
+/** The name of the pod. `host`: its DNS name, with or without port. */
+export function memberOf(host: string): string {
+  return host.split(".")[0] ?? host;
+}

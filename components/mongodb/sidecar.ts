@@ -38,6 +38,7 @@ import {
   gauges,
   identity,
   initialConfig,
+  memberOf,
   type Observed,
   type Server,
   type SetConfig,
@@ -101,10 +102,6 @@ async function askServer(self: Self, member: string): Promise<Server> {
   } catch (error) {
     return { state: "away", reason: messageOf(error) };
   }
-}
-
-function memberOf(host: string): string {
-  return host.split(".")[0] ?? host;
 }
 
 /** Does something at the primary, as a member, when the primary is another member. */

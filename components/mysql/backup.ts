@@ -6,13 +6,12 @@ import { createReadStream } from "node:fs";
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join, relative } from "node:path";
 import type { Connection } from "mysql2/promise";
-import type { BackupService } from "../shared/agent/backup";
+import { type BackupService, fromThrowAway } from "../shared/agent/backup";
 import { readCredentials } from "../shared/agent/logins";
 import type { Ensemble } from "../shared/agent/main";
 import { BadCopy, backupPaths, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
 import { memberNames } from "../shared/core/names";
-import { waitFor } from "../shared/core/wait";
 import { openMember, openSocket, rows, withConnection } from "./client";
 import { countOf, formatGtidSet, isEmpty, parseGtidSet, subtract } from "./gtid";
 import { backupFiles, databaseOf, paths } from "./layout";
@@ -21,8 +20,6 @@ import { type Answer, type Found, isPrimary, isWhole } from "./membership";
 import { askMembers, cloneFrom } from "./sidecar";
 import { identifier, madeBySetup } from "./users";
 
-/** Until a throw-away server has made its data directory, or has recovered the copy. */
-const startSeconds = 600;
 /** At so many waiting transactions the group slows its primary down (`group_replication_flow_control_applier_threshold`). */
 const mostLacking = 25_000n;
 
@@ -131,8 +128,7 @@ async function onPrimary<T>(ensemble: Ensemble, use: (connection: Connection) =>
 }
 
 function openThrowAway(work: string): Promise<Connection> {
-  const attempt = async () => ({ done: await openSocket(join(work, backupFiles.socket)) });
-  return waitFor("the throw-away server", attempt, { deadlineSeconds: startSeconds, onError: "wait" });
+  return fromThrowAway(() => openSocket(join(work, backupFiles.socket)));
 }
 
 /** Tables of users. Only those of InnoDB have rows in a group. */

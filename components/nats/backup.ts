@@ -6,11 +6,11 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { StreamConfig, StreamInfo, StreamState } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import type { BackupService, WriteFile } from "../shared/agent/backup";
+import { type BackupService, fromThrowAway, type WriteFile } from "../shared/agent/backup";
 import { readMarker } from "../shared/agent/guard";
 import { inClusterApi } from "../shared/agent/kubernetes";
 import { readUsers } from "../shared/agent/logins";
-import { BadCopy, backupPaths, type Manifest } from "../shared/core/backup";
+import { BadCopy, backupPaths, fileName, type Manifest } from "../shared/core/backup";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import { serviceHost } from "../shared/core/names";
@@ -23,8 +23,6 @@ import { ports, proofFiles } from "./layout";
 import { logIn, withUser } from "./members";
 import { errorCodes, floorsOf, infoOf, openSnapshot, removeStream, restoreSnapshot, streamNames } from "./snapshots";
 
-/** Until the throw-away server answers. */
-const startSeconds = 120;
 /** Until the replicas of one restored stream have all of it: 64 GiB at 20 MB/s. */
 const wholeSeconds = 3600;
 
@@ -117,12 +115,8 @@ export function loadOrder<Each extends { config: StreamConfig }>(streams: Each[]
   return ordered;
 }
 
-/** Names of streams have any characters but white space, dots, wildcards and slashes. File systems take 255 bytes. */
 export function fileOf(account: string, stream: string, ending: "snapshot" | "json"): string {
-  const escaped = encodeURIComponent(stream).replace(/[!'()*~]/g, (each) => `%${each.charCodeAt(0).toString(16)}`);
-  const file = `${escaped}.${ending}`;
-  if (file.length > 255) throw new Error("its name is too long for a file");
-  return `streams/${account}/${file}`;
+  return `streams/${account}/${fileName(stream)}.${ending}`;
 }
 
 /** A stream without a leader cannot be copied, and a copy without this stream would not be whole. */
@@ -131,7 +125,7 @@ export function whyNoSource({ cluster }: Pick<StreamInfo, "cluster">): string | 
   return "it has no leader: bring back a majority of its replicas";
 }
 
-export async function copyAccount(connection: NatsConnection, account: string, write: WriteFile) {
+async function copyAccount(connection: NatsConnection, account: string, write: WriteFile) {
   const streams: StreamInfo[] = [];
   for (const name of await streamNames(connection)) {
     const info = await infoOf(connection, name);
@@ -167,13 +161,9 @@ async function copyStream(connection: NatsConnection, account: string, name: str
     return most === undefined ? [] : [{ name: consumer, floors: [least, most] }];
   });
   const copied: CopiedStream = { account, config, state, after: after.state, consumers };
-  await write(fileOf(account, name, "json"), once(JSON.stringify(copied, null, 2)));
+  await write(fileOf(account, name, "json"), [Buffer.from(JSON.stringify(copied, null, 2))]);
   log(`copied ${account} > ${name}: ${state.messages} messages`);
   return copied;
-}
-
-async function* once(text: string): AsyncGenerator<Buffer> {
-  yield Buffer.from(text);
 }
 
 // --- proof
@@ -232,13 +222,12 @@ type Range = [string, number | undefined, number, number];
 
 async function proofServer(): Promise<Endpoint> {
   const endpoint = { host: "127.0.0.1", port: ports.client, name: "cells-services-proof" };
-  const attempt = async () => ({ done: await logIn(endpoint) });
-  await waitFor("the throw-away server", attempt, { deadlineSeconds: startSeconds, onError: "wait" });
+  await fromThrowAway(() => logIn(endpoint));
   return endpoint;
 }
 
 /** Each stream for itself: the server needs the space of one, and streams of two applications may have the same name. */
-export async function proveStreams(connection: NatsConnection, { position }: Manifest, work: string): Promise<string> {
+async function proveStreams(connection: NatsConnection, { position }: Manifest, work: string): Promise<string> {
   const streams = await readCopied(work);
   const expected = Number(position["streams"]);
   if (streams.length !== expected) {
@@ -321,12 +310,7 @@ export function loadedConfig(config: StreamConfig, members: number): StreamConfi
   return { ...without(config, ["placement"]), num_replicas: Math.min(config.num_replicas, members) };
 }
 
-export async function loadAccount(
-  connection: NatsConnection,
-  account: string,
-  work: string,
-  members: number,
-): Promise<void> {
+async function loadAccount(connection: NatsConnection, account: string, work: string, members: number): Promise<void> {
   const streams = (await readCopied(work)).filter((each) => each.account === account);
   for (const stream of loadOrder(streams)) await loadStream(connection, stream, work, members);
 }

@@ -7,10 +7,11 @@ import { once } from "node:events";
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createGunzip } from "node:zlib";
-import type { BackupService, WriteFile } from "../shared/agent/backup";
+import { type BackupService, fromThrowAway, type WriteFile } from "../shared/agent/backup";
 import { readTrust } from "../shared/agent/logins";
 import { BadCopy, backupPaths, type Manifest } from "../shared/core/backup";
 import { type Refuse, refuse } from "../shared/core/decision";
@@ -128,7 +129,7 @@ async function check(stream: AsyncIterable<Buffer>): Promise<void> {
   const found = new Map<string, string>();
   let expected = "";
   for (;;) {
-    const header = await gathered(take(tarBlock));
+    const header = await buffer(take(tarBlock));
     const text = (from: number, to: number) => header.toString("latin1", from, to).replace(/\0.*$/s, "");
     const name = text(0, 100);
     if (name === "") break;
@@ -139,7 +140,7 @@ async function check(stream: AsyncIterable<Buffer>): Promise<void> {
       sum.update(part);
       if (name === sums) expected += part.toString("latin1");
     }
-    await gathered(take((tarBlock - (bytes % tarBlock)) % tarBlock));
+    await buffer(take((tarBlock - (bytes % tarBlock)) % tarBlock));
     found.set(name, sum.digest("hex"));
   }
   // To its end, where the packing has a checksum of its own.
@@ -170,12 +171,6 @@ function takeFrom(stream: AsyncIterable<Buffer>): (bytes: number) => AsyncGenera
       yield part;
     }
   };
-}
-
-async function gathered(parts: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = [];
-  for await (const part of parts) all.push(part);
-  return Buffer.concat(all);
 }
 
 // --- proof
@@ -242,8 +237,7 @@ export function whyDifferent(
 /** `shares`: of the ensemble that was copied, with shamir. */
 export async function proveAt(url: string, manifest: Manifest, work: string, shares: string[] = []): Promise<string> {
   const client = vaultClient({ url, timeoutSeconds: 30 });
-  const patiently = { deadlineSeconds: startSeconds, onError: "wait" } as const;
-  const { type } = await waitFor("the throw-away server", async () => ({ done: await client.sealStatus() }), patiently);
+  const { type } = await fromThrowAway(() => client.sealStatus());
   const isShamir = type === "shamir";
   if (isShamir && shares.length === 0) throw new Error("the Secret with the key shares that open the copy is missing");
   const { rootToken, former } = await initialise(client, isShamir);

@@ -30,7 +30,7 @@ import { waitFor } from "../core/wait";
 import type { Store } from "./store";
 
 /** Ends when the store has the file. Names are made of letters, digits and `_.%@+=-`, with slashes for folders. */
-export type WriteFile = (name: string, parts: AsyncIterable<Buffer>) => Promise<void>;
+export type WriteFile = (name: string, parts: AsyncIterable<Buffer> | Iterable<Buffer>) => Promise<void>;
 
 /** What only one service knows. */
 export interface BackupService {
@@ -175,6 +175,17 @@ export async function newestCopy(place: Place): Promise<string | undefined> {
 
 // --- proof
 
+/** Until a server has recovered the copy: etcd reads a database of 8 GiB first. */
+const startSeconds = 600;
+
+/** What a throw-away server of this pod answers, as soon as it does. */
+export function fromThrowAway<T>(ask: () => Promise<T>): Promise<T> {
+  return waitFor("the throw-away server", async () => ({ done: await ask() }), {
+    deadlineSeconds: startSeconds,
+    onError: "wait",
+  });
+}
+
 /** What `fetch` leaves for `prove`. */
 interface Fetched {
   id: string;
@@ -251,7 +262,7 @@ async function writeProof(place: Place, { id, began }: Fetched, verdict: Pick<Pr
 }
 
 async function* passing(
-  parts: AsyncIterable<Buffer>,
+  parts: AsyncIterable<Buffer> | Iterable<Buffer>,
   see: (part: Buffer) => void,
 ): AsyncGenerator<Buffer, void, undefined> {
   for await (const part of parts) {

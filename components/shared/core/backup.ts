@@ -5,6 +5,7 @@
  *   <prefix>/<namespace>/<name>/<id>/manifest.json   written last: what has no manifest is no copy
  *   <prefix>/<namespace>/<name>/<id>/proof.json      what the last restore of it has shown
  */
+import { createHash } from "node:crypto";
 import type { ServiceKind } from "./names";
 import type { EnsembleSettings } from "./settings";
 
@@ -138,6 +139,17 @@ export function parseManifest(text: string): Manifest | undefined {
     manifest.files.every(isCopiedFile) &&
     Object.values(manifest.position ?? {}).some((value) => typeof value === "number");
   return isWhole ? (manifest as Manifest) : undefined;
+}
+
+/** What mongodump allows, of the 255 bytes of a file system. */
+const longestFileName = 238;
+
+/** Of any name, as mongodump makes it: percent-encoded. A longer one is cut, and ends with its hash. */
+export function fileName(name: string): string {
+  const escape = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
+  const encoded = encodeURIComponent(name).replace(/[!'()*~]/g, escape);
+  if (encoded.length <= longestFileName) return encoded;
+  return `${encoded.slice(0, 208)}%24${createHash("sha1").update(name).digest("base64url")}`;
 }
 
 /** A name leads nowhere but below the folder of the copy. */

@@ -1,6 +1,6 @@
-import { afterAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Endpoint } from "../../../components/mongodb/client";
-import { createSidecar } from "../../../components/mongodb/sidecar";
+import type * as sidecarOfMongodb from "../../../components/mongodb/sidecar";
 import type { MarkerAnswer } from "../../../components/shared/core/marker";
 
 const fake = vi.hoisted(() => ({
@@ -11,7 +11,12 @@ const fake = vi.hoisted(() => ({
   writes: 0,
 }));
 
-// Test files share modules: the next one must not get those that read these files.
+// Test files share modules: this one must not get those that read real files, and the next one not those that read these.
+let loaded: typeof sidecarOfMongodb;
+beforeAll(async () => {
+  vi.resetModules();
+  loaded = await vi.importActual<typeof sidecarOfMongodb>("../../../components/mongodb/sidecar");
+});
 afterAll(() => vi.resetModules());
 
 vi.mock("node:fs/promises", () => ({
@@ -52,7 +57,7 @@ const primary = { setName: "mongodb", isWritablePrimary: true, primary: "mongodb
 const secondary = { ...primary, isWritablePrimary: false, secondary: true };
 
 function sidecar(askMarker = async (): Promise<MarkerAnswer> => ({ formed: false })) {
-  return createSidecar(
+  return loaded.createSidecar(
     { service: "mongodb", name: "mongodb", members: 3, tls: "required", applications: [], deletion: "keep" },
     { name: "mongodb-0", namespace: "cells" },
     askMarker,

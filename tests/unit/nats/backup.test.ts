@@ -40,7 +40,7 @@ describe("the files of a copy", () => {
   it("have names that a store and a file system take", () => {
     expect(fileOf("cells", "KV_config", "snapshot")).toBe("streams/cells/KV_config.snapshot");
     expect(fileOf("cells", "ü(1)#$", "json")).toBe("streams/cells/%C3%BC%281%29%23%24.json");
-    expect(() => fileOf("cells", "x".repeat(250), "snapshot")).toThrow("its name is too long for a file");
+    expect(fileOf("cells", "x".repeat(250), "snapshot").length).toBeLessThan("streams/cells/".length + 255);
   });
 });
 

@@ -177,7 +177,7 @@ describe("a copy", () => {
     const written: Record<string, Buffer> = {};
     const position = await copyFrom(client, join(folder, "raft.snap"), async (name, parts) => {
       said.push("writes");
-      written[name] = await gathered(parts);
+      written[name] = await gathered(parts as AsyncIterable<Buffer>);
     }).catch((error: unknown) => String(error));
     return { position, written, said };
   };
