@@ -22,13 +22,14 @@ export async function judgeRestore(
   const source = sourceOf(place, restore);
   const stored = await readStored(source);
   const begun = await restoreBegun(place, api);
-  const wanted = begun === undefined || restore.copy !== latestCopy ? chooseCopy(stored, restore.copy) : undefined;
+  const wanted = chooseCopy(stored, restore.copy);
   const copy = begun === undefined ? wanted : stored.find(({ id }) => describe(source, id) === begun);
   if (copy === undefined) throw new Error(whyNone(source, restore, begun, stored));
   const reason =
     begun === undefined
       ? (whyOtherVersion(copy, restore, place.settings.service) ?? (await whyNotNew(place, service)))
-      : whyAnother(begun, wanted && describe(source, wanted.id));
+      : // There may be a later one by now.
+        whyAnother(begun, restore.copy === latestCopy ? begun : describe(source, wanted?.id ?? restore.copy));
   if (reason !== undefined) throw new Error(reason);
   return { source, copy };
 }
@@ -92,8 +93,8 @@ async function restoreBegun({ settings, namespace }: Place, api: KubernetesApi):
   return known.restore.copy;
 }
 
-function whyAnother(begun: string, wanted: string | undefined): string | undefined {
-  return wanted === undefined || wanted === begun
+function whyAnother(begun: string, wanted: string): string | undefined {
+  return wanted === begun
     ? undefined
     : `a restore of ${begun} was interrupted, got ${wanted}; set backups.restoreFrom to the former copy, or ${beginAnew}`;
 }

@@ -105,6 +105,7 @@ describe("a restore", () => {
     await expect(fetch({ copy: first })).rejects.toThrow(
       `a restore of ${second} of etcd in cells was interrupted, got ${first} of etcd in cells`,
     );
+    await expect(fetch({ copy: "20250101T000000Z" })).rejects.toThrow("was interrupted, got 20250101T000000Z");
     annotations = { "cells-services/restore": `${first} of etcd in cells` };
     await expect(restore()).rejects.toThrow(`a restore of ${first} of etcd in cells was interrupted, got ${second}`);
     expect(said).toEqual(["note", "load"]);
