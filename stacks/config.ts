@@ -14,6 +14,7 @@ import { partitionOf } from "../components/shared/core/aws";
 import {
   type AddProblem,
   type EnsembleArguments,
+  type Path,
   parsed,
   pathText,
   podArgument,
@@ -334,6 +335,8 @@ export function isElsewhere(config: Places): boolean {
 export interface Read {
   config: StackConfig | undefined;
   problems: string[];
+  /** Where the problems are. `config` lacks these parts, or the list that one of them is in. */
+  wrong: Path[];
 }
 
 /** Reads the configuration of the running stack. */
@@ -345,12 +348,8 @@ export function readConfig(): Read {
 export function parseConfig(project: string, stack: string, values: Record<string, string>): Read {
   const given = { ...defaultsOf(stack), ...ownValues(project, values) };
   const { problems } = parsed(schema, given, "is not a key of the configuration");
-  const config = schema.safeParse(
-    without(
-      given,
-      problems.map(({ path }) => partToDrop(path)),
-    ),
-  ).data;
+  const wrong = problems.map(({ path }) => path);
+  const config = schema.safeParse(without(given, wrong.map(partToDrop))).data;
   const environment = given["environment"];
   const sentences = problems.map((each) =>
     pathText(each.path) === "environment" && environment === undefined
@@ -370,13 +369,13 @@ export function parseConfig(project: string, stack: string, values: Record<strin
         `or set ${project}:kubeconfig to the path of a kubeconfig of this cluster alone`,
     );
   }
-  return { config, problems: sentences };
+  return { config, problems: sentences, wrong };
 }
 
-/** A list without its wrong element, or `backups` without what it needs, would be a second mistake. */
-function partToDrop(path: readonly PropertyKey[]): readonly PropertyKey[] {
-  const inside = path.findIndex((each, index) => typeof each === "number" || path[index - 1] === "backups");
-  return inside < 0 ? path : path.slice(0, inside);
+/** A list with a wrong element is of no use. */
+function partToDrop(path: Path): Path {
+  const element = path.findIndex((each) => typeof each === "number");
+  return element < 0 ? path : path.slice(0, element);
 }
 
 /** Raises all problems as one error without a stack trace: the mistake is in the configuration, not in this code. */

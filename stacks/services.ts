@@ -18,6 +18,7 @@ import {
   type CheckTarget,
   type EnsembleArguments,
   type EnsembleComponent,
+  type Path,
   type Peer,
   parsed,
   type ServiceProfile,
@@ -96,14 +97,14 @@ interface ServiceOutputs {
   applications: Record<string, pulumi.Output<string>>;
 }
 
-/** What is wrong with the configuration in this environment: together with its defaults, and by its refusals. */
-export function problemsOf(config: StackConfig, environment: Environment): string[] {
+/** What is wrong with the configuration in this environment: together with its defaults, and by its refusals. `wrong`: reported already. */
+export function problemsOf(config: StackConfig, environment: Environment, wrong: readonly Path[]): string[] {
   const { available, services } = servicesOf(config, environment);
   return [
     ...servicesProblems(config, available),
     ...(environment.refusals?.(config, services) ?? []),
     ...services.flatMap((service) => applicationProblems(service, config)),
-    ...services.flatMap((service) => argumentProblems(service, argumentsOf(service, config, environment))),
+    ...services.flatMap((service) => argumentProblems(service, argumentsOf(service, config, environment), wrong)),
   ];
 }
 
@@ -211,12 +212,17 @@ function create<S extends ServiceName>(
 
 /**
  * A component refuses wrong arguments before any resource of its own, but then the namespace and other services exist
- * already. So each one is looked at first.
+ * already. So each one is looked at first. What lacks a part that was reported is not reported again.
  */
-function argumentProblems<S extends ServiceName>(service: S, args: ServiceArguments[S]): string[] {
+function argumentProblems<S extends ServiceName>(
+  service: S,
+  args: ServiceArguments[S],
+  wrong: readonly Path[],
+): string[] {
   return parsed(components[service].schema, args)
-    .problems.map(({ path, message }) => sentence({ path: [service, ...path], message }))
-    .map((each) => `${pulumi.getProject()}:${each}`);
+    .problems.map(({ path, message }) => ({ path: [service, ...path], message }))
+    .filter(({ path }) => !wrong.some((each) => path.every((key, index) => key === each[index])))
+    .map((each) => `${pulumi.getProject()}:${sentence(each)}`);
 }
 
 function clusterAccess(config: StackConfig): ClusterAccess {

@@ -5,7 +5,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 
-type Path = readonly PropertyKey[];
+export type Path = readonly PropertyKey[];
 
 export interface Problem {
   path: Path;

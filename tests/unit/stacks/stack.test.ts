@@ -91,6 +91,30 @@ describe("a stack", () => {
     ]);
   });
 
+  it.each([
+    ["etcd", { backups: { store: { url: "store:9000", bucket: "copies", credentials: "keys" } } }, "backups.store.url"],
+    [
+      "etcd",
+      { backups: { store: { url: "https://s3", bucket: "copies", credentials: "" } } },
+      "backups.store.credentials",
+    ],
+    ["vault", { seal: { type: "awskms", region: "eu-central-1", keyId: 5, recovery: "none" } }, "seal.keyId"],
+  ])("says once what is wrong with %s, and not that it is missing: %j", async (service, given, key) => {
+    const { message } = await failure({ config: { kubeContext: "test", [service]: JSON.stringify(given) } });
+    expect(message.split("\n")).toEqual([
+      'stack "dev": 1 configuration value is wrong',
+      expect.stringContaining(`  - cells-services:${service}.${key} `),
+      "all keys: docs/configuration.md of cells-services",
+    ]);
+  });
+
+  it("goes on to judge the rest of what lacks a part that is wrong", async () => {
+    const storage = JSON.stringify({ sise: "2Gi", size: "1Gi" });
+    const { message } = await failure({ config: { kubeContext: "test", etcd: `{"storage":${storage}}` } });
+    expect(message).toContain("etcd.storage.sise is not a key");
+    expect(message).toContain("etcd.storage.size must be at least 2Gi");
+  });
+
   it.each(["v4", "v5"] as const)("uses TLS as far as Cells %s can", async (version) => {
     const { outputs } = await recordStack("dev", { config: { cells: JSON.stringify({ version }) } });
     expect(outputs["checks"]).toMatchObject(serviceNames.map((service) => ({ service, tls: tlsOf(service, version) })));
