@@ -27,6 +27,7 @@ import {
   type Pace,
   podIdentity,
   podIdentityEgress,
+  portOf,
   type Rule,
   type ServerInputs,
   secretVolume,
@@ -34,6 +35,7 @@ import {
   serviceHost,
   settingsOf,
   setupDeadlineSeconds,
+  tcp,
   tlsMounts,
   tlsVolumes,
   trustMounts,
@@ -390,13 +392,5 @@ function keyServiceEgress(seal: VaultEnsemble["seal"], open: number[]): networki
   if (seal.type !== "awskms") return [];
   const wanted = new Set([443, seal.endpoint === undefined ? 443 : portOf(seal.endpoint)]);
   const ports = [...wanted].filter((port) => !open.includes(port));
-  return [
-    ...(ports.length === 0 ? [] : [{ ports: ports.map((port) => ({ protocol: "TCP", port })) }]),
-    ...(seal.podIdentity ? [podIdentityEgress] : []),
-  ];
-}
-
-function portOf(url: string): number {
-  const { port, protocol } = new URL(url);
-  return Number(port || (protocol === "http:" ? 80 : 443));
+  return [...(ports.length === 0 ? [] : [{ ports: ports.map(tcp) }]), ...(seal.podIdentity ? [podIdentityEgress] : [])];
 }

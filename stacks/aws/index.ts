@@ -10,7 +10,7 @@ import { StorageClass } from "@pulumi/kubernetes/storage/v1/storageClass";
 import * as pulumi from "@pulumi/pulumi";
 import { awsHost } from "../../components/shared/core/aws";
 import { namesOf } from "../../components/shared/core/names";
-import { alternateName } from "../../components/shared/deploy";
+import { alternateName, portOf } from "../../components/shared/deploy";
 import { bucketPurposes, type CellsStore } from "../cells";
 import { type AwsConfig, expirationDaysOf, type StackConfig, servicesWithBackups } from "../config";
 import type { Surroundings } from "../services";
@@ -126,9 +126,9 @@ function createAccessKeys(user: User, rotation: number, options: pulumi.CustomRe
 
 /** S3 with certificates of an authority that everybody knows. */
 function storeOf({ region, endpoint }: AwsConfig, { buckets }: AwsNames): Omit<CellsStore, "user" | "password"> {
-  const { hostname, port, protocol } = new URL(endpoint ?? `https://${awsHost("s3", region)}`);
-  const tls = protocol === "https:";
-  return { host: hostname, port: Number(port) || (tls ? 443 : 80), tls: tls ? "required" : "off", region, buckets };
+  const url = endpoint ?? `https://${awsHost("s3", region)}`;
+  const { hostname, protocol } = new URL(url);
+  return { host: hostname, port: portOf(url), tls: protocol === "https:" ? "required" : "off", region, buckets };
 }
 
 function awsProvider({ region, endpoint }: AwsConfig, { account }: AwsNames): Provider {

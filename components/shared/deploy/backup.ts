@@ -16,7 +16,7 @@ import { type AgentBundle, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { podIdentityEgress, storePolicy, tcp } from "./network";
 import { type AgentJob, agentJobSpec, containerProfile, type LoginMounts, secretVolume, whenThere } from "./pod";
-import { httpUrl, isHttpUrl, laterText, laterUrl, text, together, wholeNumber } from "./schema";
+import { httpUrl, isHttpUrl, laterText, laterUrl, portOf, text, together, wholeNumber } from "./schema";
 
 const cron = (example: string) =>
   text(
@@ -352,14 +352,11 @@ function storeEgress({
   podIdentity,
 }: Backups["store"]): networking.v1.NetworkPolicyEgressRule[] {
   const ports = pulumi.output(url).apply((known) => {
+    if (!isHttpUrl(known)) {
+      throw new pulumi.RunError(`backups.store.url must be ${httpUrl}, got ${JSON.stringify(known)}`);
+    }
     const wanted = new Set([portOf(known), ...(serviceAccountAnnotations === undefined ? [] : [443])]);
     return [...wanted].map(tcp);
   });
   return [{ ports }, ...(podIdentity ? [podIdentityEgress] : [])];
-}
-
-function portOf(url: string): number {
-  if (!isHttpUrl(url)) throw new pulumi.RunError(`backups.store.url must be ${httpUrl}, got ${JSON.stringify(url)}`);
-  const { port, protocol } = new URL(url);
-  return port === "" ? (protocol === "https:" ? 443 : 80) : Number(port);
 }

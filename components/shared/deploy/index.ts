@@ -26,7 +26,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
-export { apiServerPorts, clientPolicy, metadata, podIdentityEgress } from "./network";
+export { apiServerPorts, clientPolicy, metadata, podIdentityEgress, tcp } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";
 export * from "./schema";

@@ -120,6 +120,12 @@ export const httpUrl = "an http or https URL";
 export const isHttpUrl = (text: string): boolean =>
   URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
 
+/** Of an http or https URL. */
+export function portOf(url: string): number {
+  const { port, protocol } = new URL(url);
+  return Number(port || (protocol === "http:" ? 80 : 443));
+}
+
 export function laterUrl(advice: string) {
   return laterText(advice).refine(
     (value) => typeof value !== "string" || value === "" || isHttpUrl(value),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type EtcdClusterArguments, resolveEtcd } from "../../../components/etcd";
 import { clientService, networkPolicy, peersService } from "../../../components/shared/deploy/network";
+import { portOf } from "../../../components/shared/deploy/schema";
 
 const etcd = (args: Partial<EtcdClusterArguments> = {}) => resolveEtcd("etcd", { namespace: "cells", ...args });
 const policyOf = (args: Partial<EtcdClusterArguments> = {}) =>
@@ -38,4 +39,13 @@ describe("the Services of clients and of members", () => {
       expect(specsOf({ ipFamilyPolicy })).toEqual(specsOf().map((spec) => Object.assign({}, spec, { ipFamilyPolicy })));
     },
   );
+});
+
+it.each([
+  ["http://store", 80],
+  ["https://store/path", 443],
+  ["http://store:443", 443],
+  ["https://store:9000", 9000],
+])("reaches %s at port %i", (url, port) => {
+  expect(portOf(url)).toBe(port);
 });
