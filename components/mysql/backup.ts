@@ -131,10 +131,10 @@ function openThrowAway(work: string): Promise<Connection> {
   return fromThrowAway(() => openSocket(join(work, backupFiles.socket)));
 }
 
-/** Tables of users. Only those of InnoDB have rows in a group. */
-const tableStatement =
-  "SELECT CONCAT(QUOTE(TABLE_SCHEMA), QUOTE(TABLE_NAME)) AS name FROM information_schema.tables " +
-  `WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB' AND TABLE_SCHEMA ${ofUsers}`;
+/** Only tables of InnoDB have rows in a group. */
+const fromTables = "FROM information_schema.tables WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB'";
+/** Tables of users. */
+const tableStatement = `SELECT CONCAT(QUOTE(TABLE_SCHEMA), QUOTE(TABLE_NAME)) AS name ${fromTables} AND TABLE_SCHEMA ${ofUsers}`;
 
 export async function proveOn(restored: Connection, { position }: Manifest): Promise<string> {
   const [server] = await rows<{ executed: string }>(restored, "SELECT @@GLOBAL.gtid_executed AS executed");
@@ -147,7 +147,7 @@ export async function proveOn(restored: Connection, { position }: Manifest): Pro
   }
   const all = await rows<{ db: string; name: string }>(
     restored,
-    "SELECT TABLE_SCHEMA AS db, TABLE_NAME AS name FROM information_schema.tables WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB'",
+    `SELECT TABLE_SCHEMA AS db, TABLE_NAME AS name ${fromTables}`,
   );
   for (const { db, name } of all) {
     const found = await rows<{ Msg_text: string }>(restored, `CHECK TABLE ${identifier(db)}.${identifier(name)}`);
