@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { namesOf } from "../components/shared/core/names";
 import { CannotRun } from "./failure";
-import { runMain, runOnSelected, selectionFlags, selectionUsage } from "./flags";
+import { runMain, runOnSelected, selectionFlags, selectionUsage, toStdout } from "./flags";
 import { findCronJob, runNow } from "./jobs";
 
 const usage = `makes a copy of the services of a stack now, or proves the newest one
@@ -34,7 +34,7 @@ export function main(args: string[]): Promise<number> {
           if (flags.service !== undefined) throw new CannotRun(`${name} has no backups: give it the argument backups`);
           continue;
         }
-        const { ok } = await runNow(config, cronJob, { say: (text) => void process.stdout.write(text) });
+        const { ok } = await runNow(config, cronJob, { say: toStdout });
         results.push(ok);
       }
       if (results.length === 0) throw new CannotRun("no service has backups: give one the argument backups");

@@ -5,7 +5,7 @@ import { messageOf } from "../components/shared/core/errors";
 import { diagnose } from "./diagnostics";
 import { openEnvironment } from "./environment";
 import { CannotRun, exitCodes } from "./failure";
-import { runMain, selected, selectionFlags, selectionUsage } from "./flags";
+import { runMain, selected, selectionFlags, selectionUsage, toStderr, toStdout } from "./flags";
 import { withMembers } from "./members";
 import { createRedaction, redactDeep } from "./redaction";
 import { checkOf } from "./registry";
@@ -27,16 +27,12 @@ ${selectionUsage}
 exit codes: 0 all passed, 1 a check failed, 2 the checks could not run
 `;
 
-type Print = (text: string) => void;
-const toStdout: Print = (text) => void process.stdout.write(text);
-const toStderr: Print = (text) => void process.stderr.write(text);
-
 /** Between two runs; a run itself takes half a minute. */
 const pauseSeconds = 5;
 /** More at once only compete for the processor of the machine that checks. */
 const concurrency = 6;
 
-export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
+export async function main(args: string[], print = toStdout, complain = toStderr): Promise<number> {
   const redaction = createRedaction();
   try {
     const flags = readFlags(args);

@@ -61,6 +61,9 @@ export async function runOnSelected<Own extends Flags & { help?: boolean | undef
   }
 }
 
+export const toStdout = (text: string): void => void process.stdout.write(text);
+export const toStderr = (text: string): void => void process.stderr.write(text);
+
 /** Runs a command of this process, and ends the process with its exit code. */
 export function runMain(main: (args: string[]) => Promise<number>): void {
   void main(process.argv.slice(2)).then((code) => {

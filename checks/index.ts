@@ -4,7 +4,7 @@ export { patient, waitFor, within } from "../components/shared/core/wait";
 export { loadCluster, statusOf } from "./cluster";
 export { openEnvironment } from "./environment";
 export { CannotRun, exitCodes } from "./failure";
-export { runMain, selected, selectionFlags, selectionUsage } from "./flags";
+export { runMain, selected, selectionFlags, selectionUsage, toStderr, toStdout } from "./flags";
 export { createRedaction, redactDeep } from "./redaction";
 export { xml } from "./report";
 export { table } from "./table";

@@ -14,6 +14,8 @@ import {
   selected,
   selectionFlags,
   selectionUsage,
+  toStderr,
+  toStdout,
 } from "../checks";
 import type { CheckTarget } from "../components/shared/core/check";
 import { openBarrier } from "./barrier";
@@ -74,10 +76,6 @@ ${selectionUsage}
 exit codes: 0 all passed, 1 a write was lost, a budget exceeded or a drill proved nothing, 2 the drills could not run
 `;
 
-type Print = (text: string) => void;
-const toStdout: Print = (text) => void process.stdout.write(text);
-const toStderr: Print = (text) => void process.stderr.write(text);
-
 /** Long enough for every deadline inside a drill; a drill is never cut short in the middle of a fault. */
 const noDeadline = new AbortController().signal;
 
@@ -88,7 +86,7 @@ interface Task {
   profile: Profile;
 }
 
-export async function main(args: string[], print: Print = toStdout, complain: Print = toStderr): Promise<number> {
+export async function main(args: string[], print = toStdout, complain = toStderr): Promise<number> {
   const redaction = createRedaction();
   const log = (text: string): void => complain(`${redaction.redact(text)}\n`);
   try {
