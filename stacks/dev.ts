@@ -1,3 +1,4 @@
+import type { EnsembleArguments } from "../components/shared/deploy";
 import { bucketsForCells, vaultForCells } from "./cells";
 import type { Environment } from "./services";
 
@@ -7,63 +8,53 @@ const small = {
   limits: { memory: "256Mi" },
 };
 
+/** Of each service of several members. */
+const common = {
+  members: 3,
+  placement: { spread: "preferred" },
+  applications: ["cells"],
+  deletion: "delete",
+} satisfies Partial<EnsembleArguments>;
+
 export const environment: Environment = {
   services: {
     etcd: {
-      members: 3,
+      ...common,
       // Room for the quota of its database.
       storage: { size: "2Gi" },
       resources: small,
-      placement: { spread: "preferred" },
-      applications: ["cells"],
-      deletion: "delete",
     },
     vault: {
-      members: 3,
+      ...common,
       storage: { size: "2Gi" },
       resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "512Mi" } },
-      placement: { spread: "preferred" },
       seal: { type: "shamir" },
-      applications: ["cells"],
       ...vaultForCells,
-      deletion: "delete",
     },
     nats: {
-      members: 3,
+      ...common,
       storage: { size: "2Gi" },
       resources: small,
-      placement: { spread: "preferred" },
-      applications: ["cells"],
       durability: "fsync",
-      deletion: "delete",
     },
     redis: {
-      members: 3,
+      ...common,
       storage: { size: "1Gi" },
       resources: small,
-      placement: { spread: "preferred" },
-      applications: ["cells"],
       durability: "everysecond",
       // Cells keeps nothing in it that it could not read again.
       eviction: "allkeys-lru",
-      deletion: "delete",
     },
     mongodb: {
-      members: 3,
+      ...common,
       storage: { size: "3Gi" },
       resources: { requests: { cpu: "50m", memory: "256Mi" }, limits: { memory: "512Mi" } },
-      placement: { spread: "preferred" },
-      applications: ["cells"],
-      deletion: "delete",
     },
     mysql: {
-      members: 3,
+      ...common,
       storage: { size: "4Gi" },
       resources: { requests: { cpu: "100m", memory: "768Mi" }, limits: { memory: "1152Mi" } },
-      placement: { spread: "preferred" },
-      applications: ["cells"],
       maxConnections: 500,
-      deletion: "delete",
     },
     objectstore: {
       storage: { size: "5Gi" },

@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { awsHost } from "../components/shared/core/aws";
+import type { EnsembleArguments } from "../components/shared/deploy";
 import type { AwsKmsSeal } from "../components/vault";
 import { createAws } from "./aws";
 import { awsNames, backupsPrefix } from "./aws/names";
@@ -7,51 +8,37 @@ import { vaultForCells } from "./cells";
 import { type AwsConfig, type ServiceName, type StackConfig, servicesWithBackups } from "./config";
 import type { Environment } from "./services";
 
+/** Of each service of several members. */
+const common = {
+  members: 3,
+  placement: { spread: "required", zones: true },
+  applications: ["cells"],
+  deletion: "keep",
+} satisfies Partial<EnsembleArguments>;
+
 export const environment: Environment = {
   services: {
-    etcd: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
-      deletion: "keep",
-    },
+    etcd: common,
     vault: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
+      ...common,
       ...vaultForCells,
-      deletion: "keep",
     },
     nats: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
+      ...common,
       // Acknowledged messages survive the power failure of all members at once.
       durability: "fsync",
-      deletion: "keep",
     },
     redis: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
+      ...common,
       durability: "everysecond",
       // Cells keeps nothing in it that it could not read again.
       eviction: "allkeys-lru",
-      deletion: "keep",
     },
-    mongodb: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
-      deletion: "keep",
-    },
+    mongodb: common,
     mysql: {
-      members: 3,
-      placement: { spread: "required", zones: true },
-      applications: ["cells"],
+      ...common,
       // What Cells asks for: pools of each of its processes.
       maxConnections: 500,
-      deletion: "keep",
     },
   },
   protect: true,
