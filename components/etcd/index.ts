@@ -69,7 +69,12 @@ export class EtcdCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: setupJob(ensemble, { ...ownFiles(ensemble), bundle, credentialsChecksum: credentials.checksum, paths }),
+        spec: setupJob(ensemble, {
+          bundle,
+          credentialsChecksum: credentials.checksum,
+          paths,
+          mounts: ownFiles(ensemble),
+        }),
         rules: [allow("", "secrets", ["create", "patch"], [keptName(name)])],
         dependsOn: [...members.ready, ...credentials.secrets],
       },

@@ -5,9 +5,9 @@ import {
   type AgentBundle,
   adminLogin,
   agentJobSpec,
+  allMounts,
   type BackupInputs,
-  certificateMounts,
-  certificateVolumes,
+  certificateFiles,
   configName,
   containerPorts,
   containerProfile,
@@ -15,13 +15,15 @@ import {
   cronJob,
   type Ensemble,
   goMemoryLimit,
-  type LoginMounts,
+  type Mounts,
   memberSettings,
   type Pace,
+  readOnly,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
-  trustMounts,
+  tlsFiles,
+  whenThere,
 } from "../shared/deploy";
 import type { EtcdEnsemble } from "./arguments";
 import {
@@ -108,8 +110,8 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
     volumes: [
       ...volumes,
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      secretVolume("auth-token", tokenName(ensemble.name)),
-      ...certificateVolumes(ensemble),
+      ...tokenKey(ensemble).volumes,
+      ...certificateFiles(ensemble, paths).volumes,
     ],
   });
 }
@@ -136,32 +138,28 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     volumeMounts: [
       { name: "data", mountPath: paths.volume },
       { name: "run", mountPath: paths.run, readOnly: true },
-      { name: "auth-token", mountPath: paths.token, readOnly: true },
-      ...certificateMounts(ensemble, paths),
-      ...trustMounts(ensemble, paths),
+      ...tokenKey(ensemble).volumeMounts,
+      ...tlsFiles(ensemble, paths).volumeMounts,
     ],
   };
 }
 
 /** What a command of the agent mounts to log in to the members as the administrator: base configuration, passwords, trust. */
-export function login(ensemble: Ensemble): LoginMounts {
-  const own = ownFiles(ensemble);
-  const admin = adminLogin(ensemble, paths);
-  return { volumeMounts: [...own.volumeMounts, ...admin.volumeMounts], volumes: [...own.volumes, ...admin.volumes] };
+export function login(ensemble: Ensemble): Mounts {
+  return allMounts(ownFiles(ensemble), adminLogin(ensemble, paths));
 }
 
 /** The base configuration, and the Secret `kept`, which is missing until the first setup has written it. */
-export function ownFiles(ensemble: Ensemble): LoginMounts {
-  return {
-    volumeMounts: [
-      { name: "base", mountPath: paths.base, readOnly: true },
-      { name: "kept", mountPath: paths.kept, readOnly: true },
-    ],
-    volumes: [
-      { name: "base", configMap: { name: configName(ensemble) } },
-      { name: "kept", secret: { secretName: keptName(ensemble.name), defaultMode: 0o440, optional: true } },
-    ],
-  };
+export function ownFiles(ensemble: Ensemble): Mounts {
+  return allMounts(
+    readOnly(paths.base, { name: "base", configMap: { name: configName(ensemble) } }),
+    whenThere(secretFiles("kept", paths.kept, keptName(ensemble.name))),
+  );
+}
+
+/** The key that signs the tokens of clients. */
+function tokenKey({ name }: Ensemble): Mounts {
+  return secretFiles("auth-token", paths.token, tokenName(name));
 }
 
 /** One run at a time: two could defragment two members at once. */

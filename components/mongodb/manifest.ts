@@ -4,23 +4,24 @@ import type { Input } from "@pulumi/pulumi";
 import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
+  adminFiles,
   adminLogin,
   agentPorts,
+  allMounts,
   type BackupInputs,
   configName,
   containerProfile,
   type Ensemble,
   memoryLimit,
-  namesOf,
   type Pace,
   parseQuantity,
+  readOnly,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
   setupJob,
   setupSettings,
-  tlsMounts,
-  tlsVolumes,
+  tlsFiles,
 } from "../shared/deploy";
 import type { MongodbEnsemble } from "./arguments";
 import { keyName, type MongodbSetupSettings, paths, ports, proofData } from "./layout";
@@ -101,28 +102,25 @@ export const pace: Pace = {
 };
 
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
-  const secrets = [{ name: "key", mountPath: paths.key, readOnly: true }, ...tlsMounts(ensemble, paths)];
+  const data = { name: "data", mountPath: paths.data };
+  const run = { name: "run", mountPath: paths.run };
+  const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
+  const key = secretFiles("key", paths.key, keyName(ensemble.name), ["key"]);
+  const admin = adminFiles(ensemble, paths);
+  const tls = tlsFiles(ensemble, paths);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [{ name: "data", mountPath: paths.data }, { name: "run", mountPath: paths.run }, ...secrets],
+    memberMounts: [data, run, ...allMounts(key, tls).volumeMounts],
     // A refused processor is named with its node.
     memberEnvironment: [
       { name: "NODE_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "spec.nodeName" } } },
     ],
-    sidecar: {
-      volumeMounts: [
-        { name: "run", mountPath: paths.run },
-        { name: "admin", mountPath: paths.admin, readOnly: true },
-        ...secrets,
-      ],
-    },
-    containers: [serverContainer(ensemble)],
+    sidecar: { volumeMounts: [run, ...allMounts(admin, key, tls).volumeMounts] },
+    containers: [serverContainer(ensemble, [data, ...config.volumeMounts, { ...run, readOnly: true }])],
     volumes: [
-      { name: "config", configMap: { name: configName(ensemble) } },
+      ...config.volumes,
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      secretVolume("key", keyName(ensemble.name), ["key"]),
-      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      ...tlsVolumes(ensemble),
+      ...allMounts(key, admin, tls).volumes,
     ],
   });
 }
@@ -137,7 +135,7 @@ export function mongodbSetupJob(ensemble: MongodbEnsemble, bundle: AgentBundle, 
   return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });
 }
 
-function serverContainer(ensemble: Ensemble): core.v1.Container {
+function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]): core.v1.Container {
   const probe = { tcpSocket: { port: "client" } };
   return {
     name: "mongod",
@@ -151,11 +149,7 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
     // Only the process: a restart cures neither a lost majority nor a full disk. The agent says whether the member is
     // ready.
     livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
-    volumeMounts: [
-      { name: "data", mountPath: paths.data },
-      { name: "config", mountPath: paths.config, readOnly: true },
-      { name: "run", mountPath: paths.run, readOnly: true },
-    ],
+    volumeMounts,
   };
 }
 

@@ -75,7 +75,7 @@ export class MysqlCluster extends EnsembleComponent {
     };
     const gateway = createGateway(ensemble, proxies, afterGuard);
     const credentialsChecksum = checksum(pulumi.all([credentials.checksum, password, maxConnections]));
-    const spec = setupJob(ensemble, { bundle, credentialsChecksum, paths, ...internalPassword(ensemble) });
+    const spec = setupJob(ensemble, { bundle, credentialsChecksum, paths, mounts: internalPassword(ensemble) });
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const program = () => readAgentBundle("mysql-backup", () => require("../../dist/agents/mysql-backup.json"));

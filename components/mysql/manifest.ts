@@ -3,25 +3,25 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
+  adminFiles,
   adminLogin,
   agentContainer,
   agentPorts,
+  allMounts,
   type BackupInputs,
   configName,
   containerProfile,
   type Ensemble,
   handOverHook,
-  type LoginMounts,
+  type Mounts,
   memberSettings,
-  namesOf,
   type Pace,
+  readOnly,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
-  tlsMounts,
-  tlsVolumes,
-  trustMounts,
-  trustVolumes,
+  tlsFiles,
+  trustFiles,
 } from "../shared/deploy";
 import { backupFiles, internalName, paths, ports } from "./layout";
 
@@ -40,26 +40,23 @@ const startSeconds = 4 * 3600;
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.volume };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
-  const admin: core.v1.VolumeMount = { name: "admin", mountPath: paths.admin, readOnly: true };
-  const config: core.v1.VolumeMount = { name: "config", mountPath: paths.config, readOnly: true };
+  const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
+  const admin = adminFiles(ensemble, paths);
   const internal = internalPassword(ensemble);
-  const tls = tlsMounts(ensemble, paths);
+  const tls = tlsFiles(ensemble, paths);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [data, run, admin, ...internal.volumeMounts, config],
+    memberMounts: [data, run, ...allMounts(admin, internal, config).volumeMounts],
     initContainers: [
       initializeContainer(ensemble, [data, run]),
       agentContainer({ name: "adopt", command: ["adopt"], settings: memberSettings(ensemble), volumeMounts: [data] }),
     ],
-    sidecar: { volumeMounts: [run, ...internal.volumeMounts, ...tls] },
-    containers: [serverContainer(ensemble, [data, run, ...tls])],
+    sidecar: { volumeMounts: [run, ...allMounts(internal, tls).volumeMounts] },
+    containers: [serverContainer(ensemble, [data, run, ...tls.volumeMounts])],
     volumes: [
       // Configuration with passwords: in memory only.
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "4Mi" } },
-      { name: "config", configMap: { name: configName(ensemble) } },
-      secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]),
-      ...internal.volumes,
-      ...tlsVolumes(ensemble),
+      ...allMounts(config, admin, internal, tls).volumes,
     ],
   });
 }
@@ -95,20 +92,13 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
   };
 }
 
-export function internalPassword({ name }: Ensemble): LoginMounts {
-  return {
-    volumeMounts: [{ name: "internal", mountPath: paths.internal, readOnly: true }],
-    volumes: [secretVolume("internal", internalName(name), ["password"])],
-  };
+export function internalPassword({ name }: Ensemble): Mounts {
+  return secretFiles("internal", paths.internal, internalName(name), ["password"]);
 }
 
 /** What the preflight mounts to log in to the members as their agents do. */
-export function login(ensemble: Ensemble): LoginMounts {
-  const { volumeMounts, volumes } = internalPassword(ensemble);
-  return {
-    volumeMounts: [...volumeMounts, ...trustMounts(ensemble, paths)],
-    volumes: [...volumes, ...trustVolumes(ensemble)],
-  };
+export function login(ensemble: Ensemble): Mounts {
+  return allMounts(internalPassword(ensemble), trustFiles(ensemble, paths));
 }
 
 /** Of the server that only clones: a new data directory and its logs. */
@@ -138,7 +128,7 @@ export function backupInputs(ensemble: Ensemble, bundle: AgentBundle): BackupInp
           name: "mysqld",
           command: server(own, "--plugin-load-add=mysql_clone.so"),
           // It verifies the certificate of the member that it clones.
-          volumeMounts: trustMounts(ensemble, paths),
+          volumeMounts: trustFiles(ensemble, paths).volumeMounts,
         },
       ],
     },

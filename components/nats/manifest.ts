@@ -8,17 +8,16 @@ import {
   agentContainer,
   agentSelector,
   agentVolumes,
+  allMounts,
   type BackupInputs,
-  certificateMounts,
-  certificateVolumes,
   configName,
   containerPorts,
   containerProfile,
   digest,
   type Ensemble,
   goMemoryLimit,
-  type LoginMounts,
   labels,
+  type Mounts,
   memberHost,
   memberNames,
   memoryLimit,
@@ -29,13 +28,13 @@ import {
   parseQuantity,
   podTemplate,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
   settingsOf,
   setupJob,
   setupUsers,
-  trustMounts,
-  trustVolumes,
+  tlsFiles,
+  trustFiles,
 } from "../shared/deploy";
 import type { NatsEnsemble } from "./arguments";
 import {
@@ -217,8 +216,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
         },
       },
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      ...certificateVolumes(ensemble),
-      ...trustVolumes(ensemble),
+      ...tlsFiles(ensemble, paths).volumes,
     ],
   });
 }
@@ -261,18 +259,15 @@ function serverContainer(ensemble: Ensemble): core.v1.Container {
       { name: "data", mountPath: paths.data },
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "run", mountPath: paths.run },
-      ...certificateMounts(ensemble, paths),
-      ...trustMounts(ensemble, paths),
+      ...tlsFiles(ensemble, paths).volumeMounts,
     ],
   };
 }
 
 /** What the preflight mounts to log in. It mounts all users: servers may know only the former password of the administrator. */
-export function login(ensemble: Ensemble): LoginMounts {
-  return {
-    volumeMounts: [{ name: "users", mountPath: setupUsers.directory, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("users", namesOf(ensemble.name).setup, [setupUsers.file]), ...trustVolumes(ensemble)],
-  };
+export function login(ensemble: Ensemble): Mounts {
+  const users = secretFiles("users", setupUsers.directory, namesOf(ensemble.name).setup, [setupUsers.file]);
+  return allMounts(users, trustFiles(ensemble, paths));
 }
 
 /** Mounts the users too, which the setup compares with those that the servers have read. */
@@ -281,8 +276,7 @@ export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credential
     bundle,
     credentialsChecksum,
     paths,
-    volumeMounts: [{ name: "accounts", mountPath: paths.config, readOnly: true }],
-    volumes: [secretVolume("accounts", usersName(ensemble.name), [paths.usersFile])],
+    mounts: secretFiles("accounts", paths.config, usersName(ensemble.name), [paths.usersFile]),
   });
 }
 
@@ -315,16 +309,16 @@ export function reconcilerDeployment(
         placement: nodePlacement(ensemble),
         terminationGracePeriodSeconds: 5,
         containers: [reconcilerContainer(ensemble)],
-        volumes: [
-          ...agentVolumes(namesOf(ensemble.name).agent, bundle),
-          secretVolume("reconciler", name, ["username", "password"]),
-          // The certificates that servers should show, without the keys.
-          ...certificateVolumes(ensemble, ["tls.crt"]),
-          ...trustVolumes(ensemble),
-        ],
+        volumes: [...agentVolumes(namesOf(ensemble.name).agent, bundle), ...reconcilerFiles(ensemble).volumes],
       }),
     },
   };
+}
+
+function reconcilerFiles(ensemble: Ensemble): Mounts {
+  const login = secretFiles("reconciler", paths.reconciler, reconcilerName(ensemble.name), ["username", "password"]);
+  // The certificates that servers should show, without the keys.
+  return allMounts(login, tlsFiles(ensemble, paths, ["tls.crt"]));
 }
 
 function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
@@ -334,11 +328,7 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
       name: "reconciler",
       command: ["reconcile"],
       settings: settingsOf(ensemble),
-      volumeMounts: [
-        { name: "reconciler", mountPath: paths.reconciler, readOnly: true },
-        ...certificateMounts(ensemble, paths),
-        ...trustMounts(ensemble, paths),
-      ],
+      volumeMounts: reconcilerFiles(ensemble).volumeMounts,
       // The list of some thousand streams fits into this heap.
       nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
     }),

@@ -3,14 +3,14 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
   type AgentBundle,
-  certificateMounts,
-  certificateVolumes,
+  certificateFiles,
   containerPorts,
   containerProfile,
   type Ensemble,
   goMemoryLimit,
   namesOf,
   type Pace,
+  readOnly,
   type ServerInputs,
   serverStatefulSet,
   setupJob,
@@ -31,7 +31,7 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: st
     pace,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     containers: [serverContainer(ensemble, region)],
-    volumes: certificateVolumes(ensemble),
+    volumes: certificateFiles(ensemble, paths).volumes,
   });
 }
 
@@ -58,7 +58,7 @@ function serverContainer(ensemble: Ensemble, region: string): core.v1.Container 
     startupProbe: { ...health, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 },
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...health, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3 },
-    volumeMounts: [{ name: "data", mountPath: paths.volume }, ...certificateMounts(ensemble, paths)],
+    volumeMounts: [{ name: "data", mountPath: paths.volume }, ...certificateFiles(ensemble, paths).volumeMounts],
   };
 }
 
@@ -100,7 +100,6 @@ export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentia
     bundle,
     credentialsChecksum,
     paths,
-    volumeMounts: [{ name: "config", mountPath: paths.config, readOnly: true }],
-    volumes: [{ name: "config", configMap: { name: namesOf(ensemble.name).config } }],
+    mounts: readOnly(paths.config, { name: "config", configMap: { name: namesOf(ensemble.name).config } }),
   });
 }

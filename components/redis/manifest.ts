@@ -4,6 +4,7 @@ import type { core } from "@pulumi/kubernetes/types/input";
 import type { Credentials, Users } from "../shared/core/users";
 import {
   agentPorts,
+  allMounts,
   configName,
   containerPorts,
   containerProfile,
@@ -12,11 +13,11 @@ import {
   logSpace,
   memoryLimit,
   type Pace,
+  readOnly,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
-  tlsMounts,
-  tlsVolumes,
+  tlsFiles,
 } from "../shared/deploy";
 import type { Durability, Eviction } from "./arguments";
 import { listen } from "./configuration";
@@ -163,17 +164,19 @@ export const pace: Pace = {
 export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.data };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
-  const config: core.v1.VolumeMount = { name: "config", mountPath: paths.config, readOnly: true };
-  const users: core.v1.VolumeMount = { name: "users", mountPath: paths.users, readOnly: true };
-  const internal: core.v1.VolumeMount = { name: "internal", mountPath: paths.internal, readOnly: true };
-  const tls = tlsMounts(ensemble, paths);
+  const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
+  const users = secretFiles("users", paths.users, usersName(ensemble.name), [paths.usersFile]);
+  const internal = secretFiles("internal", paths.internal, internalName(ensemble.name));
+  const passwords = allMounts(users, internal).volumeMounts;
+  const tls = tlsFiles(ensemble, paths);
   // Read-only, so that the server cannot save what Sentinel tells it, and never starts with that.
-  const server = redisServer(ensemble, "client", [data, config, { ...run, readOnly: true }, users, ...tls]);
-  const sentinel = redisServer(ensemble, "sentinel", [data, ...tls]);
+  const files = [data, ...config.volumeMounts, { ...run, readOnly: true }, ...allMounts(users, tls).volumeMounts];
+  const server = redisServer(ensemble, "client", files);
+  const sentinel = redisServer(ensemble, "sentinel", [data, ...tls.volumeMounts]);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [data, run, users, internal],
-    sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, users, internal, ...tls] },
+    memberMounts: [data, run, ...passwords],
+    sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, ...passwords, ...tls.volumeMounts] },
     containers: [
       { name: "redis", command: ["redis-server", paths.memberConfig], resources: ensemble.resources, ...server },
       {
@@ -184,11 +187,9 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
       },
     ],
     volumes: [
-      { name: "config", configMap: { name: configName(ensemble) } },
+      ...config.volumes,
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      secretVolume("users", usersName(ensemble.name), [paths.usersFile]),
-      secretVolume("internal", internalName(ensemble.name)),
-      ...tlsVolumes(ensemble),
+      ...allMounts(users, internal, tls).volumes,
     ],
   });
 }

@@ -7,11 +7,12 @@ import {
   type AgentJob,
   agentJobSpec,
   agentPorts,
+  allMounts,
   allow,
   apiServerPorts,
   applicationSecretName,
   type BackupInputs,
-  certificateMounts,
+  certificateFiles,
   configName,
   containerPorts,
   containerProfile,
@@ -20,26 +21,26 @@ import {
   type Ensemble,
   goMemoryLimit,
   instanceLabels,
-  type LoginMounts,
+  type Mounts,
   memberSettings,
   metadata,
   namesOf,
+  noMounts,
   type Pace,
   podIdentity,
   podIdentityEgress,
   portOf,
   type Rule,
+  readOnly,
   type ServerInputs,
-  secretVolume,
+  secretFiles,
   serverStatefulSet,
   serviceHost,
   settingsOf,
   setupDeadlineSeconds,
   tcp,
-  tlsMounts,
-  tlsVolumes,
-  trustMounts,
-  trustVolumes,
+  tlsFiles,
+  trustFiles,
 } from "../shared/deploy";
 import type { VaultEnsemble } from "./arguments";
 import {
@@ -135,22 +136,22 @@ function sealSettings(seal: VaultEnsemble["seal"]): SealSettings {
 }
 
 export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
+  const data = { name: "data", mountPath: paths.volume };
   const shares = keyShares(ensemble);
+  // Without a certificate for members: Vault makes those of the cluster port itself.
+  const tls = tlsFiles(ensemble, paths);
   return serverStatefulSet(ensemble, inputs, {
     pace,
-    memberMounts: [{ name: "data", mountPath: paths.volume }],
+    memberMounts: [data],
     sidecar: {
       settings: vaultSettings(ensemble),
-      volumeMounts: [{ name: "data", mountPath: paths.volume }, ...shares.volumeMounts, ...tlsMounts(ensemble, paths)],
+      volumeMounts: [data, ...allMounts(shares, tls).volumeMounts],
     },
     containers: [serverContainer(ensemble)],
     volumes: [
       { name: "config", configMap: { name: configName(ensemble) } },
       { name: "tmp", emptyDir: { sizeLimit: "64Mi" } },
-      ...shares.volumes,
-      ...awsAccess(ensemble.seal).volumes,
-      // Without a certificate for members: Vault makes those of the cluster port itself.
-      ...tlsVolumes(ensemble),
+      ...allMounts(shares, awsAccess(ensemble.seal), tls).volumes,
     ],
     // The agent signals the server: to read new certificates, and to begin again without data. Both run as the same user.
     pod: { shareProcessNamespace: true },
@@ -158,24 +159,20 @@ export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
 }
 
 /** Optional: the Secret is missing before the initialisation. Later a pod without it still starts, and its agent says so. */
-function keyShares({ name, seal }: VaultEnsemble): LoginMounts {
-  return seal.type === "shamir" ? optionalSecret("unseal", keysName(name, seal.type), paths.unseal) : nothing;
+function keyShares({ name, seal }: VaultEnsemble): Mounts {
+  return seal.type === "shamir" ? optionalSecret("unseal", keysName(name, seal.type), paths.unseal) : noMounts;
 }
 
-const nothing: LoginMounts = { volumes: [], volumeMounts: [] };
-
-function optionalSecret(name: string, secretName: string, mountPath: string): LoginMounts {
-  const secret = { secretName, optional: true, defaultMode: 0o440 };
-  return { volumes: [{ name, secret }], volumeMounts: [{ name, mountPath, readOnly: true }] };
+function optionalSecret(name: string, secretName: string, mountPath: string): Mounts {
+  return readOnly(mountPath, { name, secret: { secretName, optional: true, defaultMode: 0o440 } });
 }
 
 /** Mounts the credentials as a file, because the environment of a process ends up in dumps and child processes. */
-function awsAccess(seal: VaultEnsemble["seal"]): LoginMounts & { env: core.v1.EnvVar[] } {
+function awsAccess(seal: VaultEnsemble["seal"]): Mounts & { env: core.v1.EnvVar[] } {
   const secret = seal.type === "awskms" ? seal.credentialsSecret : undefined;
-  if (secret === undefined) return { ...nothing, env: [] };
+  if (secret === undefined) return { ...noMounts, env: [] };
   return {
-    volumes: [secretVolume("aws", secret, ["credentials"])],
-    volumeMounts: [{ name: "aws", mountPath: paths.aws, readOnly: true }],
+    ...secretFiles("aws", paths.aws, secret, ["credentials"]),
     env: [{ name: "AWS_SHARED_CREDENTIALS_FILE", value: `${paths.aws}/credentials` }],
   };
 }
@@ -225,7 +222,7 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
       { name: "config", mountPath: paths.config, readOnly: true },
       { name: "tmp", mountPath: "/tmp" },
       ...aws.volumeMounts,
-      ...certificateMounts(ensemble, paths),
+      ...certificateFiles(ensemble, paths).volumeMounts,
     ],
   };
 }
@@ -262,7 +259,7 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
   const aws = awsAccess(seal);
   const own = keyShares(ensemble);
   const isRestored = seal.type === "shamir" && backups?.restoreFrom !== undefined;
-  const former = isRestored ? optionalSecret("former-unseal", formerKeysName(name), paths.formerUnseal) : nothing;
+  const former = isRestored ? optionalSecret("former-unseal", formerKeysName(name), paths.formerUnseal) : noMounts;
   const key =
     seal.type === "awskms"
       ? [
@@ -283,10 +280,7 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
       bytes: 2 * ensemble.storage.bytes,
       annotations: seal.type === "awskms" ? seal.serviceAccountAnnotations : undefined,
       egress: keyServiceEgress(seal, []),
-      login: {
-        volumes: [...own.volumes, ...former.volumes, ...aws.volumes],
-        volumeMounts: [...own.volumeMounts, ...former.volumeMounts],
-      },
+      login: { ...allMounts(own, former), volumes: allMounts(own, former, aws).volumes },
       servers: [
         {
           name: "vault",
@@ -305,17 +299,12 @@ export function backupInputs(ensemble: VaultEnsemble, bundle: AgentBundle): Back
 }
 
 /** What every Job that logs in mounts: a token of its service account that only Vault accepts, for ten minutes. */
-export function login(ensemble: Ensemble): LoginMounts {
+export function login(ensemble: Ensemble): Mounts {
   // Vault refuses a token that was made for another audience.
   const audience = ensemble.namespace.apply((namespace) => serviceHost(ensemble.name, namespace));
   const serviceAccountToken = { audience, expirationSeconds: 600, path: "token" };
-  return {
-    volumeMounts: [{ name: "login", mountPath: paths.login, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [
-      { name: "login", projected: { defaultMode: 0o440, sources: [{ serviceAccountToken }] } },
-      ...trustVolumes(ensemble),
-    ],
-  };
+  const projected = { defaultMode: 0o440, sources: [{ serviceAccountToken }] };
+  return allMounts(readOnly(paths.login, { name: "login", projected }), trustFiles(ensemble, paths));
 }
 
 function loginJob(ensemble: VaultEnsemble, job: Omit<AgentJob, "command" | "settings">) {

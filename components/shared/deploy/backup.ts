@@ -15,7 +15,16 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { podIdentityEgress, storePolicy, tcp } from "./network";
-import { type AgentJob, agentJobSpec, containerProfile, type LoginMounts, secretVolume, whenThere } from "./pod";
+import {
+  type AgentJob,
+  agentJobSpec,
+  allMounts,
+  containerProfile,
+  type Mounts,
+  noMounts,
+  secretFiles,
+  whenThere,
+} from "./pod";
 import { httpUrl, isHttpUrl, laterText, laterUrl, portOf, text, together, wholeNumber } from "./schema";
 
 const cron = (example: string) =>
@@ -138,7 +147,7 @@ export interface Workspace {
   /** After the download, in this order. All mount the folder. */
   servers: ThrowAway[];
   /** What the agent needs for these servers alone. */
-  login?: LoginMounts;
+  login?: Mounts;
   /** Of the ServiceAccount. A cloud reads there which role the account has. */
   annotations?: Record<string, pulumi.Input<string>> | undefined;
   /** What these servers must reach. */
@@ -149,7 +158,7 @@ export interface Workspace {
 export interface BackupInputs {
   bundle: AgentBundle;
   /** Of the copy and of the restore, to log in to the members. */
-  login: LoginMounts;
+  login: Mounts;
   /** Which Leases a copy holds beside that of the backups. */
   leases?: string[];
   /** Not given: a copy needs no server of its own. */
@@ -254,24 +263,15 @@ function storeJob(
   ensemble: Ensemble,
   settings: BackupSettings,
   bundle: AgentBundle,
-  { workspace, logins }: { workspace: BackupInputs["copy"]; logins: (LoginMounts | undefined)[] },
+  { workspace, logins }: { workspace: BackupInputs["copy"]; logins: (Mounts | undefined)[] },
 ) {
   const work = { name: "work", mountPath: backupPaths.work };
-  const mounted = logins.filter((each) => each !== undefined);
   // A pod would wait for a missing Secret without a word; the agent says what is missing.
   const { credentials } = settings.store;
-  const keys = whenThere({
-    volumeMounts:
-      credentials === undefined ? [] : [{ name: "store", mountPath: backupPaths.credentials, readOnly: true }],
-    volumes: credentials === undefined ? [] : [secretVolume("store", credentials)],
-  });
-  const own = {
-    settings,
-    program: namesOf(ensemble.name).backup,
-    bundle,
-    volumeMounts: [...keys.volumeMounts, ...mounted.flatMap(({ volumeMounts }) => volumeMounts)],
-    volumes: [...keys.volumes, ...mounted.flatMap(({ volumes }) => volumes)],
-  };
+  const keys =
+    credentials === undefined ? noMounts : whenThere(secretFiles("store", backupPaths.credentials, credentials));
+  const mounted = logins.filter((each) => each !== undefined);
+  const own = { settings, program: namesOf(ensemble.name).backup, bundle, ...allMounts(keys, ...mounted) };
   if (workspace === undefined) return own;
   const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}Mi`;
   // What is written counts against the limit of the pod, which is that of its containers.

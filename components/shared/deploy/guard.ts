@@ -8,7 +8,7 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { createJob } from "./jobs";
 import { networkPolicy, type PolicyPorts } from "./network";
-import { agentJobSpec, type LoginMounts, whenThere } from "./pod";
+import { agentJobSpec, type Mounts, whenThere } from "./pod";
 import { childOptions } from "./protection";
 
 /** To pull the image of the agent, and for members that are not whole yet. */
@@ -22,7 +22,7 @@ export function createGuard(
     bundle: AgentBundle;
     network: PolicyPorts;
     /** For a service whose members can leave. */
-    login?: LoginMounts;
+    login?: Mounts;
     /** How long the others may take to remove members that leave, default 180. */
     releaseSeconds?: number;
   },

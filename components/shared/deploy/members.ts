@@ -12,10 +12,13 @@ import {
   agentContainer,
   agentJobSpec,
   agentVolumes,
+  allMounts,
   containerPorts,
   dataClaim,
+  type Mounts,
   memberPlacement,
-  secretVolume,
+  noMounts,
+  secretFiles,
 } from "./pod";
 import { podTemplate } from "./template";
 
@@ -171,18 +174,16 @@ interface Setup {
   /** Of all passwords: another one runs the setup again. */
   credentialsChecksum: Input<string>;
   paths: { admin: string; trust: string };
-  /** Further mounts, beside those of administrator, users and trust. */
-  volumeMounts?: core.v1.VolumeMount[];
-  volumes?: core.v1.Volume[];
+  /** Beside those of administrator, users and trust. */
+  mounts?: Mounts;
 }
 
 export const setupDeadlineSeconds = 600;
 
 /** The Job runs again whenever its inputs change, passwords included. */
 export function setupJob(ensemble: Ensemble, setup: Setup) {
-  const { volumeMounts = [], volumes = [] } = setup;
-  const admin = adminLogin(ensemble, setup.paths);
   const name = namesOf(ensemble.name).setup;
+  const users = secretFiles("users", setupUsers.directory, name, [setupUsers.file]);
   return agentJobSpec(ensemble, {
     name: "setup",
     command: ["setup"],
@@ -193,11 +194,6 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     deadlineSeconds: setupDeadlineSeconds,
     // An election between two steps of the setup may fail one of them.
     retries: 2,
-    volumeMounts: [
-      ...volumeMounts,
-      ...admin.volumeMounts,
-      { name: "users", mountPath: setupUsers.directory, readOnly: true },
-    ],
-    volumes: [...volumes, ...admin.volumes, secretVolume("users", name, [setupUsers.file])],
+    ...allMounts(setup.mounts ?? noMounts, adminLogin(ensemble, setup.paths), users),
   });
 }

@@ -1,7 +1,6 @@
 /** What pods have in common: the nodes, the containers of the agent, the volumes and mounts. */
 import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
-import { hasPeerCertificate } from "../core/certificates";
 import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, bundleName } from "./bundle";
@@ -222,20 +221,34 @@ interface PlainVolume extends core.v1.Volume {
   configMap?: core.v1.ConfigMapVolumeSource;
 }
 
-/** Mounts the keys of a Secret as files. The pod waits until the Secret and its keys exist. */
-export function secretVolume(name: string, secretName: string, items?: string[]): PlainVolume {
-  const only = items === undefined ? {} : { items: items.map((key) => ({ key, path: key })) };
-  return { name, secret: { secretName, defaultMode: 0o440, ...only } };
+/** Volumes of a pod, and where a container of it mounts them. */
+export interface Mounts {
+  volumes: PlainVolume[];
+  volumeMounts: core.v1.VolumeMount[];
 }
 
-/** What a command mounts to log in to the members. */
-export interface LoginMounts {
-  volumeMounts: core.v1.VolumeMount[];
-  volumes: PlainVolume[];
+export function allMounts(...parts: Mounts[]): Mounts {
+  return {
+    volumes: parts.flatMap(({ volumes }) => volumes),
+    volumeMounts: parts.flatMap(({ volumeMounts }) => volumeMounts),
+  };
+}
+
+export const noMounts = allMounts();
+
+/** For what only reads the volume. */
+export function readOnly(mountPath: string, volume: PlainVolume): Mounts {
+  return { volumes: [volume], volumeMounts: [{ name: volume.name, mountPath, readOnly: true }] };
+}
+
+/** Keys of a Secret as files. The pod waits until the Secret and its keys exist. */
+export function secretFiles(name: string, mountPath: string, secretName: string, items?: string[]): Mounts {
+  const only = items === undefined ? {} : { items: items.map((key) => ({ key, path: key })) };
+  return readOnly(mountPath, { name, secret: { secretName, defaultMode: 0o440, ...only } });
 }
 
 /** The same for a pod that must start before the Secrets and ConfigMaps exist. */
-export function whenThere({ volumeMounts, volumes }: LoginMounts): LoginMounts {
+export function whenThere({ volumeMounts, volumes }: Mounts): Mounts {
   const optional = true;
   return {
     volumeMounts,
@@ -249,47 +262,38 @@ export function whenThere({ volumeMounts, volumes }: LoginMounts): LoginMounts {
 }
 
 /** The trust bundle, for every client of the members; nothing without TLS. */
-export function trustVolumes(ensemble: Ensemble): PlainVolume[] {
-  return ensemble.tls === "off" ? [] : [{ name: "trust", configMap: { name: namesOf(ensemble.name).trust } }];
-}
-
-export function trustMounts(ensemble: Ensemble, paths: { trust: string }): core.v1.VolumeMount[] {
-  return ensemble.tls === "off" ? [] : [{ name: "trust", mountPath: paths.trust, readOnly: true }];
-}
-
-/** For a command that logs in to the members as the administrator. */
-export function adminLogin(ensemble: Ensemble, paths: { admin: string; trust: string }): LoginMounts {
-  return {
-    volumeMounts: [{ name: "admin", mountPath: paths.admin, readOnly: true }, ...trustMounts(ensemble, paths)],
-    volumes: [secretVolume("admin", namesOf(ensemble.name).admin, ["username", "password"]), ...trustVolumes(ensemble)],
-  };
+export function trustFiles({ name, tls }: Ensemble, paths: { trust: string }): Mounts {
+  return tls === "off" ? noMounts : readOnly(paths.trust, { name: "trust", configMap: { name: namesOf(name).trust } });
 }
 
 /** The certificates of a server, towards clients and towards other members; nothing without TLS. `items`: default all keys. */
-export function certificateVolumes(ensemble: Ensemble, items?: string[]): core.v1.Volume[] {
-  if (ensemble.tls === "off") return [];
-  const { serverTls, peerTls } = namesOf(ensemble.name);
-  const peer = hasPeerCertificate(ensemble.service) ? [secretVolume("peer-tls", peerTls, items)] : [];
-  return [secretVolume("server-tls", serverTls, items), ...peer];
-}
-
-export function certificateMounts(
-  ensemble: Ensemble,
+export function certificateFiles(
+  { name, tls }: Ensemble,
   paths: { serverTls: string; peerTls?: string },
-): core.v1.VolumeMount[] {
-  if (ensemble.tls === "off") return [];
-  const peer = paths.peerTls === undefined ? [] : [{ name: "peer-tls", mountPath: paths.peerTls, readOnly: true }];
-  return [{ name: "server-tls", mountPath: paths.serverTls, readOnly: true }, ...peer];
+  items?: string[],
+): Mounts {
+  if (tls === "off") return noMounts;
+  const { serverTls, peerTls } = namesOf(name);
+  const server = secretFiles("server-tls", paths.serverTls, serverTls, items);
+  return paths.peerTls === undefined
+    ? server
+    : allMounts(server, secretFiles("peer-tls", paths.peerTls, peerTls, items));
 }
 
 /** For a container that needs the certificates and the trust bundle. */
-export function tlsVolumes(ensemble: Ensemble): core.v1.Volume[] {
-  return [...certificateVolumes(ensemble), ...trustVolumes(ensemble)];
-}
-
-export function tlsMounts(
+export function tlsFiles(
   ensemble: Ensemble,
   paths: { serverTls: string; peerTls?: string; trust: string },
-): core.v1.VolumeMount[] {
-  return [...certificateMounts(ensemble, paths), ...trustMounts(ensemble, paths)];
+  items?: string[],
+): Mounts {
+  return allMounts(certificateFiles(ensemble, paths, items), trustFiles(ensemble, paths));
+}
+
+export function adminFiles({ name }: Ensemble, paths: { admin: string }): Mounts {
+  return secretFiles("admin", paths.admin, namesOf(name).admin, ["username", "password"]);
+}
+
+/** For a command that logs in to the members as the administrator. */
+export function adminLogin(ensemble: Ensemble, paths: { admin: string; trust: string }): Mounts {
+  return allMounts(adminFiles(ensemble, paths), trustFiles(ensemble, paths));
 }

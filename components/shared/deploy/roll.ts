@@ -12,12 +12,12 @@ import type { Ensemble } from "./arguments";
 import { type AgentBundle, digest } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
-import { agentJobSpec, type LoginMounts } from "./pod";
+import { agentJobSpec, type Mounts } from "./pod";
 
 export interface RollInputs {
   bundle: AgentBundle;
   /** For a server that shows its state to an administrator only. */
-  login?: LoginMounts;
+  login?: Mounts;
 }
 
 /** Half an hour after the CronJob of the certificates. */
