@@ -129,7 +129,7 @@ const shortestLockDays = 14;
 /** Of a lock, by AWS. */
 const mostDays = 36_500;
 const days = (from: number, advice: string) =>
-  wholeNumber(from, mostDays, `a whole number of days from ${from} to ${mostDays}`, advice);
+  wholeNumber(from, mostDays, advice, `a whole number of days from ${from} to ${mostDays}`);
 /** Longer than the lock: what a person takes days to notice is still there. */
 const standardExpirationDays = 90;
 

@@ -6,7 +6,7 @@ import {
   ensembleShape,
   images,
   logSpace,
-  resolveEnsemble,
+  resolver,
   type ServiceProfile,
   wholeNumber,
 } from "../shared/deploy";
@@ -42,7 +42,7 @@ export const etcdSchema = ensembleSchema({
   backups: backupsArgument,
   tokens: z
     .strictObject({
-      ttlHours: wholeNumber(1, longestTtlHours, `a whole number from 1 to ${longestTtlHours}`, `use ${defaultTtlHours}`)
+      ttlHours: wholeNumber(1, longestTtlHours, `use ${defaultTtlHours}`)
         .describe(`life of a login token, in hours, from 1 to ${longestTtlHours}`)
         .default(defaultTtlHours),
     })
@@ -51,7 +51,4 @@ export const etcdSchema = ensembleSchema({
 export type EtcdClusterArguments = z.input<typeof etcdSchema>;
 export type EtcdEnsemble = ReturnType<typeof resolveEtcd>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveEtcd(name: string, args: EtcdClusterArguments) {
-  return resolveEnsemble(etcdProfile, etcdSchema, name, args);
-}
+export const resolveEtcd = resolver(etcdProfile, etcdSchema);

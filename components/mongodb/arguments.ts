@@ -8,7 +8,7 @@ import {
   images,
   logSpace,
   parseQuantity,
-  resolveEnsemble,
+  resolver,
   rule,
   type ServiceProfile,
   says,
@@ -104,7 +104,4 @@ export const mongodbSchema = ensembleSchema(
 export type MongodbClusterArguments = z.input<typeof mongodbSchema>;
 export type MongodbEnsemble = ReturnType<typeof resolveMongodb>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveMongodb(name: string, args: MongodbClusterArguments) {
-  return resolveEnsemble(mongodbProfile, mongodbSchema, name, args);
-}
+export const resolveMongodb = resolver(mongodbProfile, mongodbSchema);

@@ -8,7 +8,7 @@ import {
   images,
   logSpace,
   parseQuantity,
-  resolveEnsemble,
+  resolver,
   rule,
   type ServiceProfile,
   says,
@@ -105,12 +105,7 @@ export const mysqlSchema = ensembleSchema(
   {
     ...ensembleShape(mysqlProfile),
     backups: backupsArgument,
-    maxConnections: wholeNumber(
-      leastShare,
-      largestMaxConnections,
-      `a whole number from ${leastShare} to ${largestMaxConnections}`,
-      `use ${defaultMaxConnections}`,
-    )
+    maxConnections: wholeNumber(leastShare, largestMaxConnections, `use ${defaultMaxConnections}`)
       .describe(
         `connections of all applications together, each gets an equal share; from ${leastShare} to ${largestMaxConnections}, ` +
           `at least ${leastShare} for each application, and no more than the memory limit has room for (173 with \`768Mi\`, ` +
@@ -199,7 +194,4 @@ export const mysqlSchema = ensembleSchema(
 );
 export type MysqlClusterArguments = z.input<typeof mysqlSchema>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveMysql(name: string, args: MysqlClusterArguments) {
-  return resolveEnsemble(mysqlProfile, mysqlSchema, name, args);
-}
+export const resolveMysql = resolver(mysqlProfile, mysqlSchema);

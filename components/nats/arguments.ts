@@ -7,7 +7,7 @@ import {
   images,
   logSpace,
   parseQuantity,
-  resolveEnsemble,
+  resolver,
   rule,
   type ServiceProfile,
   says,
@@ -79,7 +79,4 @@ export type NatsClusterArguments = z.input<typeof natsSchema>;
 export type Durability = z.output<typeof natsSchema>["durability"];
 export type NatsEnsemble = ReturnType<typeof resolveNats>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveNats(name: string, args: NatsClusterArguments) {
-  return resolveEnsemble(natsProfile, natsSchema, name, args);
-}
+export const resolveNats = resolver(natsProfile, natsSchema);

@@ -9,7 +9,7 @@ import {
   images,
   logSpace,
   ofList,
-  resolveEnsemble,
+  resolver,
   type ServiceProfile,
   type Sound,
   says,
@@ -81,10 +81,10 @@ export const objectStoreSchema = ensembleSchema(
 );
 export type ObjectStoreArguments = z.input<typeof objectStoreSchema>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
+const resolveAll = resolver(objectStoreProfile, objectStoreSchema);
+
 export function resolveObjectStore(name: string, args: ObjectStoreArguments) {
-  const resolved = resolveEnsemble(objectStoreProfile, objectStoreSchema, name, args);
-  const { region, buckets, applicationBuckets, ...ensemble } = resolved;
+  const { region, buckets, applicationBuckets, ...ensemble } = resolveAll(name, args);
   // Without applicationBuckets there is one application at most.
   const owners = applicationBuckets ?? Object.fromEntries(ensemble.applications.map((only) => [only, buckets]));
   return { ...ensemble, store: { region, buckets, applicationBuckets: owners } satisfies Store };

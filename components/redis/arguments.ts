@@ -7,7 +7,7 @@ import {
   images,
   logSpace,
   parseQuantity,
-  resolveEnsemble,
+  resolver,
   type ServiceProfile,
   tlsOrNot,
   withDefaults,
@@ -77,7 +77,4 @@ export type RedisClusterArguments = z.input<typeof redisSchema>;
 export type Durability = z.output<typeof redisSchema>["durability"];
 export type Eviction = z.output<typeof redisSchema>["eviction"];
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveRedis(name: string, args: RedisClusterArguments) {
-  return resolveEnsemble(redisProfile, redisSchema, name, args);
-}
+export const resolveRedis = resolver(redisProfile, redisSchema);

@@ -9,7 +9,7 @@ import {
   images,
   logSpace,
   nearest,
-  resolveEnsemble,
+  resolver,
   type ServiceProfile,
   says,
   shown,
@@ -104,7 +104,7 @@ const awsKmsSeal = z
   );
 
 const mount = z.strictObject({
-  maxVersions: wholeNumber(1, Number.MAX_SAFE_INTEGER, "a whole number from 1 up", "use 10").optional(),
+  maxVersions: wholeNumber(1, Number.MAX_SAFE_INTEGER, "use 10", "a whole number from 1 up").optional(),
   casRequired: z.boolean().optional(),
 });
 /** One part, so that the first part of "secret/data/x" names its mount. */
@@ -156,12 +156,7 @@ export const vaultSchema = ensembleSchema(
       .default("stdout"),
     tokens: z
       .strictObject({
-        periodDays: wholeNumber(
-          shortestPeriodDays,
-          longestPeriodDays,
-          `a whole number from ${shortestPeriodDays} to ${longestPeriodDays}`,
-          `use ${defaultPeriodDays}`,
-        )
+        periodDays: wholeNumber(shortestPeriodDays, longestPeriodDays, `use ${defaultPeriodDays}`)
           .describe(
             `life of a token without renewal, in days, from ${shortestPeriodDays} to ${longestPeriodDays}; renewed daily`,
           )
@@ -203,10 +198,7 @@ export type ShamirSeal = z.input<typeof shamirSeal>;
 export type AwsKmsSeal = z.input<typeof awsKmsSeal>;
 export type VaultEnsemble = ReturnType<typeof resolveVault>;
 
-/** The arguments with all defaults; throws one error that lists every mistake. Creates nothing. */
-export function resolveVault(name: string, args: VaultClusterArguments) {
-  return resolveEnsemble(vaultProfile, vaultSchema, name, args);
-}
+export const resolveVault = resolver(vaultProfile, vaultSchema);
 
 function checkMounts(mounts: Record<string, unknown>, problem: AddProblem): void {
   const accepted = `paths of one part in lower case that are not ${reservedMounts.join(", ")}`;

@@ -89,12 +89,7 @@ const otherNamespace = text(
   'use a name like "shop"',
 );
 
-export const rotation = wholeNumber(
-  0,
-  Number.POSITIVE_INFINITY,
-  "a whole number from 0 up",
-  "raise it by one to rotate",
-);
+export const rotation = wholeNumber(0, Number.POSITIVE_INFINITY, "raise it by one to rotate");
 
 /** Issuers that are not part of cert-manager have a group and kinds of their own, such as AWSPCAClusterIssuer. */
 const ownIssuers = { group: "cert-manager.io", kinds: ["Issuer", "ClusterIssuer"] };
@@ -296,28 +291,25 @@ type Resolved = Omit<Common, "members" | "metrics"> & {
   [Key in "members" | "metrics"]?: Common[Key] | undefined;
 };
 
-/** Throws one error that lists every mistake, or returns the arguments with all defaults. */
-export function resolveEnsemble<Args extends Resolved>(
-  profile: ServiceProfile,
-  schema: z.ZodType<Args>,
-  name: string,
-  given: unknown,
-): Omit<Args, keyof Ensemble> & Ensemble {
-  const { value: args, problems } = parsed(schema, given ?? {});
-  report(profile.service, name, [...nameProblems(name), ...problems.map(sentence)]);
-  // `report` has thrown unless there is a value.
-  const resolved = args as Args;
-  const { version, storage, resources, pod } = resolved;
-  return {
-    ...resolved,
-    service: profile.service,
-    name,
-    namespace: pulumi.output(resolved.namespace),
-    members: resolved.members ?? 1,
-    metrics: resolved.metrics ?? { from: [] },
-    image: resolved.image ?? mirrored(imageReference(profile.image, version), pod.imageRegistry),
-    storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
-    resources: withDefaults(profile, resources),
+/** What resolves the arguments of a service: it returns them with all defaults, or throws one error that lists every mistake. It creates nothing. */
+export function resolver<Args extends Resolved, Given>(profile: ServiceProfile, schema: z.ZodType<Args, Given>) {
+  return (name: string, given: Given): Omit<Args, keyof Ensemble> & Ensemble => {
+    const { value: args, problems } = parsed(schema, given ?? {});
+    report(profile.service, name, [...nameProblems(name), ...problems.map(sentence)]);
+    // `report` has thrown unless there is a value.
+    const resolved = args as Args;
+    const { version, storage, resources, pod } = resolved;
+    return {
+      ...resolved,
+      service: profile.service,
+      name,
+      namespace: pulumi.output(resolved.namespace),
+      members: resolved.members ?? 1,
+      metrics: resolved.metrics ?? { from: [] },
+      image: resolved.image ?? mirrored(imageReference(profile.image, version), pod.imageRegistry),
+      storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
+      resources: withDefaults(profile, resources),
+    };
   };
 }
 

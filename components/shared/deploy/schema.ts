@@ -103,9 +103,11 @@ export function text(pattern: RegExp, accepted: string, advice: string) {
   return z.string(says(accepted, advice)).regex(pattern, says(accepted, advice));
 }
 
-export function wholeNumber(from: number, to: number, accepted: string, advice: string) {
+/** `to` may be Infinity. */
+export function wholeNumber(from: number, to: number, advice: string, accepted?: string) {
+  const words = accepted ?? `a whole number from ${from} ${to === Number.POSITIVE_INFINITY ? "up" : `to ${to}`}`;
   const isWithin = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to;
-  return z.number(says(accepted, advice)).refine(isWithin, says(accepted, advice));
+  return z.number(says(words, advice)).refine(isWithin, says(words, advice));
 }
 
 /** A text that may be an output: it decides on the value of a field only, not on which resources exist. */

@@ -68,7 +68,7 @@ export const podArgument = z
       .describe("full reference of the image of HAProxy, which only Redis and MySQL use")
       .optional(),
     userId: z
-      .union([wholeNumber(1, largestUserId, userWords, userAdvice), z.enum(["namespace"])], says(userWords, userAdvice))
+      .union([wholeNumber(1, largestUserId, userAdvice, userWords), z.enum(["namespace"])], says(userWords, userAdvice))
       .describe(
         "of all processes, and the group of their volumes (`fsGroup`); not 0; cannot be changed later. With `namespace` pods name no user: OpenShift gives them " +
           "one of the range of the namespace, and other clusters start none of them",

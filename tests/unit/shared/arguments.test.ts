@@ -4,7 +4,7 @@ import {
   ensembleSchema,
   ensembleShape,
   nameLimit,
-  resolveEnsemble,
+  resolver,
   type ServiceProfile,
 } from "../../../components/shared/deploy";
 
@@ -17,8 +17,7 @@ const profile: ServiceProfile = {
 
 const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
 const schema = ensembleSchema(ensembleShape(profile));
-const resolve = (args: object, name = "config") =>
-  resolveEnsemble(profile, schema, name, { namespace: "cells", ...args });
+const resolve = (args: object, name = "config") => resolver(profile, schema)(name, { namespace: "cells", ...args });
 
 function messageOf(args: object, name = "config"): string {
   try {
