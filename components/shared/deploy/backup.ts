@@ -14,7 +14,7 @@ import { allow, createAccess, holdLeases } from "./access";
 import type { Ensemble } from "./arguments";
 import { type AgentBundle, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
-import { podIdentityEgress, storePolicy, tcp } from "./network";
+import { metadata, podIdentityEgress, tcp, toDns } from "./network";
 import {
   type AgentJob,
   agentJobSpec,
@@ -181,8 +181,8 @@ export function createBackups(
   const settings = pulumi
     .output({ url, region, bucket, prefix, credentials })
     .apply((store): BackupSettings => ({ ...settingsOf(ensemble), applications: [], keep: backups.keep, store }));
-  const specOf = (job: typeof copyJob, given = settings) =>
-    given.apply((known) => agentJobSpec(ensemble, job(ensemble, known, inputs)));
+  const specOf = (job: keyof ReturnType<typeof jobsOf>, given = settings) =>
+    given.apply((known) => agentJobSpec(ensemble, jobsOf(ensemble, known, inputs)[job]));
 
   const { restoreFrom } = backups;
   const restored: pulumi.Resource[] = [];
@@ -191,24 +191,21 @@ export function createBackups(
       const from = { namespace: restoreFrom.namespace ?? namespace, name: restoreFrom.name ?? name };
       return { ...known, restore: { copy: restoreFrom.copy, from, version: ensemble.version } };
     });
-    const run = (jobName: string, job: typeof copyJob, after: pulumi.Resource[]) => {
-      const details = {
-        spec: specOf(job, given),
-        deadlineSeconds: longestSeconds,
-        dependsOn: [...dependsOn, ...after],
-      };
+    const run = (job: "judge" | "restore", jobName: string, after: pulumi.Resource[]) => {
+      const details = { spec: specOf(job, given), deadlineSeconds: longestSeconds, dependsOn: after };
       return createJob(ensemble, jobName, details, options);
     };
-    restored.push(run(names.restore, restoreJob, [run(names.restorePreflight, judgeJob, [])]));
+    const judged = run("judge", names.restorePreflight, dependsOn);
+    restored.push(run("restore", names.restore, [...dependsOn, judged]));
   }
   // A copy of the empty ensemble would be the latest one, where a restore is tried again.
   const whenRestored = pulumi.mergeOptions(options, { dependsOn: [...dependsOn, ...restored] });
-  const create = (cronName: string, schedule: string, job: typeof copyJob) => {
+  const create = (job: "copy" | "proof", cronName: string, { schedule }: { schedule: string }) => {
     const details = { schedule, timeZone, startingDeadlineSeconds, spec: specOf(job) };
     return new CronJob(cronName, cronJob(ensemble, cronName, details), whenRestored);
   };
-  create(names.backup, backups.schedule, copyJob);
-  create(names.proof, backups.proof.schedule, proofJob);
+  create("copy", names.backup, backups);
+  create("proof", names.proof, backups.proof);
   return restored;
 }
 
@@ -225,9 +222,11 @@ function prepareBackups(
   // A pod has one role: that of the store must also do what the throw-away server wants.
   const proving = annotations ?? (store.podIdentity === true ? undefined : inputs.proof.annotations);
   // A restore, whose pod has the labels of a copy, proves too.
-  const to = [...storeEgress(store), ...(inputs.proof.egress ?? [])];
-  const policy = (policyName: string, selector: Record<string, string>, types: ("Ingress" | "Egress")[]) =>
-    new NetworkPolicy(policyName, storePolicy(ensemble, policyName, { selector, types, to }), options);
+  const egress = [toDns, ...storeEgress(store), ...(inputs.proof.egress ?? [])];
+  const policy = (policyName: string, matchLabels: Record<string, string>, policyTypes: ("Ingress" | "Egress")[]) => {
+    const spec = { podSelector: { matchLabels }, policyTypes, egress };
+    return new NetworkPolicy(policyName, { metadata: metadata(ensemble, policyName), spec }, options);
+  };
   return [
     createBundle(ensemble, backup, inputs.bundle, options),
     ...createAccess(
@@ -258,27 +257,25 @@ export function copyLeases({ name, members }: Ensemble): string[] {
   return memberNames(name, members).map((member) => copyLease(name, member));
 }
 
-/** What all have in common: the program, the settings, the keys of the store, and the folder beside throw-away servers. */
-function storeJob(
+/** Of every pod: the keys of the store, logins, and the folder with throw-away servers beside it. */
+function storePod(
   ensemble: Ensemble,
   settings: BackupSettings,
-  bundle: AgentBundle,
-  { workspace, logins }: { workspace: BackupInputs["copy"]; logins: (Mounts | undefined)[] },
-) {
-  const work = { name: "work", mountPath: backupPaths.work };
+  workspace: BackupInputs["copy"],
+  logins: (Mounts | undefined)[],
+): Pick<AgentJob, "volumes" | "volumeMounts" | "initContainers" | "ephemeralStorage"> {
   // A pod would wait for a missing Secret without a word; the agent says what is missing.
   const { credentials } = settings.store;
   const keys =
     credentials === undefined ? noMounts : whenThere(secretFiles("store", backupPaths.credentials, credentials));
-  const mounted = logins.filter((each) => each !== undefined);
-  const own = { settings, program: namesOf(ensemble.name).backup, bundle, ...allMounts(keys, ...mounted) };
+  const own = allMounts(keys, ...logins.filter((each) => each !== undefined));
   if (workspace === undefined) return own;
+  const work = { name: "work", mountPath: backupPaths.work };
   const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}Mi`;
   // What is written counts against the limit of the pod, which is that of its containers.
   const ephemeralStorage = mebibytes(workspace.bytes + 2 ** 30);
   const { requests, limits } = ensemble.resources;
   return {
-    ...own,
     ephemeralStorage,
     initContainers: workspace.servers.map(({ once, volumeMounts = [], ...program }) => ({
       image: ensemble.image,
@@ -293,56 +290,54 @@ function storeJob(
   };
 }
 
-function copyJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login, copy }: BackupInputs): AgentJob {
+function jobsOf(ensemble: Ensemble, settings: BackupSettings, { bundle, login, copy, proof }: BackupInputs) {
   const { service, name } = ensemble;
-  return {
-    ...storeJob(ensemble, settings, bundle, { workspace: copy, logins: [login] }),
-    name: "copy",
-    command: ["backup"],
-    serviceAccount: namesOf(name).backup,
-    labels: { ...labels(service, name), ...backupSelector(service, name) },
+  const names = namesOf(name);
+  const inEnsemble = { ...labels(service, name), ...backupSelector(service, name) };
+  const apart = { ...labels(service, name), ...proofSelector(service, name) };
+  const storeJob = (workspace: BackupInputs["copy"], ...logins: (Mounts | undefined)[]) => ({
+    ...storePod(ensemble, settings, workspace, logins),
+    settings,
+    program: names.backup,
+    bundle,
     deadlineSeconds: longestSeconds,
-    // An election, or a compaction, during the copy.
-    retries: 2,
-  };
-}
-
-function proofJob(ensemble: Ensemble, settings: BackupSettings, { bundle, proof }: BackupInputs): AgentJob {
-  const { service, name } = ensemble;
+  });
   return {
-    ...storeJob(ensemble, settings, bundle, { workspace: proof, logins: [proof.login] }),
-    name: "prove",
-    command: ["prove"],
-    before: "fetch",
-    serviceAccount: namesOf(name).proof,
-    labels: { ...labels(service, name), ...proofSelector(service, name) },
-    deadlineSeconds: longestSeconds,
-  };
-}
-
-function judgeJob(ensemble: Ensemble, settings: BackupSettings, { bundle, login }: BackupInputs): AgentJob {
-  const { service, name } = ensemble;
-  return {
-    ...storeJob(ensemble, settings, bundle, { workspace: undefined, logins: [login] }),
-    name: "judge",
-    command: ["judge"],
-    serviceAccount: namesOf(name).restore,
-    labels: { ...labels(service, name), ...backupSelector(service, name) },
-    deadlineSeconds: judgeSeconds,
-  };
-}
-
-/** A proof in a pod that reaches the members, which it then fills. */
-function restoreJob(ensemble: Ensemble, settings: BackupSettings, inputs: BackupInputs): AgentJob {
-  const { bundle, login, proof } = inputs;
-  return {
-    ...judgeJob(ensemble, settings, inputs),
-    ...storeJob(ensemble, settings, bundle, { workspace: proof, logins: [login, proof.login] }),
-    name: "load",
-    command: ["restore"],
-    before: "fetch",
-    deadlineSeconds: longestSeconds,
-  };
+    copy: {
+      ...storeJob(copy, login),
+      name: "copy",
+      command: ["backup"],
+      serviceAccount: names.backup,
+      labels: inEnsemble,
+      // An election, or a compaction, during the copy.
+      retries: 2,
+    },
+    proof: {
+      ...storeJob(proof, proof.login),
+      name: "prove",
+      command: ["prove"],
+      before: "fetch",
+      serviceAccount: names.proof,
+      labels: apart,
+    },
+    judge: {
+      ...storeJob(undefined, login),
+      name: "judge",
+      command: ["judge"],
+      serviceAccount: names.restore,
+      labels: inEnsemble,
+      deadlineSeconds: judgeSeconds,
+    },
+    /** A proof in a pod that reaches the members, which it then fills. */
+    restore: {
+      ...storeJob(proof, login, proof.login),
+      name: "load",
+      command: ["restore"],
+      before: "fetch",
+      serviceAccount: names.restore,
+      labels: inEnsemble,
+    },
+  } satisfies Record<string, AgentJob>;
 }
 
 /** The store; and, for a role of AWS, what gives it to a pod: the token service at 443, or the agent of the node. */

@@ -138,37 +138,13 @@ export const tcp = (port: number) => ({ protocol: "TCP", port });
  * DNS may be a node-local cache outside the pod network, so its address is left open. The DNS pods of OpenShift listen at 5353, and
  * policies see the port behind the Service.
  */
-const toDns = { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) };
+export const toDns = { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) };
 
 /** To the agent of EKS Pod Identity on each node: IPv4, IPv6. */
 export const podIdentityEgress: networking.v1.NetworkPolicyEgressRule = {
   to: ["169.254.170.23/32", "fd00:ec2::23/128"].map((cidr) => ({ ipBlock: { cidr } })),
   ports: [tcp(80)],
 };
-
-/** Pods that reach an object store, which may be anywhere: a policy knows no names of hosts. */
-export function storePolicy(
-  ensemble: Ensemble,
-  name: string,
-  {
-    selector,
-    to,
-    types,
-  }: {
-    selector: Record<string, string>;
-    to: networking.v1.NetworkPolicyEgressRule[];
-    types: ("Ingress" | "Egress")[];
-  },
-) {
-  return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      podSelector: { matchLabels: selector },
-      policyTypes: types,
-      egress: [toDns, ...to],
-    },
-  };
-}
 
 function networkPeer(peer: Peer): networking.v1.NetworkPolicyPeer {
   return {
