@@ -15,6 +15,7 @@ import { adminUsername, ports } from "./layout";
 export const etcdProfile: ServiceProfile = {
   service: "etcd",
   image: images.etcd,
+  bundle: (): unknown => require("../../dist/agents/etcd.json"),
   // The quota is half of it: 4 GiB. Below 2Gi the quota would be under 1 GiB, which a busy registry fills in hours.
   storage: { size: "8Gi", minimum: "2Gi" },
   // The database is mapped into memory. No limit on CPU: throttled heartbeats cost elections.

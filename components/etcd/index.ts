@@ -36,7 +36,6 @@ export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from 
 export class EtcdCluster extends EnsembleComponent {
   constructor(name: string, args: EtcdClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveEtcd(name, args), args.namespace);
-    const bundle = readAgentBundle("etcd", () => require("../../dist/agents/etcd.json"));
     super("cells-services:index:EtcdCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
@@ -44,7 +43,7 @@ export class EtcdCluster extends EnsembleComponent {
     // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
     const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics, clientsLater: true };
-    const afterGuard = createGuard(this, ensemble, { bundle, network, login: guardLogin });
+    const afterGuard = createGuard(this, ensemble, { network, login: guardLogin });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key that signs the tokens of clients: all members accept them.
     const key = createPassword(tokenName(name), afterGuard);
@@ -52,14 +51,14 @@ export class EtcdCluster extends EnsembleComponent {
     const id = new RandomId(`${name}-cluster`, { byteLength: 8 }, afterGuard);
     const content = id.hex.apply((hex) => JSON.stringify(baseConfig(ensemble, `${name}-${hex}`), null, 2));
     const config = createConfig(ensemble, { [paths.baseFile]: content }, afterGuard);
-    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
+    const certificates = createCertificates(ensemble, { dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum: content.apply(digest) }),
+        statefulSet: statefulSet(ensemble, content.apply(digest)),
         pace,
-        roll: { bundle, login: login(ensemble) },
+        login: login(ensemble),
         peers: ports,
         client: ports.client,
         dependsOn: [config, authToken, credentials.admin, ...certificates, ...permissions],
@@ -70,7 +69,6 @@ export class EtcdCluster extends EnsembleComponent {
       ensemble,
       {
         spec: setupJob(ensemble, {
-          bundle,
           credentialsChecksum: credentials.checksum,
           paths,
           mounts: ownFiles(ensemble),
@@ -87,7 +85,7 @@ export class EtcdCluster extends EnsembleComponent {
       afterGuard,
     );
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
-    new CronJob(maintenanceName(name), maintenanceCronJob(ensemble, bundle), afterSetup);
+    new CronJob(maintenanceName(name), maintenanceCronJob(ensemble), afterSetup);
     const program = () => readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on

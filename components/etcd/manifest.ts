@@ -1,5 +1,6 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of etcd: pure. */
 import type { core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
@@ -19,7 +20,6 @@ import {
   memberSettings,
   type Pace,
   readOnly,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   tlsFiles,
@@ -101,10 +101,11 @@ export const pace: Pace = {
   watchSeconds: 10,
 };
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
   const { volumeMounts, volumes } = login(ensemble);
-  return serverStatefulSet(ensemble, inputs, {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [{ name: "data", mountPath: paths.volume }, { name: "run", mountPath: paths.run }, ...volumeMounts],
     containers: [serverContainer(ensemble)],
     volumes: [
@@ -163,14 +164,13 @@ function tokenKey({ name }: Ensemble): Mounts {
 }
 
 /** One run at a time: two could defragment two members at once. */
-export function maintenanceCronJob(ensemble: EtcdEnsemble, bundle: AgentBundle) {
+export function maintenanceCronJob(ensemble: EtcdEnsemble) {
   const name = maintenanceName(ensemble.name);
   const spec = agentJobSpec(ensemble, {
     name: "maintenance",
     command: ["maintenance"],
     settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
     serviceAccount: name,
-    bundle,
     deadlineSeconds: 1800,
     ...login(ensemble),
   });

@@ -31,6 +31,7 @@ const releaseWords = `${releases.slice(0, -1).join(", ")} or ${releases.at(-1) ?
 export const mongodbProfile: ServiceProfile = {
   service: "mongodb",
   image: images.mongodb,
+  bundle: (): unknown => require("../../dist/agents/mongodb.json"),
   // Journal and diagnostics take 500 MiB, the log of operations 5 % and at least 990 MiB.
   storage: { size: "8Gi", minimum: "3Gi" },
   // No limit on CPU: throttled heartbeats cost elections.

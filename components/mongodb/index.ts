@@ -28,7 +28,6 @@ export { type MongodbClusterArguments, mongodbProfile, mongodbSchema, resolveMon
 export class MongodbCluster extends EnsembleComponent {
   constructor(name: string, args: MongodbClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveMongodb(name, args), args.namespace);
-    const bundle = readAgentBundle("mongodb", () => require("../../dist/agents/mongodb.json"));
     super("cells-services:index:MongodbCluster", ensemble, args, opts);
 
     const addressOf = (database?: string): pulumi.Output<string> =>
@@ -36,7 +35,7 @@ export class MongodbCluster extends EnsembleComponent {
     const url = addressOf();
 
     const login = adminLogin(ensemble, paths);
-    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login });
+    const afterGuard = createGuard(this, ensemble, { network: policyPorts, login });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key of the set: every process that has it can join as a member.
     const key = createPassword(keyName(name), afterGuard);
@@ -45,19 +44,18 @@ export class MongodbCluster extends EnsembleComponent {
     const content = JSON.stringify(serverConfig(ensemble), null, 2);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers read renewed certificates.
-    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
+    const certificates = createCertificates(ensemble, { dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
     const servers = {
-      statefulSet: statefulSet(ensemble, { bundle, configChecksum: digest(content) }),
+      statefulSet: statefulSet(ensemble, digest(content)),
       pace,
-      roll: { bundle },
       peers: { client: ports.client, agent: agentPorts.http },
       // A Service for clients that need one name. Drivers take the members from `url`.
       client: ports.client,
       dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
     };
     const members = createMembers(ensemble, servers, afterGuard);
-    const spec = mongodbSetupJob(ensemble, bundle, credentials.checksum);
+    const spec = mongodbSetupJob(ensemble, credentials.checksum);
     const setup = createSetup(ensemble, { spec, dependsOn: [...members.ready, ...credentials.secrets] }, afterGuard);
     const program = () => readAgentBundle("mongodb-backup", () => require("../../dist/agents/mongodb-backup.json"));
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup] });

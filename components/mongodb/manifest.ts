@@ -16,7 +16,6 @@ import {
   type Pace,
   parseQuantity,
   readOnly,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   setupJob,
@@ -101,15 +100,16 @@ export const pace: Pace = {
   watchSeconds: 10,
 };
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
   const data = { name: "data", mountPath: paths.data };
   const run = { name: "run", mountPath: paths.run };
   const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
   const key = secretFiles("key", paths.key, keyName(ensemble.name), ["key"]);
   const admin = adminFiles(ensemble, paths);
   const tls = tlsFiles(ensemble, paths);
-  return serverStatefulSet(ensemble, inputs, {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [data, run, ...allMounts(key, tls).volumeMounts],
     // A refused processor is named with its node.
     memberEnvironment: [
@@ -125,14 +125,14 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   });
 }
 
-export function mongodbSetupJob(ensemble: MongodbEnsemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+export function mongodbSetupJob(ensemble: MongodbEnsemble, credentialsChecksum: Input<string>) {
   const { featureCompatibilityVersion, oplogSize } = ensemble;
   const settings: MongodbSetupSettings = {
     ...setupSettings(ensemble),
     featureCompatibilityVersion,
     oplogMegabytes: givenLogMegabytes(oplogSize),
   };
-  return setupJob(ensemble, { bundle, credentialsChecksum, paths, settings });
+  return setupJob(ensemble, { credentialsChecksum, paths, settings });
 }
 
 function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]): core.v1.Container {

@@ -78,6 +78,7 @@ const sqlMode = z.enum(sqlModes, {
 export const mysqlProfile: ServiceProfile = {
   service: "mysql",
   image: images.mysql,
+  bundle: (): unknown => require("../../dist/agents/mysql.json"),
   // A new data directory has 190 MiB, redo and relay logs up to 400, and three days of binary logs are on the volume too.
   storage: { size: "16Gi", minimum: "4Gi" },
   // No limit on CPU: a member that is throttled for five seconds is expelled.

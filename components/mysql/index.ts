@@ -35,12 +35,11 @@ export class MysqlCluster extends EnsembleComponent {
   constructor(name: string, args: MysqlClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveMysql(name, args), args.namespace);
     const { maxConnections } = ensemble;
-    const bundle = readAgentBundle("mysql", () => require("../../dist/agents/mysql.json"));
     super("cells-services:index:MysqlCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, "mysql", ports.client);
 
-    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login: login(ensemble) });
+    const afterGuard = createGuard(this, ensemble, { network: policyPorts, login: login(ensemble) });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The agents use it, and members towards each other. Members log in only when they start, so it is not rotated.
     const password = createPassword(internalName(name), afterGuard);
@@ -56,12 +55,11 @@ export class MysqlCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: server, [paths.groupKey]: group }, afterGuard);
     const configChecksum = checksum(pulumi.all([server, group]));
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
-    const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
+    const certificates = createCertificates(ensemble, { dependsOn: secrets }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
     const servers = {
-      statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
+      statefulSet: statefulSet(ensemble, configChecksum),
       pace,
-      roll: { bundle },
       peers: { client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway },
       dependsOn: [config, ...secrets, ...certificates, ...permissions],
     };
@@ -75,7 +73,7 @@ export class MysqlCluster extends EnsembleComponent {
     };
     const gateway = createGateway(ensemble, proxies, afterGuard);
     const credentialsChecksum = checksum(pulumi.all([credentials.checksum, password, maxConnections]));
-    const spec = setupJob(ensemble, { bundle, credentialsChecksum, paths, mounts: internalPassword(ensemble) });
+    const spec = setupJob(ensemble, { credentialsChecksum, paths, mounts: internalPassword(ensemble) });
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const program = () => readAgentBundle("mysql-backup", () => require("../../dist/agents/mysql-backup.json"));

@@ -1,5 +1,6 @@
 /** From resolved arguments to Kubernetes specs: pure. The configuration of the server is in `configuration.ts`. */
 import type { core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
@@ -17,7 +18,6 @@ import {
   memberSettings,
   type Pace,
   readOnly,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   tlsFiles,
@@ -37,15 +37,16 @@ export const pace: Pace = {
 /** How long the server may take before it accepts connections: recovery of a large volume after a crash. */
 const startSeconds = 4 * 3600;
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.volume };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
   const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
   const admin = adminFiles(ensemble, paths);
   const internal = internalPassword(ensemble);
   const tls = tlsFiles(ensemble, paths);
-  return serverStatefulSet(ensemble, inputs, {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [data, run, ...allMounts(admin, internal, config).volumeMounts],
     initContainers: [
       initializeContainer(ensemble, [data, run]),

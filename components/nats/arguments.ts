@@ -30,6 +30,7 @@ const usualPayload = "8Mi";
 export const natsProfile: ServiceProfile = {
   service: "nats",
   image: images.nats,
+  bundle: (): unknown => require("../../dist/agents/nats.json"),
   // Below 1Gi the blocks that streams allocate (up to 8 MiB each) and raft logs leave little for messages.
   storage: { size: "8Gi", minimum: "1Gi" },
   // No limit on CPU: throttled heartbeats cost elections.

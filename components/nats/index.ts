@@ -42,14 +42,13 @@ export class NatsCluster extends EnsembleComponent {
   constructor(name: string, args: NatsClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveNats(name, args), args.namespace);
     const { durability, namespace } = ensemble;
-    const bundle = readAgentBundle("nats", () => require("../../dist/agents/nats.json"));
     super("cells-services:index:NatsCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     // Members ask each other's monitoring port whether they run.
     const network = { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics };
-    const afterGuard = createGuard(this, ensemble, { bundle, network, login: login(ensemble), releaseSeconds });
+    const afterGuard = createGuard(this, ensemble, { network, login: login(ensemble), releaseSeconds });
     const takeTurns = ["admin", "applications"] as const;
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
     const own = createLogins(reconcilerName(name), reconcilerUsername, true, ensemble.passwords.rotation, afterGuard);
@@ -63,7 +62,7 @@ export class NatsCluster extends EnsembleComponent {
     const certificates = createCertificates(
       ensemble,
       // The reconciler makes the servers read renewed certificates, and may be away when an authority ends.
-      { bundle, restartOn: "signer", dependsOn: [credentials.admin] },
+      { restartOn: "signer", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(ensemble, afterGuard);
@@ -71,9 +70,8 @@ export class NatsCluster extends EnsembleComponent {
       ensemble,
       {
         // The checksum leaves out the users: the setup makes running servers read changed users.
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(config.data) }),
+        statefulSet: statefulSet(ensemble, checksum(config.data)),
         pace,
-        roll: { bundle },
         peers: serverPorts,
         client: ports.client,
         dependsOn: [config, users, ...certificates, ...permissions],
@@ -83,7 +81,7 @@ export class NatsCluster extends EnsembleComponent {
     const setup = createSetup(
       ensemble,
       {
-        spec: natsSetupJob(ensemble, bundle, checksum(accounts)),
+        spec: natsSetupJob(ensemble, checksum(accounts)),
         dependsOn: [...members.ready, ...credentials.secrets, users],
       },
       afterGuard,
@@ -96,7 +94,7 @@ export class NatsCluster extends EnsembleComponent {
       const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
       // While streams are restored nobody moves them.
       const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: [reconciler, ...access, ...restored] });
-      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, bundle, checksum(listed(own))), whenFilled);
+      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, checksum(listed(own))), whenFilled);
     }
     const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);

@@ -6,6 +6,7 @@ import type { Credentials, Users } from "../shared/core/users";
 import {
   type AgentBundle,
   agentContainer,
+  agentProgram,
   agentSelector,
   agentVolumes,
   allMounts,
@@ -27,7 +28,6 @@ import {
   type Pace,
   parseQuantity,
   podTemplate,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   settingsOf,
@@ -202,9 +202,10 @@ function subjects(list: string[]): string {
   return `[${list.map((each) => JSON.stringify(each)).join(", ")}]`;
 }
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
-  return serverStatefulSet(ensemble, inputs, {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [{ name: "data", mountPath: paths.data }],
     containers: [serverContainer(ensemble)],
     volumes: [
@@ -271,9 +272,8 @@ export function login(ensemble: Ensemble): Mounts {
 }
 
 /** Mounts the users too, which the setup compares with those that the servers have read. */
-export function natsSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+export function natsSetupJob(ensemble: Ensemble, credentialsChecksum: Input<string>) {
   return setupJob(ensemble, {
-    bundle,
     credentialsChecksum,
     paths,
     mounts: secretFiles("accounts", paths.config, usersName(ensemble.name), [paths.usersFile]),
@@ -286,11 +286,7 @@ export function usersName(name: string): string {
 }
 
 /** Without it new streams stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts. */
-export function reconcilerDeployment(
-  ensemble: Ensemble,
-  bundle: AgentBundle,
-  credentialsChecksum: Input<string>,
-): apps.v1.Deployment {
+export function reconcilerDeployment(ensemble: Ensemble, credentialsChecksum: Input<string>): apps.v1.Deployment {
   const name = reconcilerName(ensemble.name);
   // A label of its own beside those of all agents: the Deployment must not count the pods of Jobs.
   const selector = { ...agentSelector(ensemble.service, ensemble.name), "cells-services/role": "reconciler" };
@@ -309,7 +305,7 @@ export function reconcilerDeployment(
         placement: nodePlacement(ensemble),
         terminationGracePeriodSeconds: 5,
         containers: [reconcilerContainer(ensemble)],
-        volumes: [...agentVolumes(namesOf(ensemble.name).agent, bundle), ...reconcilerFiles(ensemble).volumes],
+        volumes: [...agentVolumes(agentProgram(ensemble)), ...reconcilerFiles(ensemble).volumes],
       }),
     },
   };

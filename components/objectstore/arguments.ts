@@ -22,6 +22,7 @@ import { adminUsername, type Store } from "./layout";
 export const objectStoreProfile: ServiceProfile = {
   service: "objectstore",
   image: images.versitygw,
+  bundle: (): unknown => require("../../dist/agents/objectstore.json"),
   // The volume holds the files of users. Uploads in parts are on it twice, so a few of them fill a volume below 1Gi.
   storage: { size: "20Gi", minimum: "1Gi" },
   resources: {

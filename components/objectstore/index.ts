@@ -14,7 +14,6 @@ import {
   EnsembleComponent,
   type Login,
   namesOf,
-  readAgentBundle,
   urlOf,
 } from "../shared/deploy";
 import { type ObjectStoreArguments, resolveObjectStore } from "./arguments";
@@ -34,20 +33,19 @@ export class ObjectStore extends EnsembleComponent {
   constructor(name: string, args: ObjectStoreArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveObjectStore(name, args), args.namespace);
     const { store } = ensemble;
-    const bundle = readAgentBundle("objectstore", () => require("../../dist/agents/objectstore.json"));
     super("cells-services:index:ObjectStore", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
-    const afterGuard = createGuard(this, ensemble, { bundle, network });
+    const afterGuard = createGuard(this, ensemble, { network });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The store has the same configuration with and without TLS.
     const config = createConfig(ensemble, { [paths.storeFile]: storeConfig(store) }, afterGuard, namesOf(name).config);
     const certificates = createCertificates(
       ensemble,
       // The server reads certificates when it starts, or on a signal that no process in the pod can send.
-      { bundle, restartOn: "any", dependsOn: [credentials.admin] },
+      { restartOn: "any", dependsOn: [credentials.admin] },
       afterGuard,
     );
     const permissions = createPermissions(ensemble, afterGuard);
@@ -56,9 +54,8 @@ export class ObjectStore extends EnsembleComponent {
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum }, store.region),
+        statefulSet: statefulSet(ensemble, configChecksum, store.region),
         pace,
-        roll: { bundle },
         peers: ports,
         client: ports.client,
         dependsOn: [credentials.admin, ...certificates, ...permissions],
@@ -68,7 +65,7 @@ export class ObjectStore extends EnsembleComponent {
     const wanted = checksum(pulumi.all([credentials.checksum, storeConfig(store)]));
     const setup = createSetup(
       ensemble,
-      { spec: storeSetupJob(ensemble, bundle, wanted), dependsOn: [...members.ready, config, ...credentials.secrets] },
+      { spec: storeSetupJob(ensemble, wanted), dependsOn: [...members.ready, config, ...credentials.secrets] },
       afterGuard,
     );
     this.endpoint = url;

@@ -2,7 +2,6 @@
 import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import {
-  type AgentBundle,
   certificateFiles,
   containerPorts,
   containerProfile,
@@ -11,7 +10,6 @@ import {
   namesOf,
   type Pace,
   readOnly,
-  type ServerInputs,
   serverStatefulSet,
   setupJob,
 } from "../shared/deploy";
@@ -26,9 +24,10 @@ export const pace: Pace = {
   watchSeconds: 0,
 };
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs, region: string) {
-  return serverStatefulSet(ensemble, inputs, {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>, region: string) {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [{ name: "data", mountPath: paths.volume }],
     containers: [serverContainer(ensemble, region)],
     volumes: certificateFiles(ensemble, paths).volumes,
@@ -95,9 +94,8 @@ export function storeConfig(store: Store): string {
 }
 
 /** `credentialsChecksum`: of all passwords and of the configuration, which the setup puts into effect. */
-export function storeSetupJob(ensemble: Ensemble, bundle: AgentBundle, credentialsChecksum: Input<string>) {
+export function storeSetupJob(ensemble: Ensemble, credentialsChecksum: Input<string>) {
   return setupJob(ensemble, {
-    bundle,
     credentialsChecksum,
     paths,
     mounts: readOnly(paths.config, { name: "config", configMap: { name: namesOf(ensemble.name).config } }),

@@ -22,6 +22,7 @@ const storageFactor = 3 * dataShare;
 export const redisProfile: ServiceProfile = {
   service: "redis",
   image: images.redis,
+  bundle: (): unknown => require("../../dist/agents/redis.json"),
   storage: { size: "8Gi", minimum: "1Gi" },
   // No limit on CPU: the Sentinels take a throttled server for dead.
   resources: {

@@ -19,7 +19,6 @@ import {
   EnsembleComponent,
   type EnsembleUsers,
   listed,
-  readAgentBundle,
   setupJob,
   urlOf,
 } from "../shared/deploy";
@@ -50,25 +49,23 @@ export class RedisCluster extends EnsembleComponent {
   constructor(name: string, args: RedisClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveRedis(name, args), args.namespace);
     const { durability, eviction } = ensemble;
-    const bundle = readAgentBundle("redis", () => require("../../dist/agents/redis.json"));
     super("cells-services:index:RedisCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     const login = adminLogin(ensemble, paths);
-    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login });
+    const afterGuard = createGuard(this, ensemble, { network: policyPorts, login });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     const { internal, users } = this.createUsers(credentials, afterGuard);
     const content = serverConfig(ensemble, durability, eviction);
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers and Sentinels read renewed certificates.
-    const certificates = createCertificates(ensemble, { bundle, dependsOn: [credentials.admin] }, afterGuard);
+    const certificates = createCertificates(ensemble, { dependsOn: [credentials.admin] }, afterGuard);
     const permissions = createPermissions(ensemble, afterGuard);
     const servers = {
       // The agents give changed users and passwords to running members, so the checksum leaves them out.
-      statefulSet: statefulSet(ensemble, { bundle, configChecksum: checksum(pulumi.output(content)) }),
+      statefulSet: statefulSet(ensemble, checksum(pulumi.output(content))),
       pace,
-      roll: { bundle },
       peers: { ...ports, agent: agentPorts.http, gateway: agentPorts.gateway },
       dependsOn: [config, users, internal, ...certificates, ...permissions],
     };
@@ -76,7 +73,7 @@ export class RedisCluster extends EnsembleComponent {
     // Created beside the StatefulSet: the proxies are ready without members too.
     const proxies = { port: ports.client, dependsOn: [members.peers, ...permissions] };
     const gateway = createGateway(ensemble, proxies, afterGuard);
-    const spec = setupJob(ensemble, { bundle, credentialsChecksum: credentials.checksum, paths });
+    const spec = setupJob(ensemble, { credentialsChecksum: credentials.checksum, paths });
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);

@@ -1,6 +1,7 @@
 /** From resolved arguments to Kubernetes specs and the configuration files of Redis: pure. */
 import { createHash } from "node:crypto";
 import type { core } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import type { Credentials, Users } from "../shared/core/users";
 import {
   agentPorts,
@@ -14,7 +15,6 @@ import {
   memoryLimit,
   type Pace,
   readOnly,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   tlsFiles,
@@ -161,7 +161,7 @@ export const pace: Pace = {
   watchSeconds: 15,
 };
 
-export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
+export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
   const data: core.v1.VolumeMount = { name: "data", mountPath: paths.data };
   const run: core.v1.VolumeMount = { name: "run", mountPath: paths.run };
   const config = readOnly(paths.config, { name: "config", configMap: { name: configName(ensemble) } });
@@ -173,8 +173,9 @@ export function statefulSet(ensemble: Ensemble, inputs: ServerInputs) {
   const files = [data, ...config.volumeMounts, { ...run, readOnly: true }, ...allMounts(users, tls).volumeMounts];
   const server = redisServer(ensemble, "client", files);
   const sentinel = redisServer(ensemble, "sentinel", [data, ...tls.volumeMounts]);
-  return serverStatefulSet(ensemble, inputs, {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [data, run, ...passwords],
     sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, ...passwords, ...tls.volumeMounts] },
     containers: [

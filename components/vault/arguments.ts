@@ -23,6 +23,7 @@ import { capabilities, ports, service } from "./layout";
 export const vaultProfile: ServiceProfile = {
   service,
   image: images.vault,
+  bundle: (): unknown => require("../../dist/agents/vault.json"),
   // The log, the database and a snapshot of it.
   storage: { size: "4Gi", minimum: "1Gi" },
   // No limit on CPU: a member that joins slowly takes itself for removed (hashicorp/vault#32099).

@@ -59,17 +59,16 @@ export type { Capability, Mount, PolicyRule } from "./layout";
 export class VaultCluster extends EnsembleComponent {
   constructor(name: string, args: VaultClusterArguments, opts: pulumi.ComponentResourceOptions = {}) {
     const ensemble = claimNames(resolveVault(name, args), args.namespace);
-    const bundle = readAgentBundle("vault", () => require("../../dist/agents/vault.json"));
     super("cells-services:index:VaultCluster", ensemble, args, opts);
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
-    const afterGuard = createGuard(this, ensemble, { bundle, network: policyPorts, login: login(ensemble) });
+    const afterGuard = createGuard(this, ensemble, { network: policyPorts, login: login(ensemble) });
     const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
     const rights = { rules: memberRules(ensemble), annotations };
     const permissions = createPermissions(ensemble, afterGuard, rights);
     const policy = sealPolicy(ensemble);
     const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];
-    const sealSpec = pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image, bundle));
+    const sealSpec = pulumi.output(ensemble.image).apply((image) => sealJob(ensemble, image));
     const sealed = new Job(
       sealName(name),
       { metadata: jobMetadata(ensemble), spec: sealSpec },
@@ -88,20 +87,19 @@ export class VaultCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [basename(paths.configFile)]: content }, afterSeal);
     const configChecksum = digest([content, ...injectedLogin(ensemble)].join("\n"));
     // The agent makes the running server read renewed certificates.
-    const certificates = createCertificates(ensemble, { bundle, dependsOn: secrets }, afterGuard);
+    const certificates = createCertificates(ensemble, { dependsOn: secrets }, afterGuard);
     const members = createMembers(
       ensemble,
       {
-        statefulSet: statefulSet(ensemble, { bundle, configChecksum }),
+        statefulSet: statefulSet(ensemble, configChecksum),
         pace,
-        roll: { bundle },
         peers: serverPorts,
         client: ports.client,
         dependsOn: [config, sealed, ...certificates, ...permissions],
       },
       afterGuard,
     );
-    const spec = vaultSetupJob(ensemble, bundle);
+    const spec = vaultSetupJob(ensemble);
     const rules = tokensRules(ensemble, [rootName(name)]);
     const elsewhere = createAccessElsewhere(ensemble, namesOf(name).setup, afterGuard);
     const dependsOn = [...members.ready, ...secrets, ...elsewhere];
@@ -111,7 +109,7 @@ export class VaultCluster extends EnsembleComponent {
       ...createAccessElsewhere(ensemble, tokensName(name), afterGuard),
     ];
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...tokensAccess] });
-    new CronJob(tokensName(name), tokensCronJob(ensemble, bundle), afterSetup);
+    new CronJob(tokensName(name), tokensCronJob(ensemble), afterSetup);
     const program = () => readAgentBundle("vault-backup", () => require("../../dist/agents/vault-backup.json"));
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
 

@@ -1,5 +1,6 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of Vault: pure. */
 import type { core, networking } from "@pulumi/kubernetes/types/input";
+import type { Input } from "@pulumi/pulumi";
 import { backupPaths } from "../shared/core/backup";
 import { majority } from "../shared/core/names";
 import {
@@ -32,7 +33,6 @@ import {
   portOf,
   type Rule,
   readOnly,
-  type ServerInputs,
   secretFiles,
   serverStatefulSet,
   serviceHost,
@@ -135,13 +135,14 @@ function sealSettings(seal: VaultEnsemble["seal"]): SealSettings {
   return { type, region, keyId, endpoint, recovery };
 }
 
-export function statefulSet(ensemble: VaultEnsemble, inputs: ServerInputs) {
+export function statefulSet(ensemble: VaultEnsemble, configChecksum: Input<string>) {
   const data = { name: "data", mountPath: paths.volume };
   const shares = keyShares(ensemble);
   // Without a certificate for members: Vault makes those of the cluster port itself.
   const tls = tlsFiles(ensemble, paths);
-  return serverStatefulSet(ensemble, inputs, {
+  return serverStatefulSet(ensemble, {
     pace,
+    configChecksum,
     memberMounts: [data],
     sidecar: {
       settings: vaultSettings(ensemble),
@@ -228,14 +229,13 @@ function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
 }
 
 /** `image`: the resolved image of the ensemble. */
-export function sealJob(ensemble: VaultEnsemble, image: string, bundle: AgentBundle) {
+export function sealJob(ensemble: VaultEnsemble, image: string) {
   return agentJobSpec(ensemble, {
     name: "seal",
     command: ["seal"],
     settings: vaultSettings(ensemble),
     // The service account of the members: AWS gives a role to a service account.
     serviceAccount: namesOf(ensemble.name).server,
-    bundle,
     // Changes before each roll, so the Job runs again: a member that restarts must be able to open its data.
     annotations: {
       "cells-services/members": digest(
@@ -318,14 +318,14 @@ function loginJob(ensemble: VaultEnsemble, job: Omit<AgentJob, "command" | "sett
   });
 }
 
-export function vaultSetupJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
+export function vaultSetupJob(ensemble: VaultEnsemble) {
   const serviceAccount = namesOf(ensemble.name).setup;
-  return loginJob(ensemble, { name: "setup", serviceAccount, bundle, deadlineSeconds: setupDeadlineSeconds });
+  return loginJob(ensemble, { name: "setup", serviceAccount, deadlineSeconds: setupDeadlineSeconds });
 }
 
-export function tokensCronJob(ensemble: VaultEnsemble, bundle: AgentBundle) {
+export function tokensCronJob(ensemble: VaultEnsemble) {
   const name = tokensName(ensemble.name);
-  const spec = loginJob(ensemble, { name: "tokens", serviceAccount: name, bundle, deadlineSeconds: 300 });
+  const spec = loginJob(ensemble, { name: "tokens", serviceAccount: name, deadlineSeconds: 300 });
   return cronJob(ensemble, name, {
     // A revoked token is replaced within the hour. A token is renewed daily, and lives for weeks.
     schedule: "41 * * * *",

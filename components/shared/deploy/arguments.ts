@@ -8,6 +8,7 @@ import { z } from "zod";
 import type { ServiceKind } from "../core/names";
 import { parseCpu, parseQuantity } from "../core/quantity";
 import type { Backups } from "./backup";
+import { type AgentBundle, readAgentBundle } from "./bundle";
 import { type Image, imageReference, mirrored } from "./images";
 import {
   type AddProblem,
@@ -37,6 +38,8 @@ interface Resources {
 export interface ServiceProfile {
   service: ServiceKind;
   image: Image;
+  /** Requires the program of the agents, see `readAgentBundle`. */
+  bundle: () => unknown;
   storage: { size: string; minimum: string };
   resources: Resources;
   /** Why an application cannot have this name, such as "which is the administrator". */
@@ -281,6 +284,8 @@ export interface Ensemble extends Omit<Common, "namespace" | "image" | "storage"
   name: string;
   namespace: pulumi.Output<string>;
   image: pulumi.Input<string>;
+  /** The program of the agents. */
+  bundle: () => AgentBundle;
   storage: { size: string; bytes: number; class: pulumi.Input<string> | undefined };
   /** Of a service that has this argument. */
   backups?: Backups | undefined;
@@ -307,6 +312,7 @@ export function resolver<Args extends Resolved, Given>(profile: ServiceProfile, 
       members: resolved.members ?? 1,
       metrics: resolved.metrics ?? { from: [] },
       image: resolved.image ?? mirrored(imageReference(profile.image, version), pod.imageRegistry),
+      bundle: () => readAgentBundle(profile.service, profile.bundle),
       storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },
       resources: withDefaults(profile, resources),
     };

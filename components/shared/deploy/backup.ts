@@ -12,7 +12,7 @@ import { backupSelector, copyLease, labels, memberNames, namesOf, proofSelector 
 import { settingsOf } from "../core/settings";
 import { allow, createAccess, holdLeases } from "./access";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, createBundle } from "./bundle";
+import { type AgentBundle, bundleName, createBundle } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { metadata, podIdentityEgress, tcp, toDns } from "./network";
 import {
@@ -298,8 +298,7 @@ function jobsOf(ensemble: Ensemble, settings: BackupSettings, { bundle, login, c
   const storeJob = (workspace: BackupInputs["copy"], ...logins: (Mounts | undefined)[]) => ({
     ...storePod(ensemble, settings, workspace, logins),
     settings,
-    program: names.backup,
-    bundle,
+    program: bundleName(names.backup, bundle),
     deadlineSeconds: longestSeconds,
   });
   return {

@@ -10,7 +10,6 @@ import { type CertificateSettings, leafSecretNames } from "../core/certificates"
 import { applicationSecretName, memberNames, namesOf, possibleMembers } from "../core/names";
 import { allow, createAccess, createAccessElsewhere, type Rule, secretsElsewhere } from "./access";
 import type { Ensemble } from "./arguments";
-import type { AgentBundle } from "./bundle";
 import { cronJob, jobMetadata } from "./jobs";
 import { metadata } from "./network";
 import { agentJobSpec } from "./pod";
@@ -24,7 +23,6 @@ const deadlineSeconds = 300;
 export function createCertificates(
   ensemble: Ensemble,
   details: {
-    bundle: AgentBundle;
     /** Default: another trusted authority, for servers that read renewed certificates while they run. */
     restartOn?: CertificateSettings["restartOn"];
     /** Secrets that receive `ca.crt`. Those of the applications may not exist yet: the agent then creates them. */
@@ -44,7 +42,6 @@ export function createCertificates(
     command: ["certificates"],
     settings: certificateSettings(ensemble, details.restartOn ?? "authority"),
     serviceAccount: name,
-    bundle: details.bundle,
     deadlineSeconds,
   });
   const whenPrepared = pulumi.mergeOptions(options, { dependsOn: [...access, ...issued, ...details.dependsOn] });

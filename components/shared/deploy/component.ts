@@ -49,6 +49,8 @@ export abstract class EnsembleComponent extends pulumi.ComponentResource {
     args: pulumi.Inputs,
     options: pulumi.ComponentResourceOptions,
   ) {
+    // A missing program is reported before any resource exists.
+    ensemble.bundle();
     super(type, ensemble.name, args, options);
     const provider = this.getProvider("kubernetes:core/v1:Secret");
     requireMutable(`${ensemble.service} ${JSON.stringify(ensemble.name)}`, provider);

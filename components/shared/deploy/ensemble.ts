@@ -12,8 +12,9 @@ import type { Ensemble } from "./arguments";
 import { createJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, setupDeadlineSeconds } from "./members";
 import { clientService, disruptionBudget, metadata, peersService } from "./network";
+import { type Mounts, noMounts } from "./pod";
 import { protectable } from "./protection";
-import { createRoll, type RollInputs } from "./roll";
+import { createRoll } from "./roll";
 
 /** Without TLS the ConfigMap has another name: a member that restarts before the switch finds what its template can use. */
 export function configName({ name, tls }: Pick<Ensemble, "name" | "tls">): string {
@@ -52,7 +53,8 @@ export function createMembers(
   inputs: {
     statefulSet: StatefulSetInputs;
     pace: Pace;
-    roll: RollInputs;
+    /** Of the roll, for a server that shows its state to an administrator only. */
+    login?: Mounts;
     /** Ports of the headless Service. */
     peers: Record<string, number>;
     /** Port of the client Service; without it the Service is that of the gateway. */
@@ -71,7 +73,7 @@ export function createMembers(
   const servers = new StatefulSet(names.server, inputs.statefulSet, protectable(whenPrepared));
   new PodDisruptionBudget(names.server, disruptionBudget(ensemble), options);
   const whenThere = pulumi.mergeOptions(options, { dependsOn: [servers] });
-  const ready = [servers, createRoll(ensemble, inputs.roll, inputs.statefulSet, inputs.pace, whenThere)];
+  const ready = [servers, createRoll(ensemble, inputs.statefulSet, inputs.pace, inputs.login ?? noMounts, whenThere)];
   if (inputs.client === undefined) return { peers, ready };
   return { peers, ready: [...ready, new Service(names.server, clientService(ensemble, inputs.client), options)] };
 }

@@ -9,7 +9,7 @@ import { type GatewaySettings, gatewayMetricsPort, gatewayPaths } from "../core/
 import { gatewaySelector, labels, namesOf } from "../core/names";
 import { createAccess } from "./access";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, createBundle, readAgentBundle } from "./bundle";
+import { bundleName, createBundle, readAgentBundle } from "./bundle";
 import { gatewayImage } from "./images";
 import { clientService, fromClients, fromMetrics, metadata } from "./network";
 import {
@@ -66,7 +66,7 @@ export function createGateway(
     dependsOn: [program, policy, ...access, ...details.dependsOn],
     customTimeouts: { create: "10m", update: "10m" },
   });
-  const spec = gatewaySpec(ensemble, settings, bundle, selector);
+  const spec = gatewaySpec(ensemble, settings, bundleName(name, bundle), selector);
   const deployment = new Deployment(name, { metadata: own, spec }, whenPrepared);
   const service = new Service(namesOf(ensemble.name).server, clientService(ensemble, port, selector), whenPrepared);
   const budget = { maxUnavailable: 1, selector: podSelector };
@@ -77,7 +77,7 @@ export function createGateway(
 function gatewaySpec(
   ensemble: Ensemble,
   settings: GatewaySettings,
-  bundle: AgentBundle,
+  program: string,
   selector: Record<string, string>,
 ): apps.v1.DeploymentSpec {
   const name = namesOf(ensemble.name).gateway;
@@ -101,7 +101,7 @@ function gatewaySpec(
       terminationGracePeriodSeconds: drainSeconds + 25,
       initContainers: [agentContainer({ name: "config", command: ["gateway"], settings, volumeMounts })],
       containers: [proxyContainer(settings)],
-      volumes: [...agentVolumes(name, bundle), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
+      volumes: [...agentVolumes(program), { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } }],
     }),
   };
 }

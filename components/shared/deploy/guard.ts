@@ -5,10 +5,10 @@ import { namesOf } from "../core/names";
 import { preflightSettings } from "../core/settings";
 import { changeRules, createAccess } from "./access";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, bundleName, createBundle } from "./bundle";
+import { createBundle } from "./bundle";
 import { createJob } from "./jobs";
 import { networkPolicy, type PolicyPorts } from "./network";
-import { agentJobSpec, type Mounts, whenThere } from "./pod";
+import { agentJobSpec, agentProgram, type Mounts, whenThere } from "./pod";
 import { childOptions } from "./protection";
 
 /** To pull the image of the agent, and for members that are not whole yet. */
@@ -19,7 +19,6 @@ export function createGuard(
   component: pulumi.ComponentResource,
   ensemble: Ensemble,
   details: {
-    bundle: AgentBundle;
     network: PolicyPorts;
     /** For a service whose members can leave. */
     login?: Mounts;
@@ -27,13 +26,13 @@ export function createGuard(
     releaseSeconds?: number;
   },
 ): pulumi.CustomResourceOptions {
-  const { bundle, network, login, releaseSeconds = 180 } = details;
+  const { network, login, releaseSeconds = 180 } = details;
   const options = childOptions(component);
   const names = namesOf(ensemble.name);
   const name = names.preflight;
   // `changeMembers` releases twice; the second time nothing is left to do.
   const deadlineSeconds = judgeSeconds + releaseSeconds;
-  const program = createBundle(ensemble, names.agent, bundle, options);
+  const program = createBundle(ensemble, names.agent, ensemble.bundle(), options);
   const access = createAccess(ensemble, name, changeRules(ensemble), options);
   const policy = networkPolicy(ensemble, network);
   // The guard reaches the API of Kubernetes only where the policy lets it: after a guard, a wrong range could not be corrected.
@@ -45,10 +44,9 @@ export function createGuard(
       command: ["preflight"],
       settings: preflightSettings(
         { ...ensemble, storage: { ...ensemble.storage, class: storageClass } },
-        bundleName(names.agent, bundle),
+        agentProgram(ensemble),
       ),
       serviceAccount: name,
-      bundle,
       deadlineSeconds,
       // Before the first start there are neither passwords nor members.
       ...(login === undefined ? {} : whenThere(login)),

@@ -20,7 +20,6 @@ export { cronJob, jobMetadata } from "./jobs";
 export {
   handOverHook,
   type Pace,
-  type ServerInputs,
   serverStatefulSet,
   setupDeadlineSeconds,
   setupJob,

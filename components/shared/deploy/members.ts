@@ -5,12 +5,12 @@ import { hostsPaths } from "../core/hosts";
 import { labels, namesOf, serverSelector } from "../core/names";
 import { agentPorts, memberSettings, type SetupSettings, setupSettings, setupUsers } from "../core/settings";
 import type { Ensemble } from "./arguments";
-import type { AgentBundle } from "./bundle";
 import { metadata } from "./network";
 import {
   adminLogin,
   agentContainer,
   agentJobSpec,
+  agentProgram,
   agentVolumes,
   allMounts,
   containerPorts,
@@ -21,12 +21,6 @@ import {
   secretFiles,
 } from "./pod";
 import { podTemplate } from "./template";
-
-export interface ServerInputs {
-  bundle: AgentBundle;
-  /** Checksum of the configuration that a member reads when it starts. */
-  configChecksum: Input<string>;
-}
 
 /** How long one member takes in a roll. */
 export interface Pace {
@@ -57,6 +51,8 @@ export interface Servers {
   sidecar?: Sidecar;
   containers: core.v1.Container[];
   volumes: core.v1.Volume[];
+  /** Of the configuration that a member reads when it starts. */
+  configChecksum: Input<string>;
   /** Further fields of the pods. */
   pod?: Partial<core.v1.PodSpec>;
 }
@@ -104,7 +100,7 @@ export interface StatefulSetInputs {
   spec: apps.v1.StatefulSetSpec;
 }
 
-export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, servers: Servers): StatefulSetInputs {
+export function serverStatefulSet(ensemble: Ensemble, servers: Servers): StatefulSetInputs {
   const { service, name, version } = ensemble;
   const { sidecar } = servers;
   // Only an agent that goes on running keeps the file up to date.
@@ -139,7 +135,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
       template: podTemplate(ensemble, {
         account: names.server,
         labels: { ...withVersion, ...selector },
-        annotations: { "cells-services/config": inputs.configChecksum },
+        annotations: { "cells-services/config": servers.configChecksum },
         containers: servers.containers.map((each) => ({
           ...each,
           volumeMounts: [...((each.volumeMounts as core.v1.VolumeMount[]) ?? []), ...withHosts(namesOfMembers)],
@@ -158,7 +154,7 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
           ...(sidecar === undefined ? [] : [sidecarContainer(ensemble, sidecar)]),
         ],
         volumes: [
-          ...agentVolumes(names.agent, inputs.bundle),
+          ...agentVolumes(agentProgram(ensemble)),
           ...withHosts({ name: hostsFolder.name, emptyDir: { sizeLimit: "1Mi" } }),
           ...servers.volumes,
         ],
@@ -168,7 +164,6 @@ export function serverStatefulSet(ensemble: Ensemble, inputs: ServerInputs, serv
 }
 
 interface Setup {
-  bundle: AgentBundle;
   /** Default: those of every ensemble. No secrets. */
   settings?: SetupSettings;
   /** Of all passwords: another one runs the setup again. */
@@ -189,7 +184,6 @@ export function setupJob(ensemble: Ensemble, setup: Setup) {
     command: ["setup"],
     settings: setup.settings ?? setupSettings(ensemble),
     serviceAccount: name,
-    bundle: setup.bundle,
     annotations: { "cells-services/credentials": setup.credentialsChecksum },
     deadlineSeconds: setupDeadlineSeconds,
     // An election between two steps of the setup may fail one of them.

@@ -3,7 +3,7 @@ import type { batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, bundleName } from "./bundle";
+import { bundleName } from "./bundle";
 import { agentImage } from "./images";
 import { podTemplate } from "./template";
 
@@ -88,10 +88,15 @@ export function dataClaim(ensemble: Ensemble): core.v1.PersistentVolumeClaim {
 
 const tokenDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/** Name of the ConfigMap with the program of the agents. */
+export function agentProgram({ name, bundle }: Ensemble): string {
+  return bundleName(namesOf(name).agent, bundle());
+}
+
 /** The volumes of `agentContainer`. The token is mounted in agent containers only, never in those of the server. */
-export function agentVolumes(program: string, bundle: AgentBundle): core.v1.Volume[] {
+export function agentVolumes(program: string): core.v1.Volume[] {
   return [
-    { name: "agent", configMap: { name: bundleName(program, bundle) } },
+    { name: "agent", configMap: { name: program } },
     {
       name: "token",
       projected: {
@@ -166,14 +171,12 @@ const agentLoader =
 
 export interface AgentJob extends AgentContainer {
   serviceAccount: string;
-  /** A changed agent replaces the Job, which then runs again. */
-  bundle: AgentBundle;
   /** Annotations of the pod template, such as a checksum of what the Job reads: a change runs the Job again. */
   annotations?: Record<string, Input<string>>;
   volumes?: core.v1.Volume[];
   /** Of the pod; default: those of an agent, which may reach the members. */
   labels?: Record<string, string>;
-  /** Prefix of the ConfigMap with the bundle; default: that of the agent. */
+  /** Name of the ConfigMap with the program; default: that of the agent. Another program replaces the Job, which then runs again. */
   program?: string;
   /** A command of the agent that runs first, with the same mounts. */
   before?: string;
@@ -188,7 +191,7 @@ export interface AgentJob extends AgentContainer {
 /** A Job that runs one command of the agent to its end. */
 export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpec {
   const { service, name } = ensemble;
-  const { before, program = namesOf(name).agent } = job;
+  const { before, program = agentProgram(ensemble) } = job;
   const initContainers = [
     ...(before === undefined ? [] : [agentContainer({ ...job, name: before, command: [before] })]),
     ...(job.initContainers ?? []),
@@ -210,7 +213,7 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
       restartPolicy: "Never",
       ...(initContainers.length === 0 ? {} : { initContainers }),
       containers: [agentContainer(job)],
-      volumes: [...agentVolumes(program, job.bundle), ...(job.volumes ?? [])],
+      volumes: [...agentVolumes(program), ...(job.volumes ?? [])],
     }),
   };
 }

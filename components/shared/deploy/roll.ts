@@ -9,16 +9,10 @@ import { namesOf } from "../core/names";
 import { turnSeconds } from "../core/roll";
 import { memberSettings, type RollSettings } from "../core/settings";
 import type { Ensemble } from "./arguments";
-import { type AgentBundle, digest } from "./bundle";
+import { digest } from "./bundle";
 import { createJob, cronJob } from "./jobs";
 import { type Pace, type StatefulSetInputs, stepSeconds } from "./members";
 import { agentJobSpec, type Mounts } from "./pod";
-
-export interface RollInputs {
-  bundle: AgentBundle;
-  /** For a server that shows its state to an administrator only. */
-  login?: Mounts;
-}
 
 /** Half an hour after the CronJob of the certificates. */
 const schedule = "47 3 * * *";
@@ -28,9 +22,9 @@ const startingDeadlineSeconds = 86_400;
 /** When the Job that is returned has succeeded, all members are whole. */
 export function createRoll(
   ensemble: Ensemble,
-  { bundle, login }: RollInputs,
   { spec }: StatefulSetInputs,
   pace: Pace,
+  login: Mounts,
   options: pulumi.CustomResourceOptions,
 ): Job {
   const name = namesOf(ensemble.name).roll;
@@ -52,7 +46,6 @@ export function createRoll(
         settings,
         // The roll has the rights of the guard: both carry out changes.
         serviceAccount: namesOf(ensemble.name).preflight,
-        bundle,
         deadlineSeconds,
         ...(run === "now" ? { annotations: { "cells-services/members": wanted } } : {}),
         ...login,

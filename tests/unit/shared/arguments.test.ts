@@ -10,6 +10,7 @@ import {
 
 const profile: ServiceProfile = {
   service: "etcd",
+  bundle: () => undefined,
   image: { repository: "example.org/etcd", version: "3.6.8", tagPrefix: "v" },
   storage: { size: "8Gi", minimum: "2Gi" },
   resources: { requests: { cpu: "100m" }, limits: { memory: "1Gi" } },
@@ -32,7 +33,7 @@ function messageOf(args: object, name = "config"): string {
 describe("arguments of an ensemble", () => {
   it("has a default for everything but the namespace", () => {
     const ensemble = resolve({});
-    expect({ ...ensemble, namespace: undefined }).toEqual({
+    expect({ ...ensemble, namespace: undefined, bundle: undefined }).toEqual({
       service: "etcd",
       name: "config",
       members: 3,
