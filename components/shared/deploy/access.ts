@@ -88,9 +88,7 @@ export function changeRules(ensemble: Ensemble): Rule[] {
     allow("", "pods", ["get", "delete"], members),
     allow("", "pods/eviction", ["create"], members),
     allow("", "persistentvolumeclaims", ["get", "patch"], claimNames(ensemble.name, possible)),
-    // Kubernetes cannot restrict by name what is created.
-    allow("coordination.k8s.io", "leases", ["create"]),
-    allow("coordination.k8s.io", "leases", ["get", "patch", "delete"], [rollLease]),
+    ...holdLeases([rollLease]),
   ];
 }
 
