@@ -90,7 +90,7 @@ const storeArgument = z
 export const backupsArgument = z
   .strictObject({
     schedule: cron(nightly).describe("when a copy is made, as in a CronJob, in UTC").default(nightly),
-    keep: wholeNumber(2, 10_000, "use 14", "a whole number from 2 up")
+    keep: wholeNumber(2, 10_000, "use 14")
       .describe("how many good copies stay, and the last one that was proven besides")
       .default(14),
     store: storeArgument,

@@ -271,7 +271,7 @@ describe("a restore", () => {
 describe("the argument", () => {
   it.each<[object, string]>([
     [{ schedule: "nightly" }, 'backups.schedule must be a schedule of five fields, as in a CronJob, got "nightly"'],
-    [{ keep: 1 }, "backups.keep must be a whole number from 2 up, got 1"],
+    [{ keep: 1 }, "backups.keep must be a whole number from 2 to 10000, got 1"],
     [{ store: { ...store, bucket: "" } }, "backups.store.bucket is missing; give the name of a bucket"],
     [
       { store: { ...store, url: "s3.example.com" } },
