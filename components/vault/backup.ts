@@ -252,7 +252,7 @@ export async function proveAt(url: string, manifest: Manifest, work: string, sha
       else if (!server.standby && server.clusterId !== former) return { done: server.clusterId };
       return { waiting: `the server ${describeServer(server)}` };
     },
-    { deadlineSeconds: restoreSeconds, onError: (error) => (error instanceof BadCopy ? "fail" : "wait") },
+    { deadlineSeconds: restoreSeconds, onError: (error) => (error instanceof WrongShares ? "fail" : "wait") },
   );
   const copied = await loginAt(url, backupRole, "backup", manifest);
   const restored = { clusterId, index: await client.appliedIndex(), contents: await contentsOf(copied) };
@@ -283,13 +283,15 @@ async function initialise(client: VaultClient, isShamir: boolean) {
   return { rootToken, former };
 }
 
+/** They may be of another initialisation, or mistyped by a person: no verdict on the copy. */
+class WrongShares extends Error {}
+
 async function open(client: VaultClient, shares: string[]): Promise<void> {
   try {
     await giveShares(client, shares, undefined);
   } catch (error) {
     if (!(error instanceof VaultError && error.status === 400)) throw error;
-    // They may be of another initialisation, or mistyped by a person: no verdict on the copy.
-    throw new Error(`the key shares do not open the copy: ${error.message}`, { cause: error });
+    throw new WrongShares(`the key shares do not open the copy: ${error.message}`, { cause: error });
   }
 }
 
