@@ -148,8 +148,15 @@ async function idsAt(place: Place): Promise<string[]> {
   return folders.filter(isCopyId).sort().reverse();
 }
 
+export interface Copy {
+  listed: Listed;
+  manifest: Manifest | undefined;
+  /** Of the manifest as it is stored. */
+  sha256: string;
+}
+
 /** One copy after the other: all files of all copies would be too much to hold. */
-async function readCopy(place: Place, id: string): Promise<{ listed: Listed; manifest: Manifest | undefined }> {
+export async function readCopy(place: Place, id: string): Promise<Copy> {
   const { settings, namespace, store } = place;
   const folder = keyAt(place, id, "");
   const objects = (await store.list(folder)).map(({ key, bytes }) => ({ name: key.slice(folder.length), bytes }));
@@ -157,19 +164,23 @@ async function readCopy(place: Place, id: string): Promise<{ listed: Listed; man
     objects.some((each) => each.name === name) ? ((await store.text(`${folder}${name}`)) ?? "") : "";
   const manifestText = await text(objectNames.manifest);
   const manifest = parseManifest(manifestText);
+  const sha256 = sha256Of(manifestText);
   const proof = parseProof(await text(objectNames.proof));
   const listed: Listed = {
     id,
     manifest: manifest && summaryOf(manifest),
     flaw: flawOf(manifest, objects, { service: settings.service, name: settings.name, namespace }),
-    proof: proof?.sha256 === sha256Of(manifestText) ? proof : undefined,
+    proof: proof?.sha256 === sha256 ? proof : undefined,
   };
-  return { listed, manifest };
+  return { listed, manifest, sha256 };
 }
 
-/** The id of the newest copy. Looks at no more of them than it must. */
-export async function newestCopy(place: Place): Promise<string | undefined> {
-  for (const id of await idsAt(place)) if ((await readCopy(place, id)).manifest !== undefined) return id;
+/** Looks at no more of them than it must. */
+export async function newestCopy(place: Place): Promise<Copy | undefined> {
+  for (const id of await idsAt(place)) {
+    const copy = await readCopy(place, id);
+    if (copy.manifest !== undefined) return copy;
+  }
   return undefined;
 }
 
@@ -190,6 +201,8 @@ export function fromThrowAway<T>(ask: () => Promise<T>): Promise<T> {
 interface Fetched {
   id: string;
   manifest: Manifest;
+  /** Of the manifest as it was stored then. */
+  sha256: string;
   began: string;
 }
 const fetchedFile = "fetched.json";
@@ -198,17 +211,16 @@ const fetchedFile = "fetched.json";
 export async function fetchCopy(
   place: Place,
   service: BackupService,
-  id: string | undefined,
+  copy: Copy | undefined,
   work: string = backupPaths.work,
 ): Promise<void> {
   const { settings, namespace } = place;
-  const copy = id === undefined ? undefined : await readCopy(place, id);
-  if (id === undefined || copy?.manifest === undefined) {
+  if (copy?.manifest === undefined) {
     throw new Error(`there is no copy of ${settings.name} in ${namespace} yet; make one, then prove it`);
   }
-  const { manifest } = copy;
-  const { flaw } = copy.listed;
-  const fetched: Fetched = { id, manifest, began: new Date().toISOString() };
+  const { manifest, sha256 } = copy;
+  const { id, flaw } = copy.listed;
+  const fetched: Fetched = { id, manifest, sha256, began: new Date().toISOString() };
   await judged(place, fetched, async () => {
     if (flaw !== undefined) throw new BadCopy(flaw);
     for (const file of manifest.files) await download(place, id, file, join(work, backupPaths.copy, file.name));
@@ -239,10 +251,7 @@ export async function proveCopy(place: Place, service: BackupService, work: stri
   log(`proven: ${fetched.id}: ${detail}`);
 }
 
-/**
- * Notes beside the copy why it is bad. A restore does not: what fails there may be to blame on the new ensemble, and `latest` must not become
- * an older copy without a word.
- */
+/** Notes beside the copy why it is bad. */
 async function judged<T>(place: Place, copy: Fetched, prove: () => Promise<T>): Promise<T> {
   try {
     return await prove();
@@ -253,9 +262,15 @@ async function judged<T>(place: Place, copy: Fetched, prove: () => Promise<T>): 
   }
 }
 
-async function writeProof(place: Place, { id, began }: Fetched, verdict: Pick<Proof, "ok" | "detail">): Promise<void> {
+/**
+ * A restore writes none: what fails there may be to blame on the new ensemble, and `latest` must not become an older copy without a word.
+ */
+async function writeProof(
+  place: Place,
+  { id, sha256, began }: Fetched,
+  verdict: Pick<Proof, "ok" | "detail">,
+): Promise<void> {
   if (place.settings.restore !== undefined) return;
-  const sha256 = sha256Of((await place.store.text(keyAt(place, id, objectNames.manifest))) ?? "");
   const seconds = secondsSince(new Date(began));
   const proof: Proof = { ...verdict, sha256, time: new Date().toISOString(), seconds };
   await place.store.put(keyAt(place, id, objectNames.proof), JSON.stringify(proof, null, 2));

@@ -8,7 +8,7 @@ import { log } from "../core/log";
 import { beginAnew } from "../core/marker";
 import type { ServiceKind } from "../core/names";
 import { stepRefusal } from "../core/versions";
-import { type BackupService, fetchCopy, type Place, proveCopy, readFetched, readStored } from "./backup";
+import { type BackupService, fetchCopy, type Place, proveCopy, readCopy, readFetched, readStored } from "./backup";
 import { noteRestore, readMarker } from "./guard";
 import type { KubernetesApi } from "./kubernetes";
 
@@ -42,7 +42,7 @@ export async function fetchRestored(
   work: string = backupPaths.work,
 ): Promise<void> {
   const { source, copy } = await judgeRestore(place, restore, service, api);
-  await fetchCopy(source, service, copy.id, work);
+  await fetchCopy(source, service, await readCopy(source, copy.id), work);
 }
 
 /** When the throw-away server has the copy. Nobody else restores, or copies, meanwhile. */
