@@ -19,7 +19,7 @@ const agentOrCheck = [
   "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
 ];
 const runtime = [
-  "/shared/(agent|check)(/|$)|^\\./(?!(arguments|index|manifest|layout|member|configuration|compatibility|rights)$)",
+  "/shared/(agent|check)(/|$)|^\\./(?!(alerts|arguments|index|manifest|layout|member|configuration|compatibility|rights)$)",
   "this code runs in `pulumi up`: what runs in the cluster, or in a check, is not loaded here",
 ];
 const clients = [
@@ -44,7 +44,7 @@ export default tseslint.config(
   },
   room(["components/**", "stacks/**", "checks/**", "drills/**", "examples/**"], sandbox),
   room(["components/*/*.ts"], sandbox, pulumi, deploy),
-  room(["components/*/{index,manifest,arguments}.ts"], sandbox, runtime, clients),
+  room(["components/*/{alerts,index,manifest,arguments}.ts"], sandbox, runtime, clients),
   room(["components/shared/deploy/**"], sandbox, agentOrCheck, clients),
   room(["components/shared/core/**"], ["^(?!node:|\\./)", "the core imports nothing but Node.js and itself"]),
   room(["components/shared/{agent,check}/**"], sandbox, pulumi, deploy),

@@ -16,6 +16,7 @@ import {
   createCredentials,
   createGuard,
   createMembers,
+  createMonitoring,
   createPassword,
   createPermissions,
   createSecret,
@@ -27,6 +28,7 @@ import {
   setupJob,
   urlOf,
 } from "../shared/deploy";
+import { etcdAlerts } from "./alerts";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
 import { backupInputs, baseConfig, login, maintenanceCronJob, ownFiles, pace, statefulSet } from "./manifest";
@@ -42,7 +44,7 @@ export class EtcdCluster extends EnsembleComponent {
 
     // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
-    const network = { client: ports.client, peer: [ports.peer], metrics: ports.metrics, clientsLater: true };
+    const network = { client: ports.client, peer: [ports.peer], metrics: [ports.metrics], clientsLater: true };
     const afterGuard = createGuard(this, ensemble, { network, login: guardLogin });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key that signs the tokens of clients: all members accept them.
@@ -94,6 +96,7 @@ export class EtcdCluster extends EnsembleComponent {
     const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), whenFilled);
     const whenAdmitted = pulumi.mergeOptions(afterGuard, { dependsOn: [admission] });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
+    createMonitoring(ensemble, { alerts: etcdAlerts, agent: maintenanceName(name) }, afterGuard);
     this.publish({ url, ports, durability: null, applications });
   }
 }

@@ -11,6 +11,7 @@ import {
   createCredentials,
   createGuard,
   createMembers,
+  createMonitoring,
   createPassword,
   createPermissions,
   createSecret,
@@ -18,7 +19,9 @@ import {
   digest,
   EnsembleComponent,
   readAgentBundle,
+  seeBackups,
 } from "../shared/deploy";
+import { mongodbAlerts } from "./alerts";
 import { type MongodbClusterArguments, resolveMongodb } from "./arguments";
 import { address, adminUsername, databaseOf, keyName, paths, ports } from "./layout";
 import { backupInputs, mongodbSetupJob, pace, policyPorts, serverConfig, statefulSet } from "./manifest";
@@ -45,11 +48,11 @@ export class MongodbCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers read renewed certificates.
     const certificates = createCertificates(ensemble, { dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard, { rules: [seeBackups(ensemble)] });
     const servers = {
       statefulSet: statefulSet(ensemble, digest(content)),
       pace,
-      peers: { client: ports.client, agent: agentPorts.http },
+      peers: { client: ports.client, metrics: agentPorts.http },
       // A Service for clients that need one name. Drivers take the members from `url`.
       client: ports.client,
       dependsOn: [config, memberKey, credentials.admin, ...certificates, ...permissions],
@@ -64,6 +67,7 @@ export class MongodbCluster extends EnsembleComponent {
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
+    createMonitoring(ensemble, { alerts: mongodbAlerts }, afterGuard);
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });
   }
 }

@@ -115,7 +115,7 @@ export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
     memberEnvironment: [
       { name: "NODE_NAME", valueFrom: { fieldRef: { apiVersion: "v1", fieldPath: "spec.nodeName" } } },
     ],
-    sidecar: { volumeMounts: [run, ...allMounts(admin, key, tls).volumeMounts] },
+    sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, ...allMounts(admin, key, tls).volumeMounts] },
     containers: [serverContainer(ensemble, [data, ...config.volumeMounts, { ...run, readOnly: true }])],
     volumes: [
       ...config.volumes,
@@ -154,7 +154,7 @@ function serverContainer(ensemble: Ensemble, volumeMounts: core.v1.VolumeMount[]
 }
 
 /** The agents ask each other at the port of their metrics. */
-export const policyPorts = { client: ports.client, peer: [], internal: [agentPorts.http], metrics: agentPorts.http };
+export const policyPorts = { client: ports.client, peer: [], internal: [agentPorts.http], metrics: [agentPorts.http] };
 
 /**
  * The documents of a copy are not compressed: random text takes as much as on the volume, logs three times as much. Beside them is the volume

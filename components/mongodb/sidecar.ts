@@ -1,4 +1,5 @@
 /** The agent beside a server: observes, and does what `membership.ts` decides. */
+
 import { createHash } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -47,6 +48,7 @@ import {
   withMember,
   withVotes,
 } from "./membership";
+import { mongodbMetrics } from "./metrics";
 
 interface Self extends Ensemble {
   member: string;
@@ -243,7 +245,15 @@ export function createSidecar(
     }
   };
 
-  return { service: "mongodb", observe, decide: (observed) => actionOf(decide(observed)), status: describe, act };
+  return {
+    service: "mongodb",
+    metrics: mongodbMetrics,
+    files: { certificate: `${paths.serverTls}/tls.crt`, volume: paths.data },
+    observe,
+    decide: (observed) => actionOf(decide(observed)),
+    status: describe,
+    act,
+  };
 }
 
 /** None while the server has no state, as when it starts. */

@@ -13,6 +13,7 @@ import {
   createGateway,
   createGuard,
   createMembers,
+  createMonitoring,
   createPassword,
   createPermissions,
   createSecret,
@@ -21,9 +22,11 @@ import {
   memoryLimit,
   parseQuantity,
   readAgentBundle,
+  seeBackups,
   setupJob,
   urlOf,
 } from "../shared/deploy";
+import { mysqlAlerts } from "./alerts";
 import { type MysqlClusterArguments, resolveMysql } from "./arguments";
 import { defaultTransactionBytes, serverConfig } from "./configuration";
 import { adminUsername, databaseOf, internalName, paths, ports, reservedConnections } from "./layout";
@@ -56,11 +59,11 @@ export class MysqlCluster extends EnsembleComponent {
     const configChecksum = checksum(pulumi.all([server, group]));
     // The agent makes the server read renewed certificates. The server reads a new authority only when it starts.
     const certificates = createCertificates(ensemble, { dependsOn: secrets }, afterGuard);
-    const permissions = createPermissions(ensemble, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard, { rules: [seeBackups(ensemble)] });
     const servers = {
       statefulSet: statefulSet(ensemble, configChecksum),
       pace,
-      peers: { client: ports.client, agent: ports.metrics, gateway: agentPorts.gateway },
+      peers: { client: ports.client, metrics: ports.metrics, gateway: agentPorts.gateway },
       dependsOn: [config, ...secrets, ...certificates, ...permissions],
     };
     const members = createMembers(ensemble, servers, afterGuard);
@@ -82,6 +85,7 @@ export class MysqlCluster extends EnsembleComponent {
     const more = (application: string) => ({ database: databaseOf(application) });
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
+    createMonitoring(ensemble, { alerts: mysqlAlerts }, afterGuard);
     this.publish({ url, ports, durability: "fsync", applications });
   }
 }

@@ -52,7 +52,7 @@ export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
       initializeContainer(ensemble, [data, run]),
       agentContainer({ name: "adopt", command: ["adopt"], settings: memberSettings(ensemble), volumeMounts: [data] }),
     ],
-    sidecar: { volumeMounts: [run, ...allMounts(internal, tls).volumeMounts] },
+    sidecar: { volumeMounts: [{ ...data, readOnly: true }, run, ...allMounts(internal, tls).volumeMounts] },
     containers: [serverContainer(ensemble, [data, run, ...tls.volumeMounts])],
     volumes: [
       // Configuration with passwords: in memory only.
@@ -171,7 +171,7 @@ const throwAwayOptions = [
 export const policyPorts = {
   client: ports.client,
   peer: [],
-  metrics: ports.metrics,
+  metrics: [ports.metrics],
   gateway: true,
   internal: [agentPorts.gateway, agentPorts.http],
 };

@@ -1,4 +1,5 @@
 /** The agent beside mysqld: asks the servers, and does what `membership.ts` decides. */
+
 import { createHash, randomUUID } from "node:crypto";
 import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -34,6 +35,7 @@ import {
   type Server,
   stateOf,
 } from "./membership";
+import { mysqlMetrics } from "./metrics";
 
 /** For one question. The loop ignores an observation that is older than 5 s. */
 const answerMilliseconds = 2_000;
@@ -131,6 +133,8 @@ export function createSidecar(
 
   return {
     service: "mysql",
+    metrics: mysqlMetrics,
+    files: { certificate: `${paths.serverTls}/tls.crt`, volume: paths.volume },
     observe,
     status: (observed): Status => ({
       ready: isWhole(observed.local),

@@ -42,7 +42,7 @@ export const natsProfile: ServiceProfile = {
   notes: {
     "storage.size": "at least `1Gi`",
     applications: `not \`${adminUsername}\``,
-    "metrics.from": `port ${ports.metrics}`,
+    "metrics.from": `port ${ports.reconciler} of the reconciler`,
   },
 };
 

@@ -13,6 +13,7 @@ import {
   createGuard,
   createLogins,
   createMembers,
+  createMonitoring,
   createPermissions,
   createSecret,
   createSetup,
@@ -21,6 +22,7 @@ import {
   readAgentBundle,
   urlOf,
 } from "../shared/deploy";
+import { natsAlerts } from "./alerts";
 import { type NatsClusterArguments, resolveNats } from "./arguments";
 import { adminUsername, paths, ports, reconcilerName, reconcilerUsername, releaseSeconds, scheme } from "./layout";
 import {
@@ -47,7 +49,12 @@ export class NatsCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
     // Members ask each other's monitoring port whether they run.
-    const network = { client: ports.client, peer: [ports.peer], internal: [ports.metrics], metrics: ports.metrics };
+    const network = {
+      client: ports.client,
+      peer: [ports.peer],
+      internal: [ports.metrics],
+      metrics: [ports.reconciler],
+    };
     const afterGuard = createGuard(this, ensemble, { network, login: login(ensemble), releaseSeconds });
     const takeTurns = ["admin", "applications"] as const;
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns }, afterGuard);
@@ -98,6 +105,7 @@ export class NatsCluster extends EnsembleComponent {
     }
     const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
+    createMonitoring(ensemble, { alerts: natsAlerts, agent: reconcilerName(name) }, afterGuard);
     this.publish({ url, ports, durability, applications });
   }
 }

@@ -223,10 +223,10 @@ export function statefulSet(ensemble: Ensemble, configChecksum: Input<string>) {
 }
 
 /** The ports of a server, by the names that they have in its container and in Services. */
-export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
+export const serverPorts = { client: ports.client, peer: ports.peer, monitor: ports.metrics };
 
 function serverContainer(ensemble: Ensemble): core.v1.Container {
-  const probe = (scope: string) => ({ httpGet: { path: `/healthz?${scope}=true`, port: "metrics", scheme: "HTTP" } });
+  const probe = (scope: string) => ({ httpGet: { path: `/healthz?${scope}=true`, port: "monitor", scheme: "HTTP" } });
   return {
     name: "nats",
     image: ensemble.image,

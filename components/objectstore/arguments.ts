@@ -53,6 +53,7 @@ export const objectStoreSchema = ensembleSchema(
       "this is one server for development",
       "remove members, and use AWS S3 where data must survive the loss of a volume",
     ),
+    monitoring: refused("the server has no metrics that can be read", "remove monitoring"),
     metrics: refused("the server has none that can be read", "remove metrics"),
     tls: tlsOrNot("the server serves one of both on its port"),
     buckets: z

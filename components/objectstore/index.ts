@@ -37,7 +37,7 @@ export class ObjectStore extends EnsembleComponent {
 
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
 
-    const network = { client: ports.client, peer: [], metrics: ports.client, internal: [ports.admin] };
+    const network = { client: ports.client, peer: [], metrics: [], internal: [ports.admin] };
     const afterGuard = createGuard(this, ensemble, { network });
     const credentials = createCredentials(ensemble, { adminUsername }, afterGuard);
     // The store has the same configuration with and without TLS.

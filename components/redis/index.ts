@@ -13,15 +13,18 @@ import {
   createGuard,
   createLogins,
   createMembers,
+  createMonitoring,
   createPermissions,
   createSecret,
   createSetup,
   EnsembleComponent,
   type EnsembleUsers,
   listed,
+  seeBackups,
   setupJob,
   urlOf,
 } from "../shared/deploy";
+import { redisAlerts } from "./alerts";
 import { type RedisClusterArguments, resolveRedis } from "./arguments";
 import {
   adminUsername,
@@ -61,12 +64,12 @@ export class RedisCluster extends EnsembleComponent {
     const config = createConfig(ensemble, { [paths.configFile]: content }, afterGuard);
     // The agents make running servers and Sentinels read renewed certificates.
     const certificates = createCertificates(ensemble, { dependsOn: [credentials.admin] }, afterGuard);
-    const permissions = createPermissions(ensemble, afterGuard);
+    const permissions = createPermissions(ensemble, afterGuard, { rules: [seeBackups(ensemble)] });
     const servers = {
       // The agents give changed users and passwords to running members, so the checksum leaves them out.
       statefulSet: statefulSet(ensemble, checksum(pulumi.output(content))),
       pace,
-      peers: { ...ports, agent: agentPorts.http, gateway: agentPorts.gateway },
+      peers: { ...ports, metrics: agentPorts.http, gateway: agentPorts.gateway },
       dependsOn: [config, users, internal, ...certificates, ...permissions],
     };
     const members = createMembers(ensemble, servers, afterGuard);
@@ -77,6 +80,7 @@ export class RedisCluster extends EnsembleComponent {
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
+    createMonitoring(ensemble, { alerts: redisAlerts }, afterGuard);
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 

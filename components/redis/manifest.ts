@@ -230,6 +230,6 @@ export const policyPorts = {
   client: ports.client,
   peer: [ports.sentinel],
   internal: [agentPorts.gateway, agentPorts.http],
-  metrics: agentPorts.http,
+  metrics: [agentPorts.http],
   gateway: true,
 };

@@ -1,4 +1,5 @@
 /** The agent beside one server and one Sentinel: looks at all of them, does what `membership.ts` decides for its own. */
+
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Redis } from "ioredis";
@@ -44,6 +45,7 @@ import {
   type Server,
   up,
 } from "./membership";
+import { redisMetrics } from "./metrics";
 import { createRenewal, type Process } from "./renewal";
 import { createSurvey } from "./survey";
 
@@ -292,6 +294,8 @@ export function createSidecar(
 
   return {
     service: "redis",
+    metrics: redisMetrics,
+    files: { certificate: `${paths.serverTls}/tls.crt`, volume: paths.data },
     async observe(): Promise<Look> {
       const observed = await observe({ server: surveyServer, sentinel: surveySentinel });
       const own = up(observed.servers[pod.name]);

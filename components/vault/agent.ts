@@ -35,7 +35,8 @@ export const commands: Commands = {
     release,
     sidecar: async () => {
       serveKeys(kubernetesKeys);
-      await runSidecar(createSidecar(readSettings<VaultSettings>(), readPod(), inClusterApi()));
+      const [settings, pod] = [readSettings<VaultSettings>(), readPod()];
+      await runSidecar(createSidecar(settings, pod, inClusterApi()), settings, pod);
     },
   }),
   seal: async () => judgeSeal(readSettings<VaultSettings>(), readPod().namespace, inClusterApi()),

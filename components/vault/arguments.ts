@@ -3,6 +3,7 @@ import { z } from "zod";
 import { majority } from "../shared/core/names";
 import {
   type AddProblem,
+  agentPorts,
   backupsArgument,
   ensembleSchema,
   ensembleShape,
@@ -31,7 +32,7 @@ export const vaultProfile: ServiceProfile = {
     requests: { cpu: "100m", memory: "256Mi", "ephemeral-storage": "64Mi" },
     limits: { memory: "1Gi", "ephemeral-storage": logSpace },
   },
-  notes: { "storage.size": "at least `1Gi`", "metrics.from": `port ${ports.metrics}` },
+  notes: { "storage.size": "at least `1Gi`", "metrics.from": `ports ${agentPorts.http} and ${ports.metrics}` },
 };
 
 const sealWords = "what opens Vault: a key in a Secret, for development, or a key of AWS KMS; prod takes `awskms` only";

@@ -15,6 +15,7 @@ import {
   createConfig,
   createGuard,
   createMembers,
+  createMonitoring,
   createPermissions,
   createSecret,
   createSetup,
@@ -23,8 +24,10 @@ import {
   jobMetadata,
   namesOf,
   readAgentBundle,
+  seeBackups,
   urlOf,
 } from "../shared/deploy";
+import { vaultAlerts } from "./alerts";
 import { resolveVault, type VaultClusterArguments } from "./arguments";
 import { paths, ports, rootName, scheme, sealName, tokensName } from "./layout";
 import {
@@ -40,6 +43,7 @@ import {
   serverConfig,
   serverPorts,
   statefulSet,
+  telemetryEndpoint,
   tokensCronJob,
   tokensRules,
   vaultSetupJob,
@@ -64,7 +68,7 @@ export class VaultCluster extends EnsembleComponent {
     const url = urlOf(ensemble, scheme(ensemble.tls), ports.client);
     const afterGuard = createGuard(this, ensemble, { network: policyPorts, login: login(ensemble) });
     const annotations = ensemble.seal.type === "awskms" ? ensemble.seal.serviceAccountAnnotations : undefined;
-    const rights = { rules: memberRules(ensemble), annotations };
+    const rights = { rules: [seeBackups(ensemble), ...memberRules(ensemble)], annotations };
     const permissions = createPermissions(ensemble, afterGuard, rights);
     const policy = sealPolicy(ensemble);
     const keyService = policy === undefined ? [] : [new NetworkPolicy(sealName(name), policy, afterGuard)];
@@ -120,6 +124,11 @@ export class VaultCluster extends EnsembleComponent {
         const secret = filled.apply(() => applicationSecretName(name, application));
         return [application, { secret, username: undefined, password: undefined }];
       }),
+    );
+    createMonitoring(
+      ensemble,
+      { alerts: vaultAlerts, endpoint: (known) => telemetryEndpoint(ensemble, known) },
+      afterGuard,
     );
     this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });
   }

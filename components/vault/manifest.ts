@@ -184,7 +184,18 @@ export function injectedLogin({ seal }: VaultEnsemble): string[] {
 }
 
 /** Of the container, and of the headless Service. */
-export const serverPorts = { client: ports.client, peer: ports.peer, metrics: ports.metrics };
+/** The server's own metrics, for a PodMonitor. It asks by address, and the certificate has names. */
+export function telemetryEndpoint({ name, tls }: Ensemble, namespace: string) {
+  const ca = { configMap: { name: namesOf(name).trust, key: "ca.crt" } };
+  return {
+    port: "telemetry",
+    path: "/v1/sys/metrics",
+    params: { format: ["prometheus"] },
+    ...(tls === "off" ? {} : { scheme: "https", tlsConfig: { ca, serverName: serviceHost(name, namespace) } }),
+  };
+}
+
+export const serverPorts = { client: ports.client, peer: ports.peer, telemetry: ports.metrics };
 
 function serverContainer(ensemble: VaultEnsemble): core.v1.Container {
   const own = `$(POD_NAME).${namesOf(ensemble.name).peers}.$(POD_NAMESPACE).svc`;
@@ -358,7 +369,7 @@ export const policyPorts = {
   client: ports.client,
   peer: [ports.peer],
   internal: [agentPorts.http],
-  metrics: ports.metrics,
+  metrics: [agentPorts.http, ports.metrics],
 };
 
 /** What a member must reach to open its seal, beyond the ports that all may reach. Undefined: nothing. */

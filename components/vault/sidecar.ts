@@ -1,4 +1,5 @@
 /** The agent beside one member: observes it and, while it has no data, the others; does what `membership.ts` decides. */
+
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer, type Server as HttpServer } from "node:http";
@@ -32,6 +33,7 @@ import {
   status,
   steadySeconds,
 } from "./membership";
+import { vaultMetrics } from "./metrics";
 import { findServers, identifyServer, signalServer } from "./processes";
 import { giveShares } from "./unseal";
 import { digestOf, putDataAside } from "./volume";
@@ -193,6 +195,8 @@ export function createSidecar(settings: VaultSettings, pod: Pod, api: Kubernetes
 
   return {
     service: "vault",
+    metrics: vaultMetrics,
+    files: { certificate: `${paths.serverTls}/tls.crt`, volume: paths.volume },
     async observe() {
       const [server, forming, joined, given] = await Promise.all([
         observeServer(clientOf(pod.name)),

@@ -3,9 +3,14 @@ import { once } from "node:events";
 import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../core/errors";
 import { help, log } from "../core/log";
-import { agentPorts } from "../core/settings";
+import { ensembleMetrics, type Metrics, memberMetrics, type Sample } from "../core/metrics";
+import { agentPorts, type EnsembleSettings } from "../core/settings";
 import { within } from "../core/wait";
+import { impatient, inClusterApi } from "./kubernetes";
+import type { Pod } from "./main";
+import { ensembleCollector, exposition, volumeSamples } from "./metrics";
 
 export interface Status {
   /** In the ensemble and up to date enough to serve. */
@@ -14,13 +19,19 @@ export interface Status {
   primary: boolean;
   /** What was seen, in one line, without secrets. */
   detail: string;
-  /** Gauges by name. */
+  /** What it refuses to do goes on until a person has decided. Default: false. */
+  refused?: boolean;
+  /** Gauges by name, without the name of the service. */
   metrics?: Record<string, number>;
 }
 
 export interface Sidecar<Observed, Action> {
   /** Prefix of its metrics. */
   service: string;
+  /** What `Status.metrics` may have. */
+  metrics: Metrics;
+  /** Which a scrape reads. The certificate is not there without TLS. */
+  files: { certificate: string; volume: string };
   /** May throw: what was seen before counts until it is old. Bounded by time-outs of its own. */
   observe(): Promise<Observed>;
   status(observed: Observed): Status;
@@ -70,7 +81,11 @@ export function isLive(passBegan: number, now: number): boolean {
   return now - passBegan < hungSeconds * 1000;
 }
 
-export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Action>): Promise<void> {
+export async function runSidecar<Observed, Action>(
+  sidecar: Sidecar<Observed, Action>,
+  { name }: EnsembleSettings,
+  { namespace }: Pod,
+): Promise<void> {
   let view: View | undefined;
   let acting: Promise<void> | undefined;
   let passed = performance.now();
@@ -79,7 +94,12 @@ export async function runSidecar<Observed, Action>(sidecar: Sidecar<Observed, Ac
 
   const now = (): Status => current(view, performance.now());
   const live = (): boolean => isLive(passed, performance.now());
-  await listen(createHttpServer(answer(sidecar.service, now, live)), agentPorts.http);
+  const ofEnsemble = ensembleCollector({ name, namespace }, sidecar.files.certificate, inClusterApi(impatient));
+  const scrape = async (): Promise<string> => {
+    const files = await Promise.all([volumeSamples(sidecar.files.volume), ofEnsemble()]);
+    return exposition(metricsOf(sidecar), [...statusSamples(sidecar.service, now()), ...files.flat()]);
+  };
+  await listen(createHttpServer(answer(scrape, now, live)), agentPorts.http);
   await listen(createHttpServer(control(sidecar.handOver?.bind(sidecar))), agentPorts.control);
 
   const pass = async (): Promise<void> => {
@@ -141,7 +161,7 @@ async function listen(server: Server | TcpServer, port: number): Promise<void> {
   await once(server, "listening");
 }
 
-function answer(service: string, now: () => Status, live: () => boolean): RequestListener {
+function answer(scrape: () => Promise<string>, now: () => Status, live: () => boolean): RequestListener {
   return (request, response) => {
     const status = now();
     const say = (ok: boolean, text: string): void => {
@@ -156,25 +176,25 @@ function answer(service: string, now: () => Status, live: () => boolean): Reques
       case "/primary":
         return say(status.primary, status.detail);
       case "/metrics":
-        return say(true, metrics(service, status));
+        return void scrape().then(
+          (text) => say(true, text.trimEnd()),
+          (error: unknown) => say(false, messageOf(error)),
+        );
       default:
         response.writeHead(404).end();
     }
   };
 }
 
-/** Prometheus text format, without the last line break. */
-export function metrics(service: string, status: Status): string {
-  const gauges = {
-    cells_services_ready: Number(status.ready),
-    cells_services_primary: Number(status.primary),
-    ...Object.fromEntries(
-      Object.entries(status.metrics ?? {}).map(([name, value]) => [`cells_services_${service}_${name}`, value]),
-    ),
-  };
-  return Object.entries(gauges)
-    .map(([name, value]) => `# TYPE ${name} gauge\n${name} ${value}`)
-    .join("\n");
+/** Everything that an agent beside a server may say. */
+export function metricsOf({ service, metrics }: Pick<Sidecar<never, never>, "service" | "metrics">): Metrics {
+  const own = Object.entries(metrics).map(([name, metric]) => [`${service}_${name}`, metric]);
+  return { ...memberMetrics, ...(Object.fromEntries(own) as Metrics), ...ensembleMetrics };
+}
+
+export function statusSamples(service: string, { ready, primary, refused = false, metrics = {} }: Status): Sample[] {
+  const common = Object.entries({ ready, primary, refused }).map(([name, value]) => ({ name, value: Number(value) }));
+  return [...common, ...Object.entries(metrics).map(([name, value]) => ({ name: `${service}_${name}`, value }))];
 }
 
 /**

@@ -40,5 +40,6 @@ export async function sidecarCommand<Observed, Action>(
 ): Promise<void> {
   const settings = readSettings<EnsembleSettings>();
   const pod = readPod();
-  return runSidecar(create(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient))));
+  const sidecar = create(settings, pod, () => askMarker(settings, pod.namespace, inClusterApi(impatient)));
+  return runSidecar(sidecar, settings, pod);
 }

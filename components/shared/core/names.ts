@@ -41,6 +41,8 @@ export function namesOf(name: string) {
     restore: `${name}-restore`,
     /** Job before it, with the same ServiceAccount. */
     restorePreflight: `${name}-restore-preflight`,
+    /** PrometheusRule, or ConfigMap with rules, and PodMonitor. */
+    monitoring: `${name}-monitoring`,
   };
 }
 

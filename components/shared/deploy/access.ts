@@ -21,6 +21,12 @@ export function allow(apiGroup: string, resource: string, verbs: string[], resou
   return { apiGroups: [apiGroup], resources: [resource], verbs, ...named };
 }
 
+/** For an agent with metrics: when copies were made and proven. Also without backups, which then change no member. */
+export function seeBackups({ name }: Ensemble): Rule {
+  const { backup, proof } = namesOf(name);
+  return allow("batch", "cronjobs", ["get"], [backup, proof]);
+}
+
 /** To hold Leases. Kubernetes cannot restrict by name what is created. */
 export function holdLeases(names: string[]): Rule[] {
   const [group, resource] = ["coordination.k8s.io", "leases"];

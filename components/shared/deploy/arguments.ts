@@ -10,6 +10,7 @@ import { parseCpu, parseQuantity } from "../core/quantity";
 import type { Backups } from "./backup";
 import { type AgentBundle, readAgentBundle } from "./bundle";
 import { type Image, imageReference, mirrored } from "./images";
+import { monitoringArgument } from "./monitoring";
 import {
   type AddProblem,
   imageText,
@@ -222,6 +223,7 @@ export function ensembleShape(profile: ServiceProfile) {
         from: peers.describe("who may read the metrics port: a list of `namespaceLabels` and `podLabels`").default([]),
       })
       .prefault({}),
+    monitoring: monitoringArgument,
     clients: peers
       .describe(
         "who may connect: a list of `namespaceLabels` and `podLabels`; `{}` is any pod of the namespace, an empty list nobody",
@@ -265,7 +267,7 @@ type Common = z.output<z.ZodObject<CommonShape>>;
 export type EnsembleArguments = z.input<z.ZodObject<CommonShape, z.core.$strict>>;
 
 /** The schema of one service. `check` judges several arguments together. */
-export function ensembleSchema<Shape extends Omit<CommonShape, "members" | "metrics" | "tls"> & z.ZodRawShape>(
+export function ensembleSchema<Shape extends Omit<CommonShape, OfSeveral | "tls"> & z.ZodRawShape>(
   shape: Shape,
   check: (args: Sound<z.output<z.ZodObject<Shape, z.core.$strict>>>, problem: AddProblem) => void = () => undefined,
 ) {
@@ -291,10 +293,9 @@ export interface Ensemble extends Omit<Common, "namespace" | "image" | "storage"
   backups?: Backups | undefined;
 }
 
-/** A service of one server has neither `members` nor `metrics`. */
-type Resolved = Omit<Common, "members" | "metrics"> & {
-  [Key in "members" | "metrics"]?: Common[Key] | undefined;
-};
+/** What a service of one server does not have. */
+type OfSeveral = "members" | "metrics" | "monitoring";
+type Resolved = Omit<Common, OfSeveral> & { [Key in OfSeveral]?: Common[Key] | undefined };
 
 /** What resolves the arguments of a service: it returns them with all defaults, or throws one error that lists every mistake. It creates nothing. */
 export function resolver<Args extends Resolved, Given>(profile: ServiceProfile, schema: z.ZodType<Args, Given>) {
@@ -311,6 +312,7 @@ export function resolver<Args extends Resolved, Given>(profile: ServiceProfile, 
       namespace: pulumi.output(resolved.namespace),
       members: resolved.members ?? 1,
       metrics: resolved.metrics ?? { from: [] },
+      monitoring: resolved.monitoring ?? monitoringArgument.parse({}),
       image: resolved.image ?? mirrored(imageReference(profile.image, version), pod.imageRegistry),
       bundle: () => readAgentBundle(profile.service, profile.bundle),
       storage: { size: storage.size, bytes: parseQuantity(storage.size) ?? 0, class: storage.class },

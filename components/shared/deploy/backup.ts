@@ -37,6 +37,14 @@ const nightly = "13 2 * * *";
 /** On Sunday, when the copy of the night is there. */
 const weekly = "13 4 * * 0";
 
+/** Longer than between two runs by the default schedules. */
+const staleAfter = (usual: string) =>
+  text(/^[1-9][0-9]*[hdw]$/, "a duration of hours, days or weeks", `use one like "${usual}"`)
+    .describe(
+      `how old the last good one is when an alert fires, in \`h\`, \`d\` or \`w\`; more with a rarer \`schedule\``,
+    )
+    .default(usual);
+
 const storeArgument = z
   .strictObject({
     url: laterUrl("give the URL of an object store").describe(
@@ -93,9 +101,11 @@ export const backupsArgument = z
     keep: wholeNumber(2, 10_000, "use 14")
       .describe("how many good copies stay, and the last one that was proven besides")
       .default(14),
+    staleAfter: staleAfter("26h"),
     store: storeArgument,
     proof: z
       .strictObject({
+        staleAfter: staleAfter("8d"),
         schedule: cron(weekly)
           .describe("when the newest copy is restored into a throw-away server, as in a CronJob, in UTC")
           .default(weekly),

@@ -58,7 +58,7 @@ export function createGateway(
   const access = createAccess(ensemble, name, [], options);
   const own = metadata(ensemble, name);
   // Admits clients. The policy of all pods of the ensemble lets the proxies reach the members.
-  const ingress = [fromClients(ensemble, port), ...fromMetrics(ensemble, gatewayMetricsPort)];
+  const ingress = [fromClients(ensemble, port), ...fromMetrics(ensemble, [gatewayMetricsPort])];
   const podSelector = { matchLabels: selector };
   const policySpec = { podSelector, policyTypes: ["Ingress"], ingress };
   const policy = new NetworkPolicy(name, { metadata: own, spec: policySpec }, options);

@@ -4,7 +4,8 @@ export type { CheckTarget, TlsMode } from "../core/check";
 export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf, setupSettings, setupUsers } from "../core/settings";
-export { allow, createAccess, createAccessElsewhere, holdLeases, type Rule } from "./access";
+export { allow, createAccess, createAccessElsewhere, holdLeases, type Rule, seeBackups } from "./access";
+export { type Alert, ensembleAlerts, gatewayAlerts, memberAlerts, type Scope } from "./alerts";
 export * from "./arguments";
 export { type BackupInputs, backupsArgument, copyLeases, createBackups } from "./backup";
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
@@ -25,6 +26,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
+export { createMonitoring } from "./monitoring";
 export { apiServerPorts, clientPolicy, metadata, podIdentityEgress, tcp } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";

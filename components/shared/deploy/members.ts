@@ -75,7 +75,7 @@ const namesOfMembers: core.v1.VolumeMount = {
 
 /** Starts before the servers and stops after them. The member is ready when the agent is. An agent that ends is started again alone. */
 function sidecarContainer(ensemble: Ensemble, sidecar: Sidecar): core.v1.Container {
-  const probe = (path: string) => ({ httpGet: { path, port: "agent", scheme: "HTTP" } });
+  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" } });
   return {
     ...agentContainer({
       name: "agent",
@@ -84,7 +84,7 @@ function sidecarContainer(ensemble: Ensemble, sidecar: Sidecar): core.v1.Contain
       volumeMounts: [...sidecar.volumeMounts, hostsFolder, namesOfMembers],
     }),
     restartPolicy: "Always",
-    ports: containerPorts({ agent: agentPorts.http, gateway: agentPorts.gateway }),
+    ports: containerPorts({ metrics: agentPorts.http, gateway: agentPorts.gateway }),
     livenessProbe: { ...probe("/live"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     readinessProbe: { ...probe("/ready"), periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3 },
   };

@@ -64,7 +64,8 @@ export interface PolicyPorts {
   client: number;
   /** Between members only. */
   peer: number[];
-  metrics: number;
+  /** For `metrics.from`. */
+  metrics: number[];
   /** Between all pods of the ensemble: members, agents, gateway. */
   internal?: number[];
   /** Clients reach the gateway, and only pods of the ensemble reach the members. Default: false. */
@@ -127,9 +128,9 @@ export function fromClients(ensemble: Ensemble, port: number): networking.v1.Net
 }
 
 /** No rule without sources: an empty list of sources would mean every source. */
-export function fromMetrics(ensemble: Ensemble, port: number): networking.v1.NetworkPolicyIngressRule[] {
+export function fromMetrics(ensemble: Ensemble, ports: number[]): networking.v1.NetworkPolicyIngressRule[] {
   const from = ensemble.metrics.from.map(networkPeer);
-  return from.length > 0 ? [{ from, ports: [tcp(port)] }] : [];
+  return from.length > 0 && ports.length > 0 ? [{ from, ports: ports.map(tcp) }] : [];
 }
 
 export const tcp = (port: number) => ({ protocol: "TCP", port });

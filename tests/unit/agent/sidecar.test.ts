@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { current, isLive, metrics, pauseSeconds, since } from "../../../components/shared/agent/sidecar";
+import { exposition } from "../../../components/shared/agent/metrics";
+import {
+  current,
+  isLive,
+  metricsOf,
+  pauseSeconds,
+  since,
+  statusSamples,
+} from "../../../components/shared/agent/sidecar";
 
 const status = { ready: true, primary: true, detail: "primary of 3 members" };
 
@@ -49,14 +57,17 @@ describe("the life of a sidecar", () => {
 });
 
 describe("the metrics of a sidecar", () => {
-  it("are gauges in the text format, those of the service with its name", () => {
-    expect(metrics("redis", { ...status, metrics: { replicas: 2 } }).split("\n")).toEqual([
-      "# TYPE cells_services_ready gauge",
+  it("are gauges in the text format, those of the service with its name, and none that was not seen", async () => {
+    const known = metricsOf({ service: "redis", metrics: { replicas: { help: "followers" }, keys: { help: "keys" } } });
+    const text = await exposition(known, statusSamples("redis", { ...status, metrics: { replicas: 2 } }));
+    expect(text.split("\n").filter((line) => !line.startsWith("#") && line !== "")).toEqual([
       "cells_services_ready 1",
-      "# TYPE cells_services_primary gauge",
       "cells_services_primary 1",
-      "# TYPE cells_services_redis_replicas gauge",
+      "cells_services_refused 0",
       "cells_services_redis_replicas 2",
     ]);
+    expect(text).toContain(
+      "# HELP cells_services_redis_replicas followers\n# TYPE cells_services_redis_replicas gauge\n",
+    );
   });
 });

@@ -60,6 +60,7 @@ describe("arguments of an ensemble", () => {
       applications: [],
       applicationNamespaces: {},
       metrics: { from: [] },
+      monitoring: { monitors: false, dashboards: false, labels: {}, runbooks: "docs" },
       clients: [{}],
       ipFamilyPolicy: undefined,
       egress: { apiServer: undefined },

@@ -5,7 +5,7 @@ import { portOf } from "../../../components/shared/deploy/schema";
 
 const etcd = (args: Partial<EtcdClusterArguments> = {}) => resolveEtcd("etcd", { namespace: "cells", ...args });
 const policyOf = (args: Partial<EtcdClusterArguments> = {}) =>
-  networkPolicy(etcd(args), { client: 2379, peer: [2380], metrics: 2381 });
+  networkPolicy(etcd(args), { client: 2379, peer: [2380], metrics: [2381] });
 const ports = [443, 6443].map((port) => ({ protocol: "TCP", port }));
 
 describe("the policy of all pods", () => {

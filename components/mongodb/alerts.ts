@@ -1,0 +1,6 @@
+/** What somebody must hear of. */
+import { type Alert, ensembleAlerts, memberAlerts, type Scope } from "../shared/deploy";
+
+export function mongodbAlerts(scope: Scope): Alert[] {
+  return [...memberAlerts(scope), ...ensembleAlerts(scope)];
+}

@@ -1,0 +1,49 @@
+/**
+ * What agents say about themselves and their ensemble in the text format of Prometheus, as data: agents serve it, the documentation lists
+ * it. Units are the last word of a name: `_bytes`, `_seconds`, `_timestamp_seconds` (Unix time). Without one: 1 is yes, or a number of things.
+ */
+
+/** Before all names. */
+export const metricPrefix = "cells_services_";
+
+export interface Metric {
+  /** One sentence without a full stop. */
+  help: string;
+  labels?: readonly string[];
+}
+
+/** By name without the prefix. */
+export type Metrics = Record<string, Metric>;
+
+export interface Sample {
+  /** Without the prefix. */
+  name: string;
+  labels?: Record<string, string>;
+  value: number;
+}
+
+/** Of the agent beside a server. */
+export const memberMetrics = {
+  ready: { help: "1: the member is in the ensemble, and up to date enough to serve" },
+  primary: { help: "1: the member is the writable one, and a majority agrees" },
+  refused: { help: "1: the agent refuses to act, and a person must decide; its log says why" },
+  volume_size_bytes: { help: "size of the file system of the member's volume" },
+  volume_available_bytes: { help: "what the server can still write on its volume" },
+} satisfies Metrics;
+
+/** Of every process that runs as long as its ensemble. Each one says the same of the ensemble. */
+export const ensembleMetrics = {
+  certificate_expiry_timestamp_seconds: { help: "end of the certificate that servers show to clients" },
+  backup_last_success_timestamp_seconds: {
+    help: "end of the last good run; before the first one, when the schedule was made",
+    labels: ["job"],
+  },
+  backup_last_schedule_timestamp_seconds: {
+    help: "begin of the last run by schedule; none before it",
+    labels: ["job"],
+  },
+  backup_running: { help: "1: a run goes on", labels: ["job"] },
+} satisfies Metrics;
+
+/** Values of the label `job` of backups. */
+export const backupJobs = ["copy", "proof"] as const;
