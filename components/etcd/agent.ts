@@ -4,24 +4,29 @@
  *   preflight    a Job before the first start, and when what it judges changes: refuses what a living cluster cannot do
  *   member       the init container of each member: decides how its server starts
  *   setup        a Job after the members are ready: marker, users, authentication
- *   maintenance  a CronJob: promotes learners, frees space, defragments
+ *   maintenance  a Deployment: promotes learners, frees space, defragments
  */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { keepMarker, ownersOfKept, readMarker, setupManager } from "../shared/agent/guard";
-import { core, encoded, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
+import { core, encoded, impatient, inClusterApi, type KubernetesApi, type Secret } from "../shared/agent/kubernetes";
 import { takeTurn } from "../shared/agent/lease";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { ensembleCollector, exposition } from "../shared/agent/metrics";
+import { servePages } from "../shared/agent/pages";
 import type { Condition, Examine } from "../shared/agent/roll";
+import { newsOf } from "../shared/agent/sidecar";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
+import type { Sample } from "../shared/core/metrics";
 import { agentLabels, alternateName, majority, memberNames, serviceHost } from "../shared/core/names";
-import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
+import { agentPorts, type EnsembleSettings, type SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
 import { waitFor } from "../shared/core/wait";
 import { type Alarm, type EtcdClient, everyKey, refusedPassword } from "./client";
@@ -37,6 +42,7 @@ import {
 } from "./maintenance";
 import { type Action, decide, type Identity, initialCluster } from "./member";
 import { askStatuses, foreignPassword, keptPasswords, type Members, membersOf, memberTurn } from "./members";
+import { alarmSamples, maintenanceMetrics, successGauge } from "./metrics";
 
 /** Until the next run, which begins a minute after this one did. */
 const promotionDeadlineSeconds = 45;
@@ -48,7 +54,7 @@ const releaseSeconds = 120;
 
 export const commands: Commands = {
   ...commonCommands({ volume: paths.volume, start: startMember, setup, examine: examineMembers, release, prepareTls }),
-  maintenance: async () => maintain(readSettings<MaintenanceSettings>(), readPod()),
+  maintenance: async () => keepMaintained(readSettings<MaintenanceSettings>(), readPod()),
 };
 
 // --- preflight
@@ -335,10 +341,48 @@ async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<vo
 
 // --- maintenance
 
-async function maintain(settings: MaintenanceSettings, { name: holder, namespace }: Pod): Promise<void> {
-  // The promotion may take until the next minute, and the run of that minute is not the tenth.
-  const began = new Date();
-  const all = membersOf(settings, namespace);
+/** Each minute, so that a member whose volume was lost is a voter again about a minute after it has all data. */
+const passSeconds = 60;
+/** The longest defragmentations of five members: a pass hangs, and only a new process ends it. */
+const hungSeconds = 1800;
+
+async function keepMaintained(settings: MaintenanceSettings, pod: Pod): Promise<never> {
+  const { namespace } = pod;
+  let began = performance.now();
+  let housekept = Number.NEGATIVE_INFINITY;
+  let succeeded: Sample[] = [];
+  let alarmed: Sample[] = [];
+  const certificate = join(paths.serverTls, "tls.crt");
+  const ofEnsemble = ensembleCollector({ name: settings.name, namespace }, certificate, inClusterApi(impatient));
+  await servePages(agentPorts.http, {
+    "/live": () => ({ ok: performance.now() - began < hungSeconds * 1000, text: "a pass each minute" }),
+    "/metrics": async () => {
+      const samples = [...succeeded, ...alarmed, ...(await ofEnsemble())];
+      return { ok: true, text: await exposition(maintenanceMetrics, samples) };
+    },
+  });
+  const report = newsOf("maintenance failed");
+  for (;;) {
+    began = performance.now();
+    try {
+      const all = membersOf(settings, namespace);
+      const { client, alarms } = await lookAfter(all);
+      alarmed = alarmSamples(alarms);
+      if (isHousekeepingDue(alarms, (performance.now() - housekept) / 60_000)) {
+        housekept = performance.now();
+        await housekeep(all, client, alarms, settings, pod);
+      }
+      succeeded = [{ name: `etcd_${successGauge}`, value: Date.now() / 1000 }];
+      report(undefined);
+    } catch (error) {
+      report(error);
+    }
+    await delay(Math.max(0, began + passSeconds * 1000 - performance.now()));
+  }
+}
+
+/** Promotes learners, and withdraws the alarms of members that are gone. Returns those that are left. */
+async function lookAfter(all: Members): Promise<{ client: EtcdClient; alarms: Alarm[] }> {
   const { client, ids } = await promoteLearners(all);
   const raised = await client.alarms();
   const withdrawn = outlived(raised, ids);
@@ -346,8 +390,16 @@ async function maintain(settings: MaintenanceSettings, { name: holder, namespace
     await client.disarm(alarm);
     log(`withdrew the alarm ${alarm.alarm} of ${alarm.memberId}, which is no member any more`);
   }
-  const alarms = raised.filter((alarm) => !withdrawn.includes(alarm));
-  if (!isHousekeepingDue(alarms, began)) return;
+  return { client, alarms: raised.filter((alarm) => !withdrawn.includes(alarm)) };
+}
+
+async function housekeep(
+  all: Members,
+  client: EtcdClient,
+  alarms: Alarm[],
+  settings: MaintenanceSettings,
+  { name: holder, namespace }: Pod,
+): Promise<void> {
   const { members, unreachable } = await all.ask();
   const housekeeping = decideHousekeeping(members, settings.members, alarms);
   if ("reason" in housekeeping) throw new Error([housekeeping.reason, ...unreachable].join("; "));
@@ -357,7 +409,6 @@ async function maintain(settings: MaintenanceSettings, { name: holder, namespace
       ? takeTurn(memberTurn(settings.name, member), holder, namespace, inClusterApi(), copySeconds)
       : Promise.resolve(async () => undefined);
   if (full.length > 0) return freeSpace(all, client, { members, chosen, full }, reserve);
-  if (chosen.length === 0) log("nothing to do");
   for (const member of chosen) await defragment(all, member, settings.members, reserve);
 }
 

@@ -1,6 +1,7 @@
 /** The arguments of etcd. */
 import { z } from "zod";
 import {
+  agentPorts,
   backupsArgument,
   ensembleSchema,
   ensembleShape,
@@ -27,7 +28,7 @@ export const etcdProfile: ServiceProfile = {
   notes: {
     "storage.size": "at least `2Gi`",
     applications: `not \`${adminUsername}\``,
-    "metrics.from": `port ${ports.metrics}`,
+    "metrics.from": `port ${ports.metrics}, and ${agentPorts.http} of the maintenance`,
   },
 };
 

@@ -34,11 +34,11 @@ export const check: Check = (target, environment) => {
     const [first, ...others] = [...clients];
     if (first === undefined) return;
     const [writer, client] = first;
-    const logs = "look at the logs of the members, and of the maintenance job when there is a learner";
+    const logs = "look at the logs of the members, and of the maintenance when there is a learner";
     await step("membership", logs, () => checkMembership(context, clients));
     await step(
       "alarms",
-      "look at the log of the last maintenance job; NOSPACE: delete what is not needed, the next maintenance then frees the space and allows writes",
+      "look at the log of the maintenance; NOSPACE: delete what is not needed, the next maintenance then frees the space and allows writes",
       async () => {
         const { alarms } = await client.maintenance.alarm({ action: "Get" });
         if (alarms.length > 0) throw new Error(`raised: ${alarms.map(({ alarm }) => String(alarm)).join(", ")}`);

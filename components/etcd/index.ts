@@ -1,9 +1,10 @@
 /** etcd: 3 or 5 voters that elect their leader, with TLS, passwords and one name. */
-import { CronJob } from "@pulumi/kubernetes/batch/v1/cronJob";
+import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import { NetworkPolicy } from "@pulumi/kubernetes/networking/v1/networkPolicy";
 import * as pulumi from "@pulumi/pulumi";
 import { RandomId } from "@pulumi/random/randomId";
 import {
+  agentPorts,
   allow,
   claimNames,
   clientPolicy,
@@ -25,13 +26,14 @@ import {
   EnsembleComponent,
   holdLeases,
   readAgentBundle,
+  seeBackups,
   setupJob,
   urlOf,
 } from "../shared/deploy";
 import { etcdAlerts } from "./alerts";
 import { type EtcdClusterArguments, resolveEtcd } from "./arguments";
 import { adminUsername, keptName, maintenanceName, paths, ports, scheme, tokenName } from "./layout";
-import { backupInputs, baseConfig, login, maintenanceCronJob, ownFiles, pace, statefulSet } from "./manifest";
+import { backupInputs, baseConfig, login, maintenanceDeployment, ownFiles, pace, statefulSet } from "./manifest";
 
 export { type EtcdClusterArguments, etcdProfile, etcdSchema, resolveEtcd } from "./arguments";
 
@@ -44,7 +46,12 @@ export class EtcdCluster extends EnsembleComponent {
 
     // The members still have TLS when `tls` becomes "off", so the guard mounts their trust bundle in any case.
     const guardLogin = login({ ...ensemble, tls: "required" });
-    const network = { client: ports.client, peer: [ports.peer], metrics: [ports.metrics], clientsLater: true };
+    const network = {
+      client: ports.client,
+      peer: [ports.peer],
+      metrics: [ports.metrics, agentPorts.http],
+      clientsLater: true,
+    };
     const afterGuard = createGuard(this, ensemble, { network, login: guardLogin });
     const credentials = createCredentials(ensemble, { adminUsername, takeTurns: ["applications"] }, afterGuard);
     // The key that signs the tokens of clients: all members accept them.
@@ -83,11 +90,11 @@ export class EtcdCluster extends EnsembleComponent {
     const access = createAccess(
       ensemble,
       maintenanceName(name),
-      ensemble.backups === undefined ? [] : holdLeases(copyLeases(ensemble)),
+      [seeBackups(ensemble), ...(ensemble.backups === undefined ? [] : holdLeases(copyLeases(ensemble)))],
       afterGuard,
     );
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
-    new CronJob(maintenanceName(name), maintenanceCronJob(ensemble), afterSetup);
+    new Deployment(maintenanceName(name), maintenanceDeployment(ensemble), afterSetup);
     const program = () => readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on

@@ -23,8 +23,8 @@ export interface MemberStatus {
 export type Housekeeping = { defragment: string[]; full: Alarm[] } | Refuse;
 
 /**
- * The maintenance runs each minute, so that a learner becomes a voter soon. The question how fragmented the members are
- * costs each of them a comparison of passwords, and its answer changes slowly; an alarm stops writes and does not wait.
+ * A pass of the maintenance looks for learners and alarms. The question how fragmented the members are costs each of them a
+ * comparison of passwords, and its answer changes slowly; an alarm stops writes and does not wait.
  */
 const housekeepingMinutes = 10;
 
@@ -36,8 +36,9 @@ export function outlived(alarms: Alarm[], members: string[]): Alarm[] {
   return alarms.filter(({ memberId }) => memberId !== nobody && !members.includes(memberId));
 }
 
-export function isHousekeepingDue(alarms: Alarm[], now: Date): boolean {
-  return alarms.length > 0 || now.getUTCMinutes() % housekeepingMinutes === 0;
+/** `minutes`: since it was done last. */
+export function isHousekeepingDue(alarms: Alarm[], minutes: number): boolean {
+  return alarms.length > 0 || minutes >= housekeepingMinutes;
 }
 
 /**

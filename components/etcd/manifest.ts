@@ -1,11 +1,13 @@
 /** From resolved arguments to Kubernetes specs and the configuration file of etcd: pure. */
-import type { core } from "@pulumi/kubernetes/types/input";
+import type { apps, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
   adminLogin,
-  agentJobSpec,
+  agentContainer,
+  agentDeployment,
+  agentPorts,
   allMounts,
   type BackupInputs,
   certificateFiles,
@@ -13,7 +15,6 @@ import {
   containerPorts,
   containerProfile,
   copyLeases,
-  cronJob,
   type Ensemble,
   goMemoryLimit,
   type Mounts,
@@ -163,23 +164,30 @@ function tokenKey({ name }: Ensemble): Mounts {
   return secretFiles("auth-token", paths.token, tokenName(name));
 }
 
-/** One run at a time: two could defragment two members at once. */
-export function maintenanceCronJob(ensemble: EtcdEnsemble) {
+export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deployment {
   const name = maintenanceName(ensemble.name);
-  const spec = agentJobSpec(ensemble, {
-    name: "maintenance",
-    command: ["maintenance"],
-    settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
-    serviceAccount: name,
-    deadlineSeconds: 1800,
-    ...login(ensemble),
-  });
-  return cronJob(ensemble, name, {
-    // Each minute, so that a member whose volume was lost is a voter again about a minute after it has all data.
-    schedule: "* * * * *",
-    startingDeadlineSeconds: 60,
-    spec: { ...spec, ttlSecondsAfterFinished: 3600 },
-  });
+  // The certificate that servers show, without its key.
+  const { volumes, volumeMounts } = allMounts(
+    login(ensemble),
+    certificateFiles(ensemble, { serverTls: paths.serverTls }, ["tls.crt"]),
+  );
+  const container = {
+    ...agentContainer({
+      name: "maintenance",
+      command: ["maintenance"],
+      settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
+      volumeMounts,
+    }),
+    ports: containerPorts({ metrics: agentPorts.http }),
+    // Only the process: a restart does not bring a member back.
+    livenessProbe: {
+      httpGet: { path: "/live", port: "metrics", scheme: "HTTP" },
+      periodSeconds: 20,
+      timeoutSeconds: 5,
+      failureThreshold: 3,
+    },
+  };
+  return agentDeployment(ensemble, { name, role: "maintenance", container, volumes });
 }
 
 /** A write-ahead log of two files, and room for what a database grows beyond its quota. */

@@ -1,9 +1,7 @@
 /** The loop of the agent beside a server, the same for all services: observes, decides, acts, and says what it sees. */
 import { once } from "node:events";
-import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
-import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "../core/errors";
 import { help, log } from "../core/log";
 import { ensembleMetrics, type Metrics, memberMetrics, type Sample } from "../core/metrics";
 import { agentPorts, type EnsembleSettings } from "../core/settings";
@@ -11,6 +9,7 @@ import { within } from "../core/wait";
 import { impatient, inClusterApi } from "./kubernetes";
 import type { Pod } from "./main";
 import { ensembleCollector, exposition, volumeSamples } from "./metrics";
+import { type Pages, servePages } from "./pages";
 
 export interface Status {
   /** In the ensemble and up to date enough to serve. */
@@ -99,8 +98,8 @@ export async function runSidecar<Observed, Action>(
     const files = await Promise.all([volumeSamples(sidecar.files.volume), ofEnsemble()]);
     return exposition(metricsOf(sidecar), [...statusSamples(sidecar.service, now()), ...files.flat()]);
   };
-  await listen(createHttpServer(answer(scrape, now, live)), agentPorts.http);
-  await listen(createHttpServer(control(sidecar.handOver?.bind(sidecar))), agentPorts.control);
+  await servePages(agentPorts.http, pagesOf(scrape, now, live));
+  await servePages(agentPorts.control, control(sidecar.handOver?.bind(sidecar)));
 
   const pass = async (): Promise<void> => {
     passed = performance.now();
@@ -126,7 +125,7 @@ export async function runSidecar<Observed, Action>(
   while (view === undefined && performance.now() - begin < staleSeconds * 1000) {
     await Promise.all([pass(), delay(observeSeconds * 1000)]);
   }
-  await listen(gatewayServer(now), agentPorts.gateway);
+  await once(gatewayServer(now).listen(agentPorts.gateway), "listening");
   for (;;) {
     const began = performance.now();
     await pass();
@@ -156,33 +155,16 @@ export function since(before: View | undefined, { detail }: Status, now: number)
   return before !== undefined && words(before.status.detail) === words(detail) ? before.since : now;
 }
 
-async function listen(server: Server | TcpServer, port: number): Promise<void> {
-  server.listen(port);
-  await once(server, "listening");
-}
-
-function answer(scrape: () => Promise<string>, now: () => Status, live: () => boolean): RequestListener {
-  return (request, response) => {
-    const status = now();
-    const say = (ok: boolean, text: string): void => {
-      response.writeHead(ok ? 200 : 503, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
-    };
-    switch (request.url) {
-      // That this process observes: a server that is away is no reason to restart its agent.
-      case "/live":
-        return live() ? say(true, "running") : say(false, "an observation hangs");
-      case "/ready":
-        return say(status.ready, status.ready ? status.detail : `${status.detail}\n${help}`);
-      case "/primary":
-        return say(status.primary, status.detail);
-      case "/metrics":
-        return void scrape().then(
-          (text) => say(true, text.trimEnd()),
-          (error: unknown) => say(false, messageOf(error)),
-        );
-      default:
-        response.writeHead(404).end();
-    }
+function pagesOf(scrape: () => Promise<string>, now: () => Status, live: () => boolean): Pages {
+  return {
+    // That this process observes: a server that is away is no reason to restart its agent.
+    "/live": () => (live() ? { ok: true, text: "running" } : { ok: false, text: "an observation hangs" }),
+    "/ready": () => {
+      const { ready, detail } = now();
+      return { ok: ready, text: ready ? detail : `${detail}\n${help}` };
+    },
+    "/primary": () => ({ ok: now().primary, text: now().detail }),
+    "/metrics": async () => ({ ok: true, text: await scrape() }),
   };
 }
 
@@ -201,27 +183,22 @@ export function statusSamples(service: string, { ready, primary, refused = false
  * HAProxy's agent-check: unlike a health check, an agent that does not answer changes nothing, so the death of an agent
  * does not take a healthy server away; and one answer is enough, so a change of primary takes effect at once.
  */
-function gatewayServer(now: () => Status): TcpServer {
-  return createTcpServer((socket) => {
+function gatewayServer(now: () => Status): Server {
+  return createServer((socket) => {
     socket.on("error", () => undefined);
     socket.end(now().primary ? "up\n" : "down\n");
   });
 }
 
-function control(handOver: (() => Promise<string>) | undefined): RequestListener {
-  return (request, response) => {
-    if (request.url !== "/hand-over" || handOver === undefined) {
-      response.writeHead(404).end();
-      return;
-    }
-    within(handOver(), handOverSeconds, "the hand-over")
+function control(handOver: (() => Promise<string>) | undefined): Pages {
+  if (handOver === undefined) return {};
+  const page = async () => {
+    const text = await within(handOver(), handOverSeconds, "the hand-over")
       .then((outcome) => `hand-over: ${outcome}`)
       // The server stops in any case; what is left is to say so.
-      .catch((error: unknown) => `hand-over failed: ${(error as Error).message}`)
-      .then((text) => {
-        log(text);
-        response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
-      })
-      .catch(() => undefined);
+      .catch((error: unknown) => `hand-over failed: ${(error as Error).message}`);
+    log(text);
+    return { ok: true, text };
   };
+  return { "/hand-over": page };
 }

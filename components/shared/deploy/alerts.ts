@@ -75,7 +75,7 @@ export const titles: Record<ServiceKind, string> = {
 };
 
 /** `sum` of nothing is nothing, which would hide that no member is scraped. */
-const orNone = (expr: string): string => `(${expr} or vector(0))`;
+export const orNone = (expr: string): string => `(${expr} or vector(0))`;
 
 /** Of every service whose agents run beside its servers. */
 export function memberAlerts({ service, members, member }: Scope): Alert[] {

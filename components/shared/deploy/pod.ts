@@ -1,10 +1,11 @@
 /** What pods have in common: the nodes, the containers of the agent, the volumes and mounts. */
-import type { batch, core } from "@pulumi/kubernetes/types/input";
+import type { apps, batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from "../core/names";
 import type { Ensemble } from "./arguments";
 import { bundleName } from "./bundle";
 import { agentImage } from "./images";
+import { metadata } from "./network";
 import { podTemplate } from "./template";
 
 /** What all containers have in common. */
@@ -215,6 +216,40 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
       containers: [agentContainer(job)],
       volumes: [...agentVolumes(program), ...(job.volumes ?? [])],
     }),
+  };
+}
+
+interface AgentDeployment {
+  name: string;
+  /** Distinguishes its pod from those of Jobs, which have the labels of agents too. */
+  role: string;
+  annotations?: Record<string, Input<string>>;
+  container: core.v1.Container;
+  volumes: core.v1.Volume[];
+}
+
+/** One agent that runs all the time: two would do the same work twice. After the loss of its node it is back within minutes. */
+export function agentDeployment(ensemble: Ensemble, agent: AgentDeployment): apps.v1.Deployment {
+  const { service, name: instance } = ensemble;
+  const { name, role, annotations, container, volumes } = agent;
+  const selector = { ...agentSelector(service, instance), "cells-services/role": role };
+  return {
+    metadata: metadata(ensemble, name),
+    spec: {
+      replicas: 1,
+      strategy: { type: "Recreate" },
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: selector },
+      template: podTemplate(ensemble, {
+        account: name,
+        labels: { ...labels(service, instance), ...selector },
+        annotations,
+        placement: nodePlacement(ensemble),
+        terminationGracePeriodSeconds: 5,
+        containers: [container],
+        volumes: [...agentVolumes(agentProgram(ensemble)), ...volumes],
+      }),
+    },
   };
 }
 

@@ -36,13 +36,14 @@ describe("without the argument", () => {
     expect(resources.filter(({ name }) => name.includes("backup"))).toEqual([]);
   });
 
-  it("the maintenance has no rights, and holds no Lease", async () => {
+  it("the maintenance holds no Lease", async () => {
     const graph = await deploy();
-    expect(graph.byType("kubernetes:rbac.authorization.k8s.io/v1:Role").map(({ name }) => name)).not.toContain(
-      "etcd-maintenance",
-    );
-    expect(settingsOf(graph, "etcd-maintenance")).not.toHaveProperty("copied");
-    expect(settingsOf(await deploy({}), "etcd-maintenance")).toMatchObject({ copied: true });
+    const role = inputs(graph, "kubernetes:rbac.authorization.k8s.io/v1:Role", "etcd-maintenance");
+    expect(listAt(role, "rules").map((rule) => at(rule, "resources"))).toEqual([["cronjobs"]]);
+    const settings = (given: Graph): unknown =>
+      settingsIn(at(inputs(given, "kubernetes:apps/v1:Deployment", "etcd-maintenance"), "spec.template"));
+    expect(settings(graph)).not.toHaveProperty("copied");
+    expect(settings(await deploy({}))).toMatchObject({ copied: true });
   });
 
   it("members are the same as with it", async () => {
@@ -120,6 +121,12 @@ describe("the pods", () => {
         // A copy and a defragmentation of the same member exclude each other.
         "etcd-maintenance",
         [
+          {
+            apiGroups: ["batch"],
+            resources: ["cronjobs"],
+            verbs: ["get"],
+            resourceNames: ["etcd-backup", "etcd-backup-proof"],
+          },
           { ...lease, verbs: ["create"] },
           { ...lease, verbs: ["get", "patch", "delete"], resourceNames: ofMembers },
         ],

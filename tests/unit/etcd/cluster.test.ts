@@ -194,7 +194,10 @@ describe("an etcd cluster", () => {
     });
     expect(at(open.members, "ingress.2")).toEqual({
       from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
-      ports: [{ protocol: "TCP", port: 2381 }],
+      ports: [
+        { protocol: "TCP", port: 2381 },
+        { protocol: "TCP", port: 8008 },
+      ],
     });
   });
 
