@@ -2,6 +2,7 @@
 import type { core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { z } from "zod";
+import { logFormat } from "../core/log";
 import { labelKeys } from "../core/names";
 import { parseCpu } from "../core/quantity";
 import type { Ensemble } from "./arguments";
@@ -74,6 +75,10 @@ export const podArgument = z
           "one of the range of the namespace, and other clusters start none of them",
       )
       .default(defaultUserId),
+    agentLogs: z
+      .enum(["text", "json"])
+      .describe("of the agents: `text` for people, `json` for machines: an object per line, with `time` and `message`")
+      .default("text"),
     agentCpuLimit: z
       .string(says("a Kubernetes quantity", 'use one like "500m"'))
       .check(rule(cpuLimitProblem))
@@ -167,7 +172,10 @@ function podProfile(pod: Ensemble["pod"], serviceAccountName: string): Partial<c
   };
 }
 
-/** The image, except of servers, which have it by the argument `image`; and the CPU limit, unless the argument `resources` sets it. */
+/**
+ * The image, except of servers, which have it by the argument `image`; how agents log; and the CPU limit, unless the argument `resources`
+ * sets it.
+ */
 function completed({ resources, pod }: Ensemble, container: core.v1.Container): core.v1.Container {
   const given = { [agentImage]: pod.agentImage, [gatewayImage]: pod.gatewayImage };
   const chosen = Object.keys(given).find((each) => each === container.image);
@@ -175,6 +183,9 @@ function completed({ resources, pod }: Ensemble, container: core.v1.Container): 
   return {
     ...container,
     ...(chosen === undefined ? {} : { image: given[chosen] ?? mirrored(chosen, pod.imageRegistry) }),
+    ...(container.image === agentImage && pod.agentLogs !== "text"
+      ? { env: [...((container.env ?? []) as core.v1.EnvVar[]), { name: logFormat, value: pod.agentLogs }] }
+      : {}),
     ...(own === resources || pod.agentCpuLimit === undefined
       ? {}
       : { resources: { ...own, limits: { cpu: pod.agentCpuLimit, ...(own.limits as Record<string, string>) } } }),

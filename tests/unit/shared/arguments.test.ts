@@ -51,6 +51,7 @@ describe("arguments of an ensemble", () => {
         agentImage: undefined,
         gatewayImage: undefined,
         userId: 1000,
+        agentLogs: "text",
         agentCpuLimit: undefined,
       },
       tls: "required",

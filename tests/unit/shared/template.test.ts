@@ -95,6 +95,16 @@ describe("the template of a pod", () => {
     });
   });
 
+  it("tells agents how to log, and servers nothing", () => {
+    const variable = { name: "LOG_FORMAT", value: "json" };
+    const { initContainers, containers } = template(etcd({ agentLogs: "json" })).spec as {
+      initContainers: { env: object[] }[];
+      containers: { env?: object[] }[];
+    };
+    expect(initContainers[0]?.env).toContainEqual(variable);
+    expect(containers[0]?.env ?? []).not.toContainEqual(variable);
+  });
+
   it("limits the CPU of all containers but the server, which has an argument for it", () => {
     const ensemble = etcd({ agentCpuLimit: "500m" });
     expect(template(ensemble).spec).toMatchObject({
