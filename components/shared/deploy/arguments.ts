@@ -275,6 +275,7 @@ export function ensembleSchema<Shape extends Omit<CommonShape, OfSeveral | "tls"
   const both = together<Args>((args, problem) => {
     checkTlsOff(args as Sound<Ensemble>, problem);
     checkApplicationNamespaces(args as Sound<Common>, problem);
+    checkMonitoring(args as Sound<Common>, problem);
     check(args, problem);
   });
   return z.strictObject(shape).check(both);
@@ -453,6 +454,19 @@ function checkTlsOff({ tls, certificates }: Sound<Pick<Ensemble, "tls" | "certif
     lifetimeDays === defaultLifetimeDays && authorityLifetimeDays === defaultAuthorityDays && rotation === 0;
   if (issuerRef === undefined && areDefault) return;
   problem(["certificates"], 'cannot be given when tls is "off"; remove certificates or use tls "required"');
+}
+
+/** Otherwise each alert for something that is missing would fire for ever. */
+function checkMonitoring({ metrics, monitoring }: Sound<Common>, problem: AddProblem): void {
+  if (metrics?.from?.length !== 0) return;
+  for (const key of ["rules", "monitors", "dashboards"] as const) {
+    const given = monitoring?.[key];
+    if (given === undefined || given === false) continue;
+    problem(
+      ["monitoring", key],
+      `needs metrics.from, which admits Prometheus to the metrics, got ${shown(given)} and no metrics.from; give it too`,
+    );
+  }
 }
 
 function checkApplicationNamespaces(

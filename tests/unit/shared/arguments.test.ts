@@ -136,6 +136,10 @@ describe("arguments of an ensemble", () => {
     [{ applications: ["cells", "cells"] }, 'applications must be distinct, got "cells" twice; remove one'],
     [{ applications: "cells" }, 'applications must be a list of names, got "cells"; use a list like ["cells"]'],
     [
+      { monitoring: { rules: "ConfigMap" } },
+      'monitoring.rules needs metrics.from, which admits Prometheus to the metrics, got "ConfigMap" and no metrics.from; give it too',
+    ],
+    [
       { applications: ["cells"], applicationNamespaces: { cells: "App" } },
       'applicationNamespaces.cells must be the name of a namespace, got "App"; use a name like "shop"',
     ],
