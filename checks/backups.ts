@@ -5,6 +5,7 @@ import { namesOf } from "../components/shared/core/names";
 import { CannotRun } from "./failure";
 import { runMain, runOnSelected, selectionFlags, selectionUsage } from "./flags";
 import { findCronJob, runNow } from "./jobs";
+import { duration, size } from "./quantities";
 import { table } from "./table";
 
 const usage = `lists the copies of the services of a stack, and whether they were proven by a restore
@@ -70,7 +71,7 @@ export function renderBackups(services: ServiceCopies[], now: Date): string {
           each.name,
           copy.id,
           ageOf(copy.manifest?.time, now),
-          copy.manifest === undefined ? "" : sizeOf(copy.manifest.bytes),
+          copy.manifest === undefined ? "" : size(copy.manifest.bytes),
           copy.manifest?.version ?? "",
           proofOf(copy, now),
         ]),
@@ -85,16 +86,7 @@ function proofOf({ flaw, proof }: Listed, now: Date): string {
 }
 
 function ageOf(time: string | undefined, now: Date): string {
-  if (time === undefined) return "";
-  const minutes = Math.max(0, Math.round((now.getTime() - Date.parse(time)) / 60_000));
-  if (minutes < 120) return `${minutes} min`;
-  return minutes < 48 * 60 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / (24 * 60))} d`;
-}
-
-function sizeOf(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const unit = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
-  return `${unit === 0 ? bytes : (bytes / 2 ** (10 * unit)).toFixed(1)} ${units[unit]}`;
+  return time === undefined ? "" : duration((now.getTime() - Date.parse(time)) / 1000);
 }
 
 if (require.main === module) runMain(main);

@@ -17,6 +17,7 @@ import { type Access, enterAsApplication } from "../shared/check/logins";
 import { checkMembers } from "../shared/check/members";
 import { checkStrangers, loginStrangers, refusal } from "../shared/check/strangers";
 import type { Check } from "../shared/core/check";
+import { valueIn } from "../shared/core/exposition";
 import { within } from "../shared/core/wait";
 import { ports, scheme } from "./layout";
 
@@ -190,14 +191,7 @@ async function readSyncs({ target, environment, member: place }: CheckContext, m
   const { host, port } = await place(member, target.metricsPort).dial();
   const signal = AbortSignal.any([environment.signal, AbortSignal.timeout(answerSeconds * 1000)]);
   const metrics = await (await fetch(`http://${host}:${port}/metrics`, { signal })).text();
-  return metricValue(metrics, "etcd_disk_wal_fsync_duration_seconds_count");
-}
-
-/** Value of a metric without labels, in the text format of Prometheus. */
-export function metricValue(metrics: string, name: string): number {
-  const line = metrics.split("\n").find((each) => each.startsWith(`${name} `));
-  if (line === undefined) throw new Error(`the metric ${name} is missing`);
-  return Number(line.slice(name.length + 1));
+  return valueIn(metrics, "etcd_disk_wal_fsync_duration_seconds_count");
 }
 
 async function checkApplication(client: Etcd3, prefix: string, application: string): Promise<string> {

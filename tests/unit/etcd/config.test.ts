@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { resolveEtcd } from "../../../components/etcd";
 import { memberConfig } from "../../../components/etcd/agent";
-import { metricValue } from "../../../components/etcd/check";
 import { baseConfig } from "../../../components/etcd/manifest";
 import type { TlsMode } from "../../../components/shared/core/check";
 import { ensembleSettings } from "../../support/settings";
@@ -72,13 +71,5 @@ describe("the configuration of etcd", () => {
       "initial-cluster-state": "new",
       "peer-transport-security": { "client-cert-auth": true, "allowed-hostname": ["etcd.cells.svc"] },
     });
-  });
-});
-
-describe("metrics", () => {
-  it("are read by their full name", () => {
-    const text = "# HELP a_count help\na_count_other 1\na_count 1.5e+02\n";
-    expect(metricValue(text, "a_count")).toBe(150);
-    expect(() => metricValue(text, "b")).toThrow("the metric b is missing");
   });
 });
