@@ -11,7 +11,7 @@ either := sandbox/run.sh $(if $(KUBE_CONTEXT),client,sandbox)
 sandbox := sandbox/run.sh sandbox
 tools := sandbox/run.sh tools
 
-.PHONY: help up preview check backups backup cells-values cells-patches cells-env cells-install destroy status kubectl node down clean test test-all unit bench drill format
+.PHONY: help up preview check top backups backup cells-values cells-patches cells-env cells-install destroy status kubectl node down clean test test-all unit bench drill format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ preview: ## what a deployment would change
 
 check: ## check the deployed services with real clients (ARGS=--json)
 	@$(either) $(cli) check $(ARGS)
+
+top: ## watch the services, from their metrics (ARGS=--once, ARGS=--json)
+	@$(either) $(cli) top $(ARGS)
 
 backups: ## copies of the services, and whether a restore has proven them (ARGS=--json)
 	@$(either) $(cli) backups $(ARGS)

@@ -16,6 +16,7 @@ const usage = `usage: sandbox <command>
   up                          boot the cluster, deploy the stack, check it
   preview | destroy           pulumi preview | destroy of the stack
   check [flags]               check the deployed services
+  top [flags]                 watch the state of the services
   backups [flags]             list the copies of the services
   backup [flags]              make a copy now, or prove the newest one
   cells values|patches|env|install
@@ -65,6 +66,7 @@ const nextSteps = (first: string[]): string =>
     "What next:",
     ...first,
     "make check      check the services again",
+    "make top        watch the services",
     "make preview    what the next deployment would change",
     ...(context ? [] : ["make status     what runs, and where", 'make kubectl ARGS="get pods -A"']),
     "make test       all tests, on the sandbox",
@@ -113,6 +115,8 @@ async function main([command = "", ...args]: string[]): Promise<number> {
       return pulumiOnTerminal(await engineOf(), "destroy", ...withoutAsking(), ...args);
     case "check":
       return tsx(await engineOf(), "checks/cli.ts", args);
+    case "top":
+      return tsx(await engineOf(), "checks/top.ts", args);
     case "backups":
       return tsx(await engineOf(), "checks/backups.ts", args);
     case "backup":
