@@ -2,6 +2,7 @@
 import type { Status } from "../shared/agent/sidecar";
 import { type DecisionOf, refuse, wait } from "../shared/core/decision";
 import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
+import type { Gauges } from "./metrics";
 
 export type Server =
   | { state: "away"; reason: string }
@@ -27,7 +28,7 @@ export interface Observed {
     /** The last try to make it read these files. */
     failed: { reason: string; secondsAgo: number } | undefined;
   };
-  metrics: Record<string, number>;
+  metrics: Gauges;
 }
 
 export type Action =
@@ -124,10 +125,15 @@ export interface SetStatus {
   members: { name?: string; self?: boolean; health: number; stateStr: string; optimeDate?: Date }[];
 }
 
-/** Knows others by their last heartbeat (2 s): the lag of a quiet set is some seconds, and only its growth counts. */
-export function gauges({ members }: SetStatus): Record<string, number> {
-  const healthy = members.filter(({ health, stateStr }) => health === 1 && ["PRIMARY", "SECONDARY"].includes(stateStr));
-  const own = members.find(({ self }) => self === true)?.optimeDate?.getTime();
+/**
+ * Knows others by their last heartbeat (2 s): the lag of a quiet set is some seconds, and only its growth counts. A member that is filled
+ * has no lag: its data has no time yet.
+ */
+export function gauges({ members }: SetStatus): Gauges {
+  const holdsData = ({ stateStr }: SetStatus["members"][number]): boolean =>
+    ["PRIMARY", "SECONDARY"].includes(stateStr);
+  const healthy = members.filter((member) => member.health === 1 && holdsData(member));
+  const own = members.find((member) => member.self === true && holdsData(member))?.optimeDate?.getTime();
   const primary = members.find(({ stateStr }) => stateStr === "PRIMARY")?.optimeDate?.getTime();
   return {
     members_healthy: healthy.length,
@@ -135,17 +141,32 @@ export function gauges({ members }: SetStatus): Record<string, number> {
   };
 }
 
+/** Of `serverStatus` with the section `oplog`, which is not there before the set is formed. */
+export interface ServerStatus {
+  connections: { current: number; available: number };
+  oplog?: Record<"earliestOptime" | "latestOptime", { t: number }>;
+}
+
+export function loadGauges({ connections, oplog }: ServerStatus): Gauges {
+  return {
+    connections: connections.current,
+    connections_available: connections.available,
+    ...(oplog === undefined ? {} : { oplog_window_seconds: oplog.latestOptime.t - oplog.earliestOptime.t }),
+  };
+}
+
 export function describe(observed: Observed): Status {
   const own = observed.servers[observed.self];
   const votes = votesOf(observed);
-  const metrics = {
+  const metrics: Gauges = {
     ...observed.metrics,
     ...(votes === undefined ? {} : { votes }),
     certificate_reload_failed: Number(observed.certificate.failed !== undefined),
   };
   const decision = decide(observed);
   const news = decision.kind === "none" ? "" : `; ${decision.reason}`;
-  const outside = { ready: false, primary: false, metrics };
+  const refused = decision.kind === "refuse";
+  const outside = { ready: false, primary: false, refused, metrics };
   if (own === undefined || own.state === "away") {
     return { ...outside, detail: `the server does not answer: ${own?.reason ?? "it was not asked"}` };
   }
@@ -154,11 +175,11 @@ export function describe(observed: Observed): Status {
   // A secondary without a primary has everything that was acknowledged to it, and the election needs it. A member
   // without a vote counts for nothing yet: no other member may be stopped because this one seems ready.
   const voter = votes !== 0;
-  const ready = (primary || (own.role === "secondary" && voter)) && decision.kind !== "refuse";
+  const ready = (primary || (own.role === "secondary" && voter)) && !refused;
   const role = own.role === "other" ? "neither primary nor secondary, it may be filled or recover" : own.role;
   const silent = voter ? "" : ", without a vote";
   const follows = primary ? "" : `, primary ${own.primary ?? "unknown"}`;
-  return { ready, primary, detail: `${role}${silent}${follows}${news}`, metrics };
+  return { ready, primary, refused, detail: `${role}${silent}${follows}${news}`, metrics };
 }
 
 // --- the configuration of the set

@@ -39,16 +39,18 @@ import {
   gauges,
   identity,
   initialConfig,
+  loadGauges,
   memberOf,
   type Observed,
   type Server,
+  type ServerStatus,
   type SetConfig,
   type SetStatus,
   votesOf,
   withMember,
   withVotes,
 } from "./membership";
-import { mongodbMetrics } from "./metrics";
+import { type Gauges, mongodbMetrics } from "./metrics";
 
 interface Self extends Ensemble {
   member: string;
@@ -62,6 +64,8 @@ export function selfOf(settings: EnsembleSettings, { name: member, namespace }: 
 
 /** A server on the same node answers in milliseconds; two of these time-outs make an observation too old. */
 const timeoutMilliseconds = 1_500;
+/** As often as a scrape: what no decision needs. The answer takes some milliseconds of the server. */
+const loadSeconds = 15;
 /** Elections and votes wait for other members. */
 const actMilliseconds = 30_000;
 
@@ -152,12 +156,20 @@ export function createSidecar(
   let failed: { certificate: string; reason: string; at: number } | undefined;
   /** Forgotten when another server becomes the primary, which may change the password. */
   let verifiedPassword: string | undefined;
+  let load = { at: Number.NEGATIVE_INFINITY, gauges: {} as Gauges };
 
   /** A client whose first connection has failed never connects again. */
   const forget = async (): Promise<void> => {
     const client = open;
     open = undefined;
     await client?.close();
+  };
+
+  const askLoad = async (client: MongoClient): Promise<Gauges> => {
+    if (performance.now() - load.at >= loadSeconds * 1000) {
+      load = { at: performance.now(), gauges: await readLoad(client) };
+    }
+    return load.gauges;
   };
 
   const askAdministrator = async (): Promise<Observed["administrator"]> => {
@@ -196,7 +208,7 @@ export function createSidecar(
     };
     const asked = members.map(async (member) => [member, await ask(member)] as const);
     const servers = Object.fromEntries(await Promise.all(asked));
-    const metrics = answers ? await readGauges(client) : {};
+    const metrics = answers ? { ...(await readGauges(client)), ...(await askLoad(client)) } : {};
     const alone = unconfigured || (server.state === "configured" && server.primary === undefined);
     return {
       self: self.member,
@@ -257,7 +269,7 @@ export function createSidecar(
 }
 
 /** None while the server has no state, as when it starts. */
-async function readGauges(client: MongoClient): Promise<Observed["metrics"]> {
+async function readGauges(client: MongoClient): Promise<Gauges> {
   try {
     const status = (await command(client, { replSetGetStatus: 1 })) as SetStatus;
     // A member that receives its first copy does not know its compatibility version yet.
@@ -267,6 +279,15 @@ async function readGauges(client: MongoClient): Promise<Observed["metrics"]> {
   } catch {
     return {};
   }
+}
+
+/** Without the sections that are large. */
+const loadOnly = { oplog: 1, metrics: 0, wiredTiger: 0, tcmalloc: 0, locks: 0, indexStats: 0 };
+
+/** None while the server starts. */
+async function readLoad(client: MongoClient): Promise<Gauges> {
+  const read = async () => loadGauges((await command(client, { serverStatus: 1, ...loadOnly })) as ServerStatus);
+  return read().catch(() => ({}));
 }
 
 async function keepAdministrator(client: MongoClient, { username, password }: Credentials): Promise<void> {

@@ -3,6 +3,7 @@ import {
   decide,
   gauges,
   initialConfig,
+  loadGauges,
   nextRelease,
   type Observed,
   type Server,
@@ -75,7 +76,11 @@ describe("the agent beside a server", () => {
   it("never forms a set again after the first, even when all volumes are empty", () => {
     const decision = decide(observed({ marker: marked }));
     expect(decision.kind).toBe("refuse");
-    expect(view(observed({ marker: marked })).detail).toContain("it was formed before, so volumes are lost");
+    expect(view(observed({ marker: marked }))).toMatchObject({
+      refused: true,
+      detail: expect.stringContaining("it was formed before, so volumes are lost"),
+    });
+    expect(view(observed({}))).toMatchObject({ refused: false });
   });
 
   it("does not form a set when the marker cannot be read", () => {
@@ -220,6 +225,22 @@ describe("the gauges", () => {
     expect(gauges({ members: [own, { health: 1, stateStr: "PRIMARY", optimeDate: at(98) }] })).toMatchObject({
       lag_seconds: 0,
     });
+  });
+
+  it("say nothing of the lag of a member that is filled, whose data are of 1970", () => {
+    const members = [
+      { health: 1, stateStr: "PRIMARY", optimeDate: at(107) },
+      { health: 1, stateStr: "STARTUP2", optimeDate: at(0), self: true },
+    ];
+    expect(gauges({ members })).toEqual({ members_healthy: 1 });
+  });
+
+  it("say how far the oplog reaches back, once there is one", () => {
+    const connections = { current: 4, available: 15_996 };
+    const load = { connections: 4, connections_available: 15_996 };
+    const oplog = { earliestOptime: { t: 1_000 }, latestOptime: { t: 1_307 } };
+    expect(loadGauges({ connections, oplog })).toEqual({ ...load, oplog_window_seconds: 307 });
+    expect(loadGauges({ connections })).toEqual(load);
   });
 });
 

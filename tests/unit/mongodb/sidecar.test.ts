@@ -9,6 +9,7 @@ const fake = vi.hoisted(() => ({
   logins: [] as string[],
   config: undefined as object | undefined,
   writes: 0,
+  loads: 0,
 }));
 
 // Test files share modules: this one must not get those that read real files, and the next one not those that read these.
@@ -47,6 +48,7 @@ vi.mock("../../../components/mongodb/client", async (original) => {
     readCompatibility: async () => "6.0",
     command: async (_: object, document: object) => {
       if ("hello" in document) return fake.hello;
+      if ("serverStatus" in document) return { connections: { current: ++fake.loads, available: 9 } };
       if ("rotateCertificates" in document) throw new Error("no key in the file");
       return { members: [] };
     },
@@ -95,6 +97,21 @@ describe("the sidecar of MongoDB", () => {
     });
     fake.files.set("/etc/mongodb-server-tls/tls.crt", "another");
     expect((await agent.observe()).certificate.failed).toBeUndefined();
+  });
+
+  it("asks its server for what no decision needs once in 15 seconds", async () => {
+    const agent = sidecar();
+    fake.loads = 0;
+    const clock = vi.spyOn(performance, "now");
+    for (const [seconds, connections] of [
+      [100, 1],
+      [114, 1],
+      [115, 2],
+    ] as const) {
+      clock.mockReturnValue(seconds * 1000);
+      expect((await agent.observe()).metrics).toMatchObject({ connections, connections_available: 9 });
+    }
+    clock.mockRestore();
   });
 
   it("writes the files of its server in its observations only", async () => {
