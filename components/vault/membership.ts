@@ -3,6 +3,7 @@ import type { Status } from "../shared/agent/sidecar";
 import { beginAnew } from "../shared/core/marker";
 import { majority } from "../shared/core/names";
 import type { Health, Server } from "./client";
+import type { Gauges } from "./metrics";
 
 /** Another member, and what the agent beside it says. */
 export interface Other {
@@ -102,17 +103,14 @@ export function status(observed: Observed, self: Identity): Status {
   const { server } = observed;
   const ready = isReady(observed);
   const up = server.state === "up";
-  return {
-    ready,
-    primary: ready && up && !server.standby,
-    detail: `${self.name} ${judge(observed, self).detail}`,
-    metrics: {
-      up: Number(up),
-      initialised: Number(up && server.initialised),
-      sealed: Number(up && server.sealed),
-      removed: Number(up && server.removed),
-    },
+  const { detail, refused } = judge(observed, self);
+  const metrics: Gauges = {
+    up: Number(up),
+    initialised: Number(up && server.initialised),
+    sealed: Number(up && server.sealed),
+    removed: Number(up && server.removed),
   };
+  return { ready, primary: ready && up && !server.standby, refused, detail: `${self.name} ${detail}`, metrics };
 }
 
 /** What the member itself says, without what its agent knows. */
@@ -126,7 +124,9 @@ export function describeServer(server: Health): string {
 }
 
 /** What to say of the member, and what to do for it now. */
-const say = (detail: string, action?: Action) => ({ detail, action });
+const say = (detail: string, action?: Action) => ({ detail, action, refused: false });
+/** A person must decide. Not where the condition is part of a start or of leaving: those have alerts of their own, which wait. */
+const refuse = (detail: string): Judgement => ({ ...say(detail), refused: true });
 type Judgement = ReturnType<typeof say>;
 
 export function judge(observed: Observed, self: Identity): Judgement {
@@ -141,8 +141,8 @@ export function judge(observed: Observed, self: Identity): Judgement {
     return say("was removed from the cluster before it had served; it begins again", discard);
   }
   if (!server.initialised) {
-    const { detail, action } = fill(observed, self);
-    return say(`is not initialised: ${detail}`, action);
+    const filling = fill(observed, self);
+    return { ...filling, detail: `is not initialised: ${filling.detail}` };
   }
   if (server.sealed) return open(observed, self);
   const patience = cutOffPatienceSeconds * 2 ** observed.restarts;
@@ -171,10 +171,10 @@ function finishForming(attempt: string, keys: Observed["keys"]): Action | undefi
 
 /** For a sealed member. */
 function open({ foreignSeal, keys, openingSeconds }: Observed, self: Identity): Judgement {
-  if (foreignSeal) return say("is sealed: its data were made with another kind of seal; set seal as it was");
+  if (foreignSeal) return refuse("is sealed: its data were made with another kind of seal; set seal as it was");
   if (self.seal === "awskms") return say("is sealed: the key service has not opened it; look at the log of the server");
   const secret = `the Secret ${self.keysName} with the key shares`;
-  if (keys === "absent") return say(`is sealed, and ${secret} is missing; restore it; the data is kept`);
+  if (keys === "absent") return refuse(`is sealed, and ${secret} is missing; restore it; the data is kept`);
   const detail = "is sealed and is being unsealed";
   if (openingSeconds === undefined) return say(detail, { kind: "unseal" });
   if (openingSeconds < openingPatienceSeconds) return say(detail);
@@ -192,7 +192,7 @@ function fill(observed: Observed, self: Identity): Judgement {
   }
   if (marker === "unknown") return say("whether the cluster was formed before is not known");
   if (marker !== "absent") {
-    return say(
+    return refuse(
       `the cluster was formed before and no active member answers; bring a member with data back, or ${beginAnew}`,
     );
   }
@@ -209,7 +209,7 @@ function fill(observed: Observed, self: Identity): Judgement {
   // Existing keys open data that may come back, as when volumes are restored: they are never overwritten.
   if (keys !== "absent") {
     const remedy = "bring the volumes with that data back, or, when nobody wants that data, delete the Secret";
-    return say(`the Secret ${self.keysName} has the keys of data that is not here; ${remedy}`);
+    return refuse(`the Secret ${self.keysName} has the keys of data that is not here; ${remedy}`);
   }
   return say("the cluster is being formed", { kind: "initialise" });
 }

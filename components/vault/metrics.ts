@@ -7,3 +7,5 @@ export const vaultMetrics = {
   sealed: { help: "1: the data is closed" },
   removed: { help: "1: the member was removed from the cluster" },
 } as const satisfies Metrics;
+
+export type Gauges = Record<keyof typeof vaultMetrics, number>;

@@ -340,6 +340,25 @@ describe("what is said of a member", () => {
     expect(status(observed, identity)).toMatchObject({ ready, primary, detail: `${identity.name} ${text}` });
   });
 
+  it.each<[string, Observed, Identity, boolean]>([
+    ["data of another kind of seal", seen(sealed, { foreignSeal: true }), self, true],
+    ["missing key shares", seen(sealed), self, true],
+    ["key shares that are not known", seen(sealed, { keys: "unknown" }), self, false],
+    ["a key service that has not opened it", seen(sealed), kms, false],
+    ["lost volumes", seen(empty, { marker: { clusterId: "c1" }, others: { "vault-1": away } }), first, true],
+    ["an API server that is away", seen(empty, { marker: "unknown", others: { "vault-1": away } }), first, false],
+    [
+      "keys of data that is not here",
+      seen(empty, { keys: { attempt: "a1" }, others: { "vault-1": vacant, "vault-2": vacant } }),
+      first,
+      true,
+    ],
+    ["a removal", seen({ ...serving, removed: true }, { volume: { forming: undefined, joined: "c1" } }), self, false],
+    ["nothing", seen(serving), self, false],
+  ])("refuses, or waits, because of %s", (_, observed, identity, refused) => {
+    expect(status(observed, identity).refused).toBe(refused);
+  });
+
   it("counts a member that is away as neither sealed nor removed", () => {
     expect(status(seen(undefined), self).metrics).toEqual({ up: 0, initialised: 0, sealed: 0, removed: 0 });
     expect(status(seen(sealed), self).metrics).toEqual({ up: 1, initialised: 1, sealed: 1, removed: 0 });
