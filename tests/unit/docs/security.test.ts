@@ -197,7 +197,12 @@ function sources(graph: Entry[], labels: Labels, port: number): string[] {
     });
 }
 
-const podNames: Record<string, string> = { server: "member", agent: "reconciler", gateway: "gateway" };
+const agentNames: Record<string, string> = { etcd: "maintenance", nats: "reconciler" };
+
+function podNameOf(labels: Labels): string {
+  const names: Record<string, string | undefined> = { server: "member", agent: agentNames[serviceOf(labels)] };
+  return names[componentOf(labels)] ?? componentOf(labels);
+}
 
 const portsOf = (graph: Entry[]): string[] =>
   templatesOf(graph).flatMap((template) => {
@@ -205,7 +210,7 @@ const portsOf = (graph: Entry[]): string[] =>
     return containersOf(template).flatMap(({ ports = [] }) =>
       ports.map(({ name, containerPort }) => {
         const who = listed(sources(graph, labels, containerPort));
-        return `${serviceOf(labels)}: ${podNames[componentOf(labels)]} ${containerPort} \`${name}\` from ${who}`;
+        return `${serviceOf(labels)}: ${podNameOf(labels)} ${containerPort} \`${name}\` from ${who}`;
       }),
     );
   });
