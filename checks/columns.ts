@@ -25,9 +25,12 @@ interface Columns {
   leader: Metric;
   lag?: { metric: Metric; unit: "s" | "bytes" | "entries" | "transactions"; of: "the last" | "first and last" };
   /** The fullest of these is shown. */
-  connections: { used: Metric; limit: Metric }[];
-  disk?: { size: Metric } & ({ used: Metric } | { free: Metric });
+  connections: Share[];
+  disk: Share[];
 }
+
+/** Two of the three, of the same member or pod. */
+type Share = { used: Metric; limit: Metric } | { free: Metric; limit: Metric } | { used: Metric; free: Metric };
 
 const native = (name: string, labels?: Record<string, string>): Metric => ({ name, ...(labels && { labels }) });
 const own = (name: string, labels?: Record<string, string>): Metric => native(metricPrefix + name, labels);
@@ -36,7 +39,7 @@ const besideServer = {
   ready: own("ready"),
   leader: own("primary"),
   connections: [],
-  disk: { size: own("volume_size_bytes"), free: own("volume_available_bytes") },
+  disk: [{ free: own("volume_available_bytes"), limit: own("volume_size_bytes") }],
 };
 const gateway = {
   used: native("haproxy_frontend_current_sessions", { proxy: "clients" }),
@@ -50,7 +53,7 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
     leader: native("etcd_server_is_leader"),
     lag: { metric: native("etcd_server_proposals_applied_total"), unit: "entries", of: "first and last" },
     connections: [],
-    disk: { size: native("etcd_server_quota_backend_bytes"), used: native("etcd_mvcc_db_total_size_in_bytes") },
+    disk: [{ used: native("etcd_mvcc_db_total_size_in_bytes"), limit: native("etcd_server_quota_backend_bytes") }],
   },
   vault: { ...besideServer, up: own("vault_up") },
   nats: {
@@ -58,10 +61,12 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
     ready: own("nats_ready"),
     leader: own("nats_meta_leader"),
     connections: [{ used: own("nats_connections"), limit: own("nats_max_connections") }],
-    disk: {
-      size: own("nats_store_limit_bytes", { storage: "file" }),
-      used: own("nats_store_used_bytes", { storage: "file" }),
-    },
+    disk: [
+      {
+        used: own("nats_store_used_bytes", { storage: "file" }),
+        limit: own("nats_store_limit_bytes", { storage: "file" }),
+      },
+    ],
   },
   redis: {
     ...besideServer,
@@ -91,8 +96,8 @@ export interface Row {
   leaders: string[];
   lag: { value: number; unit: string } | undefined;
   connections: { used: number; limit: number } | undefined;
-  /** Of the member with the least space. With etcd its quota, with NATS the limit of JetStream, with the others the volume. */
-  disk: { usedBytes: number; sizeBytes: number } | undefined;
+  /** In bytes, of the member with the least space. With etcd its quota, with NATS the limit of JetStream, with the others the volume. */
+  disk: { used: number; limit: number } | undefined;
   /** Unix time in seconds. */
   certificateExpiry: number | undefined;
   lastBackup: number | undefined;
@@ -128,13 +133,8 @@ export function rowOf({ service, name, namespace, members }: Measured, scrapes: 
     ready: ready.length,
     leaders: membersWith(shown.leader),
     lag: lagOf(shown.lag, said),
-    connections: fullest(
-      shown.connections.flatMap(({ used, limit }) =>
-        pairs(said(used), said(limit)).map(([each, whole]) => ({ used: each, limit: whole })),
-      ),
-      (each) => each.used / each.limit,
-    ),
-    disk: fullest(diskOf(shown.disk, said), (each) => each.usedBytes / each.sizeBytes),
+    connections: fullest(shown.connections, said),
+    disk: fullest(shown.disk, said),
     certificateExpiry: least(said(own("certificate_expiry_timestamp_seconds"))),
     lastBackup: newest(said(own("backup_last_success_timestamp_seconds", { job: "copy" }))),
     lastProof: newest(said(own("backup_last_success_timestamp_seconds", { job: "proof" }))),
@@ -154,24 +154,17 @@ function lagOf(lag: Columns["lag"], said: (metric: Metric) => Said[]): Row["lag"
   return { value: Math.max(...values) - ahead, unit: lag.unit };
 }
 
-function diskOf(disk: Columns["disk"], said: (metric: Metric) => Said[]): NonNullable<Row["disk"]>[] {
-  if (disk === undefined) return [];
-  const parts = said("used" in disk ? disk.used : disk.free);
-  return pairs(parts, said(disk.size)).map(([part, sizeBytes]) => ({
-    usedBytes: "used" in disk ? part : sizeBytes - part,
-    sizeBytes,
-  }));
-}
-
-/** Two values of the same member. */
-const pairs = (parts: Said[], wholes: Said[]): [number, number][] =>
-  parts.flatMap(({ member, value }) => {
-    const whole = wholes.find((each) => each.member === member);
-    return whole === undefined || whole.value === 0 ? [] : [[value, whole.value] as [number, number]];
+function fullest(shares: Share[], said: (metric: Metric) => Said[]): { used: number; limit: number } | undefined {
+  const all = shares.flatMap((share) => {
+    return said("used" in share ? share.used : share.free).flatMap(({ member, value }) => {
+      const other = said("limit" in share ? share.limit : share.free).find((each) => each.member === member)?.value;
+      if (other === undefined) return [];
+      const limit = "limit" in share ? other : value + other;
+      return limit === 0 ? [] : [{ used: "used" in share ? value : limit - value, limit }];
+    });
   });
-
-const fullest = <T>(all: T[], shareOf: (each: T) => number): T | undefined =>
-  [...all].sort((a, b) => shareOf(b) - shareOf(a))[0];
+  return all.sort((a, b) => b.used / b.limit - a.used / a.limit)[0];
+}
 
 const least = (all: Said[]): number | undefined =>
   all.length === 0 ? undefined : Math.min(...all.map(({ value }) => value));
@@ -206,7 +199,7 @@ export function renderRows(rows: Row[], now: number): string {
 const lagText = ({ value, unit }: NonNullable<Row["lag"]>): string =>
   unit === "bytes" ? size(value) : `${Number(value.toFixed(1))} ${unit}`;
 
-const diskText = ({ usedBytes, sizeBytes }: NonNullable<Row["disk"]>): string =>
-  `${Math.round((100 * usedBytes) / sizeBytes)}% of ${size(sizeBytes)}`;
+const diskText = ({ used, limit }: NonNullable<Row["disk"]>): string =>
+  `${Math.round((100 * used) / limit)}% of ${size(limit)}`;
 
 const expiryText = (seconds: number): string => (seconds < 0 ? "ended" : duration(seconds));

@@ -1,6 +1,18 @@
-/** The tables of arguments in the pages, from the schemas and from what each environment has. */
+/** The tables in the pages: of arguments, from the schemas and from what each environment has; of metrics and alerts. */
 import { z } from "zod";
-import { valueAt } from "../components/shared/deploy";
+import { etcdAlerts } from "../components/etcd/alerts";
+import { etcdMetrics } from "../components/etcd/metrics";
+import { mongodbAlerts } from "../components/mongodb/alerts";
+import { mongodbMetrics } from "../components/mongodb/metrics";
+import { mysqlAlerts } from "../components/mysql/alerts";
+import { mysqlMetrics } from "../components/mysql/metrics";
+import { natsAlerts } from "../components/nats/alerts";
+import { redisAlerts } from "../components/redis/alerts";
+import { redisMetrics } from "../components/redis/metrics";
+import { ensembleMetrics, type Metrics, memberMetrics, metricPrefix } from "../components/shared/core/metrics";
+import { type Alert, type Scope, valueAt } from "../components/shared/deploy";
+import { vaultAlerts } from "../components/vault/alerts";
+import { vaultMetrics } from "../components/vault/metrics";
 import { tlsDefaults } from "./cells";
 import {
   cellsVersions,
@@ -156,6 +168,68 @@ function inEnvironment(service: ServiceName, environment: Environment, key: Key)
   const standard = keyOf(service, key)?.default;
   const areObjects = [given, standard].every((each) => typeof each === "object" && !Array.isArray(each));
   return areObjects ? merged(standard as object, given as object) : (given ?? standard);
+}
+
+/** Of the agents of one service. Those of vault, redis, mongodb and mysql run beside its servers. */
+const ownMetrics = {
+  etcd: etcdMetrics,
+  vault: vaultMetrics,
+  redis: redisMetrics,
+  mongodb: mongodbMetrics,
+  mysql: mysqlMetrics,
+};
+
+/** Of docs/monitoring.md: all that agents say. */
+export function metricTable(): string {
+  const rows = (metrics: Metrics, services: string, prefix = metricPrefix): string[][] =>
+    Object.entries(metrics).map(([name, { help, labels = [] }]) => {
+      return [code(prefix + name), unitOf(name, help), labels.map(code).join(", "), services, help];
+    });
+  const ofServices = Object.entries(ownMetrics).flatMap(([service, metrics]) =>
+    rows(metrics, service, `${metricPrefix}${service}_`),
+  );
+  const all = [...rows(memberMetrics, "vault, redis, mongodb, mysql"), ...rows(ensembleMetrics, "all"), ...ofServices];
+  return table(["metric", "unit", "labels", "service", "meaning"], all).join("\n");
+}
+
+/** Last words of names, the longer ones first. */
+const units = { timestamp_seconds: "Unix time in seconds", seconds: "seconds", bytes: "bytes", ratio: "0 to 1" };
+
+function unitOf(name: string, help: string): string {
+  const [, unit] = Object.entries(units).find(([word]) => name.endsWith(`_${word}`)) ?? [];
+  return unit ?? (/^[01]: /.test(help) ? "0 or 1" : "number");
+}
+
+const alertRules: Partial<Record<ServiceName, (scope: Scope) => Alert[]>> = {
+  etcd: etcdAlerts,
+  vault: vaultAlerts,
+  nats: natsAlerts,
+  redis: redisAlerts,
+  mongodb: mongodbAlerts,
+  mysql: mysqlAlerts,
+};
+
+/** Of an ensemble of three with backups, if the service has them: all alerts of the service. */
+export function alertsOf(service: ServiceName): Alert[] {
+  const [name, namespace] = [service, "cells"];
+  const pods = { member: "", gateway: "", agent: "" };
+  const hasBackups = keysOf(components[service].schema).some(({ path }) => path[0] === "backups");
+  const backups = hasBackups ? { copy: 1, proof: 1 } : undefined;
+  return alertRules[service]?.({ service, name, namespace, members: 3, ...pods, lifetimeDays: 90, backups }) ?? [];
+}
+
+/** Of docs/monitoring.md: a table for each service. */
+export function alertTables(): string {
+  const filled = (summary: string): string =>
+    summary.replaceAll(/\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}/g, (_, name: string) => code(`<${name}>`));
+  const row = ({ name, severity, for: duration, summary, page }: Alert): string[] => {
+    return [code(name), severity, duration, filled(summary), `[${page.replace("#", ", ")}](${page})`];
+  };
+  const head = ["alert", "severity", "after", "meaning", "page"];
+  return ensembles
+    .flatMap((service) => [`### ${service}`, "", ...table(head, alertsOf(service).map(row)), ""])
+    .join("\n")
+    .trimEnd();
 }
 
 /** Every key that holds a value, in the order of the schema. A key without a meaning is a mistake here. */

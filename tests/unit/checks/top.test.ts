@@ -58,7 +58,7 @@ describe("the row of a service", () => {
       leaders: ["redis-0"],
       lag: { value: 2048, unit: "bytes" },
       connections: { used: 40, limit: 4096 },
-      disk: { usedBytes: 805306368, sizeBytes: 1073741824 },
+      disk: { used: 805306368, limit: 1073741824 },
       certificateExpiry: now + 78 * day,
       lastBackup: now - 3 * 3600,
       lastProof: now - 2 * day,
@@ -112,7 +112,7 @@ describe("the row of a service", () => {
       ready: 2,
       leaders: ["etcd-1"],
       lag: { value: 7, unit: "entries" },
-      disk: { usedBytes: 1048576, sizeBytes: 2097152 },
+      disk: { used: 1048576, limit: 2097152 },
     });
   });
 
@@ -130,7 +130,7 @@ describe("the row of a service", () => {
     expect(rowOf(target("nats"), [answer("nats-reconciler-x", ...samples, memory)])).toMatchObject({
       ready: 2,
       leaders: ["nats-1"],
-      disk: { usedBytes: 2, sizeBytes: 10 },
+      disk: { used: 2, limit: 10 },
       notes: ["nats-2 does not answer"],
     });
   });
