@@ -13,7 +13,7 @@ import { connectNodes, cut, disconnectNodes, heal, isCut } from "./network";
 import { awaitPods, awaitReady, importImages, startNode, stopNode, unmountBelow } from "./nodes";
 import { pidOf } from "./processes";
 
-export { kubectl } from "./kubectl";
+export { apply, kubectl } from "./kubectl";
 
 /** Boots the cluster, or mends what is missing of it. Nothing that runs as it should is touched. */
 export async function startCluster(): Promise<void> {

@@ -5,6 +5,7 @@ import {
   buildServers,
   folderOf,
   formerServers,
+  prometheus,
   type Server,
   serverFolder,
   versions as serverVersions,
@@ -113,20 +114,20 @@ const vaultImage = (version: string, file: (name: string) => string): Image => (
   environment: { PATH: path, VERSION: version },
 });
 
-/** A version beside that of the sandbox, which only a test of an upgrade wants. */
-export interface OtherVersion {
+/** An image that the nodes do not have from the start: only a test wants it. */
+export interface OtherImage {
   version: string;
   build: () => Promise<void>;
   image: Image;
 }
 
-const otherTool = (tool: Tool, imageOf: (version: string, file: (name: string) => string) => Image): OtherVersion => ({
+const otherTool = (tool: Tool, imageOf: (version: string, file: (name: string) => string) => Image): OtherImage => ({
   version: tool.version,
   build: () => buildToolchain([tool]),
   image: imageOf(tool.version, (name) => binaryOf(tool, name)),
 });
 
-const otherServer = (server: Server, imageOf: (version: string, folder: string) => Image): OtherVersion => ({
+const otherServer = (server: Server, imageOf: (version: string, folder: string) => Image): OtherImage => ({
   version: server.version,
   build: () => buildServers([server]),
   image: imageOf(server.version, folderOf(server)),
@@ -139,6 +140,16 @@ export const formerVersions = {
   redis: otherServer(formerServers.redis, redisImage),
   mongodb: otherServer(formerServers.mongodb, mongoImage),
 };
+export const prometheusImage = otherServer(prometheus, (version, folder) => ({
+  reference: `docker.io/prom/prometheus:v${version}`,
+  files: { "/": folder },
+  texts: systemFiles("nobody", 65534, "/home"),
+  folders: ["/etc/prometheus", "/prometheus", "/tmp"],
+  entrypoint: ["/bin/prometheus"],
+  environment: { PATH: path },
+  workingFolder: "/prometheus",
+  user: "nobody",
+}));
 export const nextVersions = { etcd: otherTool(nextTools.etcd, etcdImage) };
 
 export const images: Image[] = [

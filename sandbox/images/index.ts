@@ -1,6 +1,6 @@
 import { step } from "../progress";
 import { makeArchive } from "./archive";
-import { type Image, images, type OtherVersion } from "./catalogue";
+import { type Image, images, type OtherImage } from "./catalogue";
 
 export { makeArchive } from "./archive";
 export {
@@ -9,7 +9,8 @@ export {
   images,
   nextVersions,
   nodeBinary,
-  type OtherVersion,
+  type OtherImage,
+  prometheusImage,
   references,
 } from "./catalogue";
 
@@ -21,7 +22,7 @@ export async function makeImages(): Promise<void> {
   });
 }
 
-export async function makeOtherImage({ build, image }: OtherVersion): Promise<Image> {
+export async function makeOtherImage({ build, image }: OtherImage): Promise<Image> {
   await build();
   await makeArchive(image);
   return image;

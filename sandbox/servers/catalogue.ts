@@ -67,6 +67,16 @@ const mongoOf = (version: string, wheel: string): Server => ({
 /** The major versions before those of the sandbox: what an upgrade is tried from. Built by that test alone. */
 export const formerServers = { redis: redisOf("7.0.15", "bookworm"), mongodb: mongoOf("5.0.4", "0.4.0") };
 
+/** Judges alerts. The oldest version that they must work with. Built by the tests of the monitoring alone. */
+export const prometheus: Server = {
+  name: "prometheus",
+  version: "2.42.0",
+  release: "bookworm",
+  packages: ["prometheus"],
+  source: { package: "prometheus" },
+  files: { "/bin/prometheus": "/usr/bin/prometheus", "/bin/promtool": "/usr/bin/promtool" },
+};
+
 export const servers: Server[] = [
   redisOf(redis, "sid"),
   {

@@ -2,10 +2,10 @@ import { join } from "node:path";
 import { cacheHome } from "../paths";
 import { step } from "../progress";
 import { build, folderOf, isBuilt } from "./build";
-import { type Server, servers } from "./catalogue";
+import { prometheus, type Server, servers } from "./catalogue";
 
 export { folderOf } from "./build";
-export { formerServers, type Server, versions } from "./catalogue";
+export { formerServers, prometheus, type Server, versions } from "./catalogue";
 
 /** The folder that holds a server and its libraries at their paths in the image. */
 export function serverFolder(name: string): string {
@@ -22,9 +22,17 @@ export async function buildServers(wanted: Server[] = servers): Promise<void> {
     return;
   }
   await Promise.all(
-    missing.map((server) => {
-      const log = join(cacheHome, "logs", `${server.name}-${server.version}.log`);
-      return step(`server: ${server.name} ${server.version}`, () => build(server, log));
-    }),
+    missing.map((server) => step(`server: ${server.name} ${server.version}`, () => build(server, logOf(server)))),
   );
+}
+
+const logOf = ({ name, version }: Server): string => join(cacheHome, "logs", `${name}-${version}.log`);
+
+/** The absolute path of promtool on this machine; takes it out of its package first unless that is done. */
+export async function promtool(): Promise<string> {
+  await build(prometheus, logOf(prometheus)).catch((error: unknown) => {
+    // Another process was faster.
+    if (!isBuilt(prometheus)) throw error;
+  });
+  return join(folderOf(prometheus), "bin", "promtool");
 }

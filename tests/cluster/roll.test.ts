@@ -4,7 +4,7 @@ import { namesOf } from "../../components/shared/core/names";
 import { killServer } from "../../drills/faults";
 import type { DrilledService } from "../../drills/profiles";
 import { kubectl, loadImage } from "../../sandbox/cluster";
-import { formerVersions, makeOtherImage, nextVersions, type OtherVersion } from "../../sandbox/images";
+import { formerVersions, makeOtherImage, nextVersions, type OtherImage } from "../../sandbox/images";
 import { type Deployment, openDeployment } from "../support/deployment";
 import { expectShort, podsOf, selectorOf, underLoad } from "../support/load";
 import { changed, everything } from "../support/scope";
@@ -17,8 +17,8 @@ interface Upgrade {
   title: string;
   service: DrilledService;
   /** Without one: the default. */
-  from?: OtherVersion;
-  to?: OtherVersion;
+  from?: OtherImage;
+  to?: OtherImage;
 }
 const from = (service: keyof typeof formerVersions): Upgrade => ({
   title: `${service} from ${formerVersions[service].version}`,
@@ -209,7 +209,7 @@ describe.each(changed)("a change of %s", (service) => {
 });
 
 describe.each(upgrades)("an upgrade of $title", ({ service, from, to }) => {
-  const settings = (other?: OtherVersion) => (other === undefined ? {} : { version: other.version });
+  const settings = (other?: OtherImage) => (other === undefined ? {} : { version: other.version });
 
   it("loses no acknowledged write", async () => {
     await deployment.clear();
