@@ -140,6 +140,7 @@ export function createSidecar(
       ready: isWhole(observed.local),
       primary: mayServe(observed),
       detail: describe(observed),
+      refused: decide(observed).kind === "refuse",
       metrics: observed.gauges,
     }),
     decide: (observed) => {

@@ -1,6 +1,6 @@
 /** Who is master, who follows, and who may be elected: pure. The loop that observes and acts is in `sidecar.ts`. */
 import type { Status } from "../shared/agent/sidecar";
-import { type Wait, wait } from "../shared/core/decision";
+import { type DecisionOf, refuse, wait } from "../shared/core/decision";
 import { beginAnew } from "../shared/core/marker";
 import { majority, mostMembers } from "../shared/core/names";
 import { electablePriority, neededReplicas, paths } from "./layout";
@@ -75,7 +75,7 @@ export type Action =
   | { kind: "priority"; value: number; reason: string }
   | { kind: "mark" };
 
-export type Decision = Action | { kind: "none" } | Wait;
+export type Decision = DecisionOf<Action>;
 
 export type Agreement =
   /** A majority names it, and nobody names another one that was made master later. */
@@ -311,15 +311,17 @@ function elect(observed: Observed, self: Identity, named: string | undefined): D
   const newest = newestOf(filled, named);
   const approved = newest !== undefined && observed.approval === report(observed, self);
   if (missing.length > 0 && !approved) {
-    const remedy = newest === undefined ? "" : `, or, when its data is lost: ${approve(newest, observed, self)}`;
-    return wait(
+    const reason =
       `nobody is master, and a member that does not answer may have the newest data (${missing.join("; ")}); ` +
-        `bring it back${remedy}`,
-    );
+      "bring it back";
+    // Where nobody has data there is nothing to decide: members of a new ensemble come one after the other.
+    return newest === undefined
+      ? wait(reason)
+      : refuse(`${reason}, or, when its data is lost: ${approve(newest, observed, self)}`);
   }
   const clusters = new Set(answers.flatMap(({ clusterId }) => (clusterId === undefined ? [] : [clusterId])));
   if (clusters.size > 1) {
-    return wait(
+    return refuse(
       `the volumes belong to different ensembles: ${[...clusters].join(", ")}; give each member its own volume`,
     );
   }
@@ -334,7 +336,7 @@ function elect(observed: Observed, self: Identity, named: string | undefined): D
 function found(observed: Observed, self: Identity, named: string | undefined): Decision {
   if (observed.marker === "unknown") return wait("all volumes are empty, and the marker could not be read yet");
   if (observed.marker === "present") {
-    return wait(
+    return refuse(
       "all volumes are empty, but the ensemble was formed before, so its data is lost; " +
         `restore a volume, or ${beginAnew}`,
     );
@@ -364,7 +366,8 @@ function approve(member: string, observed: Observed, self: Identity): string {
 export function describe(observed: Observed, self: Identity): Status {
   const own = observed.servers[self.name];
   const decision = decide(observed, self);
-  const news = decision.kind === "wait" ? `; ${decision.reason}` : "";
+  const refused = decision.kind === "refuse";
+  const news = refused || decision.kind === "wait" ? `; ${decision.reason}` : "";
   if (own?.state !== "up") return { ready: false, primary: false, detail: whyNotUp(own) };
   if (own.role === "master") {
     // Sentinels that are silent take nothing away from a master that takes writes, nor does an election in progress.
@@ -372,11 +375,11 @@ export function describe(observed: Observed, self: Identity): Status {
     const primary = hasReplicas(own, self) && (named === undefined || named === self.name);
     const votes =
       named === self.name ? "named by a majority of the sentinels" : "but no majority of the sentinels names it";
-    return { ready: primary, primary, detail: `master, ${votes}${news}` };
+    return { ready: primary, primary, refused, detail: `master, ${votes}${news}` };
   }
   const ready = own.linked && !own.syncing;
   const link = ready ? "up to date" : own.syncing ? "gets a whole copy" : "not connected";
   const lost = own.follows === "nobody" && link === "not connected";
   const state = lost ? "started, follows nobody yet" : `replica of ${own.follows ?? "unknown"}, ${link}`;
-  return { ready, primary: false, detail: `${state}${news}` };
+  return { ready, primary: false, refused, detail: `${state}${news}` };
 }

@@ -155,7 +155,7 @@ describe("the start", () => {
     [
       "all volumes lost",
       observed([empty, empty, empty], all(names(undefined)), { marker: "present" }),
-      ["wait", "wait", "wait"],
+      ["refuse", "refuse", "refuse"],
     ],
     ["full stop", observed([parked(), parked(), parked()], all(names(b))), ["wait", "promote", "wait"]],
     [
@@ -176,7 +176,7 @@ describe("the start", () => {
     [
       "full stop, the master not back",
       observed([parked(), away, parked()], [names(b), away, names(b)]),
-      ["wait", "wait", "wait"],
+      ["refuse", "wait", "refuse"],
     ],
     [
       "full stop, the volume of the master lost",
@@ -187,7 +187,7 @@ describe("the start", () => {
     [
       "the same, one not back",
       observed([parked(9), empty, away], [names(b), names(b), away]),
-      ["wait", "wait", "wait"],
+      ["refuse", "refuse", "wait"],
     ],
     [
       "the master has older data than a replica",
@@ -218,7 +218,7 @@ describe("the start", () => {
     [
       "volumes of different ensembles",
       observed([parked(9), empty, parked(10, { clusterId: "other" })], all(names(b))),
-      ["wait", "wait", "wait"],
+      ["refuse", "refuse", "refuse"],
     ],
   ])("%s", (_, look, expected) => {
     expect(deeds(look)).toEqual(expected);
@@ -261,9 +261,9 @@ describe("the start", () => {
   it.each<[string, Server[], string, string]>([
     ["the case it was given for", [parked(), away, parked(9)], a, "elect"],
     ["another member than the newest", [parked(), away, parked(9)], c, "wait"],
-    ["later data", [parked(12), away, parked(9)], a, "wait"],
-    ["another one missing", [parked(), parked(9), away], a, "wait"],
-    ["one more missing", [parked(), away, away], a, "wait"],
+    ["later data", [parked(12), away, parked(9)], a, "refuse"],
+    ["another one missing", [parked(), parked(9), away], a, "refuse"],
+    ["one more missing", [parked(), away, away], a, "refuse"],
     ["one that is back with newer data", [parked(), parked(11), parked(9)], a, "wait"],
   ])("takes an approval for what it says: %s", (_, servers, name, kind) => {
     const look = observed(servers, all(names(b)), { approval: "redis-0:10,redis-1:away,redis-2:9" });
@@ -425,7 +425,16 @@ describe("what the gateway and the probes are told", () => {
       { ready: false, primary: false, detail: "replica of redis-1, gets a whole copy" },
     ],
   ])("%s", (_, look, name, expected) => {
-    expect(describeMember(look, self(name))).toEqual(expected);
+    expect(describeMember(look, self(name))).toMatchObject(expected);
+  });
+
+  it("is a refusal where a person can decide, and none where a new ensemble waits for its members", () => {
+    const refused = (servers: Server[]) =>
+      describeMember(observed(servers, all(names(undefined)), { marker: "present" }), self(a)).refused;
+    expect(refused([parked(), away, parked(9)])).toBe(true);
+    expect(refused([empty, empty, empty])).toBe(true);
+    expect(refused([empty, away, empty])).toBe(false);
+    expect(refused([parked(), parked(9), parked(9)])).toBe(false);
   });
 
   it("never gives two primaries, whatever sentinels answer to whom: a replica follows one of them", () => {
