@@ -7,6 +7,7 @@ import { beginAnew, type MarkerAnswer } from "../shared/core/marker";
 import { ordinalOf } from "../shared/core/names";
 import { contains, formatGtidSet, type GtidSet, isEmpty, subtract, union } from "./gtid";
 import { paths } from "./layout";
+import type { MysqlGauges } from "./metrics";
 
 export type MemberState = "ONLINE" | "RECOVERING" | "OFFLINE" | "ERROR" | "UNREACHABLE";
 
@@ -50,7 +51,7 @@ export interface Observed {
    */
   others: Answer[];
   marker: MarkerAnswer;
-  gauges: Record<string, number>;
+  gauges: MysqlGauges;
 }
 
 export type Action =

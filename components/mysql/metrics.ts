@@ -8,4 +8,10 @@ export const mysqlMetrics = {
   connections: { help: "connections of clients" },
   max_connections: { help: "connections that the server accepts" },
   applier_queue: { help: "transactions that were received and wait to be applied" },
+  applier_lag_seconds: {
+    help: "age of the oldest transaction that is being applied, 0 while none is; by the clocks of two members",
+  },
 } as const satisfies Metrics;
+
+/** What was not seen is not in it. */
+export type MysqlGauges = Partial<Record<keyof typeof mysqlMetrics, number>>;

@@ -122,6 +122,7 @@ export function toServer(
     priority: Number(info["slave_priority"] ?? 0),
     keys: keys.reduce((sum, each) => sum + each, 0),
     ...toMark(mark),
+    offset: Number(info["master_repl_offset"] ?? 0),
     replicas: Number(info["min_slaves_good_slaves"] ?? 0),
   };
 }

@@ -52,6 +52,9 @@ export function memberOf(name: string, namespace: string, host: string): string 
 /** Of the memory limit; the rest is for pages that are written while a child saves them, for buffers and fragmentation. */
 export const dataShare = 2 / 3;
 
+/** Of the memory limit, for writes that a replica has not received yet. Redis does not count them as data. */
+export const replicaBufferShare = 0.15;
+
 export function usersName(name: string): string {
   return `${name}-users`;
 }

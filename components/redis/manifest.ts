@@ -30,6 +30,7 @@ import {
   neededReplicas,
   paths,
   ports,
+  replicaBufferShare,
   replicaLagSeconds,
   sentinelChannel,
   usersName,
@@ -40,9 +41,6 @@ const sentinelResources = {
   requests: { cpu: "10m", memory: "32Mi", "ephemeral-storage": "16Mi" },
   limits: { memory: "64Mi", "ephemeral-storage": logSpace },
 };
-
-/** Of the memory limit, for writes that a replica has not received yet. Redis does not count them as data. */
-const replicaBufferShare = 0.15;
 
 export function maximumMemory(ensemble: Ensemble): number {
   return Math.floor(memoryLimit(ensemble) * dataShare);

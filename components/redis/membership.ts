@@ -24,6 +24,8 @@ export type Server =
       position: number;
       /** Of the ensemble that the data belongs to. */
       clusterId: string | undefined;
+      /** How far it is in the stream of changes, in bytes. Only those of one look can be compared. */
+      offset: number;
       /** Of a master: replicas that have just been heard of. It counts these itself before it takes a write. */
       replicas: number;
     };
@@ -156,6 +158,21 @@ export function mayForget({ servers, sentinels }: Observed, name: string, stayin
 export function namedMaster({ sentinels }: Pick<Observed, "sentinels">, members: string[]): string | undefined {
   const names = members.map((member) => up(sentinels[member])?.master);
   return names.find((name) => names.filter((each) => each === name).length >= majority(members.length));
+}
+
+/** Sentinels that name the master that a majority names. */
+export function agreed({ sentinels }: Pick<Observed, "sentinels">, members: string[]): number {
+  const master = namedMaster({ sentinels }, members);
+  return master === undefined ? 0 : members.filter((member) => up(sentinels[member])?.master === master).length;
+}
+
+/** What a replica lacks of its master, in bytes. undefined: it is no replica, or is not connected to a master that answers. */
+export function lag({ servers }: Pick<Observed, "servers">, name: string): number | undefined {
+  const own = up(servers[name]);
+  const master = up(servers[own?.follows ?? ""]);
+  if (own?.linked !== true || master?.role !== "master") return undefined;
+  // Both answer at about the same time: a replica may tell of more than its master just did.
+  return Math.max(0, master.offset - own.offset);
 }
 
 const none = { kind: "none" } as const;

@@ -32,12 +32,14 @@ import {
 } from "./layout";
 import {
   type Action,
+  agreed,
   countMembers,
   decide,
   describe,
   haveLeft,
   type Identity,
   isMaster,
+  lag,
   mayForget,
   namedMaster,
   type Observed,
@@ -45,7 +47,7 @@ import {
   type Server,
   up,
 } from "./membership";
-import { redisMetrics } from "./metrics";
+import { type RedisGauges, redisMetrics } from "./metrics";
 import { createRenewal, type Process } from "./renewal";
 import { createSurvey } from "./survey";
 
@@ -54,7 +56,7 @@ const handOverSeconds = 20;
 const catchUpSeconds = 3;
 
 interface Look extends Observed {
-  metrics: Record<string, number>;
+  metrics: RedisGauges;
   chore: Chore | undefined;
 }
 
@@ -305,7 +307,7 @@ export function createSidecar(
       }
       run = own && ownInfo["run_id"];
       if (!isMaster(own)) marked = undefined;
-      const metrics = { ...gauges(ownInfo, own), [membersGauge]: self.members.length };
+      const metrics = gauges(ownInfo, observed, self);
       return { ...observed, metrics, chore: await observeChore(observed) };
     },
     status: (observed) => ({ ...describe(observed, self), metrics: observed.metrics }),
@@ -463,18 +465,35 @@ const rewriteMilliseconds = 60_000;
 /** Seconds in which one master may go on marking: thirty years. */
 const generation = 1_000_000_000;
 
-function gauges(info: Record<string, string>, own: { keys: number } | undefined): Record<string, number> {
-  const numbers = {
+/** `info`: of the server here, empty without an answer. Nothing is asked for these alone. */
+export function gauges(info: Record<string, string>, observed: Observed, { name, members }: Identity): RedisGauges {
+  const server = observed.servers[name];
+  const own = up(server);
+  const failing = failsToWrite(server, info);
+  const seen: Record<keyof RedisGauges, number | string | undefined> = {
     keys: own?.keys,
     connected_clients: info["connected_clients"],
+    max_clients: info["maxclients"],
     connected_replicas: info["connected_slaves"],
-    used_memory_bytes: info["used_memory"],
+    used_memory_bytes: countedMemory(info),
     maxmemory_bytes: info["maxmemory"],
+    evicts: info["maxmemory_policy"] && Number(info["maxmemory_policy"] !== "noeviction"),
     replication_offset_bytes: info["master_repl_offset"],
-    aof_last_write_ok: info["aof_last_write_status"] === undefined ? undefined : Number(isWriting(info)),
+    replication_link_up: own?.role === "replica" ? Number(own.linked) : undefined,
+    replication_lag_bytes: lag(observed, name),
+    // A master that does not write may answer nothing else.
+    aof_last_write_ok: failing || isWriting(info) ? Number(!failing) : undefined,
     uptime_seconds: info["uptime_in_seconds"],
+    [membersGauge]: members.length,
+    sentinels_agreed: agreed(observed, members),
   };
   return Object.fromEntries(
-    Object.entries(numbers).flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value)]])),
+    Object.entries(seen).flatMap(([gauge, value]) => (value === undefined ? [] : [[gauge, Number(value)]])),
   );
+}
+
+/** Of the memory, what Redis compares with `maxmemory`. */
+function countedMemory(info: Record<string, string>): number | undefined {
+  const { used_memory: used, mem_not_counted_for_evict: uncounted = "0" } = info;
+  return used === undefined ? undefined : Number(used) - Number(uncounted);
 }

@@ -42,6 +42,7 @@ describe("the master", () => {
     keys: 0,
     position: 0,
     clusterId: undefined,
+    offset: 0,
     replicas: 2,
   };
   const replica = (ordinal: number, changes: Partial<MemberState> = {}): MemberState => ({

@@ -8,7 +8,8 @@ import { createResolver } from "../../../components/redis/connections";
 import { sentinelUsers } from "../../../components/redis/files";
 import { downAfterSeconds, replicaLagSeconds } from "../../../components/redis/layout";
 import { allBut, maximumMemory, pace, serverConfig, usersConfig } from "../../../components/redis/manifest";
-import { believedAble, failsToWrite, onlineReplicas } from "../../../components/redis/sidecar";
+import type { Server } from "../../../components/redis/membership";
+import { believedAble, failsToWrite, gauges, onlineReplicas } from "../../../components/redis/sidecar";
 
 const ensemble = (args: Partial<RedisClusterArguments> = {}) => resolveRedis("redis", { namespace: "cells", ...args });
 
@@ -298,6 +299,7 @@ describe("what a server says of itself", () => {
       role: "master",
       connected_slaves: "2",
       min_slaves_good_slaves: "1",
+      master_repl_offset: "4711",
       db0: "keys=3,expires=0",
       db16: "keys=1",
       slave_priority: "100",
@@ -311,6 +313,7 @@ describe("what a server says of itself", () => {
       keys: 4,
       position: 1_000_000_007,
       clusterId: "id",
+      offset: 4711,
       replicas: 1,
     });
   });
@@ -327,5 +330,56 @@ describe("a server without space for its append only file", () => {
     expect(failsToWrite({ state: "away", reason: "MISCONF Errors writing to the AOF file" }, {})).toBe(true);
     expect(failsToWrite({ state: "away", reason: "refused" }, {})).toBe(false);
     expect(failsToWrite({ state: "loading" }, { aof_last_write_status: "ok" })).toBe(false);
+  });
+});
+
+describe("the gauges", () => {
+  const self = { name: "redis-0", namespace: "cells", members: ["redis-0", "redis-1", "redis-2"] };
+  const info = {
+    role: "master",
+    aof_last_write_status: "ok",
+    used_memory: "1000",
+    mem_not_counted_for_evict: "300",
+    maxmemory: "2000",
+    maxmemory_policy: "noeviction",
+    maxclients: "10000",
+  };
+  const look = (server: Server) => ({
+    servers: { "redis-0": server },
+    sentinels: {},
+    marker: "unknown" as const,
+    approval: undefined,
+  });
+  const of = (seen: Record<string, string>) => gauges(seen, look(toServer(seen, null, (host) => host)), self);
+
+  it("are what the server says, and what it compares with its limit", () => {
+    expect(of(info)).toEqual({
+      keys: 0,
+      max_clients: 10_000,
+      used_memory_bytes: 700,
+      maxmemory_bytes: 2000,
+      evicts: 0,
+      aof_last_write_ok: 1,
+      members: 3,
+      sentinels_agreed: 0,
+    });
+    expect(of({ ...info, maxmemory_policy: "allkeys-lru" })).toMatchObject({ evicts: 1 });
+  });
+
+  it("tell of the link of a replica", () => {
+    const replica = { role: "slave", master_link_status: "down" };
+    expect(of(replica)).toMatchObject({ replication_link_up: 0 });
+    expect(of({ ...replica, master_link_status: "up" })).toMatchObject({ replication_link_up: 1 });
+  });
+
+  it("tell of a server that does not write, also when it says nothing else", () => {
+    expect(of({ ...info, aof_last_write_status: "err" })).toMatchObject({ aof_last_write_ok: 0 });
+    const away = (reason: string) => gauges({}, look({ state: "away", reason }), self);
+    expect(away("MISCONF Errors writing to the AOF file")).toEqual({
+      aof_last_write_ok: 0,
+      members: 3,
+      sentinels_agreed: 0,
+    });
+    expect(away("connection refused")).toEqual({ members: 3, sentinels_agreed: 0 });
   });
 });

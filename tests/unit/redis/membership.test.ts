@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import {
+  agreed,
   agreement,
   type Decision,
   decide,
   describe as describeMember,
   type Identity,
+  lag,
   namedMaster,
   type Observed,
   type Sentinel,
@@ -29,6 +31,7 @@ const parked = (position = 10, changes: Partial<Up<Server>> = {}): Server => ({
   keys: position > 0 ? 5 : 0,
   position,
   clusterId: position > 0 ? "id" : undefined,
+  offset: 0,
   replicas: 0,
   ...changes,
 });
@@ -450,5 +453,35 @@ describe("what the gateway and the probes are told", () => {
         expect([isPrimary(ensemble[0], first), isPrimary(ensemble[1], followers - first)]).not.toEqual([true, true]);
       }
     }
+  });
+});
+
+describe("what a replica lacks", () => {
+  const at = (server: Server, offset: number): Server => ({ ...(server as Up<Server>), offset });
+  const look = (...servers: Server[]) => observed(servers, all(names(a)));
+
+  it.each<[string, Server[], number | undefined]>([
+    ["less than its master has", [at(master(), 900), at(replica(a), 600)], 300],
+    ["nothing, and it answered later", [at(master(), 900), at(replica(a), 950)], 0],
+    ["is unknown while it is not connected", [at(master(), 900), at(replica(a, { linked: false }), 600)], undefined],
+    ["is unknown while the master does not answer", [away, at(replica(a), 600)], undefined],
+    ["is unknown while it follows another replica", [at(replica(b), 900), at(replica(a), 600)], undefined],
+  ])("%s", (_, servers, expected) => {
+    expect(lag(look(...servers), b)).toBe(expected);
+  });
+
+  it("is nothing that a master has", () => {
+    expect(lag(look(at(master(), 900)), a)).toBeUndefined();
+  });
+});
+
+describe("the sentinels that agree", () => {
+  it.each<[string, Sentinel[], number]>([
+    ["all", all(names(a)), 3],
+    ["without one that is away", [names(a), names(a), away], 2],
+    ["without one that names another", [names(a), names(a), names(b)], 2],
+    ["none without a majority", [names(a), names(b), away], 0],
+  ])("%s", (_, sentinels, expected) => {
+    expect(agreed({ sentinels: observed([], sentinels).sentinels }, members)).toBe(expected);
   });
 });

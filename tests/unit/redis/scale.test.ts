@@ -26,6 +26,7 @@ const replica = (follows: string, changes: Partial<Up<Server>> = {}): Up<Server>
   keys: 5,
   position: 10,
   clusterId: "id",
+  offset: 0,
   replicas: 0,
   ...changes,
 });
