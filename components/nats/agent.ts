@@ -14,12 +14,14 @@ import { commonCommands } from "../shared/agent/commands";
 import { absent } from "../shared/agent/files";
 import { keepMarker, readMarker } from "../shared/agent/guard";
 import { http } from "../shared/agent/http";
-import type { KubernetesApi } from "../shared/agent/kubernetes";
+import { impatient, inClusterApi, type KubernetesApi } from "../shared/agent/kubernetes";
 import { readCredentials, readUsers, verifyLogins } from "../shared/agent/logins";
 import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/main";
+import { ensembleCollector } from "../shared/agent/metrics";
 import { examineEach } from "../shared/agent/roll";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
+import type { Sample } from "../shared/core/metrics";
 import { memberHost, memberNames, serviceHost } from "../shared/core/names";
 import type { EnsembleSettings, SetupSettings } from "../shared/core/settings";
 import type { Credentials } from "../shared/core/users";
@@ -39,6 +41,7 @@ import {
 } from "./layout";
 import { type Answer, clusterName, decide } from "./member";
 import { acceptedOf, administrator, endpointOf, logIn, withUser } from "./members";
+import { memberSamples, observeMember } from "./metrics";
 import { reconcile } from "./reconciler";
 import { type Group, type JetStreamPage, nextRelease, type ReleaseStep, toHeldStreams } from "./release";
 import { type RenewalOptions, tellToRead } from "./renewal";
@@ -214,6 +217,11 @@ const examineServers = (members: string[], settings: EnsembleSettings, namespace
 
 // --- reconcile
 
+/** What the reconciler sees of the certificate that clients see. */
+const clientCertificate = join(paths.serverTls, "tls.crt");
+/** Of the 10 s that Prometheus waits for a scrape, if nothing else was said. */
+const scrapeSeconds = 3;
+
 async function keepReconciled(settings: EnsembleSettings, namespace: string): Promise<void> {
   const { username, password } = await readCredentials(paths.reconciler);
   await reconcile({
@@ -225,7 +233,20 @@ async function keepReconciled(settings: EnsembleSettings, namespace: string): Pr
     })),
     replicas: wantedReplicas(settings.members),
     certificates: renewalOf(settings, namespace, { username: inAccount(username, systemAccount), password }),
+    samples: collector(settings, namespace),
   });
+}
+
+function collector(settings: EnsembleSettings, namespace: string): () => Promise<Sample[]> {
+  const ofEnsemble = ensembleCollector({ ...settings, namespace }, clientCertificate, inClusterApi(impatient));
+  const members = memberNames(settings.name, settings.members);
+  return async () => {
+    const ofMembers = members.map(async (member) => {
+      const ask = (path: string) => monitor(settings, namespace, member, path, scrapeSeconds);
+      return memberSamples(member, await observeMember(ask).catch(() => undefined));
+    });
+    return (await Promise.all([...ofMembers, ofEnsemble()])).flat();
+  };
 }
 
 /** With a user that may only tell servers to read their files. */
@@ -233,7 +254,7 @@ function renewalOf(settings: EnsembleSettings, namespace: string, credentials: C
   const members = settings.tls === "off" ? [] : memberNames(settings.name, settings.members);
   return {
     members: Object.fromEntries(members.map((member) => [member, monitoringUrl(settings, namespace, member, "varz")])),
-    files: { client: join(paths.serverTls, "tls.crt"), peer: join(paths.peerTls, "tls.crt") },
+    files: { client: clientCertificate, peer: join(paths.peerTls, "tls.crt") },
     endpoint: async () => ({
       ...(await endpointOf(settings, serviceHost(settings.name, namespace), credentials)),
       name: "cells-services-renewal",

@@ -20,6 +20,7 @@ import {
   EnsembleComponent,
   listed,
   readAgentBundle,
+  seeBackups,
   urlOf,
 } from "../shared/deploy";
 import { natsAlerts } from "./alerts";
@@ -96,13 +97,10 @@ export class NatsCluster extends EnsembleComponent {
     const program = () => readAgentBundle("nats-backup", () => require("../../dist/agents/nats-backup.json"));
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: setup });
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
-    // Without applications and without TLS the reconciler would have nothing to do.
-    if (ensemble.applications.length > 0 || ensemble.tls !== "off") {
-      const access = createAccess(ensemble, reconcilerName(name), [], afterGuard);
-      // While streams are restored nobody moves them.
-      const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: [reconciler, ...access, ...restored] });
-      new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, checksum(listed(own))), whenFilled);
-    }
+    const access = createAccess(ensemble, reconcilerName(name), [seeBackups(ensemble)], afterGuard);
+    // While streams are restored nobody moves them.
+    const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: [reconciler, ...access, ...restored] });
+    new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, checksum(listed(own))), whenFilled);
     const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
     createMonitoring(ensemble, { alerts: natsAlerts, agent: reconcilerName(name) }, afterGuard);

@@ -48,6 +48,11 @@ export function wantedReplicas(members: number): number {
   return Math.min(3, members);
 }
 
+/** The longest time between two looks of the reconciler at all streams: events may be lost, and the reconciler may be away. */
+export const fullPassSeconds = 60;
+/** Three full passes without success, and time for the answers. */
+export const staleSeconds = 4 * fullPassSeconds;
+
 /** Metadata of a stream whose owner has decided on the number of replicas: value "keep". */
 export const replicasMetadata = "cells-services.replicas";
 

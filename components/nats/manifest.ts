@@ -318,7 +318,7 @@ function reconcilerFiles(ensemble: Ensemble): Mounts {
 }
 
 function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
-  const probe = (path: string) => ({ httpGet: { path, port: "probes", scheme: "HTTP" } });
+  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" } });
   return {
     ...agentContainer({
       name: "reconciler",
@@ -328,7 +328,7 @@ function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
       // The list of some thousand streams fits into this heap.
       nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
     }),
-    ports: containerPorts({ probes: ports.reconciler }),
+    ports: containerPorts({ metrics: ports.reconciler }),
     // Only the process: a restart does not bring a server back.
     livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
     // Ready while its last look at every stream is recent.

@@ -5,10 +5,13 @@
 import { createServer } from "node:http";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { exposition } from "../shared/agent/metrics";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
+import type { Sample } from "../shared/core/metrics";
 import { connectionOptions } from "./client";
-import { ports, reconcilerInbox } from "./layout";
+import { fullPassSeconds, ports, reconcilerInbox, staleSeconds } from "./layout";
+import { type LastPass, passSamples, reconcilerMetrics } from "./metrics";
 import { keepCertificatesRead, type RenewalOptions } from "./renewal";
 import { createShortage, type Decision, decide, type StreamState, toStreamState } from "./replication";
 
@@ -19,23 +22,25 @@ export interface ReconcilerOptions {
   accounts: { account: string; credentials: { username: string; password: string } }[];
   replicas: number;
   certificates: RenewalOptions;
+  /** What a scrape says beside the passes. Bounded by time-outs of its own. */
+  samples: () => Promise<Sample[]>;
 }
 
-/** The longest time between two passes: events may be lost, and the reconciler may be away. */
-const fullPassSeconds = 60;
 /** Between two passes while a stream is to be changed. Doubles with each pass that changes nothing, as while a member is away. */
 const watchedPassSeconds = 3;
-/** Three full passes without success, and time for the answers. */
-const staleSeconds = 4 * fullPassSeconds;
 
 /** The events that start a pass: a stream has changed, or can be changed now. */
 const advisories = ["CREATED", "UPDATED", "LEADER_ELECTED"].map((event) => `$JS.EVENT.ADVISORY.STREAM.${event}.*`);
 
 /** Throws when an account cannot be watched any longer. The kubelet then starts the container again. */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
-  const lastPass = new Map<string, number>();
-  const probes = serveProbes(() =>
-    options.accounts.every(({ account }) => Date.now() - (lastPass.get(account) ?? 0) < staleSeconds * 1000),
+  const lastPass = new Map<string, LastPass>();
+  const server = serve(
+    () => options.accounts.every(({ account }) => Date.now() - (lastPass.get(account)?.at ?? 0) < staleSeconds * 1000),
+    async () => {
+      const passes = options.accounts.flatMap(({ account }) => passSamples(account, lastPass.get(account)));
+      return exposition(reconcilerMetrics, [...(await options.samples()), ...passes]);
+    },
   );
   // When one account cannot be watched, the other ones must not keep the process alive.
   const stop = new AbortController();
@@ -44,19 +49,21 @@ export async function reconcile(options: ReconcilerOptions): Promise<void> {
     await Promise.all([
       keepCertificatesRead(options.certificates, signal),
       ...options.accounts.map((account) =>
-        watchAccount({ ...options, signal }, account, () => lastPass.set(account.account, Date.now())),
+        watchAccount({ ...options, signal }, account, (outcomes) =>
+          lastPass.set(account.account, { at: Date.now(), underReplicated: outcomes.filter(isPending).length }),
+        ),
       ),
     ]);
   } finally {
     stop.abort();
-    probes.close();
+    server.close();
   }
 }
 
 async function watchAccount(
   options: ReconcilerOptions & { signal: AbortSignal },
   { account, credentials }: ReconcilerOptions["accounts"][number],
-  passed: () => void,
+  passed: (outcomes: Outcome[]) => void,
 ): Promise<void> {
   const { host, signal, caFile, replicas } = options;
   const endpoint = { host, port: ports.client, credentials, inboxPrefix: reconcilerInbox };
@@ -86,9 +93,8 @@ async function watchAccount(
     try {
       const outcomes = await pass(await jetstreamManager(connection), replicas, freshOf);
       const news = report(outcomes);
-      passed();
-      const pending = outcomes.some(({ kind }) => kind === "raise" || kind === "wait");
-      seconds = pending ? nextPassSeconds(seconds, news) : fullPassSeconds;
+      passed(outcomes);
+      seconds = outcomes.some(isPending) ? nextPassSeconds(seconds, news) : fullPassSeconds;
     } catch (error) {
       if (bell.closed()) break;
       log(`${account}: ${messageOf(error)}`);
@@ -107,6 +113,11 @@ function nextPassSeconds(last: number, news: boolean): number {
 }
 
 export type Outcome = Decision & { failed?: string };
+
+/** The stream has fewer replicas than it is to have. */
+export function isPending({ kind }: Pick<Outcome, "kind">): boolean {
+  return kind === "raise" || kind === "wait";
+}
 
 /** Reads all streams, and raises those that the decision names. */
 export async function pass(
@@ -208,10 +219,20 @@ export function createBell(): Bell {
   };
 }
 
-function serveProbes(ready: () => boolean) {
+function serve(ready: () => boolean, scrape: () => Promise<string>) {
   const server = createServer((request, response) => {
+    const say = (ok: boolean, text: string): void => {
+      response.writeHead(ok ? 200 : 503, { "content-type": "text/plain; charset=utf-8" }).end(text);
+    };
+    if (request.url === "/metrics") {
+      void scrape().then(
+        (text) => say(true, text),
+        (error: unknown) => say(false, `${messageOf(error)}\n`),
+      );
+      return;
+    }
     const ok = request.url === "/livez" || (request.url === "/readyz" && ready());
-    response.writeHead(ok ? 200 : 503, { "content-type": "text/plain" }).end(ok ? "ok\n" : "not ready\n");
+    say(ok, ok ? "ok\n" : "not ready\n");
   });
   return server.listen(ports.reconciler);
 }

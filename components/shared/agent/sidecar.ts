@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { help, log } from "../core/log";
-import { ensembleMetrics, type Metrics, memberMetrics, type Sample } from "../core/metrics";
+import { ensembleMetrics, type Metrics, memberMetrics, metricsOfService, type Sample } from "../core/metrics";
 import { agentPorts, type EnsembleSettings } from "../core/settings";
 import { within } from "../core/wait";
 import { impatient, inClusterApi } from "./kubernetes";
@@ -170,8 +170,7 @@ function pagesOf(scrape: () => Promise<string>, now: () => Status, live: () => b
 
 /** Everything that an agent beside a server may say. */
 export function metricsOf({ service, metrics }: Pick<Sidecar<never, never>, "service" | "metrics">): Metrics {
-  const own = Object.entries(metrics).map(([name, metric]) => [`${service}_${name}`, metric]);
-  return { ...memberMetrics, ...(Object.fromEntries(own) as Metrics), ...ensembleMetrics };
+  return { ...memberMetrics, ...metricsOfService(service, metrics), ...ensembleMetrics };
 }
 
 export function statusSamples(service: string, { ready, primary, refused = false, metrics = {} }: Status): Sample[] {

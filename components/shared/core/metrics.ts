@@ -45,5 +45,10 @@ export const ensembleMetrics = {
   backup_running: { help: "1: a run goes on", labels: ["job"] },
 } satisfies Metrics;
 
+/** With the name of the service before each name. */
+export function metricsOfService(service: string, metrics: Metrics): Metrics {
+  return Object.fromEntries(Object.entries(metrics).map(([name, metric]) => [`${service}_${name}`, metric]));
+}
+
 /** Values of the label `job` of backups. */
 export const backupJobs = ["copy", "proof"] as const;
