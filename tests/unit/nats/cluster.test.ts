@@ -113,8 +113,19 @@ describe("a NATS cluster", () => {
     }
   });
 
-  it("has no reconciler where it would have nothing to do", async () => {
-    expect((await deploy({ applications: [], tls: "off" })).byType(deployment)).toEqual([]);
+  it("has a reconciler always, since it serves the metrics, and may read when copies were made", async () => {
+    const graph = await deploy({ applications: [], tls: "off" });
+    const [container] = listAt(inputs(graph, deployment, "nats-reconciler"), "spec.template.spec.containers");
+    expect(container?.["ports"]).toEqual([{ name: "metrics", containerPort: 8080, protocol: "TCP" }]);
+    const { rules } = inputs(graph, "kubernetes:rbac.authorization.k8s.io/v1:Role", "nats-reconciler");
+    expect(rules).toEqual([
+      {
+        apiGroups: ["batch"],
+        resources: ["cronjobs"],
+        verbs: ["get"],
+        resourceNames: ["nats-backup", "nats-backup-proof"],
+      },
+    ]);
   });
 
   it("gives the reconciler the certificates that the servers should show, and not their keys", async () => {
