@@ -162,7 +162,7 @@ function namesIn({ service, name, namespace }: Scope) {
   return { prefix: name, title: titles[service], on };
 }
 
-const found = spawnSync("promtool", ["--version"]).status === 0;
+export const found = spawnSync("promtool", ["--version"]).status === 0;
 
 /** Without promtool the stories are skipped. */
 export function describeAlerts(alerts: Alert[], scope: Scope, healthy: Series, stories: Story[]): void {
@@ -201,7 +201,7 @@ export function describeAlerts(alerts: Alert[], scope: Scope, healthy: Series, s
 }
 
 /** What promtool finds wrong. JSON is YAML. */
-function promtool(rules: object, test: object): string {
+export function promtool(rules: object, test: object): string {
   const folder = mkdtempSync(join(tmpdir(), "alerts-"));
   try {
     const write = (file: string, content: object) => writeFileSync(join(folder, file), JSON.stringify(content));

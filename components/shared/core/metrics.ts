@@ -2,6 +2,7 @@
  * What agents say about themselves and their ensemble in the text format of Prometheus, as data: agents serve it, the documentation lists
  * it. Units are the last word of a name: `_bytes`, `_seconds`, `_timestamp_seconds` (Unix time). Without one: 1 is yes, or a number of things.
  */
+import { namesOf } from "./names";
 
 /** Before all names. */
 export const metricPrefix = "cells_services_";
@@ -52,3 +53,22 @@ export function metricsOfService(service: string, metrics: Metrics): Metrics {
 
 /** Values of the label `job` of backups. */
 export const backupJobs = ["copy", "proof"] as const;
+
+/** Matchers of pods, as a scrape names them in the labels `namespace` and `pod`; to be put between braces. */
+export interface Pods {
+  member: string;
+  gateway: string;
+  /** Of agents that run all the time: beside the servers, or in a Deployment. */
+  agent: string;
+}
+
+/** `agent`: name of the Deployment whose agent runs all the time; without it agents run beside the servers. */
+export function podsOf(name: string, namespace: string, agent?: string): Pods {
+  const pods = (pattern: string): string => `namespace="${namespace}",pod=~"${pattern}"`;
+  const member = pods(`${name}-[0-9]+`);
+  return {
+    member,
+    gateway: pods(`${namesOf(name).gateway}-.+`),
+    agent: agent === undefined ? member : pods(`${agent}-.+`),
+  };
+}

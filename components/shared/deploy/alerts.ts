@@ -2,8 +2,8 @@
  * Alerts as data. The conditions that every ensemble has stand here; those of a service in its own `alerts.ts`. All are warned of before the
  * promise breaks where a server shows it, and each one names the page that says what to do.
  */
-import type { backupJobs } from "../core/metrics";
-import { namesOf, type ServiceKind } from "../core/names";
+import { type backupJobs, type Pods, podsOf } from "../core/metrics";
+import type { ServiceKind } from "../core/names";
 import type { Ensemble } from "./arguments";
 
 export interface Alert {
@@ -21,37 +21,27 @@ export interface Alert {
   page: string;
 }
 
-/** One ensemble, as the labels `namespace` and `pod` of a scrape name it. Matchers are put between braces. */
-export interface Scope {
+/** One ensemble, and what its alerts depend on. */
+export interface Scope extends Pods {
   service: ServiceKind;
   name: string;
   namespace: string;
   members: number;
-  /** Matchers of the members' pods. */
-  member: string;
-  /** Matchers of the pods of the gateway. */
-  gateway: string;
-  /** Matchers of the pods whose agents run all the time: those of the members, or of a Deployment. */
-  agent: string;
   /** Days of a server certificate. */
   lifetimeDays: number;
   /** How old the last good run of each job may be, in seconds. */
   backups: Record<(typeof backupJobs)[number], number> | undefined;
 }
 
-/** `agent`: name of the Deployment whose agent runs all the time; without it agents run beside the servers. */
+/** `agent` as in `podsOf`. */
 export function scopeOf(ensemble: Ensemble, namespace: string, agent?: string): Scope {
   const { service, name, members, certificates, backups } = ensemble;
-  const pods = (pattern: string): string => `namespace="${namespace}",pod=~"${pattern}"`;
-  const member = pods(`${name}-[0-9]+`);
   return {
+    ...podsOf(name, namespace, agent),
     service,
     name,
     namespace,
     members,
-    member,
-    gateway: pods(`${namesOf(name).gateway}-.+`),
-    agent: agent === undefined ? member : pods(`${agent}-.+`),
     lifetimeDays: certificates.lifetimeDays,
     backups: backups && { copy: secondsOf(backups.staleAfter), proof: secondsOf(backups.proof.staleAfter) },
   };
