@@ -38,8 +38,8 @@ export default tseslint.config(
       "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }],
       // Functions that satisfy an async interface without waiting for anything are fine.
       "@typescript-eslint/require-await": "off",
-      // The bundle of an agent is loaded when a component is created, and not when its module is.
-      "@typescript-eslint/no-require-imports": ["error", { allow: ["/dist/agents/"] }],
+      // What the build made, such as the bundle of an agent, is loaded when a component is created, and not when its module is.
+      "@typescript-eslint/no-require-imports": ["error", { allow: ["/dist/(agents|dashboards)/"] }],
     },
   },
   room(["components/**", "stacks/**", "checks/**", "drills/**", "examples/**"], sandbox),

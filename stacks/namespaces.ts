@@ -2,6 +2,7 @@
 import { Namespace } from "@pulumi/kubernetes/core/v1/namespace";
 import { Provider } from "@pulumi/kubernetes/provider";
 import type * as pulumi from "@pulumi/pulumi";
+import { commonLabels } from "../components/shared/deploy";
 import { cellsNamespace, isElsewhere, type StackConfig } from "./config";
 
 /** A name that is known when the namespace is there. */
@@ -74,8 +75,7 @@ function creation(access: ClusterAccess, protect: boolean) {
 function labelsOf(level: "restricted" | "baseline"): Record<string, string> {
   const modes = ["enforce", "audit", "warn"].map((mode) => [`pod-security.kubernetes.io/${mode}`, level] as const);
   return {
-    "app.kubernetes.io/managed-by": "pulumi",
-    "app.kubernetes.io/part-of": "cells-services",
+    ...commonLabels,
     ...Object.fromEntries(modes),
   };
 }

@@ -103,7 +103,11 @@ export class EtcdCluster extends EnsembleComponent {
     const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), whenFilled);
     const whenAdmitted = pulumi.mergeOptions(afterGuard, { dependsOn: [admission] });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
-    createMonitoring(ensemble, { alerts: etcdAlerts, agent: maintenanceName(name) }, afterGuard);
+    createMonitoring(
+      ensemble,
+      { alerts: etcdAlerts, dashboard: () => require("../../dist/dashboards/etcd.json"), agent: maintenanceName(name) },
+      afterGuard,
+    );
     this.publish({ url, ports, durability: null, applications });
   }
 }

@@ -67,7 +67,11 @@ export class MongodbCluster extends EnsembleComponent {
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
-    createMonitoring(ensemble, { alerts: mongodbAlerts }, afterGuard);
+    createMonitoring(
+      ensemble,
+      { alerts: mongodbAlerts, dashboard: () => require("../../dist/dashboards/mongodb.json") },
+      afterGuard,
+    );
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });
   }
 }

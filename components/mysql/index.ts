@@ -85,7 +85,11 @@ export class MysqlCluster extends EnsembleComponent {
     const more = (application: string) => ({ database: databaseOf(application) });
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
-    createMonitoring(ensemble, { alerts: mysqlAlerts }, afterGuard);
+    createMonitoring(
+      ensemble,
+      { alerts: mysqlAlerts, dashboard: () => require("../../dist/dashboards/mysql.json") },
+      afterGuard,
+    );
     this.publish({ url, ports, durability: "fsync", applications });
   }
 }

@@ -103,7 +103,11 @@ export class NatsCluster extends EnsembleComponent {
     new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, checksum(listed(own))), whenFilled);
     const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
-    createMonitoring(ensemble, { alerts: natsAlerts, agent: reconcilerName(name) }, afterGuard);
+    createMonitoring(
+      ensemble,
+      { alerts: natsAlerts, dashboard: () => require("../../dist/dashboards/nats.json"), agent: reconcilerName(name) },
+      afterGuard,
+    );
     this.publish({ url, ports, durability, applications });
   }
 }

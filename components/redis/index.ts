@@ -80,7 +80,11 @@ export class RedisCluster extends EnsembleComponent {
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
-    createMonitoring(ensemble, { alerts: redisAlerts }, afterGuard);
+    createMonitoring(
+      ensemble,
+      { alerts: redisAlerts, dashboard: () => require("../../dist/dashboards/redis.json") },
+      afterGuard,
+    );
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 

@@ -127,7 +127,11 @@ export class VaultCluster extends EnsembleComponent {
     );
     createMonitoring(
       ensemble,
-      { alerts: vaultAlerts, endpoint: (known) => telemetryEndpoint(ensemble, known) },
+      {
+        alerts: vaultAlerts,
+        dashboard: () => require("../../dist/dashboards/vault.json"),
+        endpoint: (known) => telemetryEndpoint(ensemble, known),
+      },
       afterGuard,
     );
     this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });

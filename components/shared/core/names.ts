@@ -43,6 +43,7 @@ export function namesOf(name: string) {
     restorePreflight: `${name}-restore-preflight`,
     /** PrometheusRule, or ConfigMap with rules, and PodMonitor. */
     monitoring: `${name}-monitoring`,
+    dashboard: `${name}-dashboard`,
   };
 }
 
@@ -152,13 +153,18 @@ export function gatewaySelector(service: ServiceKind, name: string): Record<stri
   return { ...instanceLabels(service, name), [labelKeys.component]: "gateway" };
 }
 
+/** Labels of any object. */
+export const commonLabels = {
+  "app.kubernetes.io/managed-by": "pulumi",
+  "app.kubernetes.io/part-of": "cells-services",
+};
+
 /** Labels of any object of the ensemble. */
 export function labels(service: ServiceKind, name: string, version?: string): Record<string, string> {
   return {
     ...instanceLabels(service, name),
     ...(version === undefined ? {} : { [labelKeys.version]: version }),
-    "app.kubernetes.io/managed-by": "pulumi",
-    "app.kubernetes.io/part-of": "cells-services",
+    ...commonLabels,
   };
 }
 

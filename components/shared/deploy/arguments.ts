@@ -55,7 +55,7 @@ const labels = z.record(z.string(), z.string());
 const peer = z.strictObject({ namespaceLabels: labels.optional(), podLabels: labels.optional() });
 export type Peer = z.output<typeof peer>;
 // Strict, because without a misspelt key the peer would be every pod of the namespace.
-const peers = z.array(peer, says("a list of peers", 'use a list like [{ podLabels: { app: "x" } }]'));
+export const peers = z.array(peer, says("a list of peers", 'use a list like [{ podLabels: { app: "x" } }]'));
 
 const ranges = z.array(
   z.string().check(rule(rangeProblem)),

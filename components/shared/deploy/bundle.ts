@@ -13,20 +13,24 @@ export interface AgentBundle {
   checksum: string;
 }
 
-/**
- * The bundle that `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains it,
- * and runs only when a component is created, so that a program loads the bundles of the services that it uses.
- */
 export function readAgentBundle(
   service: ServiceKind | `${ServiceKind}-backup` | "gateway",
   load: () => unknown,
 ): AgentBundle {
+  return built<AgentBundle>(`the agent bundle of ${service}`, `agents/${service}.json`, load);
+}
+
+/**
+ * What `npm run build` made. `load` requires the file by a literal path, so that a program that is itself bundled contains it,
+ * and runs only when a component is created, so that a program loads what belongs to the services that it uses.
+ */
+export function built<T>(what: string, file: string, load: () => unknown): T {
   try {
-    return load() as AgentBundle;
+    return load() as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
     throw new pulumi.RunError(
-      `the agent bundle of ${service} is missing: the package cells-services has no file dist/agents/${service}.json; ` +
+      `${what} is missing: the package cells-services has no file dist/${file}; ` +
         `in a checkout of its sources run "npm run build", elsewhere install the package again`,
     );
   }

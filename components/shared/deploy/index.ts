@@ -13,6 +13,7 @@ export { createCertificates } from "./certificates";
 export { claimNames } from "./claims";
 export { EnsembleComponent, urlOf } from "./component";
 export * from "./credentials";
+export { createOverview } from "./dashboards";
 export { configName, createConfig, createMembers, createPermissions, createSetup } from "./ensemble";
 export { createGateway } from "./gateway";
 export { createGuard } from "./guard";
@@ -26,7 +27,7 @@ export {
   setupJob,
 } from "./members";
 export * from "./memory";
-export { createMonitoring } from "./monitoring";
+export { createMonitoring, monitoringArgument } from "./monitoring";
 export { apiServerPorts, clientPolicy, metadata, podIdentityEgress, tcp } from "./network";
 export * from "./pod";
 export { type KubernetesProviderArguments, kubernetesProvider } from "./provider";

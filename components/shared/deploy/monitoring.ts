@@ -6,6 +6,7 @@ import { z } from "zod";
 import { instanceLabels, namesOf } from "../core/names";
 import { type Alert, type Scope, scopeOf } from "./alerts";
 import type { Ensemble } from "./arguments";
+import { dashboardData, dashboardLabel } from "./dashboards";
 import { metadata } from "./network";
 import { says, text } from "./schema";
 
@@ -50,6 +51,8 @@ export function ruleGroups(scope: Scope, alerts: Alert[], runbooks: string) {
 
 export interface Monitored {
   alerts: (scope: Scope) => Alert[];
+  /** Requires what `npm run build` made of its dashboard. */
+  dashboard: () => unknown;
   /** Name of the Deployment whose agent runs all the time; without it agents run beside the servers. */
   agent?: string;
   /** What is scraped beside the port `metrics` of each pod. */
@@ -62,9 +65,9 @@ export function createMonitoring(
   options: pulumi.CustomResourceOptions,
 ): void {
   const { service, name, namespace, monitoring } = ensemble;
-  const objectName = namesOf(name).monitoring;
-  const described = (labels: Record<string, string>) => {
-    const own = metadata(ensemble, objectName);
+  const { monitoring: objectName, dashboard } = namesOf(name);
+  const described = (labels: Record<string, string>, of = objectName) => {
+    const own = metadata(ensemble, of);
     return { ...own, labels: { ...own.labels, ...labels, ...monitoring.labels } };
   };
   const groups = namespace.apply((known) => {
@@ -92,5 +95,9 @@ export function createMonitoring(
     }));
     const monitor = { apiVersion: "monitoring.coreos.com/v1", kind: "PodMonitor", metadata: described({}), spec };
     new CustomResource(`${objectName}-pods`, monitor, options);
+  }
+  if (monitoring.dashboards) {
+    const data = namespace.apply((known) => dashboardData(service, monitored.dashboard, { namespace: known, name }));
+    new ConfigMap(dashboard, { metadata: described(dashboardLabel, dashboard), data }, options);
   }
 }
