@@ -14,9 +14,12 @@ import { partitionOf } from "../components/shared/core/aws";
 import {
   type AddProblem,
   type EnsembleArguments,
+  monitoringArgument,
   type Path,
+  type Peer,
   parsed,
   pathText,
+  peers,
   podArgument,
   rotation,
   type Sound,
@@ -253,6 +256,14 @@ const stackShape = z.strictObject({
       "`annotations` key by key, the Secrets of `imagePullSecrets` are added, and any other value replaces the one given here. A service " +
       "cannot remove what is given here",
   ),
+  monitoring: (
+    partial(
+      monitoringArgument.unwrap().extend({ from: peers.describe("default of `metrics.from` for all services") }),
+    ) as z.ZodType<Configurable<EnsembleArguments>["monitoring"] & { from?: Peer[] }>
+  ).describe(
+    "default of `monitoring` for all services, with the same keys and `from`. What a service says in its own `monitoring` and `metrics` is " +
+      "merged over it: `labels` key by key, and any other value replaces the one given here. With `dashboards` there is one of all services too",
+  ),
   services: z
     .array(z.enum(serviceNames))
     .min(1)
@@ -291,9 +302,22 @@ const stackShape = z.strictObject({
   objectstore: services.objectstore.prefault({}),
 });
 
-export const schema = stackShape.check(together(checkCellsNamespace));
+export const schema = stackShape.check(together(checkCellsNamespace), together(checkMonitoring));
 
 export type StackConfig = Readonly<z.output<typeof schema>>;
+
+/** Each service would refuse it for itself. */
+function checkMonitoring(
+  { monitoring }: Sound<Pick<z.output<typeof stackShape>, "monitoring">>,
+  problem: AddProblem,
+): void {
+  const { from = [], rules, monitors, dashboards } = monitoring ?? {};
+  if (from.length > 0 || !(rules ?? (monitors || dashboards))) return;
+  problem(
+    ["monitoring"],
+    `needs monitoring.from, which admits Prometheus to the metrics, got ${shown(monitoring)}; give the pods of your Prometheus`,
+  );
+}
 
 interface Places {
   namespace: string;

@@ -16,6 +16,7 @@ import { kubernetesProvider } from "../components/provider";
 import { RedisCluster, type RedisClusterArguments, redisProfile, redisSchema } from "../components/redis";
 import {
   type CheckTarget,
+  createOverview,
   type EnsembleArguments,
   type EnsembleComponent,
   type Path,
@@ -139,6 +140,8 @@ export function deployServices(config: StackConfig, environment: Environment): S
     const args = { ...argumentsOf(service, config, environment), namespace: namespaces.services };
     return { service, component: create(service, args, options), applications: args.applications ?? [] };
   });
+  const { dashboards, labels = {} } = config.monitoring ?? {};
+  if (dashboards) createOverview(namespaces.services, labels, { provider });
   return {
     ...provideCells(config, deployed, { namespace: namespaces.cells, ...surroundings }, { provider }),
     checks: pulumi.all(deployed.map(({ component }) => component.checkTarget)),
@@ -181,7 +184,15 @@ function argumentsOf<S extends ServiceName>(
   const { namespace, cells } = config;
   const tls = tlsDefaults[service][cells.version].mode;
   const args = { tls, ...environment.services[service], namespace } as ServiceArguments[S];
-  return withCells(config, merged<ServiceArguments[S]>(args, { ...given, pod: podOf(config.pod, given.pod) }));
+  const monitored = merged<ServiceArguments[S]>(args, monitoringOf(service, config));
+  return withCells(config, merged(monitored, { ...given, pod: podOf(config.pod, given.pod) }));
+}
+
+/** What the stack says for all services; the object store has no metrics. */
+function monitoringOf(service: ServiceName, { monitoring = {} }: StackConfig): Partial<EnsembleArguments> {
+  if (service === "objectstore") return {};
+  const { from, ...rest } = monitoring;
+  return { monitoring: rest, metrics: { from } };
 }
 
 /** The lists of pull secrets are joined: an image of the pod may need a Secret of either. */

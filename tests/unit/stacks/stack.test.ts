@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { buildDashboards } from "../../../components/dashboards";
 import { tlsDefaults } from "../../../stacks/cells";
 import { type CellsVersion, serviceNames } from "../../../stacks/config";
 import { deployStack } from "../../../stacks/stack";
@@ -198,6 +199,49 @@ describe("a stack", () => {
     expect(at(proxies, "spec.template.metadata.labels")).toMatchObject({ team: "cache", stage: "test" });
     expect(listAt(proxies, "spec.template.spec.containers").map(({ image }) => image)).toEqual([
       expect.stringMatching(/^registry\.example\.com\/library\/haproxy:/),
+    ]);
+  });
+
+  it("gives one monitoring to all services, and each service its own over it", async () => {
+    buildDashboards();
+    const [prometheus, other] = ["monitoring", "metrics"].map((name) => ({
+      namespaceLabels: { "kubernetes.io/metadata.name": name },
+    }));
+    const ofStack = { rules: "ConfigMap", dashboards: true, labels: { team: "platform" }, from: [prometheus] };
+    const own = { monitoring: { rules: "PrometheusRule", labels: { tier: "cache" } }, metrics: { from: [other] } };
+    const graph = await recordStack("dev", {
+      config: {
+        services: '["etcd","redis","objectstore"]',
+        monitoring: JSON.stringify(ofStack),
+        redis: JSON.stringify(own),
+      },
+    });
+    const configMap = "kubernetes:core/v1:ConfigMap";
+    const named = (type: string, suffix: RegExp) =>
+      graph.byType(type).flatMap(({ name }) => (suffix.test(name) ? [name] : []));
+    expect(named(configMap, /-monitoring$/)).toEqual(["etcd-monitoring"]);
+    expect(named("kubernetes:monitoring.coreos.com/v1:PrometheusRule", /./)).toEqual(["redis-monitoring"]);
+    const dashboards = ["cells-services-overview", "etcd-dashboard", "redis-dashboard"];
+    expect(named(configMap, /-(dashboard|overview)$/).sort()).toEqual(dashboards);
+    const labels = dashboards.map((name) => at(inputs(graph, configMap, name), "metadata.labels"));
+    for (const each of labels) expect(each).toMatchObject({ grafana_dashboard: "1", team: "platform" });
+    expect(labels.map((each) => at(each, "tier"))).toEqual([undefined, undefined, "cache"]);
+    const admitted = (name: string) =>
+      JSON.stringify(inputs(graph, "kubernetes:networking.k8s.io/v1:NetworkPolicy", name));
+    expect(admitted("etcd-members")).toContain('{"kubernetes.io/metadata.name":"monitoring"}');
+    expect(admitted("redis")).not.toContain('{"kubernetes.io/metadata.name":"monitoring"}');
+    expect(admitted("redis")).toContain('{"kubernetes.io/metadata.name":"metrics"}');
+  });
+
+  it.each([
+    ['{"rules":"both"}', /^ {2}- cells-services:monitoring\.rules must be /],
+    ['{"rules":"ConfigMap"}', /^ {2}- cells-services:monitoring needs monitoring\.from, /],
+  ])("refuses a wrong monitoring once, not for each service: %s", async (monitoring, sentence) => {
+    const { message } = await failure({ config: { kubeContext: "test", monitoring } });
+    expect(message.split("\n")).toEqual([
+      'stack "dev": 1 configuration value is wrong',
+      expect.stringMatching(sentence),
+      "all keys: docs/configuration.md of cells-services",
     ]);
   });
 
