@@ -32,7 +32,10 @@ export function overview(namespace: string): Row[] {
     {
       title: "Members",
       panels: [
-        graph("Ready", "short", { "{{name}}": byName("sum", own("ready")) }),
+        graph("Ready", "short", {
+          "{{name}}": byName("sum", own("ready")),
+          "{{name}} with a leader": byName("sum", `etcd_server_has_leader{namespace="${namespace}"}`),
+        }),
         graph("Take writes", "short", { "{{name}}": byName("sum", own("primary")) }, { below: 1 }),
         graph("Free space of volumes", "percentunit", { "{{pod}}": free }, { below: 0.15 }),
         graph(

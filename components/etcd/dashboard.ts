@@ -5,7 +5,7 @@ import { maintenanceName } from "./layout";
 
 export function etcdDashboard(name: string, namespace: string): Row[] {
   const pods = podsOf(name, namespace, maintenanceName(name));
-  const { member } = pods;
+  const { member, agent } = pods;
   const [size, quota] = [`etcd_mvcc_db_total_size_in_bytes{${member}}`, `etcd_server_quota_backend_bytes{${member}}`];
   return [
     {
@@ -13,6 +13,10 @@ export function etcdDashboard(name: string, namespace: string): Row[] {
       panels: [
         now("Has a leader", "bool_yes_no", { "{{pod}}": `etcd_server_has_leader{${member}}` }, { below: 1 }),
         now("Is the leader", "bool_yes_no", { "{{pod}}": `etcd_server_is_leader{${member}}` }),
+        now("Alarms", "short", { "{{alarm}}": `max by (alarm) (cells_services_etcd_alarms{${agent}})` }, { from: 1 }),
+        now("Last pass of the maintenance ago", "s", {
+          "": `time() - max(cells_services_etcd_maintenance_last_success_timestamp_seconds{${agent}})`,
+        }),
         graph("Changes of the leader in an hour", "short", {
           "{{pod}}": `increase(etcd_server_leader_changes_seen_total{${member}}[1h])`,
         }),

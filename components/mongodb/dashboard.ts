@@ -12,6 +12,7 @@ export function mongodbDashboard(name: string, namespace: string): Row[] {
       panels: [
         graph("Healthy members, as each one sees them", "short", { "{{pod}}": own("members_healthy") }),
         graph("Behind the primary", "s", { "{{pod}}": own("lag_seconds") }),
+        graph("Reach of the oplog", "s", { "{{pod}}": own("oplog_window_seconds") }),
         now("Votes", "short", { "{{pod}}": own("votes") }),
         now("Feature compatibility version", "short", { "{{pod}}": own("feature_compatibility_version") }),
         now(
@@ -19,6 +20,18 @@ export function mongodbDashboard(name: string, namespace: string): Row[] {
           "bool_yes_no",
           { "{{pod}}": own("certificate_reload_failed") },
           { from: 1 },
+        ),
+      ],
+    },
+    {
+      title: "Clients",
+      panels: [
+        graph("Connections", "short", { "{{pod}}": own("connections") }),
+        graph(
+          "Share of the connections",
+          "percentunit",
+          { "{{pod}}": `${own("connections")} / (${own("connections")} + ${own("connections_available")})` },
+          { from: 0.8 },
         ),
       ],
     },

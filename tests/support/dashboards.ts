@@ -1,17 +1,18 @@
 /** What tests ask of dashboards. */
 import { dashboards } from "../../components/dashboards";
+import { maintenanceMetrics } from "../../components/etcd/metrics";
 import { mongodbMetrics } from "../../components/mongodb/metrics";
 import { mysqlMetrics } from "../../components/mysql/metrics";
 import { redisMetrics } from "../../components/redis/metrics";
 import { metricsOf } from "../../components/shared/agent/sidecar";
 import type { Row } from "../../components/shared/core/dashboards";
-import { ensembleMetrics, metricPrefix } from "../../components/shared/core/metrics";
+import { metricPrefix } from "../../components/shared/core/metrics";
 import { vaultMetrics } from "../../components/vault/metrics";
 
 const tables = { redis: redisMetrics, mongodb: mongodbMetrics, mysql: mysqlMetrics, vault: vaultMetrics };
 const served = [
   ...Object.entries(tables).flatMap(([service, metrics]) => Object.keys(metricsOf({ service, metrics }))),
-  ...Object.keys(ensembleMetrics),
+  ...Object.keys(maintenanceMetrics),
 ].map((name) => metricPrefix + name);
 
 export const queriesOf = (rows: Row[]): string[] =>

@@ -9,7 +9,7 @@ import { type Graph, record } from "../../support/recorder";
 
 const configMap = "kubernetes:core/v1:ConfigMap";
 const deploy = (args: Partial<EtcdClusterArguments>): Promise<Graph> =>
-  record(() => void new EtcdCluster("etcd", { namespace: "cells", ...args }));
+  record(() => void new EtcdCluster("etcd", { namespace: "cells", metrics: { from: [{}] }, ...args }));
 
 beforeAll(async () => {
   await buildAgents(["etcd"]);
