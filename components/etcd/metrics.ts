@@ -1,5 +1,5 @@
 /** What the maintenance says of etcd, beside the servers' own metrics. */
-import { ensembleMetrics, type Metrics, type Sample } from "../shared/core/metrics";
+import { ensembleMetrics, type Metrics, metricsOfService, type Sample } from "../shared/core/metrics";
 import type { Alarm } from "./client";
 
 export const successGauge = "maintenance_last_success_timestamp_seconds";
@@ -15,7 +15,7 @@ export const etcdMetrics = {
 
 /** Everything that the maintenance may say. */
 export const maintenanceMetrics: Metrics = {
-  ...Object.fromEntries(Object.entries(etcdMetrics).map(([name, metric]) => [`etcd_${name}`, metric])),
+  ...metricsOfService("etcd", etcdMetrics),
   ...ensembleMetrics,
 };
 

@@ -6,9 +6,7 @@ import type { Credentials, Users } from "../shared/core/users";
 import {
   type AgentBundle,
   agentContainer,
-  agentProgram,
-  agentSelector,
-  agentVolumes,
+  agentDeployment,
   allMounts,
   type BackupInputs,
   configName,
@@ -17,17 +15,13 @@ import {
   digest,
   type Ensemble,
   goMemoryLimit,
-  labels,
   type Mounts,
   memberHost,
   memberNames,
   memoryLimit,
-  metadata,
   namesOf,
-  nodePlacement,
   type Pace,
   parseQuantity,
-  podTemplate,
   secretFiles,
   serverStatefulSet,
   settingsOf,
@@ -287,28 +281,13 @@ export function usersName(name: string): string {
 
 /** Without it new streams stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts. */
 export function reconcilerDeployment(ensemble: Ensemble, credentialsChecksum: Input<string>): apps.v1.Deployment {
-  const name = reconcilerName(ensemble.name);
-  // A label of its own beside those of all agents: the Deployment must not count the pods of Jobs.
-  const selector = { ...agentSelector(ensemble.service, ensemble.name), "cells-services/role": "reconciler" };
-  return {
-    metadata: metadata(ensemble, name),
-    spec: {
-      // Two replicas would do the same work twice. After the loss of its node the pod is back within minutes, and looks at all streams.
-      replicas: 1,
-      strategy: { type: "Recreate" },
-      revisionHistoryLimit: 3,
-      selector: { matchLabels: selector },
-      template: podTemplate(ensemble, {
-        account: name,
-        labels: { ...labels(ensemble.service, ensemble.name), ...selector },
-        annotations: { "cells-services/credentials": credentialsChecksum },
-        placement: nodePlacement(ensemble),
-        terminationGracePeriodSeconds: 5,
-        containers: [reconcilerContainer(ensemble)],
-        volumes: [...agentVolumes(agentProgram(ensemble)), ...reconcilerFiles(ensemble).volumes],
-      }),
-    },
-  };
+  return agentDeployment(ensemble, {
+    name: reconcilerName(ensemble.name),
+    role: "reconciler",
+    annotations: { "cells-services/credentials": credentialsChecksum },
+    container: reconcilerContainer(ensemble),
+    volumes: reconcilerFiles(ensemble).volumes,
+  });
 }
 
 function reconcilerFiles(ensemble: Ensemble): Mounts {

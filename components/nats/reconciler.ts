@@ -2,10 +2,11 @@
  * Keeps the replicas of all streams. Many applications create streams without a number of replicas, which NATS takes for one, each time
  * they start. So the reconciler listens to events all the time, and regularly looks at all streams.
  */
-import { createServer } from "node:http";
+import { once } from "node:events";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { exposition } from "../shared/agent/metrics";
+import { servePages } from "../shared/agent/pages";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { Sample } from "../shared/core/metrics";
@@ -35,18 +36,23 @@ const advisories = ["CREATED", "UPDATED", "LEADER_ELECTED"].map((event) => `$JS.
 /** Throws when an account cannot be watched any longer. The kubelet then starts the container again. */
 export async function reconcile(options: ReconcilerOptions): Promise<void> {
   const lastPass = new Map<string, LastPass>();
-  const server = serve(
-    () => options.accounts.every(({ account }) => Date.now() - (lastPass.get(account)?.at ?? 0) < staleSeconds * 1000),
-    async () => {
+  const isRecent = ({ account }: { account: string }): boolean =>
+    Date.now() - (lastPass.get(account)?.at ?? 0) < staleSeconds * 1000;
+  const server = await servePages(ports.reconciler, {
+    "/livez": () => ({ ok: true, text: "ok" }),
+    "/readyz": () => (options.accounts.every(isRecent) ? { ok: true, text: "ok" } : { ok: false, text: "not ready" }),
+    "/metrics": async () => {
       const passes = options.accounts.flatMap(({ account }) => passSamples(account, lastPass.get(account)));
-      return exposition(reconcilerMetrics, [...(await options.samples()), ...passes]);
+      return { ok: true, text: await exposition(reconcilerMetrics, [...(await options.samples()), ...passes]) };
     },
-  );
+  });
   // When one account cannot be watched, the other ones must not keep the process alive.
   const stop = new AbortController();
   const { signal } = stop;
   try {
     await Promise.all([
+      // Without accounts and without TLS there is still somebody who asks for metrics.
+      once(signal, "abort"),
       keepCertificatesRead(options.certificates, signal),
       ...options.accounts.map((account) =>
         watchAccount({ ...options, signal }, account, (outcomes) =>
@@ -217,22 +223,4 @@ export function createBell(): Bell {
     },
     closed: () => over,
   };
-}
-
-function serve(ready: () => boolean, scrape: () => Promise<string>) {
-  const server = createServer((request, response) => {
-    const say = (ok: boolean, text: string): void => {
-      response.writeHead(ok ? 200 : 503, { "content-type": "text/plain; charset=utf-8" }).end(text);
-    };
-    if (request.url === "/metrics") {
-      void scrape().then(
-        (text) => say(true, text),
-        (error: unknown) => say(false, `${messageOf(error)}\n`),
-      );
-      return;
-    }
-    const ok = request.url === "/livez" || (request.url === "/readyz" && ready());
-    say(ok, ok ? "ok\n" : "not ready\n");
-  });
-  return server.listen(ports.reconciler);
 }

@@ -28,7 +28,14 @@ const file = { storage: "file" };
 const memory = { storage: "memory" };
 const application = { application: "cells" };
 /** A member that does not answer has only `up`. */
-const detailed = { ready: 1, streams_current: 1, routes: 2, connections: 10, max_connections: 65536, slow_consumers: 0 };
+const detailed = {
+  ready: 1,
+  streams_current: 1,
+  routes: 2,
+  connections: 10,
+  max_connections: 65536,
+  slow_consumers: 0,
+};
 const away = (member: string, before: number, minutes: number): Series => ({
   ...of("up", member, `1x${before - 1} 0x${minutes - 1} 1x900`),
   ...Object.assign(
