@@ -105,7 +105,11 @@ export class EtcdCluster extends EnsembleComponent {
     const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
     createMonitoring(
       ensemble,
-      { alerts: etcdAlerts, dashboard: () => require("../../dist/dashboards/etcd.json"), agent: maintenanceName(name) },
+      {
+        alerts: etcdAlerts,
+        dashboard: (): unknown => require("../../dist/dashboards/etcd.json"),
+        agent: maintenanceName(name),
+      },
       afterGuard,
     );
     this.publish({ url, ports, durability: null, applications });

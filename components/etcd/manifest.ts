@@ -171,6 +171,7 @@ export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deploymen
     login(ensemble),
     certificateFiles(ensemble, { serverTls: paths.serverTls }, ["tls.crt"]),
   );
+  const probe = { httpGet: { path: "/live", port: "metrics", scheme: "HTTP" }, timeoutSeconds: 5 };
   const container = {
     ...agentContainer({
       name: "maintenance",
@@ -180,12 +181,8 @@ export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deploymen
     }),
     ports: containerPorts({ metrics: agentPorts.http }),
     // Only the process: a restart does not bring a member back.
-    livenessProbe: {
-      httpGet: { path: "/live", port: "metrics", scheme: "HTTP" },
-      periodSeconds: 20,
-      timeoutSeconds: 5,
-      failureThreshold: 3,
-    },
+    livenessProbe: { ...probe, periodSeconds: 20, failureThreshold: 3 },
+    readinessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },
   };
   return agentDeployment(ensemble, { name, role: "maintenance", container, volumes });
 }

@@ -69,7 +69,7 @@ export class MongodbCluster extends EnsembleComponent {
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
     createMonitoring(
       ensemble,
-      { alerts: mongodbAlerts, dashboard: () => require("../../dist/dashboards/mongodb.json") },
+      { alerts: mongodbAlerts, dashboard: (): unknown => require("../../dist/dashboards/mongodb.json") },
       afterGuard,
     );
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });

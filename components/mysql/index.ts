@@ -87,7 +87,7 @@ export class MysqlCluster extends EnsembleComponent {
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
     createMonitoring(
       ensemble,
-      { alerts: mysqlAlerts, dashboard: () => require("../../dist/dashboards/mysql.json") },
+      { alerts: mysqlAlerts, dashboard: (): unknown => require("../../dist/dashboards/mysql.json") },
       afterGuard,
     );
     this.publish({ url, ports, durability: "fsync", applications });

@@ -105,7 +105,11 @@ export class NatsCluster extends EnsembleComponent {
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
     createMonitoring(
       ensemble,
-      { alerts: natsAlerts, dashboard: () => require("../../dist/dashboards/nats.json"), agent: reconcilerName(name) },
+      {
+        alerts: natsAlerts,
+        dashboard: (): unknown => require("../../dist/dashboards/nats.json"),
+        agent: reconcilerName(name),
+      },
       afterGuard,
     );
     this.publish({ url, ports, durability, applications });

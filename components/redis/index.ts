@@ -82,7 +82,7 @@ export class RedisCluster extends EnsembleComponent {
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
     createMonitoring(
       ensemble,
-      { alerts: redisAlerts, dashboard: () => require("../../dist/dashboards/redis.json") },
+      { alerts: redisAlerts, dashboard: (): unknown => require("../../dist/dashboards/redis.json") },
       afterGuard,
     );
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });

@@ -129,7 +129,7 @@ export class VaultCluster extends EnsembleComponent {
       ensemble,
       {
         alerts: vaultAlerts,
-        dashboard: () => require("../../dist/dashboards/vault.json"),
+        dashboard: (): unknown => require("../../dist/dashboards/vault.json"),
         endpoint: (known) => telemetryEndpoint(ensemble, known),
       },
       afterGuard,

@@ -10,6 +10,11 @@ import { ruleGroups } from "../../components/shared/deploy/monitoring";
 /** By series, values a minute apart in the notation of promtool: "1x20 0x30" is a 1 for 21 minutes, then a 0 for 31. */
 export type Series = Record<string, string>;
 
+/** Later ones win. */
+export function allSeries(...all: Series[]): Series {
+  return Object.fromEntries(all.flatMap((each) => Object.entries(each)));
+}
+
 export interface Story {
   title: string;
   /** What differs from the healthy series; "": the series is missing. */
@@ -110,7 +115,7 @@ export function ofEnsemble(scope: Scope, agent: string): { healthy: Series; stor
       ? []
       : [runs("copy", "Backup", scope.backups.copy / 60), runs("proof", "BackupProof", scope.backups.proof / 60)];
   return {
-    healthy: { [expiry]: "7776000x1000", ...Object.assign({}, ...both.map(({ healthy }) => healthy)) },
+    healthy: { [expiry]: "7776000x1000", ...allSeries(...both.map(({ healthy }) => healthy)) },
     stories: [
       {
         title: "a certificate is not renewed",

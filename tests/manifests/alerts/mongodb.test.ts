@@ -1,7 +1,7 @@
 import { resolveMongodb } from "../../../components/mongodb";
 import { mongodbAlerts } from "../../../components/mongodb/alerts";
 import { scopeOf } from "../../../components/shared/deploy/alerts";
-import { describeAlerts, ofEnsemble, ofMembers, type Series, type Story } from "../../support/promtool";
+import { allSeries, describeAlerts, ofEnsemble, ofMembers, type Series, type Story } from "../../support/promtool";
 
 const scope = scopeOf(resolveMongodb("mongodb", { namespace: "cells" }), "cells");
 const common = [ofMembers(scope), ofEnsemble(scope, "mongodb-0")];
@@ -29,10 +29,7 @@ const stories: Story[] = [
   },
   {
     title: "a new set begins, and takes an import",
-    series: Object.assign(
-      {},
-      ...[0, 1, 2].map((each) => of(each, "oplog_window_seconds", "0+60x30 300x20 300+60x400")),
-    ),
+    series: allSeries(...[0, 1, 2].map((each) => of(each, "oplog_window_seconds", "0+60x30 300x20 300+60x400"))),
     firing: { "60m": [], "110m": [], "300m": [] },
   },
   {
@@ -52,7 +49,7 @@ const stories: Story[] = [
   },
 ];
 
-describeAlerts(mongodbAlerts(scope), scope, Object.assign({}, ...healthy, ...common.map((each) => each.healthy)), [
+describeAlerts(mongodbAlerts(scope), scope, allSeries(...healthy, ...common.map((each) => each.healthy)), [
   ...common.flatMap((each) => each.stories),
   ...stories,
 ]);

@@ -1,7 +1,7 @@
 import { resolveMysql } from "../../../components/mysql";
 import { mysqlAlerts } from "../../../components/mysql/alerts";
 import { scopeOf } from "../../../components/shared/deploy/alerts";
-import { describeAlerts, ofEnsemble, ofGateway, ofMembers, type Story } from "../../support/promtool";
+import { allSeries, describeAlerts, ofEnsemble, ofGateway, ofMembers, type Story } from "../../support/promtool";
 
 /** Short, so that a story is. */
 const staleAfter = "3h";
@@ -57,7 +57,7 @@ const stories: Story[] = [
   },
 ];
 
-describeAlerts(mysqlAlerts(scope), scope, Object.assign(healthy, ...common.map((part) => part.healthy)), [
+describeAlerts(mysqlAlerts(scope), scope, allSeries(healthy, ...common.map((part) => part.healthy)), [
   ...common.flatMap((part) => part.stories),
   ...stories,
 ]);

@@ -1,7 +1,7 @@
 import { resolveNats } from "../../../components/nats";
 import { natsAlerts } from "../../../components/nats/alerts";
 import { scopeOf } from "../../../components/shared/deploy/alerts";
-import { describeAlerts, ofEnsemble, type Series, type Story } from "../../support/promtool";
+import { allSeries, describeAlerts, ofEnsemble, type Series, type Story } from "../../support/promtool";
 
 /** Short, so that a story is. */
 const staleAfter = "3h";
@@ -38,8 +38,7 @@ const detailed = {
 };
 const away = (member: string, before: number, minutes: number): Series => ({
   ...of("up", member, `1x${before - 1} 0x${minutes - 1} 1x900`),
-  ...Object.assign(
-    {},
+  ...allSeries(
     ...Object.entries(detailed).map(([name, value]) =>
       of(name, member, `${value}x${before - 1} _x${minutes} ${value}x900`),
     ),
@@ -133,7 +132,7 @@ const stories: Story[] = [
   {
     title: "no member answers",
     series: {
-      ...Object.assign({}, ...members.map((member) => away(member, 5, 30))),
+      ...allSeries(...members.map((member) => away(member, 5, 30))),
       ...each("meta_leader", ""),
       ...of("meta_leader", "nats-1", "1x4 _x30 1x60"),
     },

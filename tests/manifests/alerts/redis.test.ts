@@ -1,7 +1,7 @@
 import { resolveRedis } from "../../../components/redis";
 import { redisAlerts } from "../../../components/redis/alerts";
 import { scopeOf } from "../../../components/shared/deploy/alerts";
-import { describeAlerts, ofEnsemble, ofGateway, ofMembers, type Story } from "../../support/promtool";
+import { allSeries, describeAlerts, ofEnsemble, ofGateway, ofMembers, type Story } from "../../support/promtool";
 
 const scope = scopeOf(resolveRedis("redis", { namespace: "cells" }), "cells");
 const common = [ofMembers(scope), ofEnsemble(scope, "redis-0"), ofGateway(scope)];
@@ -93,7 +93,7 @@ const stories: Story[] = [
   },
 ];
 
-describeAlerts(redisAlerts(scope), scope, Object.assign(healthy, ...common.map((part) => part.healthy)), [
+describeAlerts(redisAlerts(scope), scope, allSeries(healthy, ...common.map((part) => part.healthy)), [
   ...common.flatMap((part) => part.stories),
   ...stories,
 ]);

@@ -1,7 +1,7 @@
 import { scopeOf } from "../../../components/shared/deploy/alerts";
 import { resolveVault } from "../../../components/vault";
 import { vaultAlerts } from "../../../components/vault/alerts";
-import { describeAlerts, ofEnsemble, ofMembers, type Series, type Story } from "../../support/promtool";
+import { allSeries, describeAlerts, ofEnsemble, ofMembers, type Series, type Story } from "../../support/promtool";
 
 const resolved = resolveVault("vault", { namespace: "cells", seal: { type: "shamir" } });
 const scope = scopeOf(resolved, "cells");
@@ -64,6 +64,6 @@ const stories: Story[] = [
 describeAlerts(
   vaultAlerts(scope),
   scope,
-  Object.assign({}, ...healthy, of(0, failures, "0x1000"), ...common.map((each) => each.healthy)),
+  allSeries(...healthy, of(0, failures, "0x1000"), ...common.map((each) => each.healthy)),
   [...common.flatMap((each) => each.stories), ...stories],
 );

@@ -78,7 +78,7 @@ describe("the agent beside a server", () => {
     expect(decision.kind).toBe("refuse");
     expect(view(observed({ marker: marked }))).toMatchObject({
       refused: true,
-      detail: expect.stringContaining("it was formed before, so volumes are lost"),
+      detail: expect.stringContaining("it was formed before, so volumes are lost") as string,
     });
     expect(view(observed({}))).toMatchObject({ refused: false });
   });

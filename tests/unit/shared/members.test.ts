@@ -178,7 +178,7 @@ describe.each(services)("%s", (service, create) => {
         "StatefulSet",
         "Job",
         "CronJob",
-        ...(["nats", "redis", "mysql"].includes(service) ? ["Deployment"] : []),
+        ...(["etcd", "nats", "redis", "mysql"].includes(service) ? ["Deployment"] : []),
       ]),
     );
     const completed = (container: Properties): Properties => ({
