@@ -44,7 +44,7 @@ export function main(args: string[]): Promise<number> {
       const ended = new AbortController();
       process.once("SIGINT", () => ended.abort());
       const watches = targets.map((target) => watch(selection.config, target, ended.signal));
-      const look = () => Promise.all(watches.map(({ read }) => read()));
+      const look = () => Promise.all(watches.map((each) => each.read()));
       try {
         if (once !== true && json !== true && process.stdout.isTTY) return await redraw(look, ended.signal);
         const rows = await look();
@@ -53,7 +53,7 @@ export function main(args: string[]): Promise<number> {
         );
         return rows.every(isWhole);
       } finally {
-        await Promise.all(watches.map(({ close }) => close()));
+        await Promise.all(watches.map((each) => each.close()));
       }
     },
   );
@@ -87,16 +87,14 @@ export function screen(text: string, columns: number): string {
 function watch(config: KubeConfig, target: Measured, signal: AbortSignal) {
   const { service, name, namespace } = target;
   const core = config.makeApiClient(CoreV1Api);
-  const { tunnel, close } = openEnvironment(config, target, createRedaction(), signal);
+  const environment = openEnvironment(config, target, createRedaction(), signal);
   const labelSelector = labelSelectorOf(instanceLabels(service, name));
-  return {
-    close,
-    async read(): Promise<Row> {
-      const request = core.listNamespacedPod({ namespace, labelSelector });
-      const { items } = await readNamed("pods of", namespace, name, request);
-      return rowOf(target, await Promise.all(endpointsOf(items).map((each) => scrape(tunnel, each, signal))));
-    },
+  const read = async (): Promise<Row> => {
+    const request = core.listNamespacedPod({ namespace, labelSelector });
+    const { items } = await readNamed("pods of", namespace, name, request);
+    return rowOf(target, await Promise.all(endpointsOf(items).map((each) => scrape(environment.tunnel, each, signal))));
   };
+  return { read, close: () => environment.close() };
 }
 
 interface Endpoint {
