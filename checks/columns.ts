@@ -70,10 +70,14 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
   },
   redis: {
     ...besideServer,
-    lag: { metric: own("redis_replication_offset_bytes"), unit: "bytes", of: "first and last" },
-    connections: [gateway],
+    lag: { metric: own("redis_replication_lag_bytes"), unit: "bytes", of: "the last" },
+    connections: [gateway, { used: own("redis_connected_clients"), limit: own("redis_max_clients") }],
   },
-  mongodb: { ...besideServer, lag: { metric: own("mongodb_lag_seconds"), unit: "s", of: "the last" } },
+  mongodb: {
+    ...besideServer,
+    lag: { metric: own("mongodb_lag_seconds"), unit: "s", of: "the last" },
+    connections: [{ used: own("mongodb_connections"), free: own("mongodb_connections_available") }],
+  },
   mysql: {
     ...besideServer,
     lag: { metric: own("mysql_applier_queue"), unit: "transactions", of: "the last" },

@@ -7,6 +7,7 @@ import { mongodbMetrics } from "../components/mongodb/metrics";
 import { mysqlAlerts } from "../components/mysql/alerts";
 import { mysqlMetrics } from "../components/mysql/metrics";
 import { natsAlerts } from "../components/nats/alerts";
+import { natsMetrics } from "../components/nats/metrics";
 import { redisAlerts } from "../components/redis/alerts";
 import { redisMetrics } from "../components/redis/metrics";
 import { ensembleMetrics, type Metrics, memberMetrics, metricPrefix } from "../components/shared/core/metrics";
@@ -174,6 +175,7 @@ function inEnvironment(service: ServiceName, environment: Environment, key: Key)
 const ownMetrics = {
   etcd: etcdMetrics,
   vault: vaultMetrics,
+  nats: natsMetrics,
   redis: redisMetrics,
   mongodb: mongodbMetrics,
   mysql: mysqlMetrics,

@@ -6,6 +6,7 @@ import { columns, isWhole, type Measured, renderRows, rowOf, type Scrape } from 
 import { endpointsOf, scrape, screen } from "../../../checks/top";
 import { mongodbMetrics } from "../../../components/mongodb/metrics";
 import { mysqlMetrics } from "../../../components/mysql/metrics";
+import { natsMetrics } from "../../../components/nats/metrics";
 import { redisMetrics } from "../../../components/redis/metrics";
 import { samplesIn } from "../../../components/shared/core/exposition";
 import { memberMetrics, metricPrefix } from "../../../components/shared/core/metrics";
@@ -39,9 +40,9 @@ const haproxy = (proxy: string, used: number) => [
 ];
 
 const redis = [
-  member("redis-0", 1, 1, "cells_services_redis_replication_offset_bytes 5000", ...volume(0.9), ...ensemble),
-  member("redis-1", 1, 0, "cells_services_redis_replication_offset_bytes 2952", ...volume(0.25), ...ensemble),
-  member("redis-2", 1, 0, "cells_services_redis_replication_offset_bytes 5000", ...volume(0.9)),
+  member("redis-0", 1, 1, ...volume(0.9), ...ensemble),
+  member("redis-1", 1, 0, "cells_services_redis_replication_lag_bytes 2048", ...volume(0.25), ...ensemble),
+  member("redis-2", 1, 0, "cells_services_redis_replication_lag_bytes 0", ...volume(0.9)),
   answer("redis-gateway-a", ...haproxy("clients", 12), ...haproxy("status", 4000)),
   answer("redis-gateway-b", ...haproxy("clients", 40)),
 ];
@@ -71,6 +72,15 @@ describe("the row of a service", () => {
         "redis    3/3    redis-0  2.0 KiB  40/4096      75% of 1.0 GiB  78 d         3 h ago  2 d ago\n",
       ].join("\n"),
     );
+  });
+
+  it("knows the limit of connections by those that are left", () => {
+    const of = (used: number, free: number) => [
+      `cells_services_mongodb_connections ${used}`,
+      `cells_services_mongodb_connections_available ${free}`,
+    ];
+    const scrapes = [member("mongodb-0", 1, 1, ...of(10, 90)), member("mongodb-1", 1, 0, ...of(20, 80))];
+    expect(rowOf(target("mongodb"), scrapes)).toMatchObject({ connections: { used: 20, limit: 100 } });
   });
 
   it("says which members are away, which refuse, and that nobody leads", () => {
@@ -137,13 +147,19 @@ describe("the row of a service", () => {
 });
 
 describe("the columns", () => {
-  const tables = { vault: vaultMetrics, redis: redisMetrics, mongodb: mongodbMetrics, mysql: mysqlMetrics };
+  const tables = {
+    vault: vaultMetrics,
+    nats: natsMetrics,
+    redis: redisMetrics,
+    mongodb: mongodbMetrics,
+    mysql: mysqlMetrics,
+  };
   it.each(Object.entries(tables))("of %s are metrics that its agent serves", (service, own) => {
     const known = [...Object.keys(memberMetrics), ...Object.keys(own).map((name) => `${service}_${name}`)];
     const used = JSON.stringify(columns[service as keyof typeof tables]).matchAll(/"name":"cells_services_(\w+)"/g);
     const unknown = [...used].map(([, name = ""]) => name).filter((name) => !known.includes(name));
     expect(unknown).toEqual([]);
-    expect(columns[service as keyof typeof tables].ready.name).toBe(`${metricPrefix}ready`);
+    expect(columns[service as keyof typeof tables].ready.name).toMatch(new RegExp(`^${metricPrefix}(nats_)?ready$`));
   });
 });
 
