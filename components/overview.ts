@@ -35,6 +35,7 @@ export function overview(namespace: string): Row[] {
         graph("Ready", "short", {
           "{{name}}": byName("sum", own("ready")),
           "{{name}} with a leader": byName("sum", `etcd_server_has_leader{namespace="${namespace}"}`),
+          "{{name}}, by its reconciler": byName("sum", own("nats_ready")),
         }),
         graph("Take writes", "short", { "{{name}}": byName("sum", own("primary")) }, { below: 1 }),
         graph("Free space of volumes", "percentunit", { "{{pod}}": free }, { below: 0.15 }),

@@ -12,6 +12,7 @@ export function mysqlDashboard(name: string, namespace: string): Row[] {
       panels: [
         now("Sees a majority", "bool_yes_no", { "{{pod}}": own("majority") }, { below: 1 }),
         graph("Members that are online, as each one sees them", "short", { "{{pod}}": own("members_online") }),
+        graph("Age of the transaction that is applied", "s", { "{{pod}}": own("applier_lag_seconds") }),
         graph("Transactions that wait to be applied", "short", { "{{pod}}": own("applier_queue") }),
       ],
     },

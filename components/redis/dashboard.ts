@@ -5,7 +5,6 @@ import { podsOf } from "../shared/core/metrics";
 export function redisDashboard(name: string, namespace: string): Row[] {
   const pods = podsOf(name, namespace);
   const own = (metric: string): string => `cells_services_redis_${metric}{${pods.member}}`;
-  const offset = own("replication_offset_bytes");
   return [
     ...memberRows(pods),
     {
@@ -19,14 +18,23 @@ export function redisDashboard(name: string, namespace: string): Row[] {
     {
       title: "Replication",
       panels: [
-        graph("Behind the first member", "bytes", { "{{pod}}": `scalar(max(${offset})) - ${offset}` }),
-        graph("Replicas that are connected", "short", { "{{pod}}": own("connected_replicas") }),
+        now("Replica is connected", "bool_yes_no", { "{{pod}}": own("replication_link_up") }, { below: 1 }),
+        graph("Behind the master", "bytes", { "{{pod}}": own("replication_lag_bytes") }),
+        graph("Sentinels that agree", "short", { "{{pod}}": own("sentinels_agreed") }),
         now("Uptime", "s", { "{{pod}}": own("uptime_seconds") }),
       ],
     },
     {
-      title: "Clients",
-      panels: [graph("Connections to the servers", "short", { "{{pod}}": own("connected_clients") })],
+      title: "Clients of the servers",
+      panels: [
+        graph("Connections", "short", { "{{pod}}": own("connected_clients") }),
+        graph(
+          "Share of the connections",
+          "percentunit",
+          { "{{pod}}": `${own("connected_clients")} / ${own("max_clients")}` },
+          { from: 0.8 },
+        ),
+      ],
     },
     ...gatewayRows(pods),
     ...ensembleRows(pods),

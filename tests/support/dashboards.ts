@@ -3,6 +3,7 @@ import { dashboards } from "../../components/dashboards";
 import { maintenanceMetrics } from "../../components/etcd/metrics";
 import { mongodbMetrics } from "../../components/mongodb/metrics";
 import { mysqlMetrics } from "../../components/mysql/metrics";
+import { reconcilerMetrics } from "../../components/nats/metrics";
 import { redisMetrics } from "../../components/redis/metrics";
 import { metricsOf } from "../../components/shared/agent/sidecar";
 import type { Row } from "../../components/shared/core/dashboards";
@@ -13,6 +14,7 @@ const tables = { redis: redisMetrics, mongodb: mongodbMetrics, mysql: mysqlMetri
 const served = [
   ...Object.entries(tables).flatMap(([service, metrics]) => Object.keys(metricsOf({ service, metrics }))),
   ...Object.keys(maintenanceMetrics),
+  ...Object.keys(reconcilerMetrics),
 ].map((name) => metricPrefix + name);
 
 export const queriesOf = (rows: Row[]): string[] =>
