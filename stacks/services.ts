@@ -189,8 +189,8 @@ function argumentsOf<S extends ServiceName>(
 }
 
 /** What the stack says for all services; the object store has no metrics. */
-function monitoringOf(service: ServiceName, { monitoring = {} }: StackConfig): Partial<EnsembleArguments> {
-  if (service === "objectstore") return {};
+function monitoringOf(service: ServiceName, { monitoring }: StackConfig): Partial<EnsembleArguments> {
+  if (service === "objectstore" || monitoring === undefined) return {};
   const { from, ...rest } = monitoring;
   return { monitoring: rest, metrics: { from } };
 }
