@@ -171,7 +171,7 @@ export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deploymen
     login(ensemble),
     certificateFiles(ensemble, { serverTls: paths.serverTls }, ["tls.crt"]),
   );
-  const probe = { httpGet: { path: "/live", port: "metrics", scheme: "HTTP" }, timeoutSeconds: 5 };
+  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" }, timeoutSeconds: 5 });
   const container = {
     ...agentContainer({
       name: "maintenance",
@@ -181,8 +181,9 @@ export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deploymen
     }),
     ports: containerPorts({ metrics: agentPorts.http }),
     // Only the process: a restart does not bring a member back.
-    livenessProbe: { ...probe, periodSeconds: 20, failureThreshold: 3 },
-    readinessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },
+    livenessProbe: { ...probe("/live"), periodSeconds: 20, failureThreshold: 3 },
+    // It serves metrics whatever it sees.
+    readinessProbe: { ...probe("/metrics"), periodSeconds: 10, failureThreshold: 3 },
   };
   return agentDeployment(ensemble, { name, role: "maintenance", container, volumes });
 }

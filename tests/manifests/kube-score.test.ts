@@ -128,6 +128,6 @@ it("a container that can write its root file system is found", () => {
   const [first, ...others] = objectsOf("dev").map((each) => structuredClone(each));
   const written = JSON.parse(JSON.stringify(first).replace(/,"readOnlyRootFilesystem":true/, "")) as Resource;
   expect(unexplained(findingsOf(score([written, ...others])))).toEqual([
-    "StatefulSet/etcd, container etcd: The pod has a container with a writable root filesystem. Set securityContext.readOnlyRootFilesystem to true",
+    "Deployment/etcd-maintenance, container maintenance: The pod has a container with a writable root filesystem. Set securityContext.readOnlyRootFilesystem to true",
   ]);
 });

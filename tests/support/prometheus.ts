@@ -59,9 +59,11 @@ const targetsOf = ({ metadata, spec, status }) => {
     [meta("pod_phase")]: status.phase,
     ...Object.fromEntries(Object.entries(metadata.labels ?? {}).map(([key, value]) => [meta("pod_label_" + key), value])),
   };
+  // It has none before it is on a node.
+  if (status.podIP === undefined) return [];
   return [...spec.containers, ...(spec.initContainers ?? [])].flatMap(({ ports = [] }) =>
     ports.map(({ name = "", containerPort }) => ({
-      targets: [(status.podIP ?? "") + ":" + containerPort],
+      targets: [status.podIP + ":" + containerPort],
       labels: { ...ofPod, [meta("pod_container_port_name")]: name },
     })),
   );
