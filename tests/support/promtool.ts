@@ -62,7 +62,7 @@ export function ofMembers(scope: Scope): { healthy: Series; stories: Story[] } {
       {
         title: "an agent refuses",
         series: some("cells_services_refused", "0x5 1x10 0x60"),
-        firing: { "10m": [`${title}Refused`], "30m": [] },
+        firing: { "8m": [], "14m": [`${title}Refused`], "30m": [] },
       },
       {
         title: "a volume fills up",

@@ -92,7 +92,8 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
     {
       name: `${title}Refused`,
       expr: `cells_services_refused{${member}} == 1`,
-      for: "1m",
+      // A member that is to leave refuses until its pod ends.
+      for: "5m",
       severity: "critical",
       summary: "the agent of {{ $labels.pod }} refuses to act, and a person must decide: its log says why",
       page: `${service}.md#refusals`,
