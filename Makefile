@@ -25,8 +25,9 @@ preview: ## what a deployment would change
 check: ## check the deployed services with real clients (ARGS=--json)
 	@$(either) $(cli) check $(ARGS)
 
+# Beside other commands on the sandbox: a fault is what one watches.
 top: ## watch the services, from their metrics (ARGS=--once, ARGS=--json)
-	@$(either) $(cli) top $(ARGS)
+	@$(if $(KUBE_CONTEXT),sandbox/run.sh client) $(cli) top $(ARGS)
 
 backups: ## copies of the services, and whether a restore has proven them (ARGS=--json)
 	@$(either) $(cli) backups $(ARGS)

@@ -140,8 +140,8 @@ export function rowOf({ service, name, namespace, members }: Measured, scrapes: 
     connections: fullest(shown.connections, said),
     disk: fullest(shown.disk, said),
     certificateExpiry: least(said(own("certificate_expiry_timestamp_seconds"))),
-    lastBackup: newest(said(own("backup_last_success_timestamp_seconds", { job: "copy" }))),
-    lastProof: newest(said(own("backup_last_success_timestamp_seconds", { job: "proof" }))),
+    lastBackup: newest(said(own("backup_last_success_timestamp_seconds", { kind: "copy" }))),
+    lastProof: newest(said(own("backup_last_success_timestamp_seconds", { kind: "proof" }))),
     notes: [
       ...members.filter((member) => !seen.has(member)).map((member) => `${member} is not there`),
       ...scrapes.flatMap((scrape) => ("reason" in scrape ? [`${scrape.pod} is unreachable: ${scrape.reason}`] : [])),

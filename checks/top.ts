@@ -46,7 +46,10 @@ export function main(args: string[]): Promise<number> {
       const watches = targets.map((target) => watch(selection.config, target, ended.signal));
       const look = () => Promise.all(watches.map((each) => each.read()));
       try {
-        if (once !== true && json !== true && process.stdout.isTTY) return await redraw(look, ended.signal);
+        if (once !== true && json !== true && process.stdout.isTTY) {
+          const draw = (text: string) => void process.stdout.write(screen(text, process.stdout.columns));
+          return await redraw(look, ended.signal, draw);
+        }
         const rows = await look();
         process.stdout.write(
           json === true ? `${JSON.stringify(rows, undefined, 2)}\n` : renderRows(rows, nowSeconds()),
@@ -61,21 +64,26 @@ export function main(args: string[]): Promise<number> {
 
 const nowSeconds = (): number => Date.now() / 1000;
 
-/** Whether all was whole in the end. An API server that is away for a while ends nothing. */
-async function redraw(look: () => Promise<Row[]>, signal: AbortSignal): Promise<boolean> {
-  let rows: Row[] = [];
+/** Whether all was whole at the last look. The first one must succeed; an API server that is away later ends nothing. */
+export async function redraw(
+  look: () => Promise<Row[]>,
+  signal: AbortSignal,
+  draw: (text: string) => void,
+): Promise<boolean> {
+  let rows = await look();
+  let problem = "";
   while (!signal.aborted) {
-    let problem = "";
+    draw(renderRows(rows, nowSeconds()) + problem);
+    await delay(redrawSeconds * 1000, undefined, { signal }).catch(() => undefined);
     try {
-      rows = await look();
+      const seen = await look();
+      // What was under way at the end was cut short.
+      if (!signal.aborted) [rows, problem] = [seen, ""];
     } catch (error) {
       problem = `\nnot seen again: ${messageOf(error)}\n`;
     }
-    if (signal.aborted) break;
-    process.stdout.write(screen(renderRows(rows, nowSeconds()) + problem, process.stdout.columns));
-    await delay(redrawSeconds * 1000, undefined, { signal }).catch(() => undefined);
   }
-  return rows.every(isWhole);
+  return problem === "" && rows.every(isWhole);
 }
 
 /** Over what was there, line by line, so that nothing flickers. A line that wrapped would move all others. */

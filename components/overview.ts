@@ -59,7 +59,7 @@ export function overview(namespace: string): Row[] {
           { below: 0 },
         ),
         now("Last good runs ago", "s", {
-          "{{name}} {{job}}": `time() - ${byName("max", own("backup_last_success_timestamp_seconds"), ["job"])}`,
+          "{{name}} {{kind}}": `time() - ${byName("max", own("backup_last_success_timestamp_seconds"), ["kind"])}`,
         }),
       ],
     },

@@ -55,7 +55,11 @@ export async function attach(command: string, args: string[], options: RunOption
     env: { ...process.env, ...options.env },
     stdio: "inherit",
   });
+  // Ctrl+C reaches the child too, which ends as it sees fit.
+  const patient = () => undefined;
+  process.on("SIGINT", patient);
   const [code] = (await once(child, "close")) as [number | null];
+  process.off("SIGINT", patient);
   return code ?? 1;
 }
 

@@ -302,22 +302,9 @@ const stackShape = z.strictObject({
   objectstore: services.objectstore.prefault({}),
 });
 
-export const schema = stackShape.check(together(checkCellsNamespace), together(checkMonitoring));
+export const schema = stackShape.check(together(checkCellsNamespace));
 
 export type StackConfig = Readonly<z.output<typeof schema>>;
-
-/** Each service would refuse it for itself. */
-function checkMonitoring(
-  { monitoring }: Sound<Pick<z.output<typeof stackShape>, "monitoring">>,
-  problem: AddProblem,
-): void {
-  const { from = [], rules, monitors, dashboards } = monitoring ?? {};
-  if (from.length > 0 || !(rules ?? (monitors || dashboards))) return;
-  problem(
-    ["monitoring"],
-    `needs monitoring.from, which admits Prometheus to the metrics, got ${shown(monitoring)}; give the pods of your Prometheus`,
-  );
-}
 
 interface Places {
   namespace: string;

@@ -217,7 +217,18 @@ export function alertsOf(service: ServiceName): Alert[] {
   const pods = { member: "", gateway: "", agent: "" };
   const hasBackups = keysOf(components[service].schema).some(({ path }) => path[0] === "backups");
   const backups = hasBackups ? { copy: 1, proof: 1 } : undefined;
-  return alertRules[service]?.({ service, name, namespace, members: 3, ...pods, lifetimeDays: 90, backups }) ?? [];
+  return (
+    alertRules[service]?.({
+      service,
+      name,
+      namespace,
+      members: 3,
+      ...pods,
+      tls: "required",
+      lifetimeDays: 90,
+      backups,
+    }) ?? []
+  );
 }
 
 /** Of docs/monitoring.md: a table for each service. */

@@ -20,10 +20,9 @@ import { type Commands, type Pod, readPod, readSettings } from "../shared/agent/
 import { ensembleCollector, exposition } from "../shared/agent/metrics";
 import { servePages } from "../shared/agent/pages";
 import type { Condition, Examine } from "../shared/agent/roll";
-import { newsOf } from "../shared/agent/sidecar";
 import { waitForStart } from "../shared/agent/start";
 import { messageOf } from "../shared/core/errors";
-import { log } from "../shared/core/log";
+import { log, newsOf } from "../shared/core/log";
 import type { Sample } from "../shared/core/metrics";
 import { agentLabels, alternateName, majority, memberNames, serviceHost } from "../shared/core/names";
 import { agentPorts, type EnsembleSettings, type SetupSettings } from "../shared/core/settings";
@@ -44,7 +43,7 @@ import { type Action, decide, type Identity, initialCluster } from "./member";
 import { askStatuses, foreignPassword, keptPasswords, type Members, membersOf, memberTurn } from "./members";
 import { alarmSamples, maintenanceMetrics, successGauge } from "./metrics";
 
-/** Until the next run, which begins a minute after this one did. */
+/** Until the next pass, which begins a minute after this one did. */
 const promotionDeadlineSeconds = 45;
 /** The members are ready when the setup starts; what remains is the time of one election or one restart. */
 const formationDeadlineSeconds = 240;
@@ -343,7 +342,7 @@ async function verifyUsers(client: EtcdClient, users: Credentials[]): Promise<vo
 
 /** Each minute, so that a member whose volume was lost is a voter again about a minute after it has all data. */
 const passSeconds = 60;
-/** The longest defragmentations of five members: a pass hangs, and only a new process ends it. */
+/** Longer than the defragmentations of five members take: the pass hangs, and only a new process ends it. */
 const hungSeconds = 1800;
 
 async function keepMaintained(settings: MaintenanceSettings, pod: Pod): Promise<never> {
@@ -366,11 +365,13 @@ async function keepMaintained(settings: MaintenanceSettings, pod: Pod): Promise<
     began = performance.now();
     try {
       const all = membersOf(settings, namespace);
+      alarmed = alarmSamples(await (await voterClient(all)).alarms());
       const { client, alarms } = await lookAfter(all);
       alarmed = alarmSamples(alarms);
       if (isHousekeepingDue(alarms, (performance.now() - housekept) / 60_000)) {
-        housekept = performance.now();
         await housekeep(all, client, alarms, settings, pod);
+        // What fails is tried again in the next pass, and until then this one has not succeeded.
+        housekept = performance.now();
       }
       succeeded = [{ name: `etcd_${successGauge}`, value: Date.now() / 1000 }];
       report(undefined);

@@ -77,7 +77,7 @@ export function etcdAlerts(scope: Scope): Alert[] {
     },
     {
       name: "EtcdMaintenanceFails",
-      expr: `time() - ${orNone(succeeded)} > ${silentSeconds}`,
+      expr: `time() - ${succeeded} > ${silentSeconds}`,
       for: "5m",
       severity: "warning",
       summary:

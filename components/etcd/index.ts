@@ -94,7 +94,7 @@ export class EtcdCluster extends EnsembleComponent {
       afterGuard,
     );
     const afterSetup = pulumi.mergeOptions(afterGuard, { dependsOn: [setup, ...access] });
-    new Deployment(maintenanceName(name), maintenanceDeployment(ensemble), afterSetup);
+    const maintenance = new Deployment(maintenanceName(name), maintenanceDeployment(ensemble), afterSetup);
     const program = () => readAgentBundle("etcd-backup", () => require("../../dist/agents/etcd-backup.json"));
     const restored = createBackups(ensemble, () => backupInputs(ensemble, program()), afterSetup);
     // Members of a new cluster ask for no password until the setup enables authentication, and a watch from before goes on
@@ -103,15 +103,12 @@ export class EtcdCluster extends EnsembleComponent {
     const admission = new NetworkPolicy(name, clientPolicy(ensemble, ports.client), whenFilled);
     const whenAdmitted = pulumi.mergeOptions(afterGuard, { dependsOn: [admission] });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenAdmitted);
-    createMonitoring(
-      ensemble,
-      {
-        alerts: etcdAlerts,
-        dashboard: (): unknown => require("../../dist/dashboards/etcd.json"),
-        agent: maintenanceName(name),
-      },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: etcdAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/etcd.json"),
+      agent: maintenanceName(name),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(whenAdmitted, { dependsOn: [maintenance] }));
     this.publish({ url, ports, durability: null, applications });
   }
 }

@@ -56,7 +56,7 @@ export function clientUrl(settings: { name: string; tls: TlsMode }, namespace: s
   return `${scheme(settings.tls)}://${memberHost(settings.name, namespace, member)}:${ports.client}`;
 }
 
-/** CronJob and its ServiceAccount. */
+/** Deployment and its ServiceAccount. */
 export function maintenanceName(name: string): string {
   return `${name}-maintenance`;
 }

@@ -67,11 +67,11 @@ export class MongodbCluster extends EnsembleComponent {
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const more = (each: string) => ({ database: databaseOf(each), url: addressOf(databaseOf(each)) });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
-    createMonitoring(
-      ensemble,
-      { alerts: mongodbAlerts, dashboard: (): unknown => require("../../dist/dashboards/mongodb.json") },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: mongodbAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/mongodb.json"),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(afterSetup, { dependsOn: restored }));
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability: null, applications });
   }
 }

@@ -85,11 +85,11 @@ export class MysqlCluster extends EnsembleComponent {
     const more = (application: string) => ({ database: databaseOf(application) });
     const whenFilled = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup, more }, whenFilled);
-    createMonitoring(
-      ensemble,
-      { alerts: mysqlAlerts, dashboard: (): unknown => require("../../dist/dashboards/mysql.json") },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: mysqlAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/mysql.json"),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(afterSetup, { dependsOn: restored }));
     this.publish({ url, ports, durability: "fsync", applications });
   }
 }

@@ -100,18 +100,16 @@ export class NatsCluster extends EnsembleComponent {
     const access = createAccess(ensemble, reconcilerName(name), [seeBackups(ensemble)], afterGuard);
     // While streams are restored nobody moves them.
     const whenFilled = pulumi.mergeOptions(afterSetup, { dependsOn: [reconciler, ...access, ...restored] });
-    new Deployment(reconcilerName(name), reconcilerDeployment(ensemble, checksum(listed(own))), whenFilled);
+    const deployed = reconcilerDeployment(ensemble, checksum(listed(own)));
+    const running = new Deployment(reconcilerName(name), deployed, whenFilled);
     const whenRestored = pulumi.mergeOptions(afterGuard, { dependsOn: restored });
     const applications = createApplications(ensemble, credentials, { url, setup }, whenRestored);
-    createMonitoring(
-      ensemble,
-      {
-        alerts: natsAlerts,
-        dashboard: (): unknown => require("../../dist/dashboards/nats.json"),
-        agent: reconcilerName(name),
-      },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: natsAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/nats.json"),
+      agent: reconcilerName(name),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(afterSetup, { dependsOn: [running] }));
     this.publish({ url, ports, durability, applications });
   }
 }

@@ -55,20 +55,25 @@ export interface Varz {
 
 interface MemberState {
   varz: Varz;
-  ready: boolean;
-  streamsCurrent: boolean;
+  /** undefined: no answer. */
+  ready: boolean | undefined;
+  streamsCurrent: boolean | undefined;
 }
 
 /** Throws when the server does not answer. */
 export async function observeMember(ask: (path: string) => Promise<HttpResponse>): Promise<MemberState> {
-  const [varz, ready, health] = await Promise.all(
-    ["varz", "healthz?js-meta-only=true", "healthz?details=true"].map(ask),
-  );
-  if (varz?.status !== 200 || ready === undefined || health === undefined) throw new Error("no answer");
+  const unknown = () => undefined;
+  const [varz, ready, health] = await Promise.all([
+    ask("varz"),
+    ask("healthz?js-meta-only=true").catch(unknown),
+    // It looks at all streams, which may take longer than a scrape.
+    ask("healthz?details=true").catch(unknown),
+  ]);
+  if (varz.status !== 200) throw new Error(`status ${varz.status}`);
   return {
     varz: JSON.parse(varz.body) as Varz,
-    ready: ready.status === 200,
-    streamsCurrent: whyNotHealthy(JSON.parse(health.body) as Health) === undefined,
+    ready: ready && ready.status === 200,
+    streamsCurrent: health && whyNotHealthy(JSON.parse(health.body) as Health) === undefined,
   };
 }
 
@@ -79,8 +84,8 @@ export function memberSamples(member: string, state: MemberState | undefined): S
   const { config = {}, stats = {}, meta } = varz.jetstream ?? {};
   return [
     ...sample("up", 1, { member }),
-    ...sample("ready", Number(ready), { member }),
-    ...sample("streams_current", Number(streamsCurrent), { member }),
+    ...sample("ready", ready === undefined ? undefined : Number(ready), { member }),
+    ...sample("streams_current", streamsCurrent === undefined ? undefined : Number(streamsCurrent), { member }),
     ...sample("meta_leader", Number(meta?.leader === varz.server_name), { member }),
     ...sample("routes", varz.remotes ?? 0, { member }),
     ...sample("connections", varz.connections, { member }),

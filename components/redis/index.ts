@@ -80,11 +80,11 @@ export class RedisCluster extends EnsembleComponent {
     const dependsOn = [...members.ready, ...gateway, ...credentials.secrets];
     const setup = createSetup(ensemble, { spec, dependsOn }, afterGuard);
     const applications = createApplications(ensemble, credentials, { url, setup }, afterGuard);
-    createMonitoring(
-      ensemble,
-      { alerts: redisAlerts, dashboard: (): unknown => require("../../dist/dashboards/redis.json") },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: redisAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/redis.json"),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(afterGuard, { dependsOn: [setup] }));
     this.publish({ url, ports: { client: ports.client, metrics: agentPorts.http }, durability, applications });
   }
 

@@ -125,15 +125,12 @@ export class VaultCluster extends EnsembleComponent {
         return [application, { secret, username: undefined, password: undefined }];
       }),
     );
-    createMonitoring(
-      ensemble,
-      {
-        alerts: vaultAlerts,
-        dashboard: (): unknown => require("../../dist/dashboards/vault.json"),
-        endpoint: (known) => telemetryEndpoint(ensemble, known),
-      },
-      afterGuard,
-    );
+    const monitored = {
+      alerts: vaultAlerts,
+      dashboard: (): unknown => require("../../dist/dashboards/vault.json"),
+      endpoint: (known: string) => telemetryEndpoint(ensemble, known),
+    };
+    createMonitoring(ensemble, monitored, pulumi.mergeOptions(afterSetup, { dependsOn: restored }));
     this.publish({ url, ports, durability: null, applications, seal: ensemble.seal.type, audit: ensemble.audit });
   }
 }

@@ -59,14 +59,14 @@ const settingsOf = (service: DrilledService, monitoring: object): object => ({
   tls: "required",
   monitoring,
   metrics,
-  ...(everything && service !== "redis" ? { backups } : {}),
+  ...(service === "redis" ? {} : { backups }),
 });
 const up = (monitoring: object) =>
   deployment.up(
     deployment.configurationWith("monitored", {
-      "cells-services:services": everything ? [...services, "objectstore"] : services,
+      "cells-services:services": [...services, "objectstore"],
       ...Object.fromEntries(services.map((service) => [`cells-services:${service}`, settingsOf(service, monitoring)])),
-      ...(everything ? { "cells-services:objectstore": { tls: "required" } } : {}),
+      "cells-services:objectstore": { tls: "required" },
     }),
   );
 

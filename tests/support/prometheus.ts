@@ -116,7 +116,11 @@ export async function startPrometheus(
 ): Promise<Prometheus> {
   const files: Record<string, string> = { "prometheus.yml": JSON.stringify(configurationOf(namespace, services)) };
   for (const service of services) {
-    files[`rules/${service}.yaml`] = await configMapKey(namespace, namesOf(service).monitoring, "rules.yaml");
+    files[`rules/${service}.yaml`] = await configMapKey(
+      namespace,
+      namesOf(service).monitoring,
+      `${namespace}-${service}.yaml`,
+    );
   }
   if (services.includes("vault")) {
     files["vault/ca.crt"] = await configMapKey(namespace, namesOf("vault").trust, "ca.crt");

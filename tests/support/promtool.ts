@@ -57,12 +57,12 @@ export function ofMembers(scope: Scope): { healthy: Series; stories: Story[] } {
       {
         title: "no member takes writes",
         series: { [on(`${prefix}-0`, "cells_services_primary")]: "1x5 0x10 1x60" },
-        firing: { "6m": [], "10m": [`${title}NoPrimary`], "30m": [] },
+        firing: { "6m": [], "10m": [`${title}NoPrimary`], "40m": [] },
       },
       {
         title: "an agent refuses",
-        series: some("cells_services_refused", "0x5 1x10 0x60"),
-        firing: { "8m": [], "14m": [`${title}Refused`], "30m": [] },
+        series: some("cells_services_refused", "0x5 1x20 0x60"),
+        firing: { "18m": [], "24m": [`${title}Refused`], "30m": [] },
       },
       {
         title: "a volume fills up",
@@ -82,30 +82,30 @@ export function ofMembers(scope: Scope): { healthy: Series; stories: Story[] } {
 export function ofEnsemble(scope: Scope, agent: string): { healthy: Series; stories: Story[] } {
   const { title, on } = namesIn(scope);
   const expiry = on(agent, "cells_services_certificate_expiry_timestamp_seconds");
-  const backup = (metric: string, job: string): string =>
-    on(agent, `cells_services_backup_${metric}`).replace("}", `,job="${job}"}`);
-  const runs = (job: string, name: string, minutes: number): { healthy: Series; stories: Story[] } => ({
+  const backup = (metric: string, kind: string): string =>
+    on(agent, `cells_services_backup_${metric}`).replace("}", `,kind="${kind}"}`);
+  const runs = (kind: string, name: string, minutes: number): { healthy: Series; stories: Story[] } => ({
     healthy: {
-      [backup("last_success_timestamp_seconds", job)]: "500000x1000",
-      [backup("last_schedule_timestamp_seconds", job)]: "400000x1000",
-      [backup("running", job)]: "0x1000",
+      [backup("last_success_timestamp_seconds", kind)]: "500000x1000",
+      [backup("last_schedule_timestamp_seconds", kind)]: "400000x1000",
+      [backup("running", kind)]: "0x1000",
     },
     stories: [
       {
-        title: `a ${job} fails`,
-        series: { [backup("last_schedule_timestamp_seconds", job)]: "400000x10 600000x30 400000x60" },
+        title: `a ${kind} fails`,
+        series: { [backup("last_schedule_timestamp_seconds", kind)]: "400000x10 600000x30 400000x60" },
         firing: { "15m": [], "25m": [`${title}${name}Failed`], "60m": [] },
       },
       {
-        title: `a ${job} goes on`,
-        series: { [backup("last_schedule_timestamp_seconds", job)]: "600000x60", [backup("running", job)]: "1x60" },
+        title: `a ${kind} goes on`,
+        series: { [backup("last_schedule_timestamp_seconds", kind)]: "600000x60", [backup("running", kind)]: "1x60" },
         firing: { "30m": [] },
       },
       {
-        title: `no ${job} for too long`,
+        title: `no ${kind} for too long`,
         series: {
-          [backup("last_success_timestamp_seconds", job)]: `0x${minutes + 60} 500000x100`,
-          [backup("last_schedule_timestamp_seconds", job)]: "0x1000",
+          [backup("last_success_timestamp_seconds", kind)]: `0x${minutes + 60} 500000x100`,
+          [backup("last_schedule_timestamp_seconds", kind)]: "0x1000",
         },
         firing: { [`${minutes + 5}m`]: [], [`${minutes + 40}m`]: [`${title}${name}TooOld`], [`${minutes + 90}m`]: [] },
       },
@@ -122,6 +122,11 @@ export function ofEnsemble(scope: Scope, agent: string): { healthy: Series; stor
         title: "a certificate is not renewed",
         series: { [expiry]: "1200000x100 7776000x100" },
         firing: { "50m": [], "70m": [`${title}CertificateNotRenewed`], "150m": [] },
+      },
+      {
+        title: "nobody says when the certificate ends",
+        series: { [expiry]: "7776000x10 _x120 7776000x100" },
+        firing: { "60m": [], "100m": [`${title}NotWatched`], "200m": [] },
       },
       ...both.flatMap(({ stories }) => stories),
     ],

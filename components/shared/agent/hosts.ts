@@ -1,14 +1,15 @@
 /** Keeps the hosts file of a pod, see `core/hosts.ts`. */
+
 import { Resolver } from "node:dns/promises";
 import { open, readFile, writeFile } from "node:fs/promises";
 import { isIPv6 } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Answer, clusterDomain, followAnswers, hostsPaths, ownAddress } from "../core/hosts";
+import { newsOf } from "../core/log";
 import { memberHost, memberNames } from "../core/names";
 import type { EnsembleSettings } from "../core/settings";
 import type { Pod } from "./main";
-import { newsOf } from "./sidecar";
 
 /** Between two rounds of questions, and how long one question may take. */
 const askSeconds = 1;

@@ -2,6 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFile, statfs } from "node:fs/promises";
 import { Gauge, Registry } from "prom-client";
+import { newsOf } from "../core/log";
 import { type ensembleMetrics, type Metrics, memberMetrics, metricPrefix, type Sample } from "../core/metrics";
 import { namesOf } from "../core/names";
 import { absent } from "./files";
@@ -45,14 +46,14 @@ interface CronJob extends KubernetesObject {
 export async function backupSamples(name: string, namespace: string, api: KubernetesApi): Promise<Sample[]> {
   const { backup, proof } = namesOf(name);
   const cronJobs = { copy: backup, proof };
-  const all = Object.entries(cronJobs).map(async ([job, cronJob]) => {
+  const all = Object.entries(cronJobs).map(async ([kind, cronJob]) => {
     const found = await api.get<CronJob>(group("batch/v1", namespace, "cronjobs", cronJob));
-    return found === undefined ? [] : samplesOf(found, { job });
+    return found === undefined ? [] : samplesOf(found, { kind });
   });
   return (await Promise.all(all)).flat();
 }
 
-export function samplesOf({ metadata, status = {} }: CronJob, labels: { job: string }): Sample[] {
+export function samplesOf({ metadata, status = {} }: CronJob, labels: { kind: string }): Sample[] {
   const seconds = (time: string): number => Date.parse(time) / 1000;
   const { active = [], lastScheduleTime, lastSuccessfulTime = metadata?.creationTimestamp } = status;
   return [
@@ -69,18 +70,22 @@ export function samplesOf({ metadata, status = {} }: CronJob, labels: { job: str
 /** Asks at most this often what the API server says. */
 const askSeconds = 60;
 
-/** What a scrape says of the ensemble. What cannot be read is left out, and its absence is noticed. */
+/** What a scrape says of the ensemble. What cannot be read is left out, and an alert notices its absence. */
 export function ensembleCollector(
   { name, namespace }: { name: string; namespace: string },
   certificate: string | undefined,
   api: KubernetesApi,
 ): () => Promise<Sample[]> {
   let asked = { at: Number.NEGATIVE_INFINITY, samples: [] as Sample[] };
+  const report = newsOf("whether there are backups is unknown");
   const askBackups = async (): Promise<Sample[]> => {
     if (performance.now() - asked.at < askSeconds * 1000) return asked.samples;
-    asked = { ...asked, at: performance.now() };
-    asked.samples = await backupSamples(name, namespace, api);
-    return asked.samples;
+    asked = { at: performance.now(), samples: [] };
+    const samples = await backupSamples(name, namespace, api).catch(report);
+    if (samples === undefined) return [];
+    report(undefined);
+    asked.samples = samples;
+    return samples;
   };
   return async () => {
     const all = await Promise.allSettled([

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { help, log } from "../core/log";
+import { help, log, newsOf } from "../core/log";
 import { ensembleMetrics, type Metrics, memberMetrics, metricsOfService, type Sample } from "../core/metrics";
 import { agentPorts, type EnsembleSettings } from "../core/settings";
 import { within } from "../core/wait";
@@ -95,7 +95,11 @@ export async function runSidecar<Observed, Action>(
   const live = (): boolean => isLive(passed, performance.now());
   const ofEnsemble = ensembleCollector({ name, namespace }, sidecar.files.certificate, inClusterApi(impatient));
   const scrape = async (): Promise<string> => {
-    const files = await Promise.all([volumeSamples(sidecar.files.volume), ofEnsemble()]);
+    const files = await Promise.all([
+      // What cannot be read is left out.
+      volumeSamples(sidecar.files.volume).catch((): Sample[] => []),
+      ofEnsemble(),
+    ]);
     return exposition(metricsOf(sidecar), [...statusSamples(sidecar.service, now()), ...files.flat()]);
   };
   await servePages(agentPorts.http, pagesOf(scrape, now, live));
@@ -131,16 +135,6 @@ export async function runSidecar<Observed, Action>(
     await pass();
     await delay(Math.max(0, began + pauseSeconds(view, performance.now()) * 1000 - performance.now()));
   }
-}
-
-/** Logs an error unless it was the last one too: each pass observes and decides anew, and fails for the same reason again. */
-export function newsOf(what: string): (error: unknown) => void {
-  let last = "";
-  return (error) => {
-    const message = error === undefined ? "" : (error as Error).message;
-    if (message !== last && message !== "") log(`${what}: ${message}`);
-    last = message;
-  };
 }
 
 function show(before: View | undefined, status: Status): View {

@@ -63,16 +63,16 @@ export function memberRows({ member }: Pods): Row[] {
 
 /** Of agents that run as long as their ensemble. */
 export function ensembleRows({ agent }: Pods): Row[] {
-  const age = (name: string): string => `time() - max by (job) (${metric(name, agent)})`;
+  const age = (name: string): string => `time() - max by (kind) (${metric(name, agent)})`;
   const expiry = `min(${metric("certificate_expiry_timestamp_seconds", agent)})`;
   return [
     {
       title: "Certificates and backups",
       panels: [
         now("The server certificate ends in", "s", { "": `${expiry} - time()` }, { below: 0 }),
-        now("Last good run ago", "s", { "{{job}}": age("backup_last_success_timestamp_seconds") }),
-        now("Last run by schedule ago", "s", { "{{job}}": age("backup_last_schedule_timestamp_seconds") }),
-        now("Runs", "bool_yes_no", { "{{job}}": `max by (job) (${metric("backup_running", agent)})` }),
+        now("Last good run ago", "s", { "{{kind}}": age("backup_last_success_timestamp_seconds") }),
+        now("Last run by schedule ago", "s", { "{{kind}}": age("backup_last_schedule_timestamp_seconds") }),
+        now("Runs", "bool_yes_no", { "{{kind}}": `max by (kind) (${metric("backup_running", agent)})` }),
       ],
     },
   ];

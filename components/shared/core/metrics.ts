@@ -37,13 +37,13 @@ export const ensembleMetrics = {
   certificate_expiry_timestamp_seconds: { help: "end of the certificate that servers show to clients" },
   backup_last_success_timestamp_seconds: {
     help: "end of the last good run; before the first one, when the schedule was made",
-    labels: ["job"],
+    labels: ["kind"],
   },
   backup_last_schedule_timestamp_seconds: {
     help: "begin of the last run by schedule; none before it",
-    labels: ["job"],
+    labels: ["kind"],
   },
-  backup_running: { help: "1: a run goes on", labels: ["job"] },
+  backup_running: { help: "1: a run goes on", labels: ["kind"] },
 } satisfies Metrics;
 
 /** With the name of the service before each name. */
@@ -51,8 +51,8 @@ export function metricsOfService(service: string, metrics: Metrics): Metrics {
   return Object.fromEntries(Object.entries(metrics).map(([name, metric]) => [`${service}_${name}`, metric]));
 }
 
-/** Values of the label `job` of backups. */
-export const backupJobs = ["copy", "proof"] as const;
+/** Values of the label `kind` of backups: `job` is a label of Prometheus itself. */
+export const backupKinds = ["copy", "proof"] as const;
 
 /** Matchers of pods, as a scrape names them in the labels `namespace` and `pod`; to be put between braces. */
 export interface Pods {

@@ -2,7 +2,8 @@
  * Alerts as data. The conditions that every ensemble has stand here; those of a service in its own `alerts.ts`. All are warned of before the
  * promise breaks where a server shows it, and each one names the page that says what to do.
  */
-import { type backupJobs, type Pods, podsOf } from "../core/metrics";
+import type { TlsMode } from "../core/check";
+import { type backupKinds, type Pods, podsOf } from "../core/metrics";
 import type { ServiceKind } from "../core/names";
 import type { Ensemble } from "./arguments";
 
@@ -27,21 +28,23 @@ export interface Scope extends Pods {
   name: string;
   namespace: string;
   members: number;
+  tls: TlsMode;
   /** Days of a server certificate. */
   lifetimeDays: number;
   /** How old the last good run of each job may be, in seconds. */
-  backups: Record<(typeof backupJobs)[number], number> | undefined;
+  backups: Record<(typeof backupKinds)[number], number> | undefined;
 }
 
 /** `agent` as in `podsOf`. */
 export function scopeOf(ensemble: Ensemble, namespace: string, agent?: string): Scope {
-  const { service, name, members, certificates, backups } = ensemble;
+  const { service, name, members, tls, certificates, backups } = ensemble;
   return {
     ...podsOf(name, namespace, agent),
     service,
     name,
     namespace,
     members,
+    tls,
     lifetimeDays: certificates.lifetimeDays,
     backups: backups && { copy: secondsOf(backups.staleAfter), proof: secondsOf(backups.proof.staleAfter) },
   };
@@ -92,8 +95,8 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
     {
       name: `${title}Refused`,
       expr: `cells_services_refused{${member}} == 1`,
-      // A member that is to leave refuses until its pod ends.
-      for: "5m",
+      // After a full stop the volume of the last member may take minutes, and a member that leaves refuses until its pod ends.
+      for: "15m",
       severity: "critical",
       summary: "the agent of {{ $labels.pod }} refuses to act, and a person must decide: its log says why",
       page: `${service}.md#refusals`,
@@ -121,26 +124,48 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
 const unrenewedShare = 1 / 6;
 
 /** Of every ensemble: what is the same for all its members. */
-export function ensembleAlerts({ service, agent, lifetimeDays, backups }: Scope): Alert[] {
+export function ensembleAlerts(scope: Scope): Alert[] {
+  const { service, agent, tls, lifetimeDays } = scope;
   const title = titles[service];
   const leastSeconds = Math.round(lifetimeDays * unrenewedShare * 24 * 3600);
+  const expiry = `cells_services_certificate_expiry_timestamp_seconds{${agent}}`;
+  const certificate: Alert = {
+    name: `${title}CertificateNotRenewed`,
+    expr: `min(${expiry}) - time() < ${leastSeconds}`,
+    for: "1h",
+    severity: "critical",
+    summary: "the server certificate ends in {{ $value | humanizeDuration }}, and was not renewed",
+    page: `${service}.md#certificates`,
+  };
+  const backups = Object.entries(scope.backups ?? {});
+  const watched = [
+    ...(tls === "off" ? [] : [expiry]),
+    ...backups.map(([kind]) => backupMetric("last_success_timestamp_seconds", agent, kind)),
+  ];
+  // A comparison with nothing is silent.
+  const unwatched: Alert = {
+    name: `${title}NotWatched`,
+    expr: watched.map((metric) => `absent(${metric})`).join(" or "),
+    for: "1h",
+    severity: "warning",
+    summary:
+      "nobody says when the certificate ends, or when copies were made and proven: see whether the agents are scraped",
+    page: "monitoring.md#what-is-scraped",
+  };
   return [
-    {
-      name: `${title}CertificateNotRenewed`,
-      expr: `min(cells_services_certificate_expiry_timestamp_seconds{${agent}}) - time() < ${leastSeconds}`,
-      for: "1h",
-      severity: "critical",
-      summary: "the server certificate ends in {{ $value | humanizeDuration }}, and was not renewed",
-      page: `${service}.md#certificates`,
-    },
-    ...Object.entries(backups ?? {}).flatMap(([job, seconds]) => backupAlerts(title, agent, job, seconds)),
+    ...(tls === "off" ? [] : [certificate]),
+    ...backups.flatMap(([kind, staleSeconds]) => backupAlerts(title, agent, kind, staleSeconds)),
+    ...(watched.length === 0 ? [] : [unwatched]),
   ];
 }
 
-function backupAlerts(title: string, agent: string, job: string, staleSeconds: number): Alert[] {
-  const newest = (metric: string): string => `max(cells_services_backup_${metric}{${agent},job="${job}"})`;
+const backupMetric = (name: string, agent: string, kind: string): string =>
+  `cells_services_backup_${name}{${agent},kind="${kind}"}`;
+
+function backupAlerts(title: string, agent: string, kind: string, staleSeconds: number): Alert[] {
+  const newest = (metric: string): string => `max(${backupMetric(metric, agent, kind)})`;
   const success = newest("last_success_timestamp_seconds");
-  const [done, what] = job === "copy" ? ["Backup", "copy was made"] : ["BackupProof", "copy was proven by a restore"];
+  const [done, what] = kind === "copy" ? ["Backup", "copy was made"] : ["BackupProof", "copy was proven by a restore"];
   return [
     {
       name: `${title}${done}Failed`,

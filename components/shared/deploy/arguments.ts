@@ -461,7 +461,7 @@ function checkMonitoring({ metrics, monitoring }: Sound<Common>, problem: AddPro
   if (metrics?.from?.length !== 0) return;
   for (const key of ["rules", "monitors", "dashboards"] as const) {
     const given = monitoring?.[key];
-    if (given === undefined || given === false) continue;
+    if (given === undefined || given === false || given === "none") continue;
     problem(
       ["monitoring", key],
       `needs metrics.from, which admits Prometheus to the metrics, got ${shown(given)} and no metrics.from; give it too`,

@@ -18,7 +18,7 @@ import {
   containerPorts,
   containerProfile,
   logSpace,
-  nodePlacement,
+  placementWithoutData,
   spreadOverHosts,
 } from "./pod";
 import { podTemplate } from "./template";
@@ -27,14 +27,6 @@ import { podTemplate } from "./template";
 const replicas = 2;
 /** After this time no node sends connections to the pod any more, and those on their way have arrived. */
 const drainSeconds = 5;
-/** A proxy has no data that would have to be waited for: five minutes, the default, are for pods that have. */
-const leavesLostNodes = ["not-ready", "unreachable"].map((condition) => ({
-  key: `node.kubernetes.io/${condition}`,
-  operator: "Exists",
-  effect: "NoExecute",
-  tolerationSeconds: 30,
-}));
-
 /** Returns the proxies and the Service `<name>`, which is the one address: both must exist before clients can connect. */
 export function createGateway(
   ensemble: Ensemble,
@@ -95,8 +87,7 @@ function gatewaySpec(
       placement: {
         // As the members, who need as many hosts as two proxies and a third during a roll.
         affinity: { podAntiAffinity: spreadOverHosts(ensemble.placement.spread, selector) },
-        ...nodePlacement(ensemble),
-        tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes],
+        ...placementWithoutData(ensemble),
       },
       terminationGracePeriodSeconds: drainSeconds + 25,
       initContainers: [agentContainer({ name: "config", command: ["gateway"], settings, volumeMounts })],

@@ -1,7 +1,7 @@
 /** The argument `monitoring`, and what it makes: rules for Prometheus, what it scrapes, a dashboard. */
 import { CustomResource } from "@pulumi/kubernetes/apiextensions";
 import { ConfigMap } from "@pulumi/kubernetes/core/v1/configMap";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { instanceLabels, namesOf } from "../core/names";
 import { type Alert, type Scope, scopeOf } from "./alerts";
@@ -13,11 +13,11 @@ import { says, text } from "./schema";
 export const monitoringArgument = z
   .strictObject({
     rules: z
-      .enum(["PrometheusRule", "ConfigMap"])
+      .enum(["none", "PrometheusRule", "ConfigMap"])
       .describe(
-        "alerts: `PrometheusRule` where the Prometheus operator runs, `ConfigMap` for a Prometheus that reads files; default: none are made",
+        "alerts: `PrometheusRule` where the Prometheus operator runs, `ConfigMap` for a Prometheus that reads files",
       )
-      .optional(),
+      .default("none"),
     monitors: z
       .boolean()
       .describe("whether a PodMonitor tells the Prometheus operator what to scrape; `metrics.from` must admit it")
@@ -59,6 +59,7 @@ export interface Monitored {
   endpoint?: (namespace: string) => object;
 }
 
+/** The last of an ensemble: what is not there yet would be reported as missing. */
 export function createMonitoring(
   ensemble: Ensemble,
   monitored: Monitored,
@@ -84,7 +85,10 @@ export function createMonitoring(
     new CustomResource(objectName, rule, options);
   }
   if (monitoring.rules === "ConfigMap") {
-    const data = groups.apply((known) => ({ "rules.yaml": `${JSON.stringify(known, null, 2)}\n` }));
+    // A sidecar may write those of all ensembles into one folder.
+    const data = pulumi
+      .all([namespace, groups])
+      .apply(([known, content]) => ({ [`${known}-${name}.yaml`]: `${JSON.stringify(content, null, 2)}\n` }));
     new ConfigMap(objectName, { metadata: described({ "cells-services/rules": "prometheus" }), data }, options);
   }
   if (monitoring.monitors) {

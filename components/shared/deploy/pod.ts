@@ -55,6 +55,19 @@ export function nodePlacement({ placement }: Ensemble): Partial<core.v1.PodSpec>
   };
 }
 
+/** Five minutes, the default, are for pods with data that would have to be waited for. */
+const leavesLostNodes = ["not-ready", "unreachable"].map((condition) => ({
+  key: `node.kubernetes.io/${condition}`,
+  operator: "Exists",
+  effect: "NoExecute",
+  tolerationSeconds: 30,
+}));
+
+/** Of a pod that runs all the time and has no data. */
+export function placementWithoutData(ensemble: Ensemble): Partial<core.v1.PodSpec> {
+  return { ...nodePlacement(ensemble), tolerations: [...ensemble.placement.tolerations, ...leavesLostNodes] };
+}
+
 /** Members on different hosts and, if asked for, in different zones. */
 export function memberPlacement(ensemble: Ensemble): Partial<core.v1.PodSpec> {
   const { spread, zones } = ensemble.placement;
@@ -228,7 +241,10 @@ interface AgentDeployment {
   volumes: core.v1.Volume[];
 }
 
-/** One agent that runs all the time: two would do the same work twice. After the loss of its node it is back within minutes. */
+/**
+ * One agent that runs all the time: two at once could do to two members what only one may bear at a time. After the loss of its node it is
+ * back within two minutes.
+ */
 export function agentDeployment(ensemble: Ensemble, agent: AgentDeployment): apps.v1.Deployment {
   const { service, name: instance } = ensemble;
   const { name, role, annotations, container, volumes } = agent;
@@ -244,7 +260,7 @@ export function agentDeployment(ensemble: Ensemble, agent: AgentDeployment): app
         account: name,
         labels: { ...labels(service, instance), ...selector },
         annotations,
-        placement: nodePlacement(ensemble),
+        placement: placementWithoutData(ensemble),
         terminationGracePeriodSeconds: 5,
         containers: [container],
         volumes: [...agentVolumes(agentProgram(ensemble)), ...volumes],

@@ -1,6 +1,13 @@
 import { describe, expect, it, vi } from "vitest";
+import { maintenanceMetrics } from "../../../components/etcd/metrics";
+import { mongodbMetrics } from "../../../components/mongodb/metrics";
+import { mysqlMetrics } from "../../../components/mysql/metrics";
+import { reconcilerMetrics } from "../../../components/nats/metrics";
+import { redisMetrics } from "../../../components/redis/metrics";
 import type { KubernetesApi } from "../../../components/shared/agent/kubernetes";
 import { backupSamples, ensembleCollector, exposition, volumeSamples } from "../../../components/shared/agent/metrics";
+import { ensembleMetrics, type Metric, memberMetrics } from "../../../components/shared/core/metrics";
+import { vaultMetrics } from "../../../components/vault/metrics";
 
 const schedule = "2026-01-02T02:13:00Z";
 const success = "2026-01-02T02:20:00Z";
@@ -15,7 +22,7 @@ describe("what a scrape says of backups", () => {
     const api = apiOf((path) =>
       path.endsWith("/etcd-backup") ? { metadata: { creationTimestamp: made }, status } : undefined,
     );
-    const labels = { job: "copy" };
+    const labels = { kind: "copy" };
     expect(await backups(api)).toEqual([
       { name: "backup_last_success_timestamp_seconds", labels, value: seconds(success) },
       { name: "backup_last_schedule_timestamp_seconds", labels, value: seconds(schedule) },
@@ -29,9 +36,9 @@ describe("what a scrape says of backups", () => {
 
   it("count from the schedule on before the first run", async () => {
     const samples = await backups(apiOf(() => ({ metadata: { creationTimestamp: made } })));
-    expect(samples.filter(({ labels }) => labels?.["job"] === "proof")).toEqual([
-      { name: "backup_last_success_timestamp_seconds", labels: { job: "proof" }, value: seconds(made) },
-      { name: "backup_running", labels: { job: "proof" }, value: 0 },
+    expect(samples.filter(({ labels }) => labels?.["kind"] === "proof")).toEqual([
+      { name: "backup_last_success_timestamp_seconds", labels: { kind: "proof" }, value: seconds(made) },
+      { name: "backup_running", labels: { kind: "proof" }, value: 0 },
     ]);
   });
 
@@ -53,12 +60,21 @@ it("a volume has a size, and what can still be written on it", async () => {
   expect(available?.value).toBeLessThanOrEqual(size?.value ?? 0);
 });
 
+it("no label is one that a scrape sets itself", () => {
+  const tables = [memberMetrics, ensembleMetrics, redisMetrics, mongodbMetrics, mysqlMetrics, vaultMetrics];
+  const all: Metric[] = [...tables, maintenanceMetrics, reconcilerMetrics].flatMap((each) =>
+    Object.values<Metric>(each),
+  );
+  const labels = new Set(all.flatMap(({ labels = [] }) => labels));
+  expect([...labels].sort()).toEqual(["alarm", "application", "kind", "member", "storage"]);
+});
+
 it("a sample without a meaning is left out", async () => {
-  const text = await exposition({ known: { help: "x", labels: ["job"] } }, [
-    { name: "known", labels: { job: "copy" }, value: 1 },
+  const text = await exposition({ known: { help: "x", labels: ["kind"] } }, [
+    { name: "known", labels: { kind: "copy" }, value: 1 },
     { name: "unknown", value: 1 },
   ]);
   expect(text).toBe(
-    '# HELP cells_services_known x\n# TYPE cells_services_known gauge\ncells_services_known{job="copy"} 1\n',
+    '# HELP cells_services_known x\n# TYPE cells_services_known gauge\ncells_services_known{kind="copy"} 1\n',
   );
 });

@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { columns, isWhole, type Measured, renderRows, rowOf, type Scrape } from "../../../checks/columns";
-import { endpointsOf, scrape, screen } from "../../../checks/top";
+import { columns, isWhole, type Measured, type Row, renderRows, rowOf, type Scrape } from "../../../checks/columns";
+import { endpointsOf, redraw, scrape, screen } from "../../../checks/top";
 import { mongodbMetrics } from "../../../components/mongodb/metrics";
 import { mysqlMetrics } from "../../../components/mysql/metrics";
 import { natsMetrics } from "../../../components/nats/metrics";
@@ -30,8 +30,8 @@ const volume = (available: number) => [
 
 const ensemble = [
   `cells_services_certificate_expiry_timestamp_seconds ${now + 78 * day}`,
-  `cells_services_backup_last_success_timestamp_seconds{job="copy"} ${now - 3 * 3600}`,
-  `cells_services_backup_last_success_timestamp_seconds{job="proof"} ${now - 2 * day}`,
+  `cells_services_backup_last_success_timestamp_seconds{kind="copy"} ${now - 3 * 3600}`,
+  `cells_services_backup_last_success_timestamp_seconds{kind="proof"} ${now - 2 * day}`,
 ];
 
 const haproxy = (proxy: string, used: number) => [
@@ -160,6 +160,26 @@ describe("the columns", () => {
     const unknown = [...used].map(([, name = ""]) => name).filter((name) => !known.includes(name));
     expect(unknown).toEqual([]);
     expect(columns[service as keyof typeof tables].ready.name).toMatch(new RegExp(`^${metricPrefix}(nats_)?ready$`));
+  });
+});
+
+describe("what is drawn again and again", () => {
+  const whole = { members: 1, ready: 1, leaders: ["a"], notes: [] } as unknown as Row;
+
+  it("is whole as it was at the last look that was not cut short", async () => {
+    const ended = new AbortController();
+    const looks = [[whole], [{ ...whole, ready: 0 }]];
+    const look = async (): Promise<Row[]> => {
+      const rows = looks.shift() ?? [];
+      if (looks.length === 0) ended.abort();
+      return rows;
+    };
+    expect(await redraw(look, ended.signal, () => undefined)).toBe(true);
+  });
+
+  it("begins with a look that succeeds", async () => {
+    const look = () => Promise.reject(new Error("pods is forbidden"));
+    await expect(redraw(look, new AbortController().signal, () => undefined)).rejects.toThrow("forbidden");
   });
 });
 

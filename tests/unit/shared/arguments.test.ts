@@ -61,7 +61,7 @@ describe("arguments of an ensemble", () => {
       applications: [],
       applicationNamespaces: {},
       metrics: { from: [] },
-      monitoring: { monitors: false, dashboards: false, labels: {}, runbooks: "docs" },
+      monitoring: { rules: "none", monitors: false, dashboards: false, labels: {}, runbooks: "docs" },
       clients: [{}],
       ipFamilyPolicy: undefined,
       egress: { apiServer: undefined },

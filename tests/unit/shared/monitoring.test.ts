@@ -40,7 +40,7 @@ describe("rules", () => {
   it("are the same in a file", async () => {
     const rule = inputs(await deploy({ rules: "PrometheusRule" }), prometheusRule, "etcd-monitoring");
     const map = inputs(await deploy({ rules: "ConfigMap" }), "kubernetes:core/v1:ConfigMap", "etcd-monitoring");
-    const { "rules.yaml": file } = at(map, "data") as Record<string, string>;
+    const { "cells-etcd.yaml": file } = at(map, "data") as Record<string, string>;
     expect(JSON.parse(file ?? "")).toEqual(at(rule, "spec"));
   });
 });

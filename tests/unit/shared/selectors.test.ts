@@ -16,6 +16,7 @@ const scope: Scope = {
   member: 'namespace="cells",pod=~"redis-[0-9]+"',
   gateway: 'namespace="cells",pod=~"redis-gateway-.+"',
   agent: 'namespace="cells",pod=~"redis-agent-.+"',
+  tls: "required",
   lifetimeDays: 90,
   backups: { copy: 1000, proof: 1000 },
 };
