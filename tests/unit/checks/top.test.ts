@@ -164,7 +164,7 @@ describe("the columns", () => {
 });
 
 describe("what is drawn again and again", () => {
-  const whole = { members: 1, ready: 1, leaders: ["a"], notes: [] } as unknown as Row;
+  const whole = { name: "etcd", members: 1, ready: 1, leaders: ["a"], notes: [] } as unknown as Row;
 
   it("is whole as it was at the last look that was not cut short", async () => {
     const ended = new AbortController();
