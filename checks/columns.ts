@@ -27,6 +27,8 @@ interface Columns {
   /** The fullest of these is shown. */
   connections: Share[];
   disk: Share[];
+  /** Deployments beside the members, by the end of their names. */
+  beside: string[];
 }
 
 /** Two of the three, of the same member or pod. */
@@ -40,6 +42,7 @@ const besideServer = {
   leader: own("primary"),
   connections: [],
   disk: [{ free: own("volume_available_bytes"), limit: own("volume_size_bytes") }],
+  beside: [],
 };
 const gateway = {
   used: native("haproxy_frontend_current_sessions", { proxy: "clients" }),
@@ -54,6 +57,7 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
     lag: { metric: native("etcd_server_proposals_applied_total"), unit: "entries", of: "first and last" },
     connections: [],
     disk: [{ used: native("etcd_mvcc_db_total_size_in_bytes"), limit: native("etcd_server_quota_backend_bytes") }],
+    beside: ["maintenance"],
   },
   vault: { ...besideServer, up: own("vault_up") },
   nats: {
@@ -67,11 +71,13 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
         limit: own("nats_store_limit_bytes", { storage: "file" }),
       },
     ],
+    beside: ["reconciler"],
   },
   redis: {
     ...besideServer,
     lag: { metric: own("redis_replication_lag_bytes"), unit: "bytes", of: "the last" },
     connections: [gateway, { used: own("redis_connected_clients"), limit: own("redis_max_clients") }],
+    beside: ["gateway"],
   },
   mongodb: {
     ...besideServer,
@@ -82,6 +88,7 @@ export const columns: { [S in Exclude<ServiceKind, "objectstore">]: Columns } = 
     ...besideServer,
     lag: { metric: own("mysql_applier_queue"), unit: "transactions", of: "the last" },
     connections: [gateway, { used: own("mysql_connections"), limit: own("mysql_max_connections") }],
+    beside: ["gateway"],
   },
 };
 
@@ -113,7 +120,8 @@ export interface Row {
 /** Of the pod that says it, unless a label names another member. */
 type Said = Pick<Scraped, "value"> & { member: string };
 
-export function rowOf({ service, name, namespace, members }: Measured, scrapes: Scrape[]): Row {
+/** `pods`: names of all that there are, scraped or not. */
+export function rowOf({ service, name, namespace, members }: Measured, scrapes: Scrape[], pods: string[]): Row {
   const shown: Columns = columns[service];
   const all = scrapes.flatMap((scrape) =>
     ("samples" in scrape ? scrape.samples : []).map((each) => ({
@@ -127,7 +135,6 @@ export function rowOf({ service, name, namespace, members }: Measured, scrapes: 
     );
   const membersWith = (metric: Metric, value = 1): string[] =>
     members.filter((member) => said(metric).some((each) => each.member === member && each.value === value));
-  const seen = new Set([...all.map(({ member }) => member), ...scrapes.map(({ pod }) => pod)]);
   const ready = membersWith(shown.ready);
   return {
     service,
@@ -143,7 +150,11 @@ export function rowOf({ service, name, namespace, members }: Measured, scrapes: 
     lastBackup: newest(said(own("backup_last_success_timestamp_seconds", { kind: "copy" }))),
     lastProof: newest(said(own("backup_last_success_timestamp_seconds", { kind: "proof" }))),
     notes: [
-      ...members.filter((member) => !seen.has(member)).map((member) => `${member} is not there`),
+      ...members.filter((member) => !pods.includes(member)).map((member) => `${member} is not there`),
+      ...shown.beside
+        .map((role) => `${name}-${role}`)
+        .filter((deployment) => !pods.some((pod) => pod.startsWith(`${deployment}-`)))
+        .map((deployment) => `${deployment} has no pod`),
       ...scrapes.flatMap((scrape) => ("reason" in scrape ? [`${scrape.pod} is unreachable: ${scrape.reason}`] : [])),
       ...(shown.up === undefined ? [] : membersWith(shown.up, 0)).map((member) => `${member} does not answer`),
       ...membersWith(own("refused")).map((member) => `${member} refuses to act: the log of its agent says why`),

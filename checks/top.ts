@@ -100,7 +100,9 @@ function watch(config: KubeConfig, target: Measured, signal: AbortSignal) {
   const read = async (): Promise<Row> => {
     const request = core.listNamespacedPod({ namespace, labelSelector });
     const { items } = await readNamed("pods of", namespace, name, request);
-    return rowOf(target, await Promise.all(endpointsOf(items).map((each) => scrape(environment.tunnel, each, signal))));
+    const scrapes = endpointsOf(items).map((each) => scrape(environment.tunnel, each, signal));
+    const pods = items.map(({ metadata }) => metadata?.name ?? "");
+    return rowOf(target, await Promise.all(scrapes), pods);
   };
   return { read, close: () => environment.close() };
 }

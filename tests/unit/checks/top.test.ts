@@ -47,9 +47,11 @@ const redis = [
   answer("redis-gateway-b", ...haproxy("clients", 40)),
 ];
 
+const podsOf = (scrapes: Scrape[]): string[] => scrapes.map(({ pod }) => pod);
+
 describe("the row of a service", () => {
   it("has the fullest volume, the fullest proxy and the last member", () => {
-    const row = rowOf(target("redis"), redis);
+    const row = rowOf(target("redis"), redis, podsOf(redis));
     expect(row).toEqual({
       service: "redis",
       name: "redis",
@@ -80,7 +82,7 @@ describe("the row of a service", () => {
       `cells_services_mongodb_connections_available ${free}`,
     ];
     const scrapes = [member("mongodb-0", 1, 1, ...of(10, 90)), member("mongodb-1", 1, 0, ...of(20, 80))];
-    expect(rowOf(target("mongodb"), scrapes)).toMatchObject({ connections: { used: 20, limit: 100 } });
+    expect(rowOf(target("mongodb"), scrapes, podsOf(scrapes))).toMatchObject({ connections: { used: 20, limit: 100 } });
   });
 
   it("says which members are away, which refuse, and that nobody leads", () => {
@@ -88,13 +90,14 @@ describe("the row of a service", () => {
       member("redis-0", 0, 0, "cells_services_refused 1"),
       { pod: "redis-1", reason: "no answer in 3 s" },
     ];
-    const row = rowOf(target("redis"), scrapes);
+    const row = rowOf(target("redis"), scrapes, podsOf(scrapes));
     expect(row).toMatchObject({ ready: 0, leaders: [], lag: undefined, connections: undefined, disk: undefined });
     expect(isWhole(row)).toBe(false);
     expect(renderRows([row], now).split("\n").slice(1)).toEqual([
       "redis    0/3    none    -    -            -     -            -       -",
       "",
       "cells/redis-2 is not there",
+      "cells/redis-gateway has no pod",
       "cells/redis-1 is unreachable: no answer in 3 s",
       "cells/redis-0 refuses to act: the log of its agent says why",
       "",
@@ -103,7 +106,7 @@ describe("the row of a service", () => {
 
   it("shows two leaders, and a certificate that has ended", () => {
     const ended = `cells_services_certificate_expiry_timestamp_seconds ${now - 1}`;
-    const row = rowOf(target("vault"), [member("vault-0", 1, 1, ended), member("vault-1", 1, 1)]);
+    const row = rowOf(target("vault"), [member("vault-0", 1, 1, ended), member("vault-1", 1, 1)], []);
     expect(isWhole({ ...row, ready: 3, notes: [] })).toBe(false);
     expect(renderRows([row], now)).toMatch(/2\/3 +vault-0 and vault-1 +- +- +- +ended /);
   });
@@ -118,7 +121,7 @@ describe("the row of a service", () => {
         "etcd_mvcc_db_total_size_in_bytes 1.048576e+06",
         "etcd_server_quota_backend_bytes 2.097152e+06",
       );
-    expect(rowOf(target("etcd"), [server("etcd-0", 0, 40), server("etcd-1", 1, 47)])).toMatchObject({
+    expect(rowOf(target("etcd"), [server("etcd-0", 0, 40), server("etcd-1", 1, 47)], [])).toMatchObject({
       ready: 2,
       leaders: ["etcd-1"],
       lag: { value: 7, unit: "entries" },
@@ -137,13 +140,19 @@ describe("the row of a service", () => {
       ...said("store_used_bytes", 1, 2),
       ...said("store_limit_bytes", 10, 10),
     ];
-    expect(rowOf(target("nats"), [answer("nats-reconciler-x", ...samples, memory)])).toMatchObject({
+    const pods = ["nats-0", "nats-1", "nats-2", "nats-reconciler-x"];
+    expect(rowOf(target("nats"), [answer("nats-reconciler-x", ...samples, memory)], pods)).toMatchObject({
       ready: 2,
       leaders: ["nats-1"],
       disk: { used: 2, limit: 10 },
       notes: ["nats-2 does not answer"],
     });
   });
+});
+
+it("a member that nobody speaks for is there all the same", () => {
+  const row = rowOf(target("nats"), [], ["nats-0", "nats-1", "nats-2"]);
+  expect(row).toMatchObject({ ready: 0, notes: ["nats-reconciler has no pod"] });
 });
 
 describe("the columns", () => {
