@@ -135,7 +135,7 @@ export function ensembleAlerts(scope: Scope): Alert[] {
     for: "1h",
     severity: "critical",
     summary: "the server certificate ends in {{ $value | humanizeDuration }}, and was not renewed",
-    page: `${service}.md#certificates`,
+    page: "services.md#certificates",
   };
   const backups = Object.entries(scope.backups ?? {});
   const watched = [

@@ -21,6 +21,15 @@ describe("the alerts of", () => {
   });
 });
 
+describe("the page that an alert leads to", () => {
+  it.each(alerting.flatMap(alertsOf).map(({ name, page }) => [name, page]))("knows %s: %s", (name, page) => {
+    const [file = ""] = page.split("#");
+    const named = inlineCodeOf(readPage(join("docs", file)));
+    const isNamed = (each: string) => each === name || (each.startsWith("...") && name.endsWith(each.slice(3)));
+    expect(named.some(isNamed)).toBe(true);
+  });
+});
+
 describe("the page of the alerts", () => {
   const known = alerting.flatMap((service) => alertsOf(service).map(({ name }) => name));
   const titles = [...new Set(known.map((name) => /^[A-Z][a-z]+/.exec(name)?.[0]))];
