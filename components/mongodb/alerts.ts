@@ -1,11 +1,10 @@
 /** What somebody must hear of. */
-import { type Alert, ensembleAlerts, memberAlerts, type Scope } from "../shared/deploy";
+import { type Alert, connectionsAlert, ensembleAlerts, memberAlerts, type Scope } from "../shared/deploy";
 
 /** As for a copy: no secondary that is further behind is copied. */
 const behindSeconds = 60;
 /** A node that is replaced, with its volume, is back within an hour. */
 const leastOplogSeconds = 3600;
-const busyShare = 0.8;
 
 export function mongodbAlerts(scope: Scope): Alert[] {
   const metric = (name: string): string => `cells_services_mongodb_${name}{${scope.member}}`;
@@ -32,14 +31,7 @@ export function mongodbAlerts(scope: Scope): Alert[] {
         "the oplog reaches back {{ $value | humanizeDuration }}: a member that is away for longer must be filled anew",
       page: "mongodb.md#what-may-be-set",
     },
-    {
-      name: "MongodbConnectionsNearLimit",
-      expr: `${connections} / (${connections} + ${available}) > ${busyShare}`,
-      for: "5m",
-      severity: "warning",
-      summary: "{{ $labels.pod }} has {{ $value | humanizePercentage }} of the connections that it accepts",
-      page: "mongodb.md#failure-modes",
-    },
+    connectionsAlert(scope, connections, `(${connections} + ${available})`),
     {
       name: "MongodbCertificateNotRead",
       expr: `${metric("certificate_reload_failed")} == 1`,

@@ -1,9 +1,14 @@
 /** What somebody must hear of. */
-import { type Alert, ensembleAlerts, gatewayAlerts, memberAlerts, type Scope } from "../shared/deploy";
+import {
+  type Alert,
+  connectionsAlert,
+  ensembleAlerts,
+  gatewayAlerts,
+  memberAlerts,
+  type Scope,
+} from "../shared/deploy";
 import { reservedConnections } from "./layout";
 
-/** Of the connections of all applications together. */
-const busyShare = 0.8;
 /** A new primary applies what it lacks before it answers: as long as three outages after a kill (9 s). */
 const behindSeconds = 30;
 
@@ -11,7 +16,8 @@ export function mysqlAlerts(scope: Scope): Alert[] {
   return [...memberAlerts(scope), ...ownAlerts(scope), ...ensembleAlerts(scope), ...gatewayAlerts(scope)];
 }
 
-function ownAlerts({ member }: Scope): Alert[] {
+function ownAlerts(scope: Scope): Alert[] {
+  const { member } = scope;
   const of = (gauge: string): string => `cells_services_mysql_${gauge}{${member}}`;
   return [
     {
@@ -32,13 +38,6 @@ function ownAlerts({ member }: Scope): Alert[] {
       summary: "{{ $labels.pod }} applies what is {{ $value | humanizeDuration }} old: it would take over as late",
       page: "mysql.md#failure-modes",
     },
-    {
-      name: "MysqlConnectionsNearLimit",
-      expr: `${of("connections")} / (${of("max_connections")} - ${reservedConnections}) > ${busyShare}`,
-      for: "5m",
-      severity: "warning",
-      summary: "{{ $labels.pod }} has {{ $value | humanizePercentage }} of the connections that applications may take",
-      page: "mysql.md#failure-modes",
-    },
+    connectionsAlert(scope, of("connections"), `(${of("max_connections")} - ${reservedConnections})`),
   ];
 }

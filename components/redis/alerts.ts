@@ -1,17 +1,23 @@
 /** What somebody must hear of. */
-import { type Alert, ensembleAlerts, gatewayAlerts, memberAlerts, type Scope } from "../shared/deploy";
+import {
+  type Alert,
+  connectionsAlert,
+  ensembleAlerts,
+  gatewayAlerts,
+  memberAlerts,
+  type Scope,
+} from "../shared/deploy";
 import { dataShare, replicaBufferShare } from "./layout";
 
 /** Of `maxmemory`: behind by more, a replica is cut off and needs a whole copy. The alert comes at half of it. */
 const heldForReplicas = replicaBufferShare / dataShare;
-/** Of what the server accepts; above it connections are refused. */
-const busyShare = 0.8;
 
 export function redisAlerts(scope: Scope): Alert[] {
   return [...memberAlerts(scope), ...ownAlerts(scope), ...ensembleAlerts(scope), ...gatewayAlerts(scope)];
 }
 
-function ownAlerts({ member, members }: Scope): Alert[] {
+function ownAlerts(scope: Scope): Alert[] {
+  const { member, members } = scope;
   const page = "redis.md#failure-modes";
   const of = (gauge: string): string => `cells_services_redis_${gauge}{${member}}`;
   // All members have the same data. What evicts is full all the time.
@@ -70,13 +76,6 @@ function ownAlerts({ member, members }: Scope): Alert[] {
       summary: `{{ $value }} of ${members} Sentinels agree on the master: without a majority no other one is elected`,
       page,
     },
-    {
-      name: "RedisConnectionsNearLimit",
-      expr: `${of("connected_clients")} / ${of("max_clients")} > ${busyShare}`,
-      for: "5m",
-      severity: "warning",
-      summary: "{{ $labels.pod }} has {{ $value | humanizePercentage }} of the connections that it accepts",
-      page,
-    },
+    connectionsAlert(scope, of("connected_clients"), of("max_clients")),
   ];
 }

@@ -189,6 +189,18 @@ function backupAlerts(title: string, agent: string, kind: string, staleSeconds: 
 /** Share of the connections that a proxy accepts. */
 const busyShare = 0.8;
 
+/** PromQL, of each pod: connections of clients, and how many it accepts. */
+export function connectionsAlert({ service }: Scope, used: string, limit: string): Alert {
+  return {
+    name: `${titles[service]}ConnectionsNearLimit`,
+    expr: `${used} / ${limit} > ${busyShare}`,
+    for: "5m",
+    severity: "warning",
+    summary: "{{ $labels.pod }} has {{ $value | humanizePercentage }} of the connections that it accepts",
+    page: `${service}.md#failure-modes`,
+  };
+}
+
 /** Of a service with a gateway. */
 export function gatewayAlerts({ service, gateway }: Scope): Alert[] {
   const title = titles[service];

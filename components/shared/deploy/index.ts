@@ -5,7 +5,15 @@ export * from "../core/names";
 export { parseQuantity } from "../core/quantity";
 export { agentPorts, memberSettings, settingsOf, setupSettings, setupUsers } from "../core/settings";
 export { allow, createAccess, createAccessElsewhere, holdLeases, type Rule, seeBackups } from "./access";
-export { type Alert, ensembleAlerts, gatewayAlerts, memberAlerts, orNone, type Scope } from "./alerts";
+export {
+  type Alert,
+  connectionsAlert,
+  ensembleAlerts,
+  gatewayAlerts,
+  memberAlerts,
+  orNone,
+  type Scope,
+} from "./alerts";
 export * from "./arguments";
 export { type BackupInputs, backupsArgument, copyLeases, createBackups } from "./backup";
 export { type AgentBundle, digest, readAgentBundle } from "./bundle";
