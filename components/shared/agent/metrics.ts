@@ -73,25 +73,25 @@ const askSeconds = 60;
 /** What a scrape says of the ensemble. What cannot be read is left out, and an alert notices its absence. */
 export function ensembleCollector(
   { name, namespace }: { name: string; namespace: string },
-  certificate: string | undefined,
+  certificate: string,
   api: KubernetesApi,
 ): () => Promise<Sample[]> {
-  let asked = { at: Number.NEGATIVE_INFINITY, samples: [] as Sample[] };
   const report = newsOf("whether there are backups is unknown");
-  const askBackups = async (): Promise<Sample[]> => {
-    if (performance.now() - asked.at < askSeconds * 1000) return asked.samples;
-    asked = { at: performance.now(), samples: [] };
-    const samples = await backupSamples(name, namespace, api).catch(report);
-    if (samples === undefined) return [];
+  const none = (error: unknown): Sample[] => {
+    report(error);
+    return [];
+  };
+  const ask = async (): Promise<Sample[]> => {
+    const samples = await backupSamples(name, namespace, api);
     report(undefined);
-    asked.samples = samples;
     return samples;
   };
-  return async () => {
-    const all = await Promise.allSettled([
-      certificate === undefined ? Promise.resolve([]) : certificateSamples(certificate),
-      askBackups(),
-    ]);
-    return all.flatMap((each) => (each.status === "fulfilled" ? each.value : []));
+  let asked = { at: Number.NEGATIVE_INFINITY, samples: Promise.resolve<Sample[]>([]) };
+  // Two scrapes at the same time wait for the same answer.
+  const backups = (): Promise<Sample[]> => {
+    const now = performance.now();
+    if (now - asked.at >= askSeconds * 1000) asked = { at: now, samples: ask().catch(none) };
+    return asked.samples;
   };
+  return async () => (await Promise.all([certificateSamples(certificate).catch(() => []), backups()])).flat();
 }
