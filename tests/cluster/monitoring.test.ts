@@ -61,11 +61,13 @@ const settingsOf = (service: DrilledService, monitoring: object): object => ({
   metrics,
   ...(service === "redis" ? {} : { backups }),
 });
-const up = (monitoring: object) =>
+const up = (monitoring: object, more: object = {}) =>
   deployment.up(
     deployment.configurationWith("monitored", {
       "cells-services:services": [...services, "objectstore"],
-      ...Object.fromEntries(services.map((service) => [`cells-services:${service}`, settingsOf(service, monitoring)])),
+      ...Object.fromEntries(
+        services.map((service) => [`cells-services:${service}`, { ...settingsOf(service, monitoring), ...more }]),
+      ),
       "cells-services:objectstore": { tls: "required" },
     }),
   );
@@ -190,6 +192,13 @@ describe("a Prometheus with the documented configuration", () => {
     // What waits for its time would be pending.
     await delay(15_000);
     expect((await awake()).map(said)).toEqual([]);
+  });
+
+  it.runIf(everything)("reports nothing while all members are replaced, one after the other", async () => {
+    const rolled = await up({ rules: "ConfigMap" }, { resources: { requests: { cpu: "60m" } } });
+    expect(rolled.code, rolled.output).toBe(0);
+    expect(await prometheus.count('count_over_time(ALERTS{alertstate="firing"}[1h])')).toBe(0);
+    await silence(120);
   });
 
   it("reports a member that is away, until it is back", async () => {
