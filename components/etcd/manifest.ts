@@ -5,9 +5,7 @@ import { backupPaths } from "../shared/core/backup";
 import {
   type AgentBundle,
   adminLogin,
-  agentContainer,
   agentDeployment,
-  agentPorts,
   allMounts,
   type BackupInputs,
   certificateFiles,
@@ -165,27 +163,14 @@ function tokenKey({ name }: Ensemble): Mounts {
 }
 
 export function maintenanceDeployment(ensemble: EtcdEnsemble): apps.v1.Deployment {
-  const name = maintenanceName(ensemble.name);
-  // The certificate that servers show, without its key.
-  const { volumes, volumeMounts } = allMounts(
-    login(ensemble),
-    certificateFiles(ensemble, { serverTls: paths.serverTls }, ["tls.crt"]),
-  );
-  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" }, timeoutSeconds: 5 });
-  const container = {
-    ...agentContainer({
-      name: "maintenance",
-      command: ["maintenance"],
-      settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
-      volumeMounts,
-    }),
-    ports: containerPorts({ metrics: agentPorts.http }),
-    // Only the process: a restart does not bring a member back.
-    livenessProbe: { ...probe("/live"), periodSeconds: 20, failureThreshold: 3 },
-    // It serves metrics whatever it sees.
-    readinessProbe: { ...probe("/metrics"), periodSeconds: 10, failureThreshold: 3 },
-  };
-  return agentDeployment(ensemble, { name, role: "maintenance", container, volumes });
+  return agentDeployment(ensemble, {
+    name: maintenanceName(ensemble.name),
+    role: "maintenance",
+    command: ["maintenance"],
+    settings: { ...memberSettings(ensemble), ...(ensemble.backups === undefined ? {} : { copied: true }) },
+    // The certificate that servers show, without its key.
+    mounts: allMounts(login(ensemble), certificateFiles(ensemble, { serverTls: paths.serverTls }, ["tls.crt"])),
+  });
 }
 
 /** A write-ahead log of two files, and room for what a database grows beyond its quota. */

@@ -1,6 +1,7 @@
 /** The arguments of NATS. */
 import { z } from "zod";
 import {
+  agentPorts,
   backupsArgument,
   ensembleSchema,
   ensembleShape,
@@ -14,7 +15,7 @@ import {
   shown,
   sizeProblem,
 } from "../shared/deploy";
-import { adminUsername, ports } from "./layout";
+import { adminUsername } from "./layout";
 
 /** The least is the default of the server, which clients rely on. */
 const leastPayload = "1Mi";
@@ -42,7 +43,7 @@ export const natsProfile: ServiceProfile = {
   notes: {
     "storage.size": "at least `1Gi`",
     applications: `not \`${adminUsername}\``,
-    "metrics.from": `port ${ports.reconciler} of the reconciler`,
+    "metrics.from": `port ${agentPorts.http} of the reconciler`,
   },
 };
 

@@ -2,6 +2,7 @@
 import { Deployment } from "@pulumi/kubernetes/apps/v1/deployment";
 import * as pulumi from "@pulumi/pulumi";
 import {
+  agentPorts,
   checksum,
   claimNames,
   createAccess,
@@ -54,7 +55,7 @@ export class NatsCluster extends EnsembleComponent {
       client: ports.client,
       peer: [ports.peer],
       internal: [ports.metrics],
-      metrics: [ports.reconciler],
+      metrics: [agentPorts.http],
     };
     const afterGuard = createGuard(this, ensemble, { network, login: login(ensemble), releaseSeconds });
     const takeTurns = ["admin", "applications"] as const;

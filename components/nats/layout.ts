@@ -1,7 +1,7 @@
 /** What the component, the agent and the check must agree on: ports, paths, names. Loads no library. */
 import type { TlsMode } from "../shared/core/check";
 
-export const ports = { client: 4222, peer: 6222, metrics: 8222, reconciler: 8080 } as const;
+export const ports = { client: 4222, peer: 6222, metrics: 8222 } as const;
 
 export const paths = {
   data: "/data",

@@ -5,7 +5,6 @@ import { backupPaths } from "../shared/core/backup";
 import type { Credentials, Users } from "../shared/core/users";
 import {
   type AgentBundle,
-  agentContainer,
   agentDeployment,
   allMounts,
   type BackupInputs,
@@ -281,38 +280,21 @@ export function usersName(name: string): string {
 
 /** Without it new streams stay as they were created. `credentialsChecksum`: of its passwords, which it reads when it starts. */
 export function reconcilerDeployment(ensemble: Ensemble, credentialsChecksum: Input<string>): apps.v1.Deployment {
+  const name = reconcilerName(ensemble.name);
   return agentDeployment(ensemble, {
-    name: reconcilerName(ensemble.name),
+    name,
     role: "reconciler",
     annotations: { "cells-services/credentials": credentialsChecksum },
-    container: reconcilerContainer(ensemble),
-    volumes: reconcilerFiles(ensemble).volumes,
+    command: ["reconcile"],
+    settings: settingsOf(ensemble),
+    // The certificates that servers should show, without the keys.
+    mounts: allMounts(
+      secretFiles("reconciler", paths.reconciler, name, ["username", "password"]),
+      tlsFiles(ensemble, paths, ["tls.crt"]),
+    ),
+    // The list of some thousand streams fits into this heap.
+    nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
   });
-}
-
-function reconcilerFiles(ensemble: Ensemble): Mounts {
-  const login = secretFiles("reconciler", paths.reconciler, reconcilerName(ensemble.name), ["username", "password"]);
-  // The certificates that servers should show, without the keys.
-  return allMounts(login, tlsFiles(ensemble, paths, ["tls.crt"]));
-}
-
-function reconcilerContainer(ensemble: Ensemble): core.v1.Container {
-  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" } });
-  return {
-    ...agentContainer({
-      name: "reconciler",
-      command: ["reconcile"],
-      settings: settingsOf(ensemble),
-      volumeMounts: reconcilerFiles(ensemble).volumeMounts,
-      // The list of some thousand streams fits into this heap.
-      nodeOptions: "--max-old-space-size=64 --max-semi-space-size=1",
-    }),
-    ports: containerPorts({ metrics: ports.reconciler }),
-    // Only the process: a restart does not bring a server back.
-    livenessProbe: { ...probe("/livez"), periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 },
-    // Ready while its last look at every stream is recent.
-    readinessProbe: { ...probe("/readyz"), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
-  };
 }
 
 /** Memory streams, and what a stream needs beside its messages. */

@@ -10,6 +10,7 @@ import { servePages } from "../shared/agent/pages";
 import { messageOf } from "../shared/core/errors";
 import { log } from "../shared/core/log";
 import type { Sample } from "../shared/core/metrics";
+import { agentPorts } from "../shared/core/settings";
 import { connectionOptions } from "./client";
 import { fullPassSeconds, ports, reconcilerInbox, staleSeconds } from "./layout";
 import { type LastPass, passSamples, reconcilerMetrics } from "./metrics";
@@ -38,9 +39,9 @@ export async function reconcile(options: ReconcilerOptions): Promise<void> {
   const lastPass = new Map<string, LastPass>();
   const isRecent = ({ account }: { account: string }): boolean =>
     Date.now() - (lastPass.get(account)?.at ?? 0) < staleSeconds * 1000;
-  const server = await servePages(ports.reconciler, {
-    "/livez": () => ({ ok: true, text: "ok" }),
-    "/readyz": () => (options.accounts.every(isRecent) ? { ok: true, text: "ok" } : { ok: false, text: "not ready" }),
+  const server = await servePages(agentPorts.http, {
+    "/live": () => ({ ok: true, text: "ok" }),
+    "/ready": () => (options.accounts.every(isRecent) ? { ok: true, text: "ok" } : { ok: false, text: "not ready" }),
     "/metrics": async () => {
       const passes = options.accounts.flatMap(({ account }) => passSamples(account, lastPass.get(account)));
       return { ok: true, text: await exposition(reconcilerMetrics, [...(await options.samples()), ...passes]) };

@@ -2,6 +2,7 @@
 import type { apps, batch, core } from "@pulumi/kubernetes/types/input";
 import type { Input } from "@pulumi/pulumi";
 import { agentSelector, fewestMembers, labels, namesOf, serverSelector } from "../core/names";
+import { agentPorts } from "../core/settings";
 import type { Ensemble } from "./arguments";
 import { bundleName } from "./bundle";
 import { agentImage } from "./images";
@@ -232,23 +233,31 @@ export function agentJobSpec(ensemble: Ensemble, job: AgentJob): batch.v1.JobSpe
   };
 }
 
-interface AgentDeployment {
+interface AgentDeployment extends Pick<AgentContainer, "command" | "settings" | "nodeOptions"> {
+  /** Of the Deployment and its ServiceAccount. */
   name: string;
-  /** Distinguishes its pod from those of Jobs, which have the labels of agents too. */
+  /** Name of the container, and what distinguishes its pod from those of Jobs, which have the labels of agents too. */
   role: string;
   annotations?: Record<string, Input<string>>;
-  container: core.v1.Container;
-  volumes: core.v1.Volume[];
+  mounts: Mounts;
 }
 
 /**
- * One agent that runs all the time: two at once could do to two members what only one may bear at a time. After the loss of its node it is
- * back within two minutes.
+ * One agent that runs all the time, and serves `/live`, `/ready` and `/metrics`: two at once could do to two members what only one may bear
+ * at a time. After the loss of its node it is back within two minutes.
  */
 export function agentDeployment(ensemble: Ensemble, agent: AgentDeployment): apps.v1.Deployment {
   const { service, name: instance } = ensemble;
-  const { name, role, annotations, container, volumes } = agent;
+  const { name, role, annotations, mounts, ...program } = agent;
   const selector = { ...agentSelector(service, instance), "cells-services/role": role };
+  const probe = (path: string) => ({ httpGet: { path, port: "metrics", scheme: "HTTP" }, timeoutSeconds: 5 });
+  const container = {
+    ...agentContainer({ ...program, name: role, volumeMounts: mounts.volumeMounts }),
+    ports: containerPorts({ metrics: agentPorts.http }),
+    // Only the process: a restart does not bring a member back.
+    livenessProbe: { ...probe("/live"), periodSeconds: 20, failureThreshold: 3 },
+    readinessProbe: { ...probe("/ready"), periodSeconds: 10, failureThreshold: 3 },
+  };
   return {
     metadata: metadata(ensemble, name),
     spec: {
@@ -263,7 +272,7 @@ export function agentDeployment(ensemble: Ensemble, agent: AgentDeployment): app
         placement: placementWithoutData(ensemble),
         terminationGracePeriodSeconds: 5,
         containers: [container],
-        volumes: [...agentVolumes(agentProgram(ensemble)), ...volumes],
+        volumes: [...agentVolumes(agentProgram(ensemble)), ...mounts.volumes],
       }),
     },
   };

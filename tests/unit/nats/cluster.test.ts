@@ -116,7 +116,7 @@ describe("a NATS cluster", () => {
   it("has a reconciler always, since it serves the metrics, and may read when copies were made", async () => {
     const graph = await deploy({ applications: [], tls: "off" });
     const [container] = listAt(inputs(graph, deployment, "nats-reconciler"), "spec.template.spec.containers");
-    expect(container?.["ports"]).toEqual([{ name: "metrics", containerPort: 8080, protocol: "TCP" }]);
+    expect(container?.["ports"]).toEqual([{ name: "metrics", containerPort: 8008, protocol: "TCP" }]);
     const { rules } = inputs(graph, "kubernetes:rbac.authorization.k8s.io/v1:Role", "nats-reconciler");
     expect(rules).toEqual([
       {
@@ -149,8 +149,8 @@ describe("a NATS cluster", () => {
       name: "NODE_OPTIONS",
       value: "--max-old-space-size=64 --max-semi-space-size=1",
     });
-    expect(at(container, "livenessProbe.httpGet.path")).toBe("/livez");
-    expect(at(container, "readinessProbe.httpGet.path")).toBe("/readyz");
+    expect(at(container, "livenessProbe.httpGet.path")).toBe("/live");
+    expect(at(container, "readinessProbe.httpGet.path")).toBe("/ready");
     for (const each of graph.byType(job)) {
       expect(at(each.inputs, "spec.template.metadata.labels"), each.name).not.toMatchObject(selector);
     }
