@@ -3,18 +3,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ports as mysqlPorts } from "../../components/mysql/layout";
 import { ports as storePorts } from "../../components/objectstore/layout";
-import { applicationSecretName } from "../../components/shared/core/names";
+import { ports as redisPorts } from "../../components/redis/layout";
+import { applicationSecretName, gatewaySelector, labelSelectorOf, namesOf } from "../../components/shared/core/names";
 import { titles } from "../../components/shared/deploy/alerts";
 import type { DrilledService } from "../../drills/profiles";
 import { apply, kubectl, loadImage } from "../../sandbox/cluster";
 import { makeOtherImage, prometheusImage } from "../../sandbox/images";
+import { nodeCommand } from "../../sandbox/paths";
 import { run, until } from "../../sandbox/shell";
 import { type Deployment, openDeployment } from "../support/deployment";
+import { crowdOf, holdBack, type Sluggish } from "../support/interference";
+import { startClients } from "../support/load";
+import { budgetFactor } from "../support/pace";
 import { type Prometheus, type Rule, selectorsOf, startPrometheus, type Target } from "../support/prometheus";
 import { everything } from "../support/scope";
 import { recordStack } from "../support/stacks";
-import { allReady, drilledServices } from "../support/workload";
+import { allReady, drilledServices, openWorkload } from "../support/workload";
 
 /** Alerts of living services in a real Prometheus. The tests build on each other. */
 const stack = "monitoring";
@@ -183,7 +189,7 @@ describe("a Prometheus with the documented configuration", () => {
       expect(selectors, name).not.toEqual([]);
       for (const selector of new Set(selectors)) {
         const metric = selector.slice(0, selector.indexOf("{"));
-        if (!(metric in absentInHealth) && (await prometheus.count(selector)) === 0) {
+        if (!(metric in absentInHealth) && (await prometheus.series(selector)).length === 0) {
           missing.push(`${name}: ${selector}`);
         }
       }
@@ -197,7 +203,7 @@ describe("a Prometheus with the documented configuration", () => {
   it.runIf(everything)("reports nothing while all members are replaced, one after the other", async () => {
     const rolled = await up({ rules: "ConfigMap" }, { resources: { requests: { cpu: "60m" } } });
     expect(rolled.code, rolled.output).toBe(0);
-    expect(await prometheus.count('count_over_time(ALERTS{alertstate="firing"}[1h])')).toBe(0);
+    expect(await prometheus.series('count_over_time(ALERTS{alertstate="firing"}[1h])')).toEqual([]);
     await silence(120);
   });
 
@@ -220,6 +226,109 @@ describe("a Prometheus with the documented configuration", () => {
       await allBack();
     }
     await silence(180);
+  });
+});
+
+/** Of alerts with a longer time it is enough that their condition is met: the replay of their rules shows when they fire. */
+describe.runIf(everything)("a real fault", () => {
+  const gatewayOf = async (service: DrilledService): Promise<string> => {
+    const selector = labelSelectorOf(gatewaySelector(service, service));
+    const path = "jsonpath={.items[0].status.podIP}";
+    return kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", path);
+  };
+  /** All of them, by name. */
+  const alerted = (names: string[], seconds: number) =>
+    until(`${names.join(", ")} to be pending or firing`, seconds, async () => {
+      const found = (await prometheus.rules()).filter(({ state }) => state !== "inactive").map(({ name }) => name);
+      const missing = names.filter((name) => !found.includes(name));
+      if (missing.length > 0) throw new Error(`${missing.join(", ")} not among ${found.join(", ") || "none"}`);
+      return found;
+    });
+
+  it("that fills all volumes is reported of each service whose agents see them", async () => {
+    const flags = ["--together", "--writers", "2", "--steady", "5", "--budget-factor", `${await budgetFactor()}`];
+    const { code, output } = await deployment.tsx("drills/cli.ts", "disk-full", ...flags);
+    expect(code, output).toBe(0);
+    const seen = await prometheus.series(
+      'sum by (alertname) (count_over_time(ALERTS{alertname=~".*VolumeFull"}[10m]))',
+    );
+    expect(seen.map(({ alertname }) => alertname).sort()).toEqual(
+      ["Vault", "Redis", "Mongodb", "Mysql"].map((title) => `${title}VolumeFull`).sort(),
+    );
+    await silence(240);
+  });
+
+  it("that cuts off a node is reported of each service", async () => {
+    const node = await kubectl("get", "pod", "prometheus", "-n", home, "-o", "jsonpath={.spec.nodeName}");
+    const other = ["1", "2", "3"].find((number) => node !== `node-${number}`) ?? "";
+    await run("bash", ["-c", `${nodeCommand} cut ${other}`]);
+    try {
+      await awakened(/MemberNotReady$/, ["pending"], 90);
+      await alerted(["RedisGatewayAlone", "MysqlGatewayAlone"], 60);
+    } finally {
+      await run("bash", ["-c", `${nodeCommand} heal ${other}`]);
+    }
+    await silence(300);
+  });
+
+  it("of the store fails the backups, and is reported of each service that has some", async () => {
+    await kubectl("scale", "statefulset/objectstore", "-n", namespace, "--replicas=0");
+    const backedUp = services.filter((service) => service !== "redis");
+    const schedule = (cron: string) =>
+      Promise.all(
+        backedUp.map((service) => {
+          const patch = JSON.stringify({ spec: { schedule: cron } });
+          return kubectl("patch", "cronjob", namesOf(service).backup, "-n", namespace, "--type=merge", "-p", patch);
+        }),
+      );
+    try {
+      await schedule("* * * * *");
+      await alerted(
+        backedUp.map((service) => `${titles[service]}BackupFailed`),
+        600,
+      );
+      await kubectl("scale", "statefulset/objectstore", "-n", namespace, "--replicas=1");
+      // Minutes later, a copy of each was made again.
+      await silence(600);
+    } finally {
+      await schedule(backups.schedule);
+      await kubectl("scale", "statefulset/objectstore", "-n", namespace, "--replicas=1");
+    }
+  });
+
+  it.each<[Sluggish, string]>([
+    ["mongodb", "MongodbReplicaBehind"],
+    ["mysql", "MysqlReplicaBehind"],
+  ])("that keeps a member of %s behind is reported", async (service, alert) => {
+    const { members, workload, close } = await openWorkload(stack, service, `behind${Date.now().toString(36)}`);
+    try {
+      await workload.prepare();
+      const { member: leader } = await workload.leader();
+      const release = await holdBack(stack, service, members.find((member) => member !== leader) ?? "");
+      try {
+        const writers = startClients(workload, "behind");
+        await alerted([alert], 180).finally(() => writers.stop());
+      } finally {
+        await release();
+      }
+    } finally {
+      await close();
+    }
+    await silence(120);
+  });
+
+  it.each<[DrilledService, number, number, string]>([
+    ["redis", redisPorts.client, 3600, "RedisGatewayBusy"],
+    ["mysql", mysqlPorts.client, 450, "MysqlConnectionsNearLimit"],
+  ])("of clients of %s that leave connections open is reported", async (service, port, count, alert) => {
+    const address = await gatewayOf(service);
+    const leave = await crowdOf(namespace, "crowd", { address, port, count });
+    try {
+      await alerted([alert], 120);
+    } finally {
+      await leave();
+    }
+    await silence(120);
   });
 });
 

@@ -30,8 +30,8 @@ export interface Rule {
 export interface Prometheus {
   targets(): Promise<Target[]>;
   rules(): Promise<Rule[]>;
-  /** How many series an expression returns now. */
-  count(expression: string): Promise<number>;
+  /** The labels of what an expression returns now. */
+  series(expression: string): Promise<Record<string, string>[]>;
   close(): Promise<void>;
 }
 
@@ -81,6 +81,10 @@ createServer(async (request, response) => {
     response.writeHead(500).end();
   }
 }).listen(Number(port), "127.0.0.1");`;
+
+interface Series {
+  metric: Record<string, string>;
+}
 
 interface Job {
   tls_config?: { server_name: string };
@@ -143,8 +147,10 @@ export async function startPrometheus(
     targets: async () => ((await ask("targets?state=active")) as { activeTargets: Target[] }).activeTargets,
     rules: async () =>
       ((await ask("rules?type=alert")) as { groups: { rules: Rule[] }[] }).groups.flatMap((each) => each.rules),
-    count: async (expression) =>
-      ((await ask(`query?query=${encodeURIComponent(expression)}`)) as { result: object[] }).result.length,
+    series: async (expression) => {
+      const { result } = (await ask(`query?query=${encodeURIComponent(expression)}`)) as { result: Series[] };
+      return result.map(({ metric }) => metric);
+    },
     close: () => environment.close(),
   };
 }
