@@ -18,7 +18,8 @@ export const natsProfile: Profile = {
   processes: ["nats-server"],
   sidecar: false,
   // Whichever member goes may lead the streams of somebody else, so a follower has the budget of a leader.
-  budgets: { ...commonBudgets, kill: 15, handOver: 5, follower: 15, volume: 180, fullStop: 90 },
+  // Followers wait 4 to 9 s for a leader that says nothing, which nobody can set (raft.go of nats-server 2.15.2), and a client asks each second.
+  budgets: { ...commonBudgets, kill: 15, hang: 12, handOver: 5, follower: 15, volume: 180, fullStop: 90 },
   loss: "none",
   renews: false,
   open: openNats,
