@@ -39,7 +39,7 @@ export function vaultAlerts(scope: Scope): Alert[] {
     },
     {
       name: "VaultAuditFails",
-      // Vault forgets the counter after 30 s without requests, and `increase` takes that for a restart.
+      // Vault forgets the counter after a day without requests, and `increase` takes that for a restart.
       expr: `sum(increase(vault_audit_log_request_failure{${member}}[5m])) > 0`,
       for: "1m",
       severity: "critical",

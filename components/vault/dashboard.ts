@@ -5,8 +5,11 @@ import { podsOf } from "../shared/core/metrics";
 export function vaultDashboard(name: string, namespace: string): Row[] {
   const pods = podsOf(name, namespace);
   const { member } = pods;
-  // A server that was opened goes on to say 0 of the time before, when it did not know the name of its cluster.
+  // A server that was opened goes on for a day to say 0 of the time before, when it did not know the name of its cluster.
   const ofServer = (metric: string): string => `max by (pod) (${metric}{${member}})`;
+  // One that was the active member goes on for a day to say what it knew then.
+  const ofActive = (metric: string): string =>
+    `${metric}{${member}} and on (pod) ${ofServer("vault_core_active")} == 1`;
   const applied = ofServer("vault_raft_storage_stats_applied_index");
   return [
     ...memberRows(pods),
@@ -16,7 +19,7 @@ export function vaultDashboard(name: string, namespace: string): Row[] {
         now("Answers", "bool_yes_no", { "{{pod}}": `cells_services_vault_up{${member}}` }, { below: 1 }),
         now("Open", "bool_yes_no", { "{{pod}}": ofServer("vault_core_unsealed") }, { below: 1 }),
         now("Members that may be lost", "short", {
-          "": `min(vault_autopilot_failure_tolerance{${member}} and on (pod) ${ofServer("vault_core_active")} == 1)`,
+          "": `min(${ofActive("vault_autopilot_failure_tolerance")})`,
         }),
       ],
     },
@@ -34,7 +37,7 @@ export function vaultDashboard(name: string, namespace: string): Row[] {
         graph("Answers", "ops", {
           "{{type}}": `sum by (type) (${rate(`vault_core_response_status_code{${member}}`)})`,
         }),
-        graph("Leases", "short", { "": `max(vault_expire_num_leases{${member}})` }),
+        graph("Leases", "short", { "": `max(${ofActive("vault_expire_num_leases")})` }),
         graph("Memory", "bytes", { "{{pod}}": ofServer("vault_runtime_alloc_bytes") }),
       ],
     },

@@ -94,7 +94,7 @@ export function serverConfig({ tls, seal }: VaultEnsemble): Record<string, unkno
     // Locking memory needs a capability that Pod Security "restricted" does not grant, and would keep the whole mapped
     // database in memory. Nodes of Kubernetes have no swap, or an encrypted one.
     disable_mlock: true,
-    telemetry: { prometheus_retention_time: "30s", disable_hostname: true },
+    telemetry: { disable_hostname: true },
     ui: false,
     log_level: "info",
   };

@@ -267,7 +267,8 @@ describe.runIf(everything)("a real fault", () => {
     const alone = (await Promise.all([proxies("redis"), proxies("mysql")])).map((count) => count === 1);
     await run("bash", ["-c", `${nodeCommand} cut ${other}`]);
     try {
-      await awakened(/MemberNotReady$/, ["pending"], 90);
+      // Nobody else looks at the members of NATS.
+      await awakened(/MemberNotReady$|^NatsReconcilerAway$/, ["pending"], 90);
       await alerted(
         ["RedisGatewayAlone", "MysqlGatewayAlone"].filter((_, index) => alone[index]),
         60,

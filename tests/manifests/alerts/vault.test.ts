@@ -55,7 +55,7 @@ const stories: Story[] = [
     firing: { "10m": [], "18m": ["VaultAuditFails"], "50m": [] },
   },
   {
-    title: "Vault forgets its counters while nobody asks",
+    title: "Vault forgets its counters, which it does after a day without requests",
     series: of(0, failures, "0x10 _x10 0x60"),
     firing: { "15m": [], "40m": [] },
   },
