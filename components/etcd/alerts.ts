@@ -16,14 +16,14 @@ export function etcdAlerts(scope: Scope): Alert[] {
   const page = "etcd.md#failure-modes";
   const used = `etcd_mvcc_db_total_size_in_bytes{${member}} / etcd_server_quota_backend_bytes{${member}}`;
   const alarm = (kind: string): string => `max(cells_services_etcd_alarms{${agent},alarm="${kind}"}) > 0`;
-  const succeeded = `max(cells_services_etcd_maintenance_last_success_timestamp_seconds{${agent}})`;
+  const succeeded = `cells_services_etcd_maintenance_last_success_timestamp_seconds{${agent}}`;
   return [
     {
       name: "EtcdMemberNotReady",
       expr: `${orNone(`sum(etcd_server_has_leader{${member}} == bool 1)`)} < ${members}`,
       for: "10m",
       severity: "warning",
-      summary: `{{ $value }} of ${members} members follow a leader: another one that is lost may stop all writes`,
+      summary: `{{ $value }} of ${members} members follow a leader, and writes need ${majority(members)}`,
       page,
     },
     {
@@ -31,7 +31,7 @@ export function etcdAlerts(scope: Scope): Alert[] {
       expr: `${orNone(`sum(etcd_server_has_leader{${member}})`)} < ${majority(members)}`,
       for: "1m",
       severity: "critical",
-      summary: "no majority of the members has a leader, and no member takes writes",
+      summary: "no majority of the members has a leader, and no member takes writes, or none is scraped",
       page,
     },
     {
@@ -77,7 +77,8 @@ export function etcdAlerts(scope: Scope): Alert[] {
     },
     {
       name: "EtcdMaintenanceFails",
-      expr: `time() - ${succeeded} > ${silentSeconds}`,
+      // One that starts has none, and is started again when a pass hangs.
+      expr: `time() - max(${succeeded}) > ${silentSeconds} or absent_over_time(${succeeded}[${silentSeconds}s])`,
       for: "5m",
       severity: "warning",
       summary:

@@ -1,4 +1,5 @@
 /** What somebody must hear of. The reconciler says it of all members: while it is away, one alert says so, and the others are silent. */
+import { majority } from "../shared/core/names";
 import { type Alert, ensembleAlerts, type Scope } from "../shared/deploy";
 import { staleSeconds } from "./layout";
 
@@ -27,7 +28,7 @@ export function natsAlerts(scope: Scope): Alert[] {
       expr: `${count("ready")} < ${members}`,
       for: "10m",
       severity: "warning",
-      summary: `{{ $value }} of ${members} members are ready: another one that is lost may stop all writes`,
+      summary: `{{ $value }} of ${members} members are ready, and writes need ${majority(members)}`,
       page,
     },
     {

@@ -9,7 +9,8 @@ export function vaultAlerts(scope: Scope): Alert[] {
   const page = "vault.md#failure-modes";
   return [
     ...memberAlerts(scope),
-    ...ensembleAlerts(scope),
+    // The servers are scraped apart from their agents.
+    ...ensembleAlerts(scope, [`vault_core_active{${member}}`]),
     {
       name: "VaultSealed",
       // Not `vault_core_unsealed`, which has a second series with 0 for a while after the server has opened.

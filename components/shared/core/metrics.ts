@@ -34,7 +34,9 @@ export const memberMetrics = {
 
 /** Of every process that runs as long as its ensemble. Each one says the same of the ensemble. */
 export const ensembleMetrics = {
-  certificate_expiry_timestamp_seconds: { help: "end of the certificate that servers show to clients" },
+  certificate_expiry_timestamp_seconds: {
+    help: "end of the certificate that servers are given for clients; `make check` proves that they show it",
+  },
   backup_last_success_timestamp_seconds: {
     help: "end of the last good run; before the first one, when the schedule was made",
     labels: ["kind"],

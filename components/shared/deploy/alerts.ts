@@ -4,7 +4,7 @@
  */
 import type { TlsMode } from "../core/check";
 import { type backupKinds, type Pods, podsOf } from "../core/metrics";
-import type { ServiceKind } from "../core/names";
+import { majority, type ServiceKind } from "../core/names";
 import type { Ensemble } from "./arguments";
 
 export interface Alert {
@@ -81,7 +81,7 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
       expr: `${orNone(`sum(cells_services_ready{${member}})`)} < ${members}`,
       for: "10m",
       severity: "warning",
-      summary: `{{ $value }} of ${members} members are ready: another one that is lost may stop all writes`,
+      summary: `{{ $value }} of ${members} members are ready, and writes need ${majority(members)}`,
       page,
     },
     {
@@ -89,7 +89,7 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
       expr: `${orNone(`sum(cells_services_primary{${member}})`)} < 1`,
       for: "1m",
       severity: "critical",
-      summary: "no member takes writes",
+      summary: "no member takes writes, or none is scraped",
       page,
     },
     {
@@ -123,8 +123,8 @@ export function memberAlerts({ service, members, member }: Scope): Alert[] {
 /** A certificate is renewed in the last third of its life, by a job that runs each day. */
 const unrenewedShare = 1 / 6;
 
-/** Of every ensemble: what is the same for all its members. */
-export function ensembleAlerts(scope: Scope): Alert[] {
+/** Of every ensemble: what is the same for all its members. `read`: what else alerts read and every living server says. */
+export function ensembleAlerts(scope: Scope, read: string[] = []): Alert[] {
   const { service, agent, tls, lifetimeDays } = scope;
   const title = titles[service];
   const leastSeconds = Math.round(lifetimeDays * unrenewedShare * 24 * 3600);
@@ -141,6 +141,7 @@ export function ensembleAlerts(scope: Scope): Alert[] {
   const watched = [
     ...(tls === "off" ? [] : [expiry]),
     ...backups.map(([kind]) => backupMetric("last_success_timestamp_seconds", agent, kind)),
+    ...read,
   ];
   // A comparison with nothing is silent.
   const unwatched: Alert = {
@@ -148,8 +149,7 @@ export function ensembleAlerts(scope: Scope): Alert[] {
     expr: watched.map((metric) => `absent(${metric})`).join(" or "),
     for: "1h",
     severity: "warning",
-    summary:
-      "nobody says when the certificate ends, or when copies were made and proven: see whether the agents are scraped",
+    summary: "what alerts read of certificates, copies or servers is missing: see whether all targets are scraped",
     page: "monitoring.md#what-is-scraped",
   };
   return [
@@ -221,7 +221,7 @@ export function gatewayAlerts({ service, gateway }: Scope): Alert[] {
       expr: `max(haproxy_backend_active_servers{${gateway},proxy="primary"}) < 1 or absent(haproxy_backend_active_servers{${gateway},proxy="primary"})`,
       for: "1m",
       severity: "critical",
-      summary: "no proxy knows a member that takes writes: clients cannot connect",
+      summary: "no proxy knows a member that takes writes, and clients cannot connect, or none is scraped",
       page,
     },
     {

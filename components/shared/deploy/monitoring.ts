@@ -49,6 +49,9 @@ export function ruleGroups(scope: Scope, alerts: Alert[], runbooks: string) {
   return { groups: [{ name: `${namespace}/${name}`, rules }] };
 }
 
+/** The shortest alerts wait for a minute: what a planned change takes away for seconds must be back in the next scrape but one. */
+const scrapeInterval = "30s";
+
 export interface Monitored {
   alerts: (scope: Scope) => Alert[];
   /** Requires what `npm run build` made of its dashboard. */
@@ -95,7 +98,10 @@ export function createMonitoring(
     const { endpoint } = monitored;
     const spec = namespace.apply((known) => ({
       selector: { matchLabels: instanceLabels(service, name) },
-      podMetricsEndpoints: [{ port: "metrics" }, ...(endpoint === undefined ? [] : [endpoint(known)])],
+      podMetricsEndpoints: [{ port: "metrics" }, ...(endpoint === undefined ? [] : [endpoint(known)])].map((each) => ({
+        ...each,
+        interval: scrapeInterval,
+      })),
     }));
     const monitor = { apiVersion: "monitoring.coreos.com/v1", kind: "PodMonitor", metadata: described({}), spec };
     new CustomResource(`${objectName}-pods`, monitor, options);

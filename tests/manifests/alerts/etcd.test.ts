@@ -78,6 +78,11 @@ const stories: Story[] = [
     series: { [success]: "0x50 3060+60x100" },
     firing: { "20m": [], "45m": ["EtcdMaintenanceFails"], "80m": [] },
   },
+  {
+    title: "the maintenance starts again and again, and never succeeds",
+    series: { [success]: "0+60x10 _x60 4260+60x60" },
+    firing: { "30m": [], "60m": ["EtcdMaintenanceFails"], "90m": [] },
+  },
 ];
 
 const common = ofEnsemble(scope, agent);

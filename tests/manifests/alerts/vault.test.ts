@@ -12,6 +12,7 @@ const of = (member: number, metric: string, values: string): Series => ({
 const healthy = [0, 1, 2].map((member) => ({
   ...of(member, "cells_services_vault_sealed", "0x1000"),
   ...of(member, "cells_services_vault_removed", "0x1000"),
+  ...of(member, "vault_core_active", "0x1000"),
 }));
 const failures = "vault_audit_log_request_failure";
 
@@ -20,6 +21,11 @@ const stories: Story[] = [
     title: "a member stays sealed",
     series: of(1, "cells_services_vault_sealed", "0x5 1x20 0x60"),
     firing: { "8m": [], "15m": ["VaultSealed"], "40m": [] },
+  },
+  {
+    title: "agents are scraped, and servers are not",
+    series: allSeries(...[0, 1, 2].map((member) => of(member, "vault_core_active", "0x10 _x120 0x100"))),
+    firing: { "60m": [], "100m": ["VaultNotWatched"], "200m": [] },
   },
   {
     title: "a member was removed",

@@ -31,7 +31,8 @@ describe("rules", () => {
       for: "1m",
       labels: { severity: "critical", service: "etcd", name: "etcd", namespace: "cells" },
       annotations: {
-        summary: "etcd cells/etcd: no majority of the members has a leader, and no member takes writes",
+        summary:
+          "etcd cells/etcd: no majority of the members has a leader, and no member takes writes, or none is scraped",
         runbook_url: "https://wiki.example.com/cells/etcd.md#failure-modes",
       },
     });
@@ -52,7 +53,7 @@ describe("a PodMonitor", () => {
     expect(at(given, "metadata.labels")).toMatchObject({ release: "prometheus" });
     expect(at(given, "spec")).toEqual({
       selector: { matchLabels: { "app.kubernetes.io/name": "etcd", "app.kubernetes.io/instance": "etcd" } },
-      podMetricsEndpoints: [{ port: "metrics" }],
+      podMetricsEndpoints: [{ port: "metrics", interval: "30s" }],
     });
   });
 
@@ -68,6 +69,7 @@ describe("a PodMonitor", () => {
     );
     expect(at(inputs(graph, podMonitor, "vault-monitoring-pods"), "spec.podMetricsEndpoints.1")).toEqual({
       port: "telemetry",
+      interval: "30s",
       path: "/v1/sys/metrics",
       params: { format: ["prometheus"] },
       scheme: "https",
