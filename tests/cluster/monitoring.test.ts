@@ -179,8 +179,11 @@ describe("a Prometheus with the documented configuration", () => {
   });
 
   it("finds all that alerts read, and reports nothing of healthy services", async () => {
+    const rules = await until("all rules to be evaluated", 60, async () => {
+      const known = await prometheus.rules();
+      return known.some(({ health }) => health === "unknown") ? undefined : known;
+    });
     await silence(120);
-    const rules = await prometheus.rules();
     expect(services.filter((service) => !rules.some(({ labels }) => labels.service === service))).toEqual([]);
     expect(rules.filter(({ health }) => health !== "ok")).toEqual([]);
     const missing: string[] = [];
