@@ -13,7 +13,7 @@ export function vaultAlerts(scope: Scope): Alert[] {
     ...ensembleAlerts(scope, [`vault_core_active{${member}}`]),
     {
       name: "VaultSealed",
-      // Not `vault_core_unsealed`, which has a second series with 0 for a while after the server has opened.
+      // Not `vault_core_unsealed`, which has a second series with 0 for a day after the server has opened.
       expr: `cells_services_vault_sealed{${member}} == 1`,
       // A restarted member opens in seconds. One that is filled anew opens when it has all data.
       for: "5m",

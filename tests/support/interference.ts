@@ -2,9 +2,12 @@
 import { createRedaction, openEnvironment } from "../../checks";
 import * as mongodb from "../../components/mongodb/client";
 import * as mysql from "../../components/mysql/client";
+import { endpointOf } from "../../components/shared/check/connections";
+import { adminAccess } from "../../components/shared/check/logins";
 import { memberHost } from "../../components/shared/core/names";
 import { agentImage } from "../../components/shared/deploy/images";
 import { apply, kubectl } from "../../sandbox/cluster";
+import { containerProfile } from "./prometheus";
 import { placeOf } from "./workload";
 
 export type Sluggish = "mongodb" | "mysql";
@@ -13,13 +16,12 @@ export type Sluggish = "mongodb" | "mysql";
 export async function holdBack(stack: string, service: Sluggish, member: string): Promise<() => Promise<void>> {
   const { config, target } = await placeOf(stack, service);
   const environment = openEnvironment(config, target, createRedaction(), new AbortController().signal);
-  const { username = "", password = "" } = await environment.secret(target.adminSecret);
-  const ca = target.trust === null ? undefined : (await environment.configMap(target.trust))["ca.crt"];
-  const { host, port } = await environment.tunnel.dial(member, target.clientPort);
+  const access = await adminAccess(target, environment);
+  const dial = () => environment.tunnel.dial(member, target.clientPort);
   if (service === "mongodb") {
-    const auth = { username, password, source: "admin" };
-    const tls = ca === undefined ? "off" : "unverified";
-    const client = mongodb.direct({ host, port, tls, auth, timeoutMilliseconds: 10_000 });
+    const auth = access.auth && { ...access.auth, source: "admin" };
+    const tls = access.ca === undefined ? "off" : "unverified";
+    const client = mongodb.direct({ ...(await dial()), tls, auth, timeoutMilliseconds: 10_000 });
     await mongodb.command(client, { fsync: 1, lock: true });
     return async () => {
       await mongodb.command(client, { fsyncUnlock: 1 });
@@ -27,9 +29,8 @@ export async function holdBack(stack: string, service: Sluggish, member: string)
       await environment.close();
     };
   }
-  const servername = memberHost(target.name, target.namespace, member);
-  const tls = ca === undefined ? {} : { tls: { ca, servername } };
-  const connection = await mysql.open({ host, port, ...tls, credentials: { username, password } }, 10_000);
+  const host = memberHost(target.name, target.namespace, member);
+  const connection = await mysql.open(await endpointOf({ name: member, host, dial }, access), 10_000);
   await connection.query("FLUSH TABLES WITH READ LOCK");
   return async () => {
     await connection.end();
@@ -66,14 +67,9 @@ export async function crowdOf(
         {
           name: "crowd",
           image: agentImage,
-          imagePullPolicy: "IfNotPresent",
           command: ["/usr/local/bin/node", "-e", crowd(address, port, count)],
-          securityContext: {
-            allowPrivilegeEscalation: false,
-            readOnlyRootFilesystem: true,
-            capabilities: { drop: ["ALL"] },
-          },
           resources: { requests: { cpu: "20m", memory: "48Mi" }, limits: { memory: "256Mi" } },
+          ...containerProfile,
         },
       ],
     },

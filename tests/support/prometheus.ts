@@ -155,7 +155,8 @@ export async function startPrometheus(
   };
 }
 
-const containerProfile = {
+/** What Pod Security "restricted" asks of a container. */
+export const containerProfile = {
   imagePullPolicy: "IfNotPresent",
   securityContext: {
     allowPrivilegeEscalation: false,
